@@ -1,0 +1,169 @@
+"""From a recipe to its parts: data set, encoding, model and identity."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from liere_cli import __version__
+from liere_cli.data import Dataset, build_dataset
+from liere_cli.encodings.registry import code_digest, encoding_class, label, resolve_spec
+from liere_cli.errors import UsageError
+from liere_cli.model import ModelShape, Transformer
+from liere_cli.recipe import SIZES, Recipe
+from liere_cli.runs import Run, find_run, folder_name, identity
+from liere_cli.schema import format_spec
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run to be: a fully resolved recipe and what it stands for.
+
+    Args:
+        recipe: every value resolved, ready to be written.
+        dataset: the data set, not yet loaded.
+        encoding: short label of the encoding for tables.
+        data: short label of the data set for tables.
+        run_id: the run's identity.
+    """
+
+    recipe: Recipe
+    dataset: Dataset
+    encoding: str
+    data: str
+    run_id: str
+
+    def run(self, outputs: Path) -> Run:
+        """Where the run lies or will lie: an equal run of any experiment is reused."""
+        name = folder_name(self.data, self.encoding, self.recipe.seed, self.run_id)
+        experiment = self.recipe.experiment or self.dataset.name
+        return find_run(outputs, self.run_id) or Run(outputs / experiment / name)
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` as a device that is there.
+
+    Raises:
+        UsageError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {name}: allowed are auto, cpu, cuda and cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        here = f"this machine has {count} CUDA devices" if count else "no CUDA device is available"
+        raise UsageError(f"--device {name}: {here}; use --device cpu or auto")
+    return device
+
+
+def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) -> Cell:
+    """Resolves every value of a recipe, and refuses what can't be built.
+
+    Args:
+        root: folder of a local mirror of the data sets.
+        device: decides what ``training.precision: auto`` means.
+
+    Raises:
+        UsageError: unknown names, options out of range, sizes that don't fit together.
+        LiereError: the data is not at hand or broken.
+    """
+    encoding = resolve_spec(recipe.encoding)
+    dataset = build_dataset(recipe.data, root)
+    dim, layers, heads = SIZES[recipe.model.size]
+    patch = recipe.model.patch or dataset.patch
+    if dataset.task == "language-model":
+        patch = (1,)
+    elif len(patch) == 1:
+        patch *= len(dataset.grid)
+    model = recipe.model.model_copy(
+        update={
+            "layers": recipe.model.layers or layers,
+            "dim": recipe.model.dim or dim,
+            "heads": recipe.model.heads or heads,
+            "patch": patch,
+        }
+    )
+    precision = recipe.training.precision
+    if precision == "auto":
+        precision = "bfloat16" if device.type == "cuda" else "float32"
+    if recipe.training.batch % recipe.training.accumulate:
+        raise UsageError(
+            f"training.batch {recipe.training.batch} can't be split into "
+            f"training.accumulate {recipe.training.accumulate} equal parts"
+        )
+    data = {"name": dataset.name, **dataset.options.model_dump(mode="json")}
+    resolved = recipe.model_copy(
+        update={
+            "encoding": encoding,
+            "data": data,
+            "model": model,
+            "training": recipe.training.model_copy(update={"precision": precision}),
+        }
+    )
+    with torch.device("meta"):
+        Transformer(model_shape(resolved, dataset), encoding)
+    given = {key: value for key, value in recipe.data.items() if key != "path"}
+    data_label = format_spec(given)
+    if "path" in recipe.data:
+        data_label = Path(str(recipe.data["path"])).stem
+    return Cell(
+        recipe=resolved,
+        dataset=dataset,
+        encoding=label(encoding),
+        data=data_label,
+        run_id=identity(
+            resolved, dataset.fingerprint, code_digest(encoding_class(encoding["name"]))
+        ),
+    )
+
+
+def model_shape(recipe: Recipe, dataset: Dataset) -> ModelShape:
+    """The transformer that a resolved recipe asks for."""
+    model = recipe.model
+    if not (model.layers and model.dim and model.heads and model.patch):
+        raise ValueError("the recipe is not resolved")
+    return ModelShape(
+        layers=model.layers,
+        dim=model.dim,
+        heads=model.heads,
+        mlp_ratio=model.mlp_ratio,
+        dropout=model.dropout,
+        pooling=model.pooling,
+        causal=dataset.task == "language-model",
+        grid=dataset.grid,
+        patch=model.patch,
+        channels=dataset.channels,
+        classes=dataset.classes,
+    )
+
+
+def build_model(cell: Cell) -> Transformer:
+    """The model on the CPU, initialised from the run's seed."""
+    model = Transformer(model_shape(cell.recipe, cell.dataset), cell.recipe.encoding)
+    model.initialise(cell.recipe.seed)
+    return model
+
+
+def signature(cell: Cell) -> str:
+    """One line that names what a result stands on, in the manner of sacreBLEU."""
+    recipe = cell.recipe
+    model = recipe.model
+    parts = {
+        "encoding": cell.encoding,
+        "data": f"{cell.data}@{cell.dataset.fingerprint}",
+        "grid": "x".join(map(str, cell.dataset.grid)),
+        "model": f"{model.dim}/{model.layers}/{model.heads}",
+        "budget": recipe.training.budget,
+        "batch": recipe.training.batch,
+        "precision": recipe.training.precision,
+        "seed": recipe.seed,
+        "torch": torch.__version__,
+        "liere": __version__,
+        "id": cell.run_id,
+    }
+    return "|".join(f"{key}:{value}" for key, value in parts.items())

@@ -1,0 +1,57 @@
+"""Training budgets: how much of what a run may use."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from liere_cli.errors import UsageError, unknown
+
+Unit = Literal["steps", "examples", "tokens", "seconds"]
+
+_UNITS: dict[str, tuple[Unit, float]] = {
+    "steps": ("steps", 1),
+    "examples": ("examples", 1),
+    "tokens": ("tokens", 1),
+    "s": ("seconds", 1),
+    "m": ("seconds", 60),
+    "h": ("seconds", 3600),
+}
+_PREFIXES = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """An amount of one unit, written ``2000steps``, ``50Mtokens``, ``1Mexamples`` or ``10m``."""
+
+    amount: float
+    unit: Unit
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads a budget; k, M and G multiply steps, examples and tokens, not times.
+
+        Raises:
+            UsageError: the text is no budget, or not above zero.
+        """
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)([a-z]+)", text.strip())
+        if match is None:
+            raise UsageError(
+                f"'{text}' is no budget; write a number and a unit, such as "
+                "2000steps, 50Mtokens, 100kexamples, 90s, 10m or 2h"
+            )
+        number, prefix, suffix = match.groups()
+        if suffix not in _UNITS:
+            raise unknown("budget unit", suffix, _UNITS)
+        unit, factor = _UNITS[suffix]
+        if unit == "seconds" and prefix:
+            raise UsageError(f"'{text}': times take no prefix '{prefix}'; write s, m or h")
+        amount = float(number) * _PREFIXES[prefix] * factor
+        if amount <= 0 or (unit != "seconds" and amount < 1):
+            raise UsageError(f"'{text}': a budget must be above zero")
+        return cls(amount, unit, text.strip())
+
+    def used(self, *, steps: int, examples: int, tokens: int, seconds: float) -> float:
+        """The share of the budget that has been used; 1 or more when it is spent."""
+        spent = {"steps": steps, "examples": examples, "tokens": tokens, "seconds": seconds}
+        return spent[self.unit] / self.amount

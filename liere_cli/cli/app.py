@@ -1,0 +1,72 @@
+"""The command ``liere``: parses, calls, prints. Nothing heavy is imported before a command runs."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from liere_cli import __version__
+from liere_cli.cli.catalogue import data, encodings
+from liere_cli.cli.compare import compare
+from liere_cli.cli.evaluate import evaluate
+from liere_cli.cli.train import train
+from liere_cli.errors import LiereError
+
+INTERRUPTED = 130
+
+
+class _Commands(TyperGroup):
+    """Turns errors into one sentence and an exit code, for every command."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from liere_cli.cli import console
+
+        try:
+            return super().invoke(ctx)
+        except LiereError as error:
+            console.error(str(error))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            console.note("stopped; the same command goes on from here")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Settle questions about transformer position encodings, from text to video.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"liere {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(train)
+app.command("eval")(evaluate)
+app.command()(compare)
+app.command()(encodings)
+app.command()(data)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(prog_name="liere")
+
+
+if __name__ == "__main__":
+    main()

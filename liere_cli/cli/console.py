@@ -1,0 +1,144 @@
+"""What every command prints with: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from liere_cli.assembly import Cell
+    from liere_cli.runs import Run
+    from liere_cli.training import Report
+
+#: seconds between lines of progress where stderr is no terminal
+QUIET_SECONDS = 15.0
+
+
+def stdout() -> Console:
+    """The console for results."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def stderr() -> Console:
+    """The console for progress, notes and errors."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def note(message: str) -> None:
+    """A line of explanation on stderr."""
+    from rich.markup import escape
+
+    stderr().print(f"[dim]{escape(printable(message))}[/dim]", soft_wrap=True)
+
+
+def warn(message: str) -> None:
+    """A warning on stderr."""
+    from rich.markup import escape
+
+    stderr().print(f"[yellow]warning[/yellow]: {escape(printable(message))}", soft_wrap=True)
+
+
+def error(message: str) -> None:
+    """An error on stderr."""
+    from rich.markup import escape
+
+    stderr().print(f"[bold red]error[/bold red]: {escape(printable(message))}", soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Text without control characters, so that no name can drive the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
+
+
+def print_json(value: Any) -> None:
+    """A value as JSON, alone on stdout."""
+    import sys
+
+    from liere_cli.runs import to_json
+
+    sys.stdout.write(to_json(value))
+
+
+def format_metric(metric: str, value: float | None) -> str:
+    """A metric as people write it: ``2.3456 bits/byte``, ``31.20% top-1``."""
+    if value is None:
+        return "no result"
+    return f"{value:.4f} bits/byte" if metric == "bits_per_byte" else f"{value:.2%} top-1"
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration in its natural unit: ``8.2s``, ``3m 05s``, ``2h 10m``."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m {rest:02d}s"
+    return f"{minutes // 60}h {minutes % 60:02d}m"
+
+
+class LiveProgress:
+    """Shows a run as it trains: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self.console = stderr()
+        self.metric = ""
+        self.unit = ""
+        self.printed_at = time.monotonic()
+        self.bar: Any = None
+        self.task: Any = None
+
+    def __enter__(self) -> LiveProgress:
+        if self.console.is_terminal:
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[details]}"),
+                console=self.console,
+                transient=True,
+            )
+            self.bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def started(self, cell: Cell, run: Run, step: int, warnings: list[str]) -> None:
+        for warning in warnings:
+            warn(warning)
+        self.metric = cell.dataset.metric
+        self.unit = "tokens/s" if cell.dataset.task == "language-model" else "examples/s"
+        if step:
+            note(f"going on from step {step:,} of {run.folder}")
+        if self.bar is not None:
+            self.task = self.bar.add_task(
+                f"{cell.encoding} on {cell.data}", total=1.0, details="first step"
+            )
+
+    def reported(self, report: Report) -> None:
+        parts = [
+            f"step {report.step:,}",
+            f"loss {report.loss:.4f}",
+            f"{report.throughput:,.0f} {self.unit}",
+            f"{format_seconds(report.seconds_left)} left",
+        ]
+        if report.value is not None:
+            parts.insert(2, f"val {format_metric(self.metric, report.value)}")
+        details = " · ".join(parts)
+        if self.bar is not None:
+            self.bar.update(self.task, completed=report.share, details=details)
+        elif time.monotonic() - self.printed_at > QUIET_SECONDS:
+            self.printed_at = time.monotonic()
+            note(f"{report.share:4.0%} · {details}")
+
+    def evaluating(self, split: str) -> None:
+        if self.bar is not None:
+            self.bar.update(self.task, details=f"evaluating on {split}")

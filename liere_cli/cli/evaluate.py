@@ -1,0 +1,74 @@
+"""``liere eval``."""
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Device, Outputs
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, name or identity.")],
+    split: Annotated[
+        Literal["train", "val", "test"], typer.Option(help="Which part of the data.")
+    ] = "test",
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(help="Another length or resolution, as 512, 48x48 or 8x32x32; repeatable."),
+    ] = None,
+    weights: Annotated[
+        Literal["last", "best"], typer.Option(help="After training, or of the best validation.")
+    ] = "last",
+    sample: Annotated[
+        int, typer.Option(min=0, max=100_000, help="Bytes of text to write, for text.")
+    ] = 0,
+    prompt: Annotated[str, typer.Option(help="What the sample goes on from.")] = "\n",
+    temperature: Annotated[
+        float, typer.Option(min=0, max=100, help="Of the sample; 0 takes the likeliest byte.")
+    ] = 0.8,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many items, evenly spaced.")
+    ] = None,
+    device: Device = "auto",
+    out: Outputs = DEFAULT_OUTPUTS,
+    data_root: DataRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a trained run, also at other lengths and resolutions."""
+    from liere_cli.assembly import choose_device
+    from liere_cli.cli import console
+    from liere_cli.inspection import TrainedRun
+
+    chosen = choose_device(device)
+    trained = TrainedRun.open(run, outputs=out, root=data_root, device=chosen, weights=weights)
+    grids = [trained.parse_grid(text) for text in grid or []] or [trained.cell.dataset.grid]
+    text = trained.sample(sample, prompt=prompt, temperature=temperature) if sample else None
+    with console.stderr().status(f"evaluating {trained.cell.encoding} on {split}"):
+        rows = [trained.measure(split, shape, limit=limit) for shape in grids]
+    if as_json:
+        console.print_json({"run": str(trained.run.folder), "rows": rows, "sample": text})
+        return
+    _print_rows(rows, f"{trained.cell.encoding} on {trained.cell.data}, {split} split")
+    if text is not None:
+        console.stdout().print(console.printable(text), markup=False, soft_wrap=True)
+
+
+def _print_rows(rows: list[dict[str, Any]], title: str) -> None:
+    from rich.table import Table
+
+    from liere_cli.cli import console
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table.add_column("grid")
+    for heading in ("tokens", "metric", "loss (nats)", "items"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        trained_at = " (trained)" if row["trained"] else ""
+        table.add_row(
+            f"{row['grid']}{trained_at}",
+            f"{row['tokens']:,}",
+            console.format_metric(row["metric"], row["value"]),
+            "not finite" if row["loss"] is None else f"{row['loss']:.4f}",
+            f"{row['count']:,} {'bytes' if row['metric'] == 'bits_per_byte' else 'items'}",
+        )
+    console.stdout().print(table)

@@ -1,0 +1,88 @@
+"""``liere train``."""
+
+from typing import Annotated, Any
+
+import typer
+
+from liere_cli.cli.options import (
+    DEFAULT_OUTPUTS,
+    AsJson,
+    Assignments,
+    DataRoot,
+    Device,
+    Outputs,
+)
+
+
+def train(
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="NAME, NAME:key=value,..., or FILE.py:Class (runs that file)."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="NAME, NAME:key=value,..., or KIND:PATH.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A recipe's path, or a built-in one's name.")
+    ] = None,
+    assignments: Assignments = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random stream.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="As 2000steps, 50Mtokens, 100kexamples, 90s, 10m or 2h.")
+    ] = None,
+    device: Device = "auto",
+    out: Outputs = DEFAULT_OUTPUTS,
+    data_root: DataRoot = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard earlier results.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train one model with one encoding; go on where an earlier run stopped."""
+    from liere_cli.assembly import assemble, choose_device
+    from liere_cli.cli import console
+    from liere_cli.recipe import load_recipe
+    from liere_cli.training import train_cell
+
+    flags: dict[str, Any] = {"encoding": encoding, "data": data, "seed": seed}
+    flags = {key: value for key, value in flags.items() if value is not None}
+    if budget is not None:
+        flags["training"] = {"budget": budget}
+    chosen = choose_device(device)
+    cell = assemble(
+        load_recipe(recipe, flags=flags, assignments=assignments or []),
+        root=data_root,
+        device=chosen,
+    )
+    run = cell.run(out)
+    known = None if fresh else run.summary()
+    if known is not None:
+        console.note(f"already {known['status']}, so not trained again (--fresh trains anew)")
+        summary = known
+    else:
+        with console.LiveProgress() as progress:
+            summary = train_cell(cell, outputs=out, device=chosen, fresh=fresh, observer=progress)
+    if as_json:
+        console.print_json({**summary, "folder": str(run.folder)})
+    else:
+        _print_result(summary, str(run.folder))
+    if summary["status"] == "failed":
+        raise typer.Exit(1)
+
+
+def _print_result(summary: dict[str, Any], folder: str) -> None:
+    from liere_cli.cli import console
+
+    screen = console.stdout()
+    title = f"[bold]{summary['encoding']}[/bold] on {summary['data']}, seed {summary['seed']}"
+    if summary["status"] == "finished":
+        test = console.format_metric(summary["metric"], summary["test"])
+        val = console.format_metric(summary["metric"], summary["val"])
+        screen.print(f"{title}: test [bold]{test}[/bold], val {val}", soft_wrap=True)
+    else:
+        screen.print(f"{title}: [red]{summary['status']}[/red], {summary['error']}", soft_wrap=True)
+    screen.print(
+        f"{summary['parameters']:,} parameters ({summary['encoding_parameters']:,} of the "
+        f"encoding) · {summary['steps']:,} steps in {console.format_seconds(summary['seconds'])} · "
+        f"{summary['throughput']:,.0f} {summary['throughput_unit']}",
+        soft_wrap=True,
+    )
+    screen.print(f"run: {folder}", soft_wrap=True, markup=False)

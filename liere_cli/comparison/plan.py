@@ -1,0 +1,173 @@
+"""From a recipe to the cells of a comparison."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from liere_cli.assembly import Cell, assemble
+from liere_cli.budget import Budget
+from liere_cli.comparison.cells import Arm, Plan, PlannedEncoding, PlannedRun
+from liere_cli.comparison.grouping import shared_settings
+from liere_cli.comparison.naming import arm_titles, modality
+from liere_cli.comparison.request import arm_recipe
+from liere_cli.data import Dataset, build_dataset
+from liere_cli.encodings.registry import code_digest, encoding_class, label, resolve_spec
+from liere_cli.errors import LiereError, UsageError
+from liere_cli.recipe import CompareSettings, DataArm, Recipe
+from liere_cli.runs import identity
+from liere_cli.schema import format_spec
+
+DEFAULT_EXPERIMENT = "compare"
+
+
+def plan_comparison(
+    recipe: Recipe, *, outputs: Path, root: Path | None = None, device: torch.device
+) -> Plan:
+    """Every cell that the recipe's ``compare`` spans; nothing is trained or loaded.
+
+    An encoding that is not defined on a data set's axes becomes a row that says so, unless the
+    comparison has one data set only.
+
+    Args:
+        outputs: where runs lie; equal runs of any experiment are found again.
+        root: folder of a local mirror of the data sets.
+        device: decides what ``training.precision: auto`` means.
+
+    Raises:
+        UsageError: unknown names, wrong options or sizes, a margin in the wrong unit, no baseline,
+            or one data set twice with the same settings.
+        LiereError: data that is not at hand or broken.
+    """
+    compare = recipe.compare or CompareSettings()
+    data_arms = compare.data or [DataArm(data=recipe.data)]
+    recipe = recipe.model_copy(
+        update={
+            "experiment": recipe.experiment or DEFAULT_EXPERIMENT,
+            "compare": compare.model_copy(update={"data": data_arms}),
+        }
+    )
+    arms, settings = [], []
+    for index, data_arm in enumerate(data_arms):
+        request = arm_recipe(recipe, index)
+        arm, resolved = _arm(request, data_arm, compare, outputs, root, device, len(data_arms) == 1)
+        arms.append(arm)
+        settings.append(resolved)
+    _refuse_equal_arms(arms, settings)
+    titles = arm_titles([arm.data for arm in arms], settings)
+    arms = [replace(arm, title=title) for arm, title in zip(arms, titles, strict=True)]
+    return Plan(recipe.experiment, tuple(arms), tuple(compare.seeds), recipe)
+
+
+def _arm(
+    request: Recipe,
+    data_arm: DataArm,
+    compare: CompareSettings,
+    outputs: Path,
+    root: Path | None,
+    device: torch.device,
+    alone: bool,
+) -> tuple[Arm, dict[str, Any]]:
+    """One arm and the settings that its runs share."""
+    dataset = build_dataset(request.data, root)
+    axes = len(dataset.grid)
+    rows: dict[str, PlannedEncoding] = {}
+    shared: dict[str, Any] = {}
+    data_label = dataset.name
+    for spec in _distinct(data_arm.encodings or compare.encodings):
+        # two files may define classes of one name
+        name = label(spec) if label(spec) not in rows else format_spec(spec)
+        limit = encoding_class(spec["name"]).max_axes
+        if limit is not None and axes > limit and not alone:
+            rows[name] = PlannedEncoding(name, undefined=f"not defined on {axes} axes")
+            continue
+        wanted = request.model_copy(update={"encoding": spec, "seed": compare.seeds[0]})
+        try:
+            cell = assemble(wanted, root=root, device=device)
+        except LiereError as error:
+            raise type(error)(f"{dataset.name}, {name}: {error}") from None
+        cell = replace(cell, encoding=name)
+        runs = [_planned(cell, wanted, seed, outputs) for seed in compare.seeds]
+        rows[name] = PlannedEncoding(name, tuple(runs))
+        data_label = cell.data
+        shared = shared_settings(cell.recipe, dataset.fingerprint)
+    arm = Arm(
+        title=data_label,
+        modality=modality(dataset.name, axes),
+        data=data_label,
+        fingerprint=dataset.fingerprint,
+        metric=dataset.metric,
+        budget=Budget.parse(request.training.budget),
+        encodings=tuple(rows.values()),
+        baseline=_baseline(data_label, axes, list(rows.values()), compare.baseline),
+        margin=_margin(data_label, dataset, data_arm, compare),
+    )
+    return arm, shared
+
+
+def _distinct(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Specs that differ once every option has its value."""
+    resolved: list[dict[str, Any]] = []
+    kept = []
+    for spec in specs:
+        if resolve_spec(spec) not in resolved:
+            resolved.append(resolve_spec(spec))
+            kept.append(dict(spec))
+    return kept
+
+
+def _planned(cell: Cell, request: Recipe, seed: int, outputs: Path) -> PlannedRun:
+    """The cell at another seed: all but the seed and the identity stays."""
+    digest = code_digest(encoding_class(cell.recipe.encoding["name"]))
+    resolved = cell.recipe.model_copy(update={"seed": seed})
+    run_id = identity(resolved, cell.dataset.fingerprint, digest)
+    cell = replace(cell, recipe=resolved, run_id=run_id)
+    return PlannedRun(
+        data=cell.data,
+        encoding=cell.encoding,
+        seed=seed,
+        run=cell.run(outputs),
+        run_id=run_id,
+        request=request.model_copy(update={"seed": seed}),
+    )
+
+
+def _baseline(
+    data: str, axes: int, rows: Sequence[PlannedEncoding], wanted: Sequence[Mapping[str, Any]]
+) -> str:
+    """The first wanted encoding that takes part and is defined on the data."""
+    allowed = [row.label for row in rows if row.undefined is None]
+    labels = [label(spec) for spec in wanted]
+    for candidate in labels:
+        if candidate in allowed:
+            return candidate
+    raise UsageError(
+        f"{data}: no baseline: {' or '.join(labels)} must take part and be defined on "
+        f"{axes} {'axis' if axes == 1 else 'axes'}; choose with --baseline or compare.baseline "
+        f"(allowed: {', '.join(allowed) or 'none'})"
+    )
+
+
+def _margin(
+    data: str, dataset: Dataset, data_arm: DataArm, compare: CompareSettings
+) -> float | None:
+    margin = data_arm.margin
+    if margin is None:
+        margin = compare.margins.get(dataset.metric)
+    if margin is not None and dataset.metric == "top1" and margin >= 1:
+        raise UsageError(
+            f"{data}: a margin of {margin:g} is no difference in top1, which is a share of 1; "
+            f"{margin:g} points are written {margin / 100:g}"
+        )
+    return margin
+
+
+def _refuse_equal_arms(arms: Sequence[Arm], settings: Sequence[dict[str, Any]]) -> None:
+    for index, arm in enumerate(arms):
+        if settings[index] in settings[:index]:
+            raise UsageError(
+                f"compare.data: '{arm.data}' stands twice with the same settings; "
+                "list it once, with all its encodings"
+            )

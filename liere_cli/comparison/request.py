@@ -1,0 +1,133 @@
+"""From a recipe and flags to one recipe that spans a comparison."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from liere_cli.errors import UsageError
+from liere_cli.recipe import CompareSettings, Recipe, load_recipe, merged
+from liere_cli.schema import format_spec, parse_spec
+
+#: settings that an arm may hold, and that a flag therefore has to replace there too
+_ARM_SECTIONS = ("model", "training")
+
+
+def split_specs(text: str) -> list[str]:
+    """Specs written in one flag: ``liere:block=8,share=layers,rope`` are two.
+
+    A part that reads ``key=value`` and has no name of its own belongs to the spec before it.
+
+    Raises:
+        UsageError: nothing is named, or the first part is an option.
+    """
+    specs: list[str] = []
+    for part in (piece.strip() for piece in text.split(",")):
+        if re.match(r"\w+\s*=", part):
+            if not specs:
+                raise UsageError(f"'{text}': '{part}' is an option, but of what? Write NAME:{part}")
+            specs[-1] += f"{',' if ':' in specs[-1] else ':'}{part}"
+        elif part:
+            specs.append(part)
+    if not specs:
+        raise UsageError(f"'{text}' names nothing: expected NAME,NAME or NAME:key=value,NAME")
+    return specs
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``3`` as seeds 0, 1 and 2; ``4,7`` as those.
+
+    Raises:
+        UsageError: neither a number above zero nor a list of numbers.
+    """
+    if re.fullmatch(r"\s*\d{1,9}\s*", text):
+        count = int(text)
+        if not 1 <= count <= 10_000:
+            raise UsageError(f"--seeds {text}: between 1 and 10000 seeds can be compared")
+        return list(range(count))
+    if not re.fullmatch(r"\s*\d{1,10}\s*(,\s*\d{1,10}\s*)+,?\s*", text):
+        raise UsageError(f"--seeds {text}: expected how many (3) or which (0,1,2)")
+    return [int(part) for part in text.split(",") if part.strip()]
+
+
+def comparison_recipe(
+    source: str | None,
+    *,
+    encodings: str | None = None,
+    data: str | None = None,
+    seeds: str | None = None,
+    baseline: str | None = None,
+    budget: str | None = None,
+    assignments: Iterable[str] = (),
+) -> Recipe:
+    """The recipe of that path or name (None: the defaults) with each flag laid over it.
+
+    A flag outweighs the file everywhere: ``encodings``, ``budget`` and the model and training
+    keys of ``assignments`` also replace what single data sets of the recipe have of their own.
+    ``data`` picks the recipe's data set of that name, with its settings, where there is one.
+
+    Raises:
+        UsageError: a flag that can't be read, or settings that don't validate.
+        LiereError: the file can't be read.
+    """
+    assignments = list(assignments)
+    if budget is not None:
+        assignments.append(f"training.budget={budget}")
+    recipe = load_recipe(source, assignments=assignments)
+    compare = (recipe.compare or CompareSettings()).model_dump(mode="json")
+    arms: list[dict[str, Any]] = compare["data"] or [{"data": dict(recipe.data)}]
+    if data is not None:
+        arms = [_arm(parse_spec(spec), arms) for spec in split_specs(data)]
+    if encodings is not None:
+        compare["encodings"] = _specs(encodings)
+    if baseline is not None:
+        compare["baseline"] = _specs(baseline)
+    if seeds is not None:
+        compare["seeds"] = parse_seeds(seeds)
+    compare["data"] = [
+        _outweighed(arm, assignments, own_encodings=encodings is None) for arm in arms
+    ]
+    settings = recipe.model_dump(mode="json") | {"compare": compare}
+    return Recipe.validated(settings, source or "flags")
+
+
+def _specs(text: str) -> list[dict[str, Any]]:
+    return [parse_spec(spec) for spec in split_specs(text)]
+
+
+def _arm(spec: dict[str, Any], arms: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The arm with that data set, or of that bare name; else a new one."""
+    for arm in arms:
+        if arm["data"] == spec or spec == {"name": arm["data"]["name"]}:
+            return dict(arm)
+    return {"data": spec}
+
+
+def _outweighed(
+    arm: dict[str, Any], assignments: Sequence[str], *, own_encodings: bool
+) -> dict[str, Any]:
+    """The arm without what a flag replaces."""
+    arm = dict(arm)
+    keys = [assignment.partition("=")[0].strip().split(".") for assignment in assignments]
+    for section in _ARM_SECTIONS:
+        replaced = {key[1] for key in keys if len(key) == 2 and key[0] == section}
+        arm[section] = {
+            key: value for key, value in arm.get(section, {}).items() if key not in replaced
+        }
+    if not own_encodings:
+        arm["encodings"] = None
+    return arm
+
+
+def arm_recipe(recipe: Recipe, index: int) -> Recipe:
+    """The recipe with the settings of its ``index``-th data set merged in.
+
+    Raises:
+        UsageError: they don't validate; says for which data set.
+    """
+    assert recipe.compare is not None
+    arm = recipe.compare.data[index]
+    settings = recipe.model_dump(mode="json", exclude={"compare"})
+    settings = merged(settings, {"model": arm.model, "training": arm.training})
+    settings["data"] = arm.data
+    where = f"compare.data, '{format_spec(arm.data)}'"
+    return Recipe.validated(settings, where)

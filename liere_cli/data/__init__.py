@@ -1,0 +1,23 @@
+"""Text, images, video and generated probes, all as the same typed thing."""
+
+from liere_cli.data.base import BYTES, ByteStream, Dataset, Examples, Metric, Split, Task
+from liere_cli.data.batches import TrainingBatches, evaluation_batches
+from liere_cli.data.options import parse_grid
+from liere_cli.data.registry import available, build_dataset, dataset_class, mirror
+
+__all__ = [
+    "BYTES",
+    "ByteStream",
+    "Dataset",
+    "Examples",
+    "Metric",
+    "Split",
+    "Task",
+    "TrainingBatches",
+    "available",
+    "build_dataset",
+    "dataset_class",
+    "evaluation_batches",
+    "mirror",
+    "parse_grid",
+]

@@ -1,0 +1,243 @@
+"""Batches for training and evaluation, made without a Python loop over items.
+
+Shapes: B batch, T tokens of a window, C channels, A axes of the grid, N items.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from liere_cli.data.base import ByteStream, Examples
+from liere_cli.errors import LiereError, UsageError
+from liere_cli.streams import stream
+
+Batch = tuple[Tensor, Tensor]
+
+
+class TrainingBatches:
+    """The training batch of every step, a pure function of the seed and the step.
+
+    Resuming therefore needs the step alone. Text: windows at random places. Classification: one
+    random order of all items after the other, and random translation and flips where the data set
+    allows them. The order comes from the stream ``order``, the rest from ``augment``.
+
+    Args:
+        examples: the training split; a batch is gathered where it lies, so move small sets to the
+            device beforehand.
+        batch_size: windows or items in a batch.
+        seed: the run's seed.
+        context: bytes that the model reads in one window; for text only.
+        mean, std: of each channel, of pixel values divided by 255.
+        flips: mirror half of the items along the last axis.
+        shift: largest translation in pixels along the last two axes; what moves in from outside
+            has the mean colour.
+        device: where the batches go.
+
+    Raises:
+        UsageError: when the text is shorter than one window.
+        LiereError: when there are no items.
+    """
+
+    def __init__(
+        self,
+        examples: ByteStream | Examples,
+        *,
+        batch_size: int,
+        seed: int,
+        context: int | None = None,
+        mean: Sequence[float] = (0.5,),
+        std: Sequence[float] = (0.5,),
+        flips: bool = False,
+        shift: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if batch_size < 1:
+            raise UsageError(f"the batch size is {batch_size}, but at least 1 is needed")
+        self.examples = examples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.context = _context_of(examples, context)
+        self.flips = flips
+        self.shift = shift
+        self.device = torch.device(device)
+        if isinstance(examples, ByteStream):
+            if len(examples) <= self.context:
+                raise UsageError(
+                    f"the training text has {len(examples)} bytes, too few for one window of "
+                    f"{self.context} bytes and its target: give a longer text or a smaller grid"
+                )
+        elif len(examples) == 0:
+            raise LiereError("the training split has no items")
+        else:
+            self._normalise = _Normaliser(examples, mean, std, self.device)
+        # the permutations of two epochs, since a batch may straddle them
+        self._permutation = lru_cache(maxsize=2)(self._permutation_of)
+
+    def at(self, step: int) -> Batch:
+        """The batch of ``step``.
+
+        Returns:
+            For text int64 [B, T] and int64 [B, T], the next byte of each; for classification
+            float32 [B, C, *grid], normalised, and int64 [B].
+        """
+        if isinstance(self.examples, ByteStream):
+            return self._text(self.examples.data, step)
+        return self._items(self.examples, step)
+
+    def epoch(self, step: int) -> float:
+        """How often each item, or byte, has been seen before ``step`` on average."""
+        return step * self.batch_size * self.context / len(self.examples)
+
+    def _text(self, data: Tensor, step: int) -> Batch:
+        starts = torch.randint(
+            len(data) - self.context,
+            (self.batch_size,),
+            generator=stream(self.seed, "order", step),
+        )
+        windows = _windows(data, starts, self.context, self.device)
+        return windows[:, :-1], windows[:, 1:]
+
+    def _items(self, examples: Examples, step: int) -> Batch:
+        count = len(examples)
+        first, last = step * self.batch_size, (step + 1) * self.batch_size
+        chosen = torch.cat([
+            self._permutation(epoch)[max(first - epoch * count, 0) : last - epoch * count]
+            for epoch in range(first // count, (last - 1) // count + 1)
+        ])
+        inputs, labels = _gather(examples, chosen, self.device)
+        if not self.shift and not self.flips:
+            return self._normalise(inputs), labels
+        random = stream(self.seed, "augment", step)
+        # both are drawn whatever is in use, so that flips are the same with and without shifts
+        shifts = torch.randint(-self.shift, self.shift + 1, (self.batch_size, 2), generator=random)
+        mirrored = torch.rand(self.batch_size, generator=random) < (0.5 if self.flips else 0.0)
+        moved, inside = _translate(inputs, _send(shifts, self.device), _send(mirrored, self.device))
+        return self._normalise(moved) * inside, labels
+
+    def _permutation_of(self, epoch: int) -> Tensor:
+        return torch.randperm(len(self.examples), generator=stream(self.seed, "order", epoch))
+
+
+def evaluation_batches(
+    examples: ByteStream | Examples,
+    *,
+    batch_size: int,
+    context: int | None = None,
+    mean: Sequence[float] = (0.5,),
+    std: Sequence[float] = (0.5,),
+    device: torch.device | str = "cpu",
+    limit: int | None = None,
+) -> Iterator[Batch]:
+    """Every item once, in order.
+
+    Text is cut into windows that do not overlap, so that every byte but the first is predicted
+    exactly once; the last window may be shorter and is then a batch of its own.
+
+    Args:
+        limit: at most so many windows or items, evenly spaced over the split.
+
+    Yields:
+        The same shapes and dtypes as :meth:`TrainingBatches.at`.
+
+    Raises:
+        UsageError: for text without a context.
+        LiereError: when there is nothing to evaluate.
+    """
+    device = torch.device(device)
+    length = _context_of(examples, context)
+    if isinstance(examples, ByteStream):
+        targets = len(examples) - 1
+        if targets < 1:
+            raise LiereError(f"a text of {len(examples)} bytes has nothing to predict")
+        full, rest = divmod(targets, length)
+        starts = evenly_spaced(full, limit) * length
+        for part in starts.split(batch_size) if full else ():
+            windows = _windows(examples.data, part, length, device)
+            yield windows[:, :-1], windows[:, 1:]
+        if rest and (limit is None or full < limit):
+            window = examples.data[full * length :].to(device).long()[None]
+            yield window[:, :-1], window[:, 1:]
+        return
+    if len(examples) == 0:
+        raise LiereError("the split to evaluate has no items")
+    normalise = _Normaliser(examples, mean, std, device)
+    for part in evenly_spaced(len(examples), limit).split(batch_size):
+        inputs, labels = _gather(examples, part, device)
+        yield normalise(inputs), labels
+
+
+def evenly_spaced(count: int, limit: int | None) -> Tensor:
+    """int64 indices of at most ``limit`` of ``count`` items, ascending."""
+    if limit is None or limit >= count:
+        return torch.arange(count)
+    return torch.arange(limit) * count // limit
+
+
+class _Normaliser:
+    """uint8 [B, C, *grid] to float32 with mean 0 and deviation 1 per channel."""
+
+    def __init__(
+        self, examples: Examples, mean: Sequence[float], std: Sequence[float], device: torch.device
+    ) -> None:
+        shape = (1, -1, *[1] * (examples.inputs.dim() - 2))
+        self.scale = (1 / (255 * torch.tensor(std, dtype=torch.float32))).view(shape).to(device)
+        self.offset = (255 * torch.tensor(mean, dtype=torch.float32)).view(shape).to(device)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return (inputs.float() - self.offset) * self.scale
+
+
+def _context_of(examples: ByteStream | Examples, context: int | None) -> int:
+    if isinstance(examples, Examples):
+        return 1
+    if context is None or context < 1:
+        raise UsageError(f"the context is {context}, but text needs a window of at least 1 byte")
+    return context
+
+
+def _send(values: Tensor, device: torch.device) -> Tensor:
+    # pinned memory lets the copy overlap with the step instead of waiting for the device
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
+def _windows(data: Tensor, starts: Tensor, length: int, device: torch.device) -> Tensor:
+    """int64 [B, length + 1]: the bytes from each start on."""
+    starts = _send(starts, data.device)
+    index = starts[:, None] + torch.arange(length + 1, device=data.device)
+    return _send(data[index], device).long()
+
+
+def _gather(examples: Examples, chosen: Tensor, device: torch.device) -> Batch:
+    chosen = _send(chosen, examples.inputs.device)
+    return _send(examples.inputs[chosen], device), _send(examples.labels[chosen], device)
+
+
+def _translate(inputs: Tensor, shifts: Tensor, mirrored: Tensor) -> Batch:
+    """Moves and mirrors each item along its last two axes.
+
+    Args:
+        inputs: uint8 [B, C, *grid].
+        shifts: int64 [B, 2], pixels.
+        mirrored: bool [B].
+
+    Returns:
+        The moved items, and float32 [B, 1, ..., H, W]: 1 inside the old item, 0 outside.
+    """
+    batch, height, width = len(inputs), inputs.shape[-2], inputs.shape[-1]
+    rows = torch.arange(height, device=inputs.device) + shifts[:, :1]
+    columns = torch.arange(width, device=inputs.device) + shifts[:, 1:]
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & (
+        (columns >= 0) & (columns < width)
+    )[:, None, :]
+    planes = inputs.reshape(batch, -1, height, width)
+    index = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
+    moved = planes.flatten(2).gather(
+        2, index.view(batch, 1, -1).expand(-1, planes.shape[1], -1)
+    )
+    middle = [1] * (inputs.dim() - 3)
+    return moved.view(inputs.shape), inside.view(batch, *middle, height, width).float()

@@ -1,0 +1,63 @@
+"""Small drawings on square cells, from which the generated probes put their pictures together."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from liere_cli.errors import UsageError
+
+_MASTER_PIXELS = 8
+
+
+def bank(*drawings: str) -> Tensor:
+    """uint8 [K + 1, 8, 8]: an empty cell, then each drawing ('#' is 255, '.' is 0)."""
+    cells = [torch.zeros(_MASTER_PIXELS, _MASTER_PIXELS, dtype=torch.uint8)]
+    for drawing in drawings:
+        rows = [[255 * (mark == "#") for mark in line] for line in drawing.split()]
+        cells.append(torch.tensor(rows, dtype=torch.uint8))
+    return torch.stack(cells)
+
+
+def render(codes: Tensor, glyphs: Tensor, pixels: int) -> Tensor:
+    """Draws one glyph in each cell.
+
+    Args:
+        codes: int64 [..., rows, columns], indices into ``glyphs``.
+        glyphs: uint8 [K, 8, 8].
+        pixels: edge of a cell.
+
+    Returns:
+        uint8 [..., rows * pixels, columns * pixels].
+    """
+    if pixels != _MASTER_PIXELS:
+        size = (pixels, pixels)
+        scaled = F.interpolate(
+            glyphs[None].float(), size=size, mode="bilinear", antialias=True, align_corners=False
+        )
+        glyphs = scaled[0].round().clamp(0, 255).to(torch.uint8)
+    rows, columns = codes.shape[-2:]
+    picture = glyphs[codes].transpose(-3, -2)
+    return picture.reshape(*codes.shape[:-2], rows * pixels, columns * pixels)
+
+
+def cell_pixels(name: str, grid: tuple[int, ...], cells: int) -> int:
+    """Edge of a cell when ``cells`` x ``cells`` of them fill the last two axes of ``grid``.
+
+    Raises:
+        UsageError: when they don't fill it exactly.
+    """
+    height, width = grid[-2:]
+    if height != width or height % cells:
+        shape = "x".join(map(str, grid))
+        raise UsageError(
+            f"data.{name}: the grid {shape} is not {cells}x{cells} square cells: rows and columns "
+            f"must be the same multiple of {cells}, such as {8 * cells}"
+        )
+    return height // cells
+
+
+def default_patch(cells: int, height: int) -> int:
+    """The largest patch of at most 8 pixels that tiles a cell, so that none straddles two."""
+    return math.gcd(height // cells, 8)

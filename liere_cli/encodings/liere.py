@@ -1,0 +1,101 @@
+"""LieRE: learned rotations in as many dimensions as a head has."""
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape, Stream
+from liere_cli.errors import UsageError
+from liere_cli.grid import Scaling
+from liere_cli.rotations import grid_exp, rotate_blocks
+
+DEFAULT_BLOCK = 8
+
+
+class LieREOptions(PositionedOptions):
+    """Options of ``liere``."""
+
+    block: int | None = Field(
+        None,
+        ge=2,
+        description="rows of a block of the generators, a divisor of head_dim: 2 is RoPE-Mixed in "
+        "form, head_dim the unrestricted LieRE; null: 8, the paper's best, or the largest "
+        "divisor below",
+    )
+    share: Literal["none", "layers", "heads", "all"] = Field(
+        "none",
+        description="what has generators in common: none (the paper's text), layers (what its "
+        "public code computes), heads, or all",
+    )
+    scale: float = Field(
+        2 * math.pi,
+        ge=0,
+        description="the initial entries above the diagonal are uniform in [0, scale)",
+    )
+    scaling: Scaling = Field(
+        "unit",
+        description="units of positions: index (0..n-1), unit (0..1 over the training grid and "
+        "beyond 1 on larger ones, as the paper's code), centered (-1..1)",
+    )
+
+
+class LieRE(PositionEncoding):
+    """LieRE (arXiv 2406.10322, algorithm 2): q and k at position p are multiplied by
+    R(p) = exp(sum_a p_a A_a) with learned skew-symmetric A_a = U_a - U_a^T, U_a strictly upper
+    triangular, block-diagonal with blocks of ``block`` rows.
+    """
+
+    name = "liere"
+    summary = "rotations of whole blocks of channels with learned generators"
+    source = "arXiv 2406.10322"
+    places = ("encode_qk",)
+    Options = LieREOptions
+
+    def __init__(self, shape: Shape, options: LieREOptions | None = None) -> None:
+        super().__init__(shape, options)
+        self.block = self.options.block or max(
+            (b for b in range(2, DEFAULT_BLOCK + 1) if shape.head_dim % b == 0),
+            default=shape.head_dim,
+        )
+        if self.block < 2 or shape.head_dim % self.block:
+            raise UsageError(
+                f"encoding 'liere': head_dim={shape.head_dim} is not divisible into blocks of "
+                f"{self.block} rows"
+            )
+        share = self.options.share
+        layers = 1 if share in ("layers", "all") else shape.depth
+        heads = 1 if share in ("heads", "all") else shape.heads
+        blocks = shape.head_dim // self.block
+        entries = self.block * (self.block - 1) // 2
+        #: entries above the diagonal, row by row
+        self.upper = nn.Parameter(torch.empty(layers, heads, blocks, shape.axes, entries))
+        rows, columns = torch.triu_indices(self.block, self.block, 1).unbind()
+        self.register_buffer("_places", rows * self.block + columns, persistent=False)
+        self._places: Tensor
+        self.initialise()
+
+    def initialise(self, stream: Stream = lambda name: None) -> None:
+        draw = torch.rand(self.upper.shape, generator=stream("upper"))
+        with torch.no_grad():
+            self.upper.copy_(draw * self.options.scale)
+
+    def generators(self) -> Tensor:
+        """A = U - U^T, [L or 1, N or 1, n, A, b, b] for n blocks of b rows."""
+        flat = self.upper.new_zeros(*self.upper.shape[:-1], self.block**2)
+        upper = flat.index_copy(-1, self._places, self.upper).unflatten(-1, (self.block, -1))
+        return upper - upper.mT
+
+    def rotations(self, positions: Tensor) -> Tensor:
+        """R(p) as matrices, [L or 1, N or 1, T, n, b, b]; positions [T, A] in units of ``scaling``."""
+        self.check_positions(positions)
+        return grid_exp(self.generators(), positions).transpose(2, 3)
+
+    def prepare(self, positions: Tensor) -> Tensor:
+        return self.rotations(positions)
+
+    def encode_qk(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        rotations = state[layer if len(state) > 1 else 0]
+        return rotate_blocks(q, rotations), rotate_blocks(k, rotations)

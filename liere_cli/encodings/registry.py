@@ -1,0 +1,160 @@
+"""Every encoding by name: the built-in ones, installed ones, and classes in a user's file."""
+
+import hashlib
+import importlib.util
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from liere_cli.encodings.absolute import Absolute
+from liere_cli.encodings.axial import Axial
+from liere_cli.encodings.base import PositionEncoding, Shape
+from liere_cli.encodings.liere import LieRE
+from liere_cli.encodings.none import NoPosition
+from liere_cli.encodings.rope import RoPE
+from liere_cli.encodings.rope_mixed import RoPEMixed
+from liere_cli.encodings.sinusoidal import Sinusoidal
+from liere_cli.errors import LiereError, UsageError, unknown
+from liere_cli.schema import parse_spec
+from liere_cli.streams import stream
+
+_BUILT_IN: tuple[type[PositionEncoding], ...] = (
+    NoPosition,
+    Absolute,
+    Sinusoidal,
+    RoPE,
+    Axial,
+    RoPEMixed,
+    LieRE,
+)
+ENTRY_POINT_GROUP = "liere.encodings"
+
+
+@cache
+def available() -> dict[str, type[PositionEncoding]]:
+    """Name and class of every built-in or installed encoding.
+
+    Raises:
+        LiereError: two encodings claim one name, or an installed one can't be imported.
+    """
+    classes = {cls.name: cls for cls in _BUILT_IN}
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            cls = _checked(point.load(), point.value)
+        except ImportError as error:
+            raise LiereError(f"encoding '{point.name}' can't be imported: {error}") from None
+        if point.name in classes:
+            raise LiereError(f"two encodings are named '{point.name}': {point.value} is the second")
+        classes[point.name] = cls
+    return classes
+
+
+def encoding_class(name: str) -> type[PositionEncoding]:
+    """The class of that name, or of ``path/to/file.py:Class`` (which runs that file's code).
+
+    Raises:
+        UsageError: unknown name, no such file or class, or a class that is no PositionEncoding.
+        LiereError: the file's own code fails.
+    """
+    if ".py:" in name:
+        return _class_in_file(name)
+    if name not in available():
+        raise unknown("encoding", name, available())
+    return available()[name]
+
+
+@cache
+def _class_in_file(name: str) -> type[PositionEncoding]:
+    path_text, _, class_name = name.rpartition(":")
+    path = Path(path_text)
+    if not path.is_file():
+        raise UsageError(f"encoding '{name}': there is no file '{path}'")
+    spec = importlib.util.spec_from_file_location(f"liere_user_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"encoding '{name}': '{path}' is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise LiereError(f"encoding '{name}': running '{path}' failed: {error!r}") from error
+    if not hasattr(module, class_name):
+        classes = [
+            key
+            for key, value in vars(module).items()
+            if inspect.isclass(value) and issubclass(value, PositionEncoding)
+        ]
+        raise unknown(f"class in '{path}'", class_name, classes)
+    return _checked(getattr(module, class_name), name)
+
+
+def _checked(value: Any, name: str) -> type[PositionEncoding]:
+    if not (inspect.isclass(value) and issubclass(value, PositionEncoding)):
+        raise UsageError(
+            f"encoding '{name}' is no subclass of liere_cli.encodings.PositionEncoding"
+        )
+    return value
+
+
+def code_digest(cls: type[PositionEncoding]) -> str | None:
+    """Hex digest of the file that defines an encoding from outside liere; None for built-in ones.
+
+    It stands for the code in a run's identity, so that an edited class is a new run.
+    """
+    if cls in _BUILT_IN:
+        return None
+    source = inspect.getsourcefile(cls)
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16] if source else None
+
+
+def resolve_spec(spec: str | Mapping[str, Any]) -> dict[str, Any]:
+    """An encoding's name with every option at its value, defaults included."""
+    given = parse_spec(spec) if isinstance(spec, str) else dict(spec)
+    name = str(given.pop("name", ""))
+    options = encoding_class(name).Options.validated(given, f"encoding.{name}")
+    return {"name": name, **options.model_dump(mode="json")}
+
+
+def label(spec: str | Mapping[str, Any]) -> str:
+    """The short form for tables: the name and the options that differ from their defaults."""
+    resolved = resolve_spec(spec)
+    name = resolved.pop("name")
+    defaults = encoding_class(name).Options().model_dump(mode="json")
+    changed = [f"{key}={value}" for key, value in resolved.items() if value != defaults[key]]
+    short = name.rpartition(":")[2] if ".py:" in name else name
+    return f"{short}:{','.join(changed)}" if changed else short
+
+
+def build_encoding(
+    spec: str | Mapping[str, Any],
+    *,
+    axes: int,
+    heads: int,
+    head_dim: int,
+    depth: int = 1,
+    dim: int = 0,
+    grid: tuple[int, ...] | None = None,
+    seed: int | None = None,
+) -> PositionEncoding:
+    """An initialised encoding for a transformer.
+
+    Args:
+        spec: ``"liere:block=8"`` or ``{"name": "liere", "block": 8}``.
+        axes, heads, head_dim, depth, dim, grid: see :class:`Shape`.
+        seed: fixes the initial parameters; None draws from torch's global generator.
+
+    Raises:
+        UsageError: unknown name or option, or a shape that the encoding can't serve.
+    """
+    resolved = resolve_spec(spec)
+    cls = encoding_class(resolved.pop("name"))
+    encoding = cls(
+        Shape(axes, heads, head_dim, depth, dim, grid), cls.Options.model_validate(resolved)
+    )
+    if seed is None:
+        encoding.initialise(lambda name: None)
+    else:
+        encoding.initialise(lambda name: stream(seed, "init", "encoding", name))
+    return encoding

@@ -1,0 +1,43 @@
+"""What can go wrong, in words for the person at the keyboard.
+
+    LiereError            exit code 1: a run or a file failed
+    ├── RunFailed         a run ended without a result
+    └── UsageError        exit code 2: a flag, key, name or value is not valid
+
+Only the command line turns these into exit codes; every other room raises them.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LiereError(Exception):
+    """A failure that one sentence explains; never shown as a traceback."""
+
+    exit_code = 1
+
+
+class RunFailed(LiereError):
+    """A run that ended without a result."""
+
+
+class UsageError(LiereError):
+    """A name, key, flag or value that the user can correct."""
+
+    exit_code = 2
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The valid choice most like ``name``, or None when nothing is alike."""
+    matches = get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def unknown(what: str, name: str, choices: Iterable[str]) -> UsageError:
+    """The error for ``name`` outside ``choices``: says what is allowed and what is nearest."""
+    allowed = sorted(choices)
+    hint = nearest(name, allowed)
+    suggestion = f"; did you mean '{hint}'?" if hint else ""
+    return UsageError(
+        f"unknown {what} '{name}'{suggestion} (allowed: {', '.join(allowed) or 'none'})"
+    )

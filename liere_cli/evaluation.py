@@ -1,0 +1,98 @@
+"""Metrics of a model on a split, at the trained or another length or resolution."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from liere_cli.data import ByteStream, Dataset, Examples
+from liere_cli.data.batches import evaluation_batches, evenly_spaced
+
+#: tokens or pixels in one evaluation batch; bounds memory, does not change a number
+BATCH_VALUES = 1 << 19
+#: a language model's logits outweigh everything else in memory, so that a byte counts more
+VALUES_PER_BYTE = 32
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one pass over a split measured.
+
+    Args:
+        value: bits per byte, or the share of items whose best guess is right (top-1).
+        loss: mean cross-entropy in nats, without label smoothing.
+        count: bytes predicted, or items.
+        items: per item, in the split's order: ``loss`` float32 (nats, summed over a window's
+            bytes), ``weight`` int32 (bytes of the window, 1 for an item), ``group`` int64, and for
+            classification ``correct`` uint8.
+    """
+
+    value: float
+    loss: float
+    count: int
+    items: dict[str, Tensor]
+
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.loss)
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    dataset: Dataset,
+    examples: ByteStream | Examples,
+    *,
+    grid: tuple[int, ...],
+    device: torch.device,
+    precision: str,
+    limit: int | None = None,
+    before_batch: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Runs the model over every item once.
+
+    Args:
+        grid: extent of the examples; for text the window that the model reads.
+        precision: ``bfloat16`` autocasts, ``float32`` does not.
+        limit: at most so many items or windows, evenly spaced.
+        before_batch: called before each batch; may raise to stop.
+    """
+    was_training = model.training
+    model.eval()
+    text = isinstance(examples, ByteStream)
+    size = math.prod(grid) * (VALUES_PER_BYTE if text else dataset.channels)
+    losses, weights, correct = [], [], []
+    try:
+        for inputs, targets in evaluation_batches(
+            examples,
+            batch_size=max(1, BATCH_VALUES // size),
+            context=grid[0] if text else None,
+            mean=dataset.mean,
+            std=dataset.std,
+            device=device,
+            limit=limit,
+        ):
+            before_batch()
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                logits = model(inputs)
+            loss = F.cross_entropy(
+                logits.float().flatten(0, -2), targets.flatten(), reduction="none"
+            )
+            losses.append(loss.view(len(inputs), -1).sum(1))
+            weights.append(torch.full((len(inputs),), targets[0].numel(), dtype=torch.int32))
+            if not text:
+                correct.append(logits.argmax(-1) == targets)
+    finally:
+        model.train(was_training)
+    items = {"loss": torch.cat(losses).float().cpu(), "weight": torch.cat(weights)}
+    count = int(items["weight"].sum())
+    mean_loss = float(items["loss"].double().sum()) / count
+    if isinstance(examples, ByteStream):
+        items["group"] = torch.arange(len(items["loss"]))
+        return Evaluation(mean_loss / math.log(2), mean_loss, count, items)
+    items["group"] = examples.groups[evenly_spaced(len(examples), limit)].cpu()
+    items["correct"] = torch.cat(correct).to(torch.uint8).cpu()
+    return Evaluation(float(items["correct"].double().mean()), mean_loss, count, items)

@@ -1,0 +1,70 @@
+"""Where tokens stand: the one source of positions.
+
+Shapes: T tokens, A axes.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from liere_cli.errors import UsageError, unknown
+
+Scaling = Literal["index", "unit", "centered"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular grid of token positions.
+
+    Args:
+        shape: tokens along each axis, slowest axis first (frames, rows, columns).
+        train_shape: the grid that the model was trained on, which fixes the units of the scaled
+            positions; defaults to ``shape``. A larger grid then reaches beyond the trained
+            coordinates instead of being squeezed into them.
+    """
+
+    shape: tuple[int, ...]
+    train_shape: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.train_shape:
+            object.__setattr__(self, "train_shape", self.shape)
+        if len(self.train_shape) != len(self.shape):
+            raise UsageError(
+                f"a grid of {len(self.shape)} axes can't be measured on a training grid of "
+                f"{len(self.train_shape)} axes"
+            )
+        if not self.shape or min(self.shape + self.train_shape) < 1:
+            raise UsageError(f"a grid needs at least one token along each axis, not {self.shape}")
+
+    @property
+    def axes(self) -> int:
+        return len(self.shape)
+
+    @property
+    def tokens(self) -> int:
+        return math.prod(self.shape)
+
+    def positions(
+        self, scaling: Scaling = "index", device: torch.device | str | None = None
+    ) -> Tensor:
+        """Coordinates of every token, last axis fastest.
+
+        ``index`` counts 0..n-1 (RoFormer, arXiv 2104.09864). ``unit`` maps the training grid to
+        [0, 1], end points included (LieRE's code, StanfordMIMI/LieRE models/vit.py). ``centered``
+        maps it to [-1, 1].
+
+        Returns:
+            [T, A] float32.
+        """
+        if scaling not in get_args(Scaling):
+            raise unknown("position scaling", scaling, get_args(Scaling))
+        coordinates = []
+        for length, trained in zip(self.shape, self.train_shape, strict=True):
+            index = torch.arange(length, dtype=torch.float32, device=device)
+            unit = index / max(trained - 1, 1)
+            coordinates.append({"index": index, "unit": unit, "centered": 2 * unit - 1}[scaling])
+        return torch.stack(torch.meshgrid(*coordinates, indexing="ij"), -1).reshape(-1, self.axes)

@@ -1,0 +1,281 @@
+"""One pre-norm transformer: causal language model or classifier, any number of axes.
+
+Shapes: B batch, T tokens with a position, S sequence (CLS prefix + T), D width, N heads,
+H head_dim, C channels.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from liere_cli.encodings import Grid, PositionEncoding, build_encoding
+from liere_cli.errors import UsageError
+from liere_cli.streams import stream
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Everything that decides a transformer's weights, but the encoding.
+
+    Args:
+        layers, dim, heads: depth, width and attention heads.
+        mlp_ratio: hidden width of the MLP over ``dim``.
+        dropout: rate after the embedding, in attention and on both residual branches.
+        pooling: what a classifier reads: a CLS token, or the mean over tokens.
+        causal: a language model over bytes, else a classifier over patches.
+        grid: extent of a training example along each axis: bytes, pixels, frames.
+        patch: extent of a token along each axis.
+        channels: of an input pixel; unused in a language model.
+        classes: width of the logits.
+
+    Raises:
+        UsageError: sizes that do not fit together.
+    """
+
+    layers: int
+    dim: int
+    heads: int
+    mlp_ratio: float
+    dropout: float
+    pooling: Literal["cls", "mean"]
+    causal: bool
+    grid: tuple[int, ...]
+    patch: tuple[int, ...]
+    channels: int
+    classes: int
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads:
+            raise UsageError(f"model.dim {self.dim} can't be split into model.heads {self.heads}")
+        self.tokens(self.grid)
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.heads
+
+    def tokens(self, grid: tuple[int, ...]) -> tuple[int, ...]:
+        """Tokens along each axis for examples of that grid.
+
+        Raises:
+            UsageError: the grid has other axes, or the patch does not divide it.
+        """
+        if len(grid) != len(self.patch):
+            raise UsageError(
+                f"grid {_by(grid)} has {len(grid)} axes, but model.patch {_by(self.patch)} has "
+                f"{len(self.patch)}"
+            )
+        if any(
+            extent % size or extent < size for extent, size in zip(grid, self.patch, strict=True)
+        ):
+            below = [max(e // s, 1) * s for e, s in zip(grid, self.patch, strict=True)]
+            raise UsageError(
+                f"grid {_by(grid)} can't be cut into patches of {_by(self.patch)}; "
+                f"the nearest grid that can is {_by(below)}"
+            )
+        return tuple(extent // size for extent, size in zip(grid, self.patch, strict=True))
+
+
+def _by(extents: tuple[int, ...] | list[int]) -> str:
+    return "x".join(map(str, extents))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention whose queries and keys pass through the encoding."""
+
+    def __init__(self, shape: ModelShape, layer: int) -> None:
+        super().__init__()
+        self.heads, self.layer, self.causal = shape.heads, layer, shape.causal
+        self.dropout = shape.dropout
+        self.qkv = nn.Linear(shape.dim, 3 * shape.dim, bias=False)
+        self.out = nn.Linear(shape.dim, shape.dim, bias=False)
+
+    def forward(self, x: Tensor, encoding: PositionEncoding, state: Any) -> Tensor:
+        """x: [B, S, D] -> [B, S, D]."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # [B, S, 3, N, H]
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, N, S, H]
+        q, k = encoding.encode_qk(q, k, state, self.layer)
+        bias = encoding.bias(state, self.layer)
+        mask = None if bias is None else self._mask(bias.to(q.dtype), x.shape[1])
+        y = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            is_causal=self.causal and mask is None,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return cast(Tensor, self.out(y.transpose(1, 2).flatten(2)))
+
+    def _mask(self, bias: Tensor, sequence: int) -> Tensor:
+        prefix = sequence - bias.shape[-1]
+        bias = F.pad(bias, (prefix, 0, prefix, 0))
+        if self.causal:
+            future = torch.ones(sequence, sequence, dtype=torch.bool, device=bias.device).triu(1)
+            bias = bias.masked_fill(future, -math.inf)
+        return bias
+
+
+class Block(nn.Module):
+    """Pre-norm attention and MLP, each on a residual branch."""
+
+    def __init__(self, shape: ModelShape, layer: int) -> None:
+        super().__init__()
+        hidden = int(shape.dim * shape.mlp_ratio)
+        self.attention_norm = nn.LayerNorm(shape.dim, bias=False)
+        self.attention = Attention(shape, layer)
+        self.mlp_norm = nn.LayerNorm(shape.dim, bias=False)
+        self.mlp_in = nn.Linear(shape.dim, hidden, bias=False)
+        self.mlp_out = nn.Linear(hidden, shape.dim, bias=False)
+        self.dropout = nn.Dropout(shape.dropout) if shape.dropout else nn.Identity()
+
+    def forward(self, x: Tensor, encoding: PositionEncoding, state: Any) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x), encoding, state))
+        hidden: Tensor = F.gelu(self.mlp_in(self.mlp_norm(x)))
+        x = x + self.dropout(self.mlp_out(hidden))
+        return x
+
+
+class Transformer(nn.Module):
+    """Logits from bytes (causal) or pixels (classifier), with one position encoding."""
+
+    def __init__(self, shape: ModelShape, encoding: str | Mapping[str, Any]) -> None:
+        super().__init__()
+        self.shape = shape
+        self.token_grid = shape.tokens(shape.grid)
+        if shape.causal:
+            self.embed: nn.Module = nn.Embedding(shape.classes, shape.dim)
+        else:
+            self.embed = nn.Linear(shape.channels * math.prod(shape.patch), shape.dim)
+        if not shape.causal and shape.pooling == "cls":
+            self.cls = nn.Parameter(torch.zeros(shape.dim))
+        self.encoding = build_encoding(
+            encoding,
+            axes=len(shape.grid),
+            heads=shape.heads,
+            head_dim=shape.head_dim,
+            depth=shape.layers,
+            dim=shape.dim,
+            grid=self.token_grid,
+        )
+        self.dropout = nn.Dropout(shape.dropout) if shape.dropout else nn.Identity()
+        self.blocks = nn.ModuleList(Block(shape, layer) for layer in range(shape.layers))
+        self.norm = nn.LayerNorm(shape.dim, bias=False)
+        self.head = nn.Linear(shape.dim, shape.classes, bias=not shape.causal)
+        self._positions: dict[tuple[Any, ...], Tensor] = {}
+
+    def initialise(self, seed: int) -> None:
+        """Draws every weight from a stream of its own name.
+
+        Matrices are normal with standard deviation fan_in^-1/2; those that write to the residual
+        stream are divided by sqrt(2 * layers) (GPT-2, Radford et al. 2019, section 2.3); byte
+        embeddings, CLS and the head have 0.02.
+        """
+        for name, parameter in self.named_parameters():
+            if name.startswith("encoding."):
+                continue
+            if "norm" in name:
+                nn.init.ones_(parameter)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                std = parameter.shape[-1] ** -0.5
+                if name.endswith(("attention.out.weight", "mlp_out.weight")):
+                    std /= math.sqrt(2 * self.shape.layers)
+                if name in ("cls", "head.weight") or (name == "embed.weight" and self.shape.causal):
+                    std = 0.02
+                nn.init.normal_(parameter, std=std, generator=stream(seed, "init", name))
+        self.encoding.initialise(lambda name: stream(seed, "init", "encoding", name))
+
+    def positions(self, tokens: tuple[int, ...], device: torch.device) -> Tensor:
+        """Positions [T, A] of a token grid in the encoding's units, kept for the next call."""
+        key = (tokens, device)
+        if key not in self._positions:
+            grid = Grid(tokens, self.token_grid)
+            self._positions[key] = grid.positions(self.encoding.scaling, device)
+        return self._positions[key]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """
+        Args:
+            inputs: bytes, int64 [B, T], or pixels, float [B, C, *grid]; other lengths and
+                resolutions than in training extend the positions.
+
+        Returns:
+            [B, T, classes] for a language model, [B, classes] for a classifier.
+        """
+        if self.shape.causal:
+            tokens: tuple[int, ...] = (inputs.shape[1],)
+            x = inputs
+        else:
+            tokens = self.shape.tokens(tuple(inputs.shape[2:]))
+            x = self._patches(inputs, tokens)
+        positions = self.positions(tokens, inputs.device)
+        x = self.encoding.embed(self.embed(x), positions)  # [B, T, D]
+        if not self.shape.causal and self.shape.pooling == "cls":
+            x = torch.cat([self.cls.to(x.dtype).expand(len(x), 1, -1), x], 1)
+        x = self.dropout(x)
+        state = self.encoding.prepare(positions)
+        for block in self.blocks:
+            x = block(x, self.encoding, state)
+        if not self.shape.causal:
+            x = x[:, 0] if self.shape.pooling == "cls" else x.mean(1)
+        return cast(Tensor, self.head(self.norm(x)))
+
+    def _patches(self, pixels: Tensor, tokens: tuple[int, ...]) -> Tensor:
+        """[B, C, *grid] -> [B, T, C * patch pixels]."""
+        axes = len(tokens)
+        split = [extent for pair in zip(tokens, self.shape.patch, strict=True) for extent in pair]
+        x = pixels.reshape(*pixels.shape[:2], *split)  # [B, C, t1, p1, t2, p2, ...]
+        outer = [2 + 2 * axis for axis in range(axes)]
+        inner = [3 + 2 * axis for axis in range(axes)]
+        return x.permute(0, *outer, 1, *inner).flatten(1 + axes).flatten(1, axes)
+
+    def parameter_groups(self) -> dict[Literal["decayed", "plain", "encoding"], list[nn.Parameter]]:
+        """Matrices, vectors, and the encoding's own parameters, which are never decayed."""
+        groups: dict[Literal["decayed", "plain", "encoding"], list[nn.Parameter]] = {
+            "decayed": [],
+            "plain": [],
+            "encoding": [],
+        }
+        for name, parameter in self.named_parameters():
+            if name.startswith("encoding."):
+                groups["encoding"].append(parameter)
+            else:
+                groups["decayed" if parameter.ndim > 1 else "plain"].append(parameter)
+        return groups
+
+    def counts(self) -> tuple[int, int]:
+        """Parameters in all, and those of the encoding."""
+        own = sum(parameter.numel() for parameter in self.encoding.parameters())
+        return sum(parameter.numel() for parameter in self.parameters()), own
+
+    @torch.no_grad()
+    def generate(
+        self, prompt: Tensor, length: int, *, temperature: float, generator: torch.Generator
+    ) -> Tensor:
+        """Continues text byte by byte, looking back at most one training length.
+
+        Args:
+            prompt: int64 [P], at least one byte.
+            length: bytes to add.
+            temperature: 0 takes the most probable byte.
+            generator: a CPU generator, so that all devices draw alike.
+
+        Returns:
+            int64 [P + length].
+        """
+        text = prompt
+        for _ in range(length):
+            logits = self(text[None, -self.shape.grid[0] :])[0, -1].float().cpu()
+            if temperature > 0:
+                probabilities = (logits / temperature).softmax(-1)
+                byte = torch.multinomial(probabilities, 1, generator=generator)
+            else:
+                byte = logits.argmax(-1, keepdim=True)
+            text = torch.cat([text, byte.to(text.device)])
+        return text

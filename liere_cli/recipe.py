@@ -1,0 +1,307 @@
+"""Recipes: everything that decides a run's numbers, in one typed, validated file.
+
+One schema serves a single run (``encoding``, ``data``, ``model``, ``training``, ``seed``) and a
+comparison (the same, with ``compare`` spanning the cells).
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from liere_cli.budget import Budget
+from liere_cli.errors import LiereError, UsageError, nearest
+from liere_cli.schema import Section, parse_scalar, parse_spec
+
+MAX_RECIPE_BYTES = 1_000_000
+
+#: width, layers and heads; tiny, base and large are those of the LieRE paper (arXiv 2406.10322)
+SIZES = {
+    "nano": (128, 4, 4),
+    "micro": (192, 6, 6),
+    "tiny": (384, 12, 6),
+    "base": (768, 12, 12),
+    "large": (1024, 24, 16),
+}
+
+
+def _as_spec(value: object) -> object:
+    return parse_spec(value) if isinstance(value, str) else value
+
+
+def _has_name(spec: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(spec.get("name"), str):
+        raise ValueError("must be a name, 'name:key=value', or a mapping with 'name'")
+    return spec
+
+
+def _as_budget(text: str) -> str:
+    try:
+        return Budget.parse(text).text
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
+
+def _as_ints(value: object) -> object:
+    if isinstance(value, str):
+        return [parse_scalar(part) for part in value.lower().split("x")]
+    return [value] if isinstance(value, int) else value
+
+
+Spec = Annotated[dict[str, Any], BeforeValidator(_as_spec), AfterValidator(_has_name)]
+Extent = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_ints)]
+
+
+class ModelSettings(Section):
+    """The transformer; ``layers``, ``dim`` and ``heads`` default to those of ``size``."""
+
+    size: Literal["nano", "micro", "tiny", "base", "large"] = "nano"
+    layers: int | None = Field(None, ge=1, le=1000)
+    dim: int | None = Field(None, ge=1, le=65536, description="width of the residual stream")
+    heads: int | None = Field(None, ge=1, le=1024)
+    mlp_ratio: float = Field(4.0, gt=0, le=64)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    pooling: Literal["cls", "mean"] = "mean"
+    patch: Extent | None = Field(None, description="pixels along each axis; None: the data set's")
+
+
+class TrainingSettings(Section):
+    """The optimisation, the same for every encoding."""
+
+    budget: Annotated[str, AfterValidator(_as_budget)] = "1000steps"
+    batch: int = Field(32, ge=1, le=1_000_000, description="examples a step, over all parts")
+    accumulate: int = Field(1, ge=1, description="parts in which a step's batch is computed")
+    learning_rate: float = Field(1e-3, gt=0, le=10)
+    encoding_rate: float = Field(1.0, ge=0, description="multiplies the encoding's learning rate")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the budget")
+    final_rate: float = Field(0.01, ge=0, le=1, description="share of the learning rate at the end")
+    weight_decay: float = Field(0.05, ge=0, le=10, description="matrices only; not the encoding")
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.99,
+    )
+    clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: no clipping")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    augment: bool = Field(True, description="the data set's random shifts and flips")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 autocast on a GPU, float32 elsewhere"
+    )
+    compile: bool = Field(False, description="torch.compile the model")
+    validations: int = Field(5, ge=1, le=10_000, description="evenly spaced over the budget")
+    validation_limit: int | None = Field(
+        None, ge=1, description="examples or windows in each of them; null: all"
+    )
+    log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
+    checkpoint_seconds: float = Field(30, gt=0, description="between checkpoints; not in identity")
+
+
+class DataArm(Section):
+    """One data set of a comparison, with what differs from the recipe for it."""
+
+    data: Spec
+    encodings: list[Spec] | None = Field(None, min_length=1)
+    model: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    margin: float | None = Field(
+        None, gt=0, description="smallest difference worth caring about, in the metric's unit"
+    )
+
+
+def _as_arm(value: object) -> object:
+    is_arm = isinstance(value, Mapping) and "data" in value
+    return value if is_arm else {"data": value}
+
+
+def _as_seeds(value: object) -> object:
+    return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _distinct(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) != len(seeds):
+        raise ValueError("the seeds must differ")
+    return seeds
+
+
+class CompareSettings(Section):
+    """Which cells a comparison spans: encodings x data x seeds."""
+
+    encodings: list[Spec] = Field(
+        [{"name": "none"}, {"name": "axial"}, {"name": "rope-mixed"}, {"name": "liere"}],
+        min_length=1,
+    )
+    data: list[Annotated[DataArm, BeforeValidator(_as_arm)]] = Field([], max_length=1000)
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**31)]],
+        BeforeValidator(_as_seeds),
+        AfterValidator(_distinct),
+        Field(min_length=1, max_length=10_000),
+    ] = [0, 1, 2]
+    baseline: Annotated[
+        list[Spec], BeforeValidator(lambda value: value if isinstance(value, list) else [value])
+    ] = Field(
+        [{"name": "rope"}, {"name": "axial"}],
+        min_length=1,
+        description="the first one that takes part and is defined on the data's axes",
+    )
+    margins: dict[Literal["bits_per_byte", "top1"], Annotated[float, Field(gt=0)]] = Field(
+        {},
+        description="smallest difference worth caring about, by metric, for data without its own "
+        "'margin'; top1 is a share of 1, so that 0.01 means one point",
+    )
+
+
+class Recipe(Section):
+    """A run or a comparison, as written; see :mod:`liere_cli.assembly` for the resolved form."""
+
+    experiment: str = Field("", pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,79})?$")
+    seed: int = Field(0, ge=0, lt=2**31)
+    encoding: Spec = {"name": "liere"}
+    data: Spec = {"name": "stdlib"}
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    compare: CompareSettings | None = None
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys in silence; here the second is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark
+                )
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def recipe_folders() -> list[Path]:
+    """Where recipes that come with liere lie: installed, or beside the package in a checkout."""
+    package = Path(__file__).parent
+    return [
+        folder for folder in (package / "_recipes", package.parent / "recipes") if folder.is_dir()
+    ]
+
+
+def builtin_recipes() -> dict[str, Path]:
+    """Name and file of every recipe that comes with liere."""
+    return {
+        path.stem: path for folder in recipe_folders() for path in sorted(folder.glob("*.yaml"))
+    }
+
+
+def find_recipe(name: str) -> Path:
+    """The file of that path, or else the recipe of that name that comes with liere.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = builtin_recipes()
+    if name.removesuffix(".yaml").removeprefix("recipes/") in known:
+        return known[name.removesuffix(".yaml").removeprefix("recipes/")]
+    hint = nearest(path.stem, known)
+    suggestion = f"; did you mean '{hint}'?" if hint else ""
+    raise UsageError(
+        f"no recipe file '{name}'{suggestion} (recipes that come with liere: {', '.join(known)})"
+    )
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, not yet validated.
+
+    Raises:
+        UsageError: not YAML, not a mapping, or too large; names the line where YAML breaks.
+        LiereError: the file can't be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise LiereError(f"{path}: can't be read ({error.strerror})") from None
+    if len(content) > MAX_RECIPE_BYTES:
+        raise UsageError(f"{path}: a recipe has at most {MAX_RECIPE_BYTES:,} bytes")
+    try:
+        settings = yaml.load(content.decode(), Loader=_UniqueKeyLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or "it is not text in UTF-8"
+        raise UsageError(f"{path}{line}: this is not valid YAML: {reason}") from None
+    if not isinstance(settings, dict):
+        raise UsageError(f"{path}: a recipe is 'key: value' lines, not {type(settings).__name__}")
+    return settings
+
+
+def apply_overrides(settings: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """Settings with each ``section.key=value`` set; a spec written as text becomes a mapping.
+
+    Raises:
+        UsageError: an assignment without '=' or through something that is no section.
+    """
+    settings = deepcopy(settings)
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        path = key.strip().split(".")
+        if not equals or not all(path):
+            raise UsageError(f"--set {assignment}: expected section.key=value")
+        place: Any = settings
+        for part in path[:-1]:
+            inner = place.setdefault(part, {})
+            if isinstance(inner, str):
+                inner = place[part] = parse_spec(inner)
+            if not isinstance(inner, dict):
+                raise UsageError(f"--set {assignment}: '{part}' is no section")
+            place = inner
+        place[path[-1]] = parse_scalar(value.strip())
+    return settings
+
+
+def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``change`` laid over it, section by section."""
+    result = dict(base)
+    for key, value in change.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def load_recipe(
+    source: str | Path | None = None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    assignments: Iterable[str] = (),
+) -> Recipe:
+    """A validated recipe: the file's settings, then flags, then ``--set`` assignments.
+
+    Args:
+        source: a path, or the name of a recipe that comes with liere; None starts from defaults.
+        flags: sections that replace the file's (``encoding``, ``data``) or merge into it.
+    """
+    settings: dict[str, Any] = {}
+    where = "settings"
+    if source is not None:
+        path = find_recipe(str(source))
+        settings, where = read_settings(path), str(path)
+        settings.setdefault("experiment", path.stem)
+    for key, value in (flags or {}).items():
+        if key in ("encoding", "data") or not isinstance(value, Mapping):
+            settings[key] = value
+        else:
+            base = settings.get(key)
+            settings[key] = merged(base if isinstance(base, Mapping) else {}, value)
+    settings = apply_overrides(settings, assignments)
+    return Recipe.validated(settings, where)
+
+
+def dump_yaml(settings: Mapping[str, Any]) -> str:
+    """Settings as YAML in reading order."""
+    return yaml.safe_dump(
+        dict(settings), sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+    )

@@ -1,0 +1,427 @@
+"""The training loop: one cell in, one summary out."""
+
+import json
+import math
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+from torch.nn import functional as F
+
+from liere_cli import __version__
+from liere_cli.assembly import Cell, build_model, signature
+from liere_cli.budget import Budget
+from liere_cli.checkpoint import (
+    Progress,
+    clear_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+    save_items,
+    save_weights,
+)
+from liere_cli.data import ByteStream, Examples
+from liere_cli.data.batches import TrainingBatches
+from liere_cli.errors import LiereError
+from liere_cli.evaluation import Evaluation, evaluate
+from liere_cli.interrupts import Stop, stoppable
+from liere_cli.recipe import TrainingSettings
+from liere_cli.runs import Run, to_json, write_atomically
+from liere_cli.streams import stream_seed
+
+#: a split below this many bytes lies on the device
+DEVICE_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an observer is told at every logged step.
+
+    Args:
+        step: steps taken.
+        share: used share of the budget, 0 to 1.
+        loss: mean training loss in nats since the last report.
+        value: latest validation metric, if any.
+        throughput: examples (or tokens of text) per second of training.
+        seconds_left: estimated training time still to come.
+    """
+
+    step: int
+    share: float
+    loss: float
+    value: float | None
+    throughput: float
+    seconds_left: float
+
+
+class Observer(Protocol):
+    """Someone who watches a run; the loop itself knows no terminal."""
+
+    def started(self, cell: Cell, run: Run, step: int, warnings: list[str]) -> None: ...
+
+    def reported(self, report: Report) -> None: ...
+
+    def evaluating(self, split: str) -> None: ...
+
+
+class _Silent:
+    def started(self, cell: Cell, run: Run, step: int, warnings: list[str]) -> None: ...
+
+    def reported(self, report: Report) -> None: ...
+
+    def evaluating(self, split: str) -> None: ...
+
+
+class Diverged(Exception):
+    """The loss is no longer finite."""
+
+
+def train_cell(
+    cell: Cell,
+    *,
+    outputs: Path,
+    device: torch.device,
+    fresh: bool = False,
+    observer: Observer | None = None,
+) -> dict[str, Any]:
+    """Trains a cell, or goes on where it stopped, or returns what an earlier run found.
+
+    Args:
+        fresh: discards earlier results of this cell.
+        observer: is told of progress.
+
+    Returns:
+        The summary, as written to summary.json. ``status`` is ``finished`` or ``diverged``.
+
+    Raises:
+        LiereError: another process trains this run, or a file can't be written.
+        KeyboardInterrupt: after SIGINT or SIGTERM; a checkpoint has been written.
+    """
+    run = cell.run(outputs)
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run.path(".lock"), timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise LiereError(f"{run.folder}: another process is training this run") from None
+    except OSError as error:
+        raise LiereError(f"{run.folder}: can't be written ({error.strerror})") from None
+    with lock:
+        if fresh:
+            _discard(run)
+        summary = run.summary()
+        if summary is None:
+            summary = _Trainer(cell, run, device, observer or _Silent()).train()
+            run.write_summary(summary)
+            clear_checkpoints(run)
+        return summary
+
+
+def _discard(run: Run) -> None:
+    # the summary first: a run without one is not over
+    for name in ("summary.json", "metrics.jsonl", "best.safetensors", "last.safetensors"):
+        run.path(name).unlink(missing_ok=True)
+    for path in run.folder.glob("items-*.safetensors"):
+        path.unlink()
+    clear_checkpoints(run)
+
+
+class _Trainer:
+    def __init__(self, cell: Cell, run: Run, device: torch.device, observer: Observer) -> None:
+        self.cell, self.run, self.device, self.observer = cell, run, device, observer
+        self.settings: TrainingSettings = cell.recipe.training
+        self.budget = Budget.parse(self.settings.budget)
+        self.text = cell.dataset.task == "language-model"
+        self.higher_is_better = cell.dataset.metric == "top1"
+        self.latest: float | None = None
+        self.signature = signature(cell)
+
+    def train(self) -> dict[str, Any]:
+        self._describe()
+        if self.device.type == "cuda":
+            # warn_only: some backward kernels have no deterministic form
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        self.model = build_model(self.cell).to(self.device)
+        self.forward = torch.compile(self.model) if self.settings.compile else self.model
+        self.optimizer = self._optimizer()
+        self.train_split = self._load("train")
+        self.val_split = self._load("val")
+        self.batches = TrainingBatches(
+            self.train_split,
+            batch_size=self.settings.batch,
+            seed=self.cell.recipe.seed,
+            context=self.cell.dataset.grid[0] if self.text else None,
+            mean=self.cell.dataset.mean,
+            std=self.cell.dataset.std,
+            flips=self.cell.dataset.flips and self.settings.augment,
+            shift=self.cell.dataset.shift if self.settings.augment else 0,
+            device=self.device,
+        )
+        restored = load_checkpoint(self.run, self.model, self.optimizer)
+        self.progress = restored or Progress()
+        self._rewind_metrics()
+        self.observer.started(self.cell, self.run, self.progress.step, self.progress.warnings)
+        with stoppable() as stop, self.run.path("metrics.jsonl").open("a") as self.log:
+            try:
+                self._loop(stop)
+                return self._finish(stop)
+            except Diverged as error:
+                return self._summary("diverged", None, None, str(error))
+
+    def _loop(self, stop: Stop) -> None:
+        losses: list[Tensor] = []
+        saved_at = time.monotonic()
+        mark = time.perf_counter()
+        logged = (self.progress.examples, self.progress.seconds)
+        while True:
+            share = self._share()
+            while share >= (self.progress.validations + 1) / self.settings.validations - 1e-12:
+                self._validate(stop)
+                mark = time.perf_counter()
+            if share >= 1:
+                return
+            losses.append(self._step(share))
+            now = time.perf_counter()
+            self.progress.seconds += now - mark
+            mark = now
+            if len(losses) >= self.settings.log_every or self._share() >= 1:
+                loss = float(torch.stack(losses).mean())
+                now = time.perf_counter()
+                self.progress.seconds += now - mark
+                mark = now
+                self._report(loss, losses, logged)
+                losses.clear()
+                logged = (self.progress.examples, self.progress.seconds)
+            due = time.monotonic() - saved_at > self.settings.checkpoint_seconds
+            if stop.asked or due:
+                save_checkpoint(self.run, self.model, self.optimizer, self.progress)
+                saved_at, mark = time.monotonic(), time.perf_counter()
+            stop.check()
+
+    def _step(self, share: float) -> Tensor:
+        settings, seed = self.settings, self.cell.recipe.seed
+        rate = settings.learning_rate * schedule(share, settings.warmup, settings.final_rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        torch.manual_seed(stream_seed(seed, "dropout", self.progress.step))
+        inputs, targets = self.batches.at(self.progress.step)
+        total = torch.zeros((), device=self.device)
+        parts = settings.accumulate
+        for part, goal in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
+            with torch.autocast(
+                self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
+            ):
+                logits = self.forward(part)
+            loss = F.cross_entropy(
+                logits.float().flatten(0, -2),
+                goal.flatten(),
+                label_smoothing=settings.label_smoothing,
+            )
+            (loss / parts).backward()
+            total += loss.detach() / parts
+        if settings.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.progress.step += 1
+        self.progress.examples += settings.batch
+        self.progress.tokens += settings.batch * math.prod(self.model.token_grid)
+        return total
+
+    def _report(self, loss: float, losses: list[Tensor], logged: tuple[int, float]) -> None:
+        progress, share = self.progress, self._share()
+        examples = progress.examples - logged[0]
+        rate = examples / max(progress.seconds - logged[1], 1e-9)
+        line = {
+            "step": progress.step,
+            "examples": progress.examples,
+            "seconds": round(progress.seconds, 3),
+            "loss": loss if math.isfinite(loss) else None,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+        }
+        self._write(line)
+        if not math.isfinite(loss):
+            raise Diverged(
+                f"the loss was {loss} within steps {progress.step - len(losses) + 1} to "
+                f"{progress.step}"
+            )
+        left = progress.seconds * (1 - share) / share
+        per_second = rate * (math.prod(self.model.token_grid) if self.text else 1)
+        self.observer.reported(
+            Report(progress.step, min(share, 1.0), loss, self.latest, per_second, max(left, 0.0))
+        )
+
+    def _validate(self, stop: Stop) -> None:
+        self.observer.evaluating("val")
+        result = self._evaluate(self.val_split, self.settings.validation_limit, stop)
+        if not result.finite:
+            raise Diverged(f"the validation loss was {result.loss} at step {self.progress.step}")
+        self.latest = result.value
+        self.progress.validations += 1
+        self._write(
+            {
+                "step": self.progress.step,
+                "examples": self.progress.examples,
+                "seconds": round(self.progress.seconds, 3),
+                "val": result.value,
+                "val_loss": result.loss,
+            }
+        )
+        best = self.progress.best_value
+        better = best is None or (
+            result.value > best if self.higher_is_better else result.value < best
+        )
+        if better:
+            self.progress.best_value, self.progress.best_step = result.value, self.progress.step
+            save_weights(self.run, "best", self.model)
+
+    def _finish(self, stop: Stop) -> dict[str, Any]:
+        save_weights(self.run, "last", self.model)
+        results = {}
+        for split in ("val", "test"):
+            self.observer.evaluating(split)
+            examples = self.val_split if split == "val" else self._load(split)
+            results[split] = self._evaluate(examples, None, stop)
+            save_items(self.run, split, results[split].items)
+            if not results[split].finite:
+                raise Diverged(f"the {split} loss was {results[split].loss} after training")
+        return self._summary("finished", results["val"], results["test"], None)
+
+    def _evaluate(
+        self, examples: ByteStream | Examples, limit: int | None, stop: Stop
+    ) -> Evaluation:
+        def check() -> None:
+            if stop.asked:
+                save_checkpoint(self.run, self.model, self.optimizer, self.progress)
+                stop.check()
+
+        return evaluate(
+            self.model,
+            self.cell.dataset,
+            examples,
+            grid=self.cell.dataset.grid,
+            device=self.device,
+            precision=self.settings.precision,
+            limit=limit,
+            before_batch=check,
+        )
+
+    def _summary(
+        self,
+        status: str,
+        val: Evaluation | None,
+        test: Evaluation | None,
+        error: str | None,
+    ) -> dict[str, Any]:
+        progress, cell = self.progress, self.cell
+        parameters, encoding_parameters = self.model.counts()
+        seen = progress.tokens if self.text else progress.examples
+        return {
+            "status": status,
+            "id": cell.run_id,
+            "encoding": cell.encoding,
+            "data": cell.data,
+            "fingerprint": cell.dataset.fingerprint,
+            "seed": cell.recipe.seed,
+            "metric": cell.dataset.metric,
+            "higher_is_better": self.higher_is_better,
+            "val": val and val.value,
+            "test": test and test.value,
+            "val_loss": val and val.loss,
+            "test_loss": test and test.loss,
+            "best": {"step": progress.best_step, "val": progress.best_value},
+            "steps": progress.step,
+            "examples": progress.examples,
+            "tokens": progress.tokens,
+            "seconds": round(progress.seconds, 3),
+            "parameters": parameters,
+            "encoding_parameters": encoding_parameters,
+            "throughput": round(seen / max(progress.seconds, 1e-9), 2),
+            "throughput_unit": "tokens/s" if self.text else "examples/s",
+            "budget": self.settings.budget,
+            "device": str(self.device),
+            "threads": torch.get_num_threads(),
+            "error": error,
+            "signature": self.signature,
+        }
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        groups = self.model.parameter_groups()
+        settings = self.settings
+        return torch.optim.AdamW(
+            [
+                {"params": groups["decayed"], "weight_decay": settings.weight_decay, "scale": 1.0},
+                {"params": groups["plain"], "weight_decay": 0.0, "scale": 1.0},
+                {
+                    "params": groups["encoding"],
+                    "weight_decay": 0.0,
+                    "scale": settings.encoding_rate,
+                },
+            ],
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            fused=True,
+        )
+
+    def _load(self, split: Any) -> ByteStream | Examples:
+        examples = self.cell.dataset.load(split)
+        data = examples.data if isinstance(examples, ByteStream) else examples.inputs
+        return examples.to(self.device) if data.nbytes <= DEVICE_BYTES else examples
+
+    def _share(self) -> float:
+        progress = self.progress
+        return self.budget.used(
+            steps=progress.step,
+            examples=progress.examples,
+            tokens=progress.tokens,
+            seconds=progress.seconds,
+        )
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self.log.write(json.dumps(line, allow_nan=False) + "\n")
+        self.log.flush()
+
+    def _rewind_metrics(self) -> None:
+        """Drops lines that belong to steps after the checkpoint: they will be measured again."""
+        kept, validations = [], 0
+        for line in self.run.metrics():
+            validations += "val" in line
+            if line["step"] > self.progress.step or validations > self.progress.validations:
+                break
+            kept.append(json.dumps(line))
+            self.latest = line.get("val", self.latest)
+        write_atomically(self.run.path("metrics.jsonl"), "".join(f"{line}\n" for line in kept))
+
+    def _describe(self) -> None:
+        self.run.write_recipe(self.cell.recipe)
+        write_atomically(self.run.path("signature.txt"), self.signature + "\n")
+        environment = {
+            "liere": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "device": str(self.device),
+            "device_name": torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+        }
+        write_atomically(self.run.path("environment.json"), to_json(environment))
+
+
+def schedule(share: float, warmup: float, final: float) -> float:
+    """The learning rate's factor: linear warm-up, then half a cosine down to ``final``.
+
+    Args:
+        share: used share of the budget, 0 to 1.
+        warmup: share of the budget spent warming up.
+    """
+    if share < warmup:
+        # never zero, so that the first step counts
+        return max(share / warmup, 0.01)
+    angle = math.pi * min((share - warmup) / (1 - warmup), 1.0)
+    return final + (1 - final) * (1 + math.cos(angle)) / 2

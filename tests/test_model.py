@@ -1,0 +1,209 @@
+"""The transformer: shapes, common random numbers, what position does to it."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from liere_cli.encodings import available
+from liere_cli.errors import UsageError
+from liere_cli.model import ModelShape, Transformer
+
+GRIDS = {1: (16,), 2: (8, 12), 3: (4, 8, 8)}
+PATCHES = {1: (1,), 2: (4, 4), 3: (2, 4, 4)}
+
+
+def shape_of(axes: int, **changes: Any) -> ModelShape:
+    values: dict[str, Any] = {
+        "layers": 2,
+        "dim": 48,
+        "heads": 2,
+        "mlp_ratio": 2.0,
+        "dropout": 0.0,
+        "pooling": "cls",
+        "causal": axes == 1,
+        "grid": GRIDS[axes],
+        "patch": PATCHES[axes],
+        "channels": 3,
+        "classes": 256 if axes == 1 else 5,
+    }
+    return ModelShape(**{**values, **changes})
+
+
+def inputs_of(shape: ModelShape, batch: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    if shape.causal:
+        return torch.randint(256, (batch, *shape.grid), generator=generator)
+    return torch.randn(batch, shape.channels, *shape.grid, generator=generator)
+
+
+def model_of(shape: ModelShape, encoding: str, seed: int = 0) -> Transformer:
+    model = Transformer(shape, encoding)
+    model.initialise(seed)
+    return model.eval()
+
+
+def defined(name: str, axes: int) -> bool:
+    most = available()[name].max_axes
+    return most is None or axes <= most
+
+
+CASES = [(name, axes) for name in available() for axes in GRIDS if defined(name, axes)]
+
+
+@pytest.mark.parametrize(("name", "axes"), CASES)
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_every_encoding_in_every_dimension_gives_finite_logits_and_gradients(
+    name: str, axes: int, pooling: str
+) -> None:
+    shape = shape_of(axes, pooling=pooling)
+    model = model_of(shape, name)
+    inputs = inputs_of(shape)
+    logits = model(inputs)
+    expected = (3, *shape.grid, 256) if axes == 1 else (3, 5)
+    assert logits.shape == expected
+    logits.logsumexp(-1).sum().backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+
+
+@pytest.mark.parametrize("axes", GRIDS)
+def test_encodings_at_one_seed_share_every_common_weight(axes: int) -> None:
+    names = [name for name in available() if defined(name, axes)]
+    first, *others = [model_of(shape_of(axes), name, seed=7).state_dict() for name in names]
+    common = {key for key in first if not key.startswith("encoding.")}
+    assert common
+    for other in others:
+        assert {key for key in other if not key.startswith("encoding.")} == common
+        for key in common:
+            assert torch.equal(first[key], other[key])
+
+
+@pytest.mark.parametrize(("name", "axes"), CASES)
+def test_initial_weights_depend_on_the_seed_alone(name: str, axes: int) -> None:
+    one = model_of(shape_of(axes), name, seed=3).state_dict()
+    torch.manual_seed(99)
+    again = model_of(shape_of(axes), name, seed=3).state_dict()
+    for key, value in one.items():
+        assert torch.equal(value, again[key])
+    other = model_of(shape_of(axes), name, seed=4).state_dict()
+    assert any(not torch.equal(value, other[key]) for key, value in one.items())
+
+
+@pytest.mark.parametrize("name", [name for name in available()])
+def test_a_language_model_does_not_see_the_future(name: str) -> None:
+    shape = shape_of(1)
+    model = model_of(shape, name)
+    inputs = inputs_of(shape)
+    changed = inputs.clone()
+    changed[:, 10:] = (changed[:, 10:] + 1) % 256
+    before, after = model(inputs), model(changed)
+    torch.testing.assert_close(before[:, :10], after[:, :10])
+    assert not torch.allclose(before[:, 10:], after[:, 10:])
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+@pytest.mark.parametrize("name", [name for name in available() if defined(name, 2)])
+def test_only_a_model_without_positions_is_blind_to_the_order_of_patches(
+    name: str, axes: int
+) -> None:
+    shape = shape_of(axes)
+    model = model_of(shape, name)
+    with torch.no_grad():
+        for parameter in model.encoding.parameters():
+            parameter.mul_(10)  # a learned table starts too small to be told from rounding
+    inputs = inputs_of(shape)
+    rolled = inputs.roll([shape.patch[-1], shape.patch[-2]], dims=[-1, -2])
+    same = torch.allclose(model(inputs), model(rolled), atol=1e-5)
+    assert same == (name == "none")
+
+
+@pytest.mark.parametrize(("name", "axes"), CASES)
+def test_other_lengths_and_resolutions_are_read(name: str, axes: int) -> None:
+    shape = shape_of(axes)
+    model = model_of(shape, name)
+    larger = tuple(2 * extent for extent in shape.grid)
+    inputs = inputs_of(shape_of(axes, grid=larger))
+    logits = model(inputs)
+    assert logits.isfinite().all()
+    assert logits.shape[0] == 3
+
+
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 5), st.integers(1, 4))
+@settings(max_examples=25, deadline=None)
+def test_patches_hold_every_pixel_once(rows: int, high: int, columns: int, wide: int) -> None:
+    grid = (rows * high, columns * wide)
+    model = Transformer(shape_of(2, grid=grid, patch=(high, wide)), "none")
+    count = 2 * 3 * math.prod(grid)
+    pixels = torch.arange(count).float().view(2, 3, *grid)
+    patches = model._patches(pixels, (rows, columns))
+    assert patches.shape == (2, rows * columns, 3 * high * wide)
+    assert torch.equal(patches.flatten().sort().values, pixels.flatten())
+    corner = pixels[0, :, :high, :wide].reshape(-1)
+    assert torch.equal(patches[0, 0], corner)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dim": 50, "heads": 4}, "model.heads 4"),
+        ({"grid": (9, 12)}, "nearest grid that can is 8x12"),
+        ({"patch": (2, 4, 4)}, "has 2 axes"),
+        ({"grid": (2, 12)}, "nearest grid that can is 4x12"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        shape_of(2, **changes)
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    shape = shape_of(2, dropout=0.5)
+    model = model_of(shape, "axial")
+    inputs = inputs_of(shape)
+    assert torch.equal(model(inputs), model(inputs))
+    model.train()
+    assert not torch.equal(model(inputs), model(inputs))
+
+
+def test_encoding_parameters_are_never_decayed() -> None:
+    groups = model_of(shape_of(2), "liere").parameter_groups()
+    assert groups["encoding"]
+    decayed = {id(parameter) for parameter in groups["decayed"]}
+    assert not decayed & {id(parameter) for parameter in groups["encoding"]}
+    assert all(parameter.ndim == 1 for parameter in groups["plain"])
+
+
+def test_sampling_repeats_with_its_generator_and_is_greedy_at_zero() -> None:
+    model = model_of(shape_of(1), "rope")
+    prompt = torch.tensor([65, 66])
+
+    def sample(seed: int, temperature: float) -> list[int]:
+        generator = torch.Generator().manual_seed(seed)
+        text = model.generate(prompt, 30, temperature=temperature, generator=generator)
+        assert len(text) == 32
+        assert torch.equal(text[:2], prompt)
+        return text.tolist()
+
+    assert sample(0, 1.0) == sample(0, 1.0)
+    assert sample(0, 1.0) != sample(1, 1.0)
+    assert sample(0, 0.0) == sample(1, 0.0)
+
+
+@pytest.mark.parametrize("axes", GRIDS)
+def test_absolute_positions_are_resized_to_other_grids(axes: int) -> None:
+    encoding: Any = model_of(shape_of(axes), "absolute").encoding
+    from liere_cli.grid import Grid
+
+    tokens = encoding.shape.grid
+    table = encoding.table.detach()
+    torch.testing.assert_close(encoding.at(Grid(tokens).positions()), table)
+    larger = tuple(2 * extent - 1 for extent in tokens)
+    resized = encoding.at(Grid(larger).positions()).detach().view(*larger, -1)
+    # corners on corners: every second vector of the doubled grid is a trained one
+    every_second = resized[tuple(slice(None, None, 2) for _ in tokens)]
+    torch.testing.assert_close(every_second.reshape(table.shape), table)
