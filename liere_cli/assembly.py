@@ -9,7 +9,7 @@ from liere_cli import __version__
 from liere_cli.data import Dataset, build_dataset
 from liere_cli.encodings.registry import code_digest, encoding_class, label, resolve_spec
 from liere_cli.errors import UsageError
-from liere_cli.model import ModelShape, Transformer
+from liere_cli.model import ModelShape, Transformer, encoding_for
 from liere_cli.recipe import SIZES, Recipe
 from liere_cli.runs import Run, find_run, folder_name, identity
 from liere_cli.schema import format_spec
@@ -105,8 +105,7 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
             "training": recipe.training.model_copy(update={"precision": precision}),
         }
     )
-    with torch.device("meta"):
-        Transformer(model_shape(resolved, dataset), encoding)
+    encoding_for(model_shape(resolved, dataset), encoding)
     given = {key: value for key, value in recipe.data.items() if key != "path"}
     data_label = format_spec(given)
     if "path" in recipe.data:

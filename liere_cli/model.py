@@ -84,6 +84,23 @@ def _by(extents: tuple[int, ...] | list[int]) -> str:
     return "x".join(map(str, extents))
 
 
+def encoding_for(shape: ModelShape, spec: str | Mapping[str, Any]) -> PositionEncoding:
+    """The encoding that serves a transformer of that shape.
+
+    Raises:
+        UsageError: it is not defined for that shape.
+    """
+    return build_encoding(
+        spec,
+        axes=len(shape.grid),
+        heads=shape.heads,
+        head_dim=shape.head_dim,
+        depth=shape.layers,
+        dim=shape.dim,
+        grid=shape.tokens(shape.grid),
+    )
+
+
 class Attention(nn.Module):
     """Multi-head self-attention whose queries and keys pass through the encoding."""
 
@@ -153,15 +170,7 @@ class Transformer(nn.Module):
             self.embed = nn.Linear(shape.channels * math.prod(shape.patch), shape.dim)
         if not shape.causal and shape.pooling == "cls":
             self.cls = nn.Parameter(torch.zeros(shape.dim))
-        self.encoding = build_encoding(
-            encoding,
-            axes=len(shape.grid),
-            heads=shape.heads,
-            head_dim=shape.head_dim,
-            depth=shape.layers,
-            dim=shape.dim,
-            grid=self.token_grid,
-        )
+        self.encoding = encoding_for(shape, encoding)
         self.dropout = nn.Dropout(shape.dropout) if shape.dropout else nn.Identity()
         self.blocks = nn.ModuleList(Block(shape, layer) for layer in range(shape.layers))
         self.norm = nn.LayerNorm(shape.dim, bias=False)

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import Any, BinaryIO, cast
 
 from liere_cli.errors import LiereError
 
@@ -19,13 +19,20 @@ _BLOCK = 1 << 20
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[BinaryIO]:
     """The unpacked content of ``path``, as a stream; plain unless its name says otherwise.
 
     Raises:
         LiereError: for a file that is missing, unreadable or broken, or a ``.zip`` that holds
             anything but one file.
     """
+    broken: tuple[type[Exception], ...] = (
+        EOFError, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zlib.error
+    )  # fmt: skip
+    if path.suffix.lower() == ".zst":
+        import zstandard
+
+        broken += (zstandard.ZstdError,)
     try:
         with _unpacker(path) as stream:
             yield stream
@@ -33,7 +40,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise LiereError(f"there is no file {path}") from None
     except IsADirectoryError:
         raise LiereError(f"{path} is a folder, but a file is expected") from None
-    except (EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
+    except broken as error:
         raise LiereError(f"{path} is broken or no {path.suffix} file: {error}") from None
     except OSError as error:
         raise LiereError(f"{path} can't be read: {error.strerror or error}") from None
@@ -69,57 +76,63 @@ def extract_tar(archive: Path, folder: Path) -> None:
         raise LiereError(f"{archive} can't be unpacked: {error}") from None
 
 
-def _unpacker(path: Path) -> IO[bytes]:
+def _unpacker(path: Path) -> BinaryIO:
     match path.suffix.lower():
         case ".gz":
-            return gzip.open(path)
+            return cast(BinaryIO, gzip.open(path))
         case ".xz":
-            return lzma.open(path)
+            return cast(BinaryIO, lzma.open(path))
         case ".zst":
-            return _zstandard(path)
+            return io.BufferedReader(_ZstandardFile(path), _BLOCK)
         case ".zip":
             return _single_member(path)
     return path.open("rb")
 
 
-def _single_member(path: Path) -> IO[bytes]:
+def _single_member(path: Path) -> BinaryIO:
     archive = zipfile.ZipFile(path)
     files = [member for member in archive.infolist() if not member.is_dir()]
     if len(files) != 1:
         raise LiereError(f"{path} holds {len(files)} files, but exactly one text is expected")
     try:
-        return archive.open(files[0])
+        return cast(BinaryIO, archive.open(files[0]))
     except (RuntimeError, NotImplementedError) as error:
         raise LiereError(f"{path} can't be unpacked: {error}") from None
 
 
-def _zstandard(path: Path) -> IO[bytes]:
-    import zstandard
+class _ZstandardFile(io.RawIOBase):
+    """The frames of a ``.zst`` file, one after the other.
 
-    reader = zstandard.ZstdDecompressor().stream_reader(
-        path.open("rb"), read_across_frames=True, closefd=True
-    )
-    return _ZstandardStream(reader, path)
+    The library's own reader takes a file that was cut short for one that ends there.
+    """
 
-
-class _ZstandardStream(io.RawIOBase):
-    """Turns the errors of zstandard into the kind that :func:`opened` explains."""
-
-    def __init__(self, reader: io.RawIOBase, path: Path) -> None:
-        self._reader = reader
-        self._path = path
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._frame: Any = None
+        self._ready = b""
 
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int = -1) -> bytes:
+    def readinto(self, buffer: Any) -> int:
         import zstandard
 
-        try:
-            return self._reader.read(size) or b""
-        except zstandard.ZstdError as error:
-            raise EOFError(error) from None
+        while not self._ready:
+            packed = self._file.read(_BLOCK)
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError("it ends in the middle of a frame")
+                return 0
+            if self._frame is None:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._ready = self._frame.decompress(packed)
+            if self._frame.eof:
+                self._file.seek(-len(self._frame.unused_data), io.SEEK_CUR)
+                self._frame = None
+        count = min(len(buffer), len(self._ready))
+        buffer[:count], self._ready = self._ready[:count], self._ready[count:]
+        return count
 
     def close(self) -> None:
-        self._reader.close()
+        self._file.close()
         super().close()

@@ -102,10 +102,12 @@ class TrainingBatches:
     def _items(self, examples: Examples, step: int) -> Batch:
         count = len(examples)
         first, last = step * self.batch_size, (step + 1) * self.batch_size
-        chosen = torch.cat([
-            self._permutation(epoch)[max(first - epoch * count, 0) : last - epoch * count]
-            for epoch in range(first // count, (last - 1) // count + 1)
-        ])
+        chosen = torch.cat(
+            [
+                self._permutation(epoch)[max(first - epoch * count, 0) : last - epoch * count]
+                for epoch in range(first // count, (last - 1) // count + 1)
+            ]
+        )
         inputs, labels = _gather(examples, chosen, self.device)
         if not self.shift and not self.flips:
             return self._normalise(inputs), labels
@@ -231,13 +233,10 @@ def _translate(inputs: Tensor, shifts: Tensor, mirrored: Tensor) -> Batch:
     rows = torch.arange(height, device=inputs.device) + shifts[:, :1]
     columns = torch.arange(width, device=inputs.device) + shifts[:, 1:]
     columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    inside = ((rows >= 0) & (rows < height))[:, :, None] & (
-        (columns >= 0) & (columns < width)
-    )[:, None, :]
+    row_inside, column_inside = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+    inside = row_inside[:, :, None] & column_inside[:, None, :]
     planes = inputs.reshape(batch, -1, height, width)
     index = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
-    moved = planes.flatten(2).gather(
-        2, index.view(batch, 1, -1).expand(-1, planes.shape[1], -1)
-    )
+    moved = planes.flatten(2).gather(2, index.view(batch, 1, -1).expand(-1, planes.shape[1], -1))
     middle = [1] * (inputs.dim() - 3)
     return moved.view(inputs.shape), inside.view(batch, *middle, height, width).float()

@@ -29,7 +29,7 @@ _STEPS = ((-1, 0), (0, 1), (1, 0), (0, -1), (-1, 1), (1, 1), (1, -1), (-1, -1))
 
 class MotionOptions(Section):
     grid: VideoGrid | None = None
-    cells: int = Field(4, ge=3, le=64)
+    cells: int = Field(3, ge=3, le=64)
     shapes: int = Field(1, ge=1, le=len(_SHAPES))
     classes: Literal[4, 8] = 4
     speed: int = Field(1, ge=1)
@@ -78,9 +78,12 @@ class Motion(Dataset):
     def __init__(self, options: MotionOptions, root: Path | None = None) -> None:
         super().__init__(options, root)
         self.classes = options.classes
-        self.grid = options.grid or (8, 4 * options.cells, 4 * options.cells)
+        self.grid = options.grid or (4, 4 * options.cells, 4 * options.cells)
         self._pixels(self.grid)
-        self.patch = (2 - self.grid[0] % 2, *(glyphs.default_patch(options.cells, self.grid[1]),) * 2)
+        self.patch = (
+            2 - self.grid[0] % 2,
+            *(glyphs.default_patch(options.cells, self.grid[1]),) * 2,
+        )
 
     @classmethod
     def at_hand(cls, root: Path | None) -> bool:
@@ -123,7 +126,9 @@ class Motion(Dataset):
         kinds = 1 + kinds[:, : options.shapes].to(torch.uint8)
 
         # [N, frames, shapes] cells
-        walked = options.speed * torch.arange(frames)[:, None] * torch.tensor(_STEPS)[labels][:, None]
+        walked = (
+            options.speed * torch.arange(frames)[:, None] * torch.tensor(_STEPS)[labels][:, None]
+        )
         rows = (starts[:, None] // options.cells + walked[..., :1]) % options.cells
         columns = (starts[:, None] % options.cells + walked[..., 1:]) % options.cells
         codes = torch.zeros(count, frames, options.cells**2, dtype=torch.uint8)

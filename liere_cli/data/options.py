@@ -33,7 +33,7 @@ def read_grid(value: Any, axes: int) -> tuple[int, ...]:
     if isinstance(value, bool) or not isinstance(value, int | str | Sequence):
         raise ValueError(allowed)
     if isinstance(value, str):
-        parts: list[Any] = re.split(r"\s*[x×,]\s*", value.strip())
+        parts: list[Any] = re.split(r"\s*[x,]\s*", value.strip())
         if not all(part.isascii() and part.isdigit() for part in parts):
             raise ValueError(allowed)
         parts = [int(part) for part in parts]

@@ -122,9 +122,7 @@ class TextFile(_Text):
 
     def _digest(self) -> str:
         return str(
-            remembered(
-                ("content", *file_key(self.path)), lambda: archives.digest_of(self.path)
-            )
+            remembered(("content", *file_key(self.path)), lambda: archives.digest_of(self.path))
         )
 
     def _bytes(self) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
@@ -212,7 +210,9 @@ class Text8(_Corpus):
 class TinyShakespeare(_Corpus):
     name = "tinyshakespeare"
     summary = "Shakespeare's plays, 1,115,394 bytes; split 90/5/5 percent"
-    source = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+    source = (
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+    )
     licence = "public domain"
     names = ("tinyshakespeare.txt", "tinyshakespeare/input.txt")
     archive = Download(

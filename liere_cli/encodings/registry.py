@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
@@ -72,10 +73,13 @@ def _class_in_file(name: str) -> type[PositionEncoding]:
     path = Path(path_text)
     if not path.is_file():
         raise UsageError(f"encoding '{name}': there is no file '{path}'")
-    spec = importlib.util.spec_from_file_location(f"liere_user_{path.stem}", path)
+    unique = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"liere_user_{path.stem}_{unique}", path)
     if spec is None or spec.loader is None:
         raise UsageError(f"encoding '{name}': '{path}' is no Python file")
     module = importlib.util.module_from_spec(spec)
+    # as an import would: pydantic and inspect look a class's module up by name
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -5,6 +5,7 @@ step, a rounding error of the size of the identity.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -28,15 +29,40 @@ _X6 = 11 * (-9 + _ROOT) / (5040 * _X3) - _X7 * _X3
 _Y2 = (857 - 58 * _ROOT) / 630
 
 
-def taylor(x: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
-    """exp(x) - I to degree 8 for [G, b, b] of norm within RADIUS, given x and x^2.
+@dataclass(frozen=True)
+class Exponential:
+    """exp of a batch of skew-symmetric matrices, and what its backward pass needs.
 
-    Returns:
-        E, and the factor P of the scheme above for the backward, each [G, b, b].
+    Args:
+        rotations: exp(X 2^n), [G, b, b].
+        x, square, p: X, X^2 and the factor P of the scheme above.
+        levels: exp(X 2^i) - I for i = 0 .. n - 1.
+        scale: 2^-n.
     """
-    p = torch.baddbmm(square, square, torch.add(x, square, alpha=_X2 / _X1), beta=_X3, alpha=_X1)
-    e = torch.add(x, square, alpha=_Y2)
-    return e.baddbmm_(p, _second_factor(x, square, p), alpha=_X5), p
+
+    rotations: Tensor
+    x: Tensor
+    square: Tensor
+    p: Tensor
+    levels: list[Tensor]
+    scale: float
+
+    def adjoint(self, grad: Tensor) -> Tensor:
+        """The skew part of the gradient to X 2^n from that to the rotations: 2 n + 5 products."""
+        grad = square_down(grad, self.levels)
+        return _taylor_adjoint(grad, self.x, self.square, self.p).mul_(self.scale)
+
+
+def exponentiate(a: Tensor) -> Exponential:
+    """exp of skew-symmetric [G, b, b] in n + 3 products, n squarings."""
+    square = torch.bmm(a, a)
+    squarings, factor = choose_squarings(norm_bound(square), a.shape[-1])
+    scale = 0.5**squarings
+    x, square = a * (factor * scale), square.mul_(scale**2)
+    p = torch.bmm(square, torch.add(x, square, alpha=_X2 / _X1)).mul_(_X1).add_(square, alpha=_X3)
+    e = torch.bmm(p, _second_factor(x, square, p)).mul_(_X5).add_(x).add_(square, alpha=_Y2)
+    *levels, last = square_up(e, squarings)
+    return Exponential(add_identity(last), x, square, p, levels, scale)
 
 
 def _second_factor(x: Tensor, square: Tensor, p: Tensor) -> Tensor:
@@ -46,21 +72,19 @@ def _second_factor(x: Tensor, square: Tensor, p: Tensor) -> Tensor:
     return q
 
 
-def taylor_backward(grad: Tensor, x: Tensor, square: Tensor, p: Tensor) -> Tensor:
-    """The skew part of the gradient to x, which must be skew-symmetric, from that to E."""
+def _taylor_adjoint(grad: Tensor, x: Tensor, square: Tensor, p: Tensor) -> Tensor:
+    """The skew part of the gradient to X from that to exp(X) - I."""
     grad_q = torch.bmm(p.mT, grad)  # to x5 Q / x5
-    grad_p = torch.bmm(grad, _second_factor(x, square, p).mT).mul_(_X5)
-    grad_p.add_(grad_q, alpha=_X7)
-    grad_x = torch.add(grad, grad_q, alpha=_X5)
+    grad_p = torch.bmm(grad, _second_factor(x, square, p).mT).add_(grad_q, alpha=_X7 / _X5)
+    grad_p.mul_(_X5)
     # P = x3 X^2 + x1 X^2 L with L = X + (x2 / x1) X^2
-    factor = torch.add(x, square, alpha=_X2 / _X1)
     grad_factor = torch.bmm(square, grad_p)
-    grad_square = torch.baddbmm(grad_p, grad_p, factor.mT, beta=_X3, alpha=_X1)
+    factor = torch.add(x, square, alpha=_X2 / _X1)
+    grad_square = torch.bmm(grad_p, factor.mT).mul_(_X1).add_(grad_p, alpha=_X3)
     grad_square.add_(grad, alpha=_Y2).add_(grad_q, alpha=_X6).add_(grad_factor, alpha=_X2)
-    grad_x.add_(grad_factor, alpha=_X1)
     # for skew X only the symmetric part of the gradient to X^2 reaches the skew part of that to X
-    symmetric = grad_square.add(grad_square.mT)
-    return skew_part(grad_x.baddbmm_(symmetric, x, alpha=-1))
+    grad_x = torch.bmm(grad_square.add(grad_square.mT), x).neg_()
+    return skew_part(grad_x.add_(grad).add_(grad_q, alpha=_X5).add_(grad_factor, alpha=_X1))
 
 
 def skew_part(a: Tensor) -> Tensor:
@@ -72,14 +96,15 @@ def square_up(e: Tensor, squarings: int) -> list[Tensor]:
     """Every E on the way from exp(X) - I to exp(2^squarings X) - I, first and last included."""
     levels = [e]
     for _ in range(squarings):
-        levels.append(torch.baddbmm(levels[-1], levels[-1], levels[-1], beta=2))
+        # two steps: baddbmm copies its addend before it multiplies
+        levels.append(torch.bmm(levels[-1], levels[-1]).add_(levels[-1], alpha=2))
     return levels
 
 
 def square_down(grad: Tensor, levels: list[Tensor]) -> Tensor:
     """The gradient to the first of the levels from that to the square of the last."""
     for e in reversed(levels):
-        grad = torch.baddbmm(grad, grad, e.mT, beta=2).baddbmm_(e.mT, grad)
+        grad = torch.bmm(grad, e.mT).add_(torch.bmm(e.mT, grad)).add_(grad, alpha=2)
     return grad
 
 

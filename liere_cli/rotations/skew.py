@@ -10,16 +10,7 @@ from torch import Tensor
 
 from liere_cli.rotations.closed import exp2, exp3
 from liere_cli.rotations.precision import check_square, full_precision
-from liere_cli.rotations.series import (
-    add_identity,
-    choose_squarings,
-    norm_bound,
-    square_down,
-    square_up,
-    taylor,
-    taylor_backward,
-)
-
+from liere_cli.rotations.series import exponentiate
 
 def skew_exp(a: Tensor) -> Tensor:
     """exp(a), a rotation.
@@ -59,17 +50,20 @@ def skew_exp(a: Tensor) -> Tensor:
 class _SkewExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
-        square = torch.bmm(a, a)
-        squarings, factor = choose_squarings(norm_bound(square), a.shape[-1])
-        ctx.scale = 0.5**squarings
-        x, square = a * (factor * ctx.scale), square.mul_(ctx.scale**2)
-        e, p = taylor(x, square)
-        *levels, last = square_up(e, squarings)
-        ctx.save_for_backward(x, square, p, *levels)
-        return add_identity(last)
+        import os
+        CH=int(os.environ.get("CH",1<<17))
+        SAVE=int(os.environ.get("SAVE",1))
+        chunks=a.split(max(1,CH//a[0].numel()))
+        parts=[exponentiate(c) for c in chunks]
+        ctx.parts=parts if SAVE else None
+        ctx.chunks=chunks
+        return torch.cat([p.rotations for p in parts])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        x, square, p, *levels = ctx.saved_tensors
+        parts=ctx.parts or ctx.chunks
+        gr=grad.split(len(ctx.chunks[0]))
         with full_precision(grad):
-            return taylor_backward(square_down(grad, levels), x, square, p).mul_(ctx.scale)
+            if ctx.parts:
+                return torch.cat([p.adjoint(g) for p,g in zip(ctx.parts,gr)])
+            return torch.cat([exponentiate(c).adjoint(g) for c,g in zip(ctx.chunks,gr)])

@@ -1,0 +1,234 @@
+"""``liere compare``: plan, train what is missing, judge."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from liere_cli.cli.options import (
+    DEFAULT_OUTPUTS,
+    Assignments,
+    DataRoot,
+    Device,
+    Outputs,
+)
+
+if TYPE_CHECKING:
+    from liere_cli.comparison.cells import Outcome, Plan
+    from liere_cli.comparison.table import ComparisonTable
+
+DEFAULT_RECIPE = "quick"
+
+
+class Format(StrEnum):
+    """Ways to show the tables."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    LATEX = "latex"
+    JSON = "json"
+
+
+def compare(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RECIPE|RUN",
+            help="A recipe's path, a built-in one's name, or folders of finished runs. "
+            f"Nothing at all means the recipe '{DEFAULT_RECIPE}'.",
+            show_default=False,
+        ),
+    ] = None,
+    encodings: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Encodings, as none,rope,liere:block=8,share=layers."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="X,Y", help="Data sets, as stdlib,pointing.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="N", help="How many seeds (3), or which (0,1,2).")
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A",
+            help="Encoding that the others are compared with; of several, the first that takes "
+            "part and is defined on the data.",
+        ),
+    ] = None,
+    assignments: Assignments = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Of every run: 2000steps, 50Mtokens, 100kexamples, 90s, 10m or 2h."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, sharing cores and GPUs.")] = 1,
+    form: Annotated[
+        Format, typer.Option("--format", help="How the tables are shown on stdout.")
+    ] = Format.TABLE,
+    device: Device = "auto",
+    out: Outputs = DEFAULT_OUTPUTS,
+    data_root: DataRoot = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and train nothing.")
+    ] = False,
+) -> None:
+    """Compare encodings over data sets and seeds, and say which differences are real.
+
+    Runs that are done are reused, interrupted ones go on. Exit code 1 when a run failed.
+    """
+    from liere_cli.cli import console
+    from liere_cli.comparison.table import make_table
+
+    given = sources or []
+    runs = [source for source in given if Path(source).is_dir()]
+    if runs or len(given) > 1:
+        flags = {
+            "--encodings": encodings,
+            "--data": data,
+            "--seeds": seeds,
+            "--set": assignments,
+            "--budget": budget,
+        }
+        plan = _plan_of_runs(given, out, baseline, flags)
+        found = _outcomes(plan)
+    else:
+        from liere_cli.assembly import choose_device
+        from liere_cli.comparison.plan import plan_comparison
+        from liere_cli.comparison.request import comparison_recipe
+
+        source = given[0] if given else None
+        if source is None and encodings is None and data is None:
+            source = DEFAULT_RECIPE
+        recipe = comparison_recipe(
+            source,
+            encodings=encodings,
+            data=data,
+            seeds=seeds,
+            baseline=baseline,
+            budget=budget,
+            assignments=assignments or [],
+        )
+        chosen = choose_device(device)
+        plan = plan_comparison(recipe, outputs=out, root=data_root, device=chosen)
+        found = _outcomes(plan)
+        _show_plan(plan, found, jobs, dry_run)
+        if dry_run:
+            return
+        found |= _train(plan, found, out, data_root, str(chosen), jobs)
+    table = make_table(plan, found)
+    _show_table(table, form)
+    if plan.recipe is not None:
+        console.note(f"written to {_write(plan, table, out)}")
+    if table.failed:
+        raise typer.Exit(1)
+
+
+def _outcomes(plan: "Plan") -> dict[str, "Outcome"]:
+    from liere_cli.comparison.cells import outcomes
+
+    return outcomes(plan)
+
+
+def _plan_of_runs(
+    sources: list[str], out: Path, baseline: str | None, flags: Mapping[str, object]
+) -> "Plan":
+    from liere_cli.comparison.grouping import runs_as_plan, runs_at
+    from liere_cli.errors import UsageError
+
+    useless = [flag for flag, value in flags.items() if value is not None]
+    if useless:
+        raise UsageError(f"{', '.join(useless)}: finished runs are compared as they are")
+    return runs_as_plan([run for source in sources for run in runs_at(source, out)], baseline)
+
+
+def _train(
+    plan: "Plan",
+    found: Mapping[str, "Outcome"],
+    out: Path,
+    root: Path | None,
+    device: str,
+    jobs: int,
+) -> dict[str, "Outcome"]:
+    """Trains what is missing; says how far it came when it is interrupted."""
+    from liere_cli.cli import console
+    from liere_cli.cli.live import LiveCells
+    from liere_cli.comparison.launch import launch
+    from liere_cli.comparison.worker import Site
+
+    left = [run for run in plan.runs if not found[run.run_id].over]
+    if not left:
+        return {}
+    with LiveCells(plan, dict(found), jobs) as live:
+        try:
+            return launch(left, Site(out, root, device), jobs=jobs, listener=live)
+        except KeyboardInterrupt:
+            console.note(f"{live.over} of {live.total} runs are done; the others keep their place")
+            raise
+
+
+def _show_plan(plan: "Plan", found: Mapping[str, "Outcome"], jobs: int, in_full: bool) -> None:
+    """What will be run: a few lines on stderr, or every row on stdout."""
+    from collections import Counter
+
+    from liere_cli.cli import console
+    from liere_cli.comparison.cells import seconds_left
+
+    states = Counter(found[run.run_id].state for run in plan.runs)
+    counts = ", ".join(f"{number} {state}" for state, number in states.items())
+    seconds = seconds_left(plan, dict(found), jobs)
+    time_left = "unknown until the first run reports"
+    if seconds is not None:
+        time_left = f"about {console.format_seconds(seconds)}" if seconds else "none"
+    closing = f"{len(plan.runs)} runs: {counts}; training time left: {time_left}"
+    if not in_full:
+        console.note(f"{plan.experiment}: {closing}")
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("data", "encoding", "budget", "runs by seed"):
+        table.add_column(column, overflow="fold")
+    for arm in plan.arms:
+        for row in arm.encodings:
+            by_seed = [f"{run.seed} {found[run.run_id].state}" for run in row.runs]
+            mark = " (baseline)" if row.label == arm.baseline else ""
+            cells = (arm.title, row.label + mark, arm.budget.text, ", ".join(by_seed))
+            shown = [*cells[:3], row.undefined or cells[3]]
+            table.add_row(*(Text(console.printable(cell)) for cell in shown))
+    screen = console.stdout()
+    screen.print(table)
+    screen.print(Text(closing), soft_wrap=True)
+
+
+def _show_table(table: "ComparisonTable", form: Format) -> None:
+    from liere_cli.cli import console
+
+    screen = console.stdout()
+    if form == Format.TABLE:
+        from liere_cli.report.terminal import terminal
+
+        screen.print(terminal(table, screen.width))
+        return
+    from liere_cli.report.formats import FORMATS
+
+    typer.echo(FORMATS[form](table), nl=False)
+
+
+def _write(plan: "Plan", table: "ComparisonTable", out: Path) -> Path:
+    """Writes the tables, and the recipe that repeats them; returns the folder."""
+    from liere_cli.recipe import dump_yaml
+    from liere_cli.report.formats import FORMATS
+    from liere_cli.runs import write_atomically
+
+    folder = out / plan.experiment
+    write_atomically(folder / "table.md", FORMATS["markdown"](table))
+    write_atomically(folder / "table.json", FORMATS["json"](table))
+    if plan.recipe is not None:
+        settings = dump_yaml(plan.recipe.model_dump(mode="json"))
+        write_atomically(folder / "comparison.yaml", settings)
+    return folder

@@ -1,0 +1,127 @@
+"""The cells of a comparison while they run: bars on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from liere_cli.cli import console
+from liere_cli.comparison.cells import Outcome, Plan, seconds_left
+from liere_cli.comparison.worker import (
+    CellEnded,
+    CellEvaluating,
+    CellReported,
+    CellStarted,
+    Event,
+)
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class LiveCells:
+    """Listens to a launch; keeps the outcomes of all cells and the time that is left."""
+
+    def __init__(self, plan: Plan, found: dict[str, Outcome], jobs: int) -> None:
+        self.plan, self.found, self.jobs = plan, dict(found), jobs
+        self.metrics = {
+            run.run_id: arm.metric for arm in plan.arms for row in arm.encodings for run in row.runs
+        }
+        self.total = len(plan.runs)
+        self.screen = console.stderr()
+        self.bars: Progress | None = None
+        self.tasks: dict[str, TaskID] = {}
+        self.printed_at = time.monotonic()
+
+    def __enter__(self) -> LiveCells:
+        if self.screen.is_terminal:
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            self.bars = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=20),
+                TextColumn("{task.fields[details]}", markup=False),
+                console=self.screen,
+                transient=True,
+            )
+            self.tasks[""] = self.bars.add_task("all cells", total=float(self.total), details="")
+            self._update_total()
+            self.bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.bars is not None:
+            self.bars.stop()
+
+    @property
+    def over(self) -> int:
+        """Cells with nothing left to train."""
+        return sum(outcome.over for outcome in self.found.values())
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, CellStarted):
+            self._started(event)
+        elif isinstance(event, CellReported):
+            self._reported(event)
+        elif isinstance(event, CellEvaluating):
+            self._show(event.run.run_id, details=f"evaluating on {event.split}")
+        else:
+            self._ended(event)
+        self._update_total()
+
+    def _started(self, event: CellStarted) -> None:
+        for warning in event.warnings:
+            self._line(f"{event.run.label}: {warning}", "yellow")
+        if self.bars is not None:
+            self.tasks[event.run.run_id] = self.bars.add_task(
+                console.printable(event.run.label), total=1.0, details="first step"
+            )
+
+    def _reported(self, event: CellReported) -> None:
+        report = event.report
+        used = report.seconds_left * report.share / max(1 - report.share, 1e-9)
+        self.found[event.run.run_id] = Outcome("partial", share=report.share, seconds=used)
+        details = f"step {report.step:,} · loss {report.loss:.4f}"
+        if report.value is not None:
+            value = console.format_metric(self.metrics[event.run.run_id], report.value)
+            details += f" · val {value}"
+        self._show(event.run.run_id, completed=report.share, details=details)
+        if self.bars is None and time.monotonic() - self.printed_at > console.QUIET_SECONDS:
+            self._line(f"{self._count()} {event.run.label}: {report.share:.0%} · {details}", "dim")
+
+    def _ended(self, event: CellEnded) -> None:
+        self.found[event.run.run_id] = event.outcome
+        task = self.tasks.pop(event.run.run_id, None)
+        if self.bars is not None and task is not None:
+            self.bars.remove_task(task)
+        outcome, summary = event.outcome, event.outcome.summary or {}
+        if outcome.state == "finished":
+            value = console.format_metric(str(summary["metric"]), summary["test"])
+            style, result = "dim", f"{value} ({console.format_seconds(outcome.seconds)})"
+        else:
+            style = "yellow" if outcome.state == "diverged" else "red"
+            result = f"{outcome.state}: {outcome.error or 'no reason given'}"
+        self._line(f"{self._count()} {event.run.label}: {result}", style)
+
+    def _count(self) -> str:
+        return f"{self.over}/{self.total}"
+
+    def _line(self, text: str, style: str) -> None:
+        from rich.text import Text
+
+        self.printed_at = time.monotonic()
+        target = self.bars.console if self.bars is not None else self.screen
+        target.print(Text(console.printable(text), style=style), soft_wrap=True)
+
+    def _show(self, run_id: str, **fields: Any) -> None:
+        if self.bars is not None and run_id in self.tasks:
+            self.bars.update(self.tasks[run_id], **fields)
+
+    def _update_total(self) -> None:
+        left = seconds_left(self.plan, self.found, self.jobs)
+        details = f"{self._count()} · " + (
+            "time left unknown until the first reports"
+            if left is None
+            else f"about {console.format_seconds(left)} left"
+        )
+        self._show("", completed=float(self.over), details=details)

@@ -1,0 +1,254 @@
+"""The result of a comparison: one table a data set, one row an encoding, every number typed."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from liere_cli import __version__
+from liere_cli.comparison.cells import Arm, Outcome, Plan, PlannedEncoding
+from liere_cli.comparison.statistics import mean_and_std
+from liere_cli.comparison.verdicts import ALPHA, Pair, Verdict, judge
+
+#: which value of a run is compared: the test split, with the weights after the last step
+VALUE = "test"
+CORRECTION = "Holm"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One encoding on one data set.
+
+    Args:
+        encoding: label.
+        is_baseline: the others of its table are compared with this one.
+        planned, finished, diverged, failed, unfinished: runs; the first is the sum of the others.
+        values: test value of every finished run, by seed, in the metric's unit.
+        mean, std: over finished runs (ddof 1); None where there are too few.
+        verdict: against the baseline; None for the baseline itself and where there is none.
+        undefined: why the encoding has no runs on this data.
+        errors: of failed and diverged runs, each once.
+        parameters, encoding_parameters: of the model, and the encoding's own among them.
+        throughput: mean examples or tokens (``throughput_unit``) a second of training.
+        seconds: mean training time of a finished run.
+    """
+
+    encoding: str
+    is_baseline: bool
+    planned: int
+    finished: int
+    diverged: int
+    failed: int
+    unfinished: int
+    values: dict[int, float]
+    mean: float | None
+    std: float | None
+    undefined: str | None = None
+    errors: tuple[str, ...] = ()
+    verdict: Verdict | None = None
+    parameters: int | None = None
+    encoding_parameters: int | None = None
+    throughput: float | None = None
+    throughput_unit: str | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class ArmTable:
+    """One data set; see :class:`liere_cli.comparison.cells.Arm` for the fields of that name.
+
+    Args:
+        warnings: what keeps its numbers from being compared at face value.
+    """
+
+    title: str
+    modality: str
+    data: str
+    fingerprint: str
+    metric: str
+    higher_is_better: bool
+    baseline: str | None
+    margin: float | None
+    budget: str
+    rows: tuple[Row, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ComparisonTable:
+    """All tables of a comparison, judged together.
+
+    Args:
+        comparisons: tests over which the p-values are corrected.
+        alpha: chance of any wrong ``better`` or ``worse`` in all tables together.
+        signature: one line that is enough to repeat the tables.
+    """
+
+    experiment: str
+    arms: tuple[ArmTable, ...]
+    comparisons: int
+    alpha: float
+    correction: str
+    signature: str
+
+    @property
+    def failed(self) -> int:
+        """Runs that failed; diverged ones are results."""
+        return sum(row.failed for arm in self.arms for row in arm.rows)
+
+
+def make_table(plan: Plan, found: Mapping[str, Outcome]) -> ComparisonTable:
+    """Tables, statistics and verdicts of a plan.
+
+    Args:
+        found: outcome of every run of the plan, by identity.
+    """
+    arms = [_arm_table(arm, found) for arm in plan.arms]
+    places = [
+        (index, position)
+        for index, arm in enumerate(arms)
+        for position, row in enumerate(arm.rows)
+        if arm.baseline is not None and not row.is_baseline and row.undefined is None
+    ]
+    verdicts = judge([_pair(arms[index], arms[index].rows[position]) for index, position in places])
+    judged = dict(zip(places, verdicts, strict=True))
+    arms = [
+        replace(
+            arm,
+            rows=tuple(
+                replace(row, verdict=judged.get((index, position)))
+                for position, row in enumerate(arm.rows)
+            ),
+        )
+        for index, arm in enumerate(arms)
+    ]
+    comparisons = sum(verdict.p_holm is not None for verdict in verdicts)
+    return ComparisonTable(
+        experiment=plan.experiment,
+        arms=tuple(arms),
+        comparisons=comparisons,
+        alpha=ALPHA,
+        correction=CORRECTION,
+        signature=_signature(plan, found, comparisons),
+    )
+
+
+def _arm_table(arm: Arm, found: Mapping[str, Outcome]) -> ArmTable:
+    return ArmTable(
+        title=arm.title,
+        modality=arm.modality,
+        data=arm.data,
+        fingerprint=arm.fingerprint,
+        metric=arm.metric,
+        higher_is_better=arm.higher_is_better,
+        baseline=arm.baseline,
+        margin=arm.margin,
+        budget=arm.budget.text,
+        rows=tuple(_row(row, arm.baseline, found) for row in arm.encodings),
+        warnings=_warnings(arm, _summaries(arm, found)),
+    )
+
+
+def _row(planned: PlannedEncoding, baseline: str | None, found: Mapping[str, Outcome]) -> Row:
+    results = [(run, found[run.run_id]) for run in planned.runs]
+    values = {
+        run.seed: float(outcome.summary[VALUE])
+        for run, outcome in results
+        if outcome.state == "finished" and outcome.summary is not None
+    }
+    states = [outcome.state for _, outcome in results]
+    summaries = [outcome.summary for _, outcome in results if outcome.summary is not None]
+    finished = [summary for summary in summaries if summary["status"] == "finished"]
+    sized = next(iter(finished or summaries), {})
+    mean, std = mean_and_std(list(values.values()))
+    errors = dict.fromkeys(outcome.error for _, outcome in results if outcome.error)
+    return Row(
+        encoding=planned.label,
+        is_baseline=planned.label == baseline,
+        planned=len(results),
+        finished=states.count("finished"),
+        diverged=states.count("diverged"),
+        failed=states.count("failed"),
+        unfinished=states.count("partial") + states.count("missing"),
+        values=dict(sorted(values.items())),
+        mean=mean,
+        std=std,
+        undefined=planned.undefined,
+        errors=tuple(errors),
+        parameters=sized.get("parameters"),
+        encoding_parameters=sized.get("encoding_parameters"),
+        throughput=_mean_of(finished, "throughput"),
+        throughput_unit=sized.get("throughput_unit"),
+        seconds=_mean_of(finished, "seconds"),
+    )
+
+
+def _pair(arm: ArmTable, row: Row) -> Pair:
+    """The scores of an encoding and its baseline at the seeds that both finished."""
+    baseline = next(other for other in arm.rows if other.is_baseline)
+    shared = sorted(row.values.keys() & baseline.values.keys())
+    return Pair(
+        [row.values[seed] for seed in shared],
+        [baseline.values[seed] for seed in shared],
+        arm.higher_is_better,
+        arm.margin,
+    )
+
+
+def _summaries(arm: Arm, found: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+    outcomes = [found[run.run_id] for row in arm.encodings for run in row.runs]
+    return [outcome.summary for outcome in outcomes if outcome.summary is not None]
+
+
+def _warnings(arm: Arm, summaries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    timed = "scores and speed" if arm.budget.unit == "seconds" else "speed"
+    warnings = []
+    for key, what in (("device", "devices"), ("threads", "numbers of threads")):
+        seen = _distinct(summary.get(key) for summary in summaries)
+        if len(seen) > 1:
+            warnings.append(f"{timed} come from different {what}: {', '.join(seen)}")
+    for package in ("torch", "liere"):
+        seen = _versions(summaries, package)
+        if len(seen) > 1:
+            warnings.append(f"runs come from different versions of {package}: {', '.join(seen)}")
+    return tuple(warnings)
+
+
+def _signature(plan: Plan, found: Mapping[str, Outcome], comparisons: int) -> str:
+    cells = [
+        [arm.baseline, arm.margin, sorted(run.run_id for row in arm.encodings for run in row.runs)]
+        for arm in plan.arms
+    ]
+    digest = hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:12]
+    summaries = [summary for arm in plan.arms for summary in _summaries(arm, found)]
+    parts = {
+        "recipe" if plan.recipe else "runs": f"{plan.experiment}@{digest}".lstrip("@"),
+        "data": ",".join(f"{arm.data}@{arm.fingerprint}" for arm in plan.arms),
+        "budget": ",".join(_distinct(arm.budget.text for arm in plan.arms)),
+        "seeds": ",".join(map(str, plan.seeds)),
+        "value": VALUE,
+        "p": f"paired-t+{CORRECTION.lower()}({comparisons})",
+        "alpha": f"{ALPHA:g}",
+        "torch": ",".join(_versions(summaries, "torch")) or "none",
+        "liere": ",".join(_versions(summaries, "liere")) or __version__,
+    }
+    return "|".join(f"{key}:{value}" for key, value in parts.items())
+
+
+def _versions(summaries: Iterable[Mapping[str, Any]], package: str) -> list[str]:
+    """Versions of a package that the runs' own signatures name."""
+    fields = (str(summary.get("signature", "")).split("|") for summary in summaries)
+    prefix = f"{package}:"
+    return _distinct(
+        part.removeprefix(prefix) for parts in fields for part in parts if part.startswith(prefix)
+    )
+
+
+def _distinct(values: Iterable[Any]) -> list[str]:
+    return list(dict.fromkeys(str(value) for value in values))
+
+
+def _mean_of(summaries: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    values = [float(summary[key]) for summary in summaries if summary.get(key) is not None]
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,50 @@
+"""The tables in LaTeX with booktabs, one ``table`` environment a data set."""
+
+from collections.abc import Iterable
+
+from liere_cli.comparison.table import ArmTable, ComparisonTable
+from liere_cli.report import words
+from liere_cli.report.escape import latex as escape
+from liere_cli.report.sheet import columns
+
+#: the per-seed values stay in CSV and JSON: a page is narrow
+_LEFT_OUT = "each seed"
+
+
+def latex(table: ComparisonTable) -> str:
+    r"""Needs ``\usepackage{booktabs}``; captions hold what is compared and how it was judged."""
+    head = "% \\usepackage{booktabs}\n% " + " ".join(table.signature.split())
+    return "\n\n".join([head, *(_arm(arm, table) for arm in table.arms)]) + "\n"
+
+
+def _arm(arm: ArmTable, table: ComparisonTable) -> str:
+    shown = [column for column in columns(arm) if column.header != _LEFT_OUT]
+    layout = "".join("r" if column.number else "l" for column in shown)
+    rows = [_line(column.cells[index] for column in shown) for index in range(len(arm.rows))]
+    notes = [*words.arm_notes(arm), *words.method_notes(table)]
+    caption = " ".join(_sentence(note) for note in [f"{arm.title} ({arm.modality})", *notes])
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            r"\small",
+            rf"\caption{{{escape(caption)}}}",
+            rf"\begin{{tabular}}{{{layout}}}",
+            r"\toprule",
+            _line(column.header for column in shown),
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def _line(cells: Iterable[str]) -> str:
+    # braces: a cell that begins with '[' would be taken for an option of the line break before it
+    return " & ".join(f"{{{escape(cell)}}}" for cell in cells) + r" \\"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."

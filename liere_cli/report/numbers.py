@@ -1,0 +1,106 @@
+"""Numbers as people write them; the metric's unit and decimals are decided once a table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from liere_cli.comparison.table import ArmTable
+
+NONE = "–"  # noqa: RUF001 - an en dash stands for "no number"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a metric is shown.
+
+    Args:
+        header: name of the metric with its unit.
+        difference: unit of a difference between two values.
+        scale: factor from stored to shown values.
+        decimals: shown behind the point.
+    """
+
+    header: str
+    difference: str
+    scale: float
+    decimals: int
+
+    @classmethod
+    def of(cls, arm: ArmTable) -> Self:
+        """Percent for top1; one more decimal than usual where the spread is that small."""
+        if arm.metric == "top1":
+            header, difference, scale, decimals = "top-1 %", "points", 100.0, 1
+        elif arm.metric == "bits_per_byte":
+            header, difference, scale, decimals = "bits/byte", "bits/byte", 1.0, 4
+        else:
+            header, difference, scale, decimals = arm.metric, arm.metric, 1.0, 4
+        spreads = [row.std * scale for row in arm.rows if row.std]
+        wanted = 1 - math.floor(math.log10(min(spreads))) if spreads else decimals
+        return cls(header, difference, scale, min(max(wanted, decimals), decimals + 1))
+
+    def value(self, value: float | None) -> str:
+        return NONE if value is None else f"{value * self.scale:.{self.decimals}f}"
+
+    def signed(self, value: float | None) -> str:
+        if value is None:
+            return NONE
+        # a rounded -0.0 has no sign
+        shown = round(value * self.scale, self.decimals) or 0.0
+        return f"{shown:+.{self.decimals}f}" if shown else f"{shown:.{self.decimals}f}"
+
+    def spread(self, mean: float | None, std: float | None) -> str:
+        """``31.2 ± 0.4``"""
+        if mean is None or std is None:
+            return self.value(mean)
+        return f"{self.value(mean)} ± {self.value(std)}"
+
+    def interval(self, low: float | None, high: float | None) -> str:
+        """``[-0.4, +1.2]``"""
+        if low is None or high is None:
+            return NONE
+        return f"[{self.signed(low)}, {self.signed(high)}]"
+
+    def values(self, values: Iterable[float]) -> str:
+        return " ".join(self.value(value) for value in values) or NONE
+
+
+def probability(p: float | None) -> str:
+    """Two significant digits, ``<0.001`` below that."""
+    if p is None:
+        return NONE
+    if p < 0.001:
+        return "<0.001"
+    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def count(value: float | None) -> str:
+    """``812k``, ``85.6M``"""
+    if value is None:
+        return NONE
+    for limit, factor, suffix in ((999.5, 1, ""), (999.5e3, 1e3, "k"), (999.5e6, 1e6, "M")):
+        if value < limit:
+            return f"{value / factor:.{0 if value / factor >= 99.95 or not suffix else 1}f}{suffix}"
+    return f"{value / 1e9:.1f}G"
+
+
+def duration(seconds: float | None) -> str:
+    """``8.2 s``, ``3m 05s``, ``2h 10m``"""
+    if seconds is None:
+        return NONE
+    if seconds < 59.95:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m {rest:02d}s" if minutes < 60 else f"{minutes // 60}h {minutes % 60:02d}m"
+
+
+def throughput(value: float | None, unit: str | None) -> str:
+    """``2.6k ex/s``"""
+    if value is None:
+        return NONE
+    short = (unit or "").replace("examples", "ex").replace("tokens", "tok")
+    return f"{count(value)} {short}".strip()

@@ -1,0 +1,136 @@
+"""Verdicts and footers in plain words, the same for every format."""
+
+from liere_cli.comparison.statistics import smallest_sign_flip_p
+from liere_cli.comparison.table import ArmTable, ComparisonTable, Row
+from liere_cli.report.numbers import NONE, Unit, probability
+
+_ORDER = ("better", "worse", "equivalent", "undecided", None)
+
+
+def verdict_word(arm: ArmTable, row: Row) -> str:
+    """The verdict's cell: one of the four words, or why there is none."""
+    if row.undefined is not None:
+        return "not defined"
+    if row.is_baseline:
+        return "baseline"
+    if not row.values:
+        return "no result"
+    if row.verdict is None:
+        return NONE
+    if row.verdict.word is None:
+        return "needs 2 seeds"
+    return row.verdict.word
+
+
+def seeds_cell(row: Row) -> str:
+    """``3`` when all planned runs finished, else ``2/3``."""
+    if row.undefined is not None:
+        return NONE
+    return str(row.finished) if row.finished == row.planned else f"{row.finished}/{row.planned}"
+
+
+def trouble(row: Row) -> str | None:
+    """``2 of 3 diverged, 1 of 3 failed``; None when every planned run finished."""
+    if row.undefined is not None:
+        return row.undefined
+    counts = {
+        "diverged": row.diverged,
+        "failed": row.failed,
+        "not finished": row.unfinished,
+    }
+    parts = [f"{number} of {row.planned} {what}" for what, number in counts.items() if number]
+    return ", ".join(parts) or None
+
+
+def summary_lines(table: ComparisonTable) -> list[str]:
+    """One line a data set: ``images · pointing: liere beats axial by 23.1 points [...]``."""
+    return [f"{arm.modality} · {arm.title}: {'; '.join(_clauses(arm))}" for arm in table.arms]
+
+
+def _clauses(arm: ArmTable) -> list[str]:
+    if arm.baseline is None:
+        return ["no baseline among these runs, so no verdicts"]
+    others = [row for row in arm.rows if not row.is_baseline]
+    clauses = [
+        _clause(arm, row)
+        for word in _ORDER
+        for row in others
+        if (row.verdict.word if row.verdict else None) == word
+    ]
+    return clauses or [f"nothing to compare with {arm.baseline}"]
+
+
+def _clause(arm: ArmTable, row: Row) -> str:
+    unit = Unit.of(arm)
+    if row.undefined is not None:
+        return f"{row.encoding} is {row.undefined}"
+    verdict = row.verdict
+    estimate = verdict.estimate if verdict else None
+    if verdict is None or estimate is None:
+        return f"{row.encoding}: no seed shared with {arm.baseline} ({trouble(row) or 'no result'})"
+    if verdict.word is None:
+        return f"{row.encoding} against {arm.baseline} needs 2 shared seeds"
+    evidence = f"({estimate.n} seeds)"
+    interval = unit.interval(estimate.low, estimate.high)
+    if verdict.word in ("better", "worse"):
+        # told as a gain or loss, whichever way the metric points
+        low, high = sorted(abs(end or 0.0) for end in (estimate.low, estimate.high))
+        verb = "beats" if verdict.word == "better" else "loses to"
+        size = f"{unit.value(abs(estimate.difference))} {unit.difference}"
+        ends = f" [{unit.value(low)}, {unit.value(high)}]" if estimate.low is not None else ""
+        return f"{row.encoding} {verb} {arm.baseline} by {size}{ends} {evidence}"
+    size = f"{unit.signed(estimate.difference)} {interval}"
+    if verdict.word == "equivalent":
+        margin = f"{unit.value(arm.margin)} {unit.difference}"
+        return f"{row.encoding} equals {arm.baseline} within {margin}: {size} {evidence}"
+    return f"{row.encoding} against {arm.baseline} is undecided: {size} {evidence}"
+
+
+def arm_notes(arm: ArmTable) -> list[str]:
+    """What the reader of one table must know, beyond what holds for all tables."""
+    unit = Unit.of(arm)
+    direction = "higher" if arm.higher_is_better else "lower"
+    notes = [f"{unit.header}: {direction} is better; {arm.budget} of training each"]
+    if arm.margin is not None:
+        notes[0] += f"; differences below {unit.value(arm.margin)} {unit.difference} don't matter"
+    notes += [f"{row.encoding}: {text}" for row in arm.rows if (text := _row_note(arm, row, unit))]
+    return notes + [f"warning: {warning}" for warning in arm.warnings]
+
+
+def _row_note(arm: ArmTable, row: Row, unit: Unit) -> str | None:
+    parts = []
+    problem = trouble(row)
+    if problem is not None:
+        errors = f" ({'; '.join(row.errors)})" if row.errors else ""
+        parts.append(f"{problem}{errors}")
+    verdict = row.verdict
+    if verdict is None or verdict.estimate is None:
+        return "; ".join(parts) or None
+    n = verdict.estimate.n
+    if verdict.estimate.std == 0 and verdict.estimate.difference != 0:
+        parts.append(
+            f"the same difference at every seed leaves no estimate of noise: p by sign flips, "
+            f"{probability(smallest_sign_flip_p(n))} at best with {n} seeds"
+        )
+    if verdict.word == "undecided" and verdict.detectable is not None:
+        needed = verdict.seeds_needed
+        more = f"about {needed} seeds" if needed else "more than 1000 seeds"
+        parts.append(
+            f"{n} seeds would probably show {unit.value(verdict.detectable)} {unit.difference}; "
+            f"a difference as seen needs {more}"
+        )
+    return "; ".join(parts) or None
+
+
+def method_notes(table: ComparisonTable) -> list[str]:
+    """What holds for all tables: what is compared, how it is judged, what a word does not say."""
+    count = table.comparisons
+    return [
+        "Score: test split, weights after the last step; mean ± standard deviation over seeds. "
+        "Difference: encoding minus baseline at the same seeds, with a 95% Student-t interval.",
+        "Null hypothesis: the mean difference over seeds is zero. p: paired t test, "
+        f"{table.correction}-corrected over {count} comparison{'' if count == 1 else 's'}; "
+        f"'better' and 'worse' where p ≤ {table.alpha:g}.",
+        "'undecided' is too little evidence, not equality. 'better' speaks of this model, "
+        "budget and data, not of others. Uncertainty is over seeds, not over test sets.",
+    ]
