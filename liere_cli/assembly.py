@@ -160,6 +160,7 @@ def signature(cell: Cell) -> str:
         "budget": recipe.training.budget,
         "batch": recipe.training.batch,
         "precision": recipe.training.precision,
+        "tested": recipe.training.test_limit or "all",
         "seed": recipe.seed,
         "torch": torch.__version__,
         "liere": __version__,

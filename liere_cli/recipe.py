@@ -94,6 +94,9 @@ class TrainingSettings(Section):
     validation_limit: int | None = Field(
         None, ge=1, description="examples or windows in each of them; null: all"
     )
+    test_limit: int | None = Field(
+        None, ge=1, description="examples or windows in the closing evaluations; null: all"
+    )
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     checkpoint_seconds: float = Field(30, gt=0, description="between checkpoints; not in identity")
 

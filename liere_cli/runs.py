@@ -105,7 +105,7 @@ class Run:
         path = self.path("summary.json")
         try:
             summary = json.loads(path.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             raise LiereError(f"{path}: can't be read ({error}); delete it to train again") from None

@@ -285,7 +285,7 @@ class _Trainer:
         for split in ("val", "test"):
             self.observer.evaluating(split)
             examples = self.val_split if split == "val" else self._load(split)
-            results[split] = self._evaluate(examples, None, stop)
+            results[split] = self._evaluate(examples, self.settings.test_limit, stop)
             save_items(self.run, split, results[split].items)
             if not results[split].finite:
                 raise Diverged(f"the {split} loss was {results[split].loss} after training")

@@ -28,7 +28,7 @@ def launch(
     *,
     jobs: int = 1,
     listener: Listener = lambda event: None,
-    trainer: Trainer = train_cell,
+    trainer: Trainer | None = None,
 ) -> dict[str, Outcome]:
     """Trains runs in their order; one that fails does not stop the others.
 
@@ -38,7 +38,8 @@ def launch(
 
     Args:
         listener: told of every event, in this process.
-        trainer: trains one cell; importable by name, so that workers find it.
+        trainer: trains one cell, ``train_cell`` unless given; importable by name, so that
+            workers find it.
 
     Returns:
         The outcome of each run by identity.
@@ -46,6 +47,7 @@ def launch(
     Raises:
         KeyboardInterrupt: after SIGINT or SIGTERM, once every worker has stopped.
     """
+    trainer = trainer or train_cell
     if jobs <= 1 or len(runs) <= 1:
         return {run.run_id: run_cell(run, site, trainer, listener) for run in runs}
     return _Pool(deque(runs), site, min(jobs, len(runs)), listener, trainer).run()

@@ -99,7 +99,7 @@ def sign_flip_p(values: ArrayLike, baseline: ArrayLike) -> float | None:
     differences = _differences(values, baseline)
     if differences.size == 0:
         return None
-    if not differences.any():
+    if differences.size == 1 or not differences.any():
         return 1.0
     result = stats.permutation_test(
         (differences,),

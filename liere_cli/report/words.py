@@ -107,7 +107,9 @@ def _row_note(arm: ArmTable, row: Row, unit: Unit) -> str | None:
     if verdict is None or verdict.estimate is None:
         return "; ".join(parts) or None
     n = verdict.estimate.n
-    if verdict.estimate.std == 0 and verdict.estimate.difference != 0:
+    if verdict.estimate.std == 0 and verdict.estimate.difference == 0:
+        parts.append(f"the very score of {arm.baseline} at every seed")
+    elif verdict.estimate.std == 0:
         parts.append(
             f"the same difference at every seed leaves no estimate of noise: p by sign flips, "
             f"{probability(smallest_sign_flip_p(n))} at best with {n} seeds"

@@ -1,0 +1,223 @@
+"""The command line as a person uses it: results, errors, exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from liere_cli import __version__
+from liere_cli.cli.app import app
+
+COMMANDS = ["train", "eval", "compare", "encodings", "data"]
+TINY = [
+    "--set=model.layers=1",
+    "--set=model.dim=16",
+    "--set=model.heads=2",
+    "--set=training.batch=4",
+    "--set=training.log_every=2",
+    "--set=training.validations=2",
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "verse.txt").write_text("The quick brown fox jumps over the lazy dog. " * 40)
+    return tmp_path
+
+
+def liere(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def train(*arguments: str) -> Result:
+    return liere(
+        "train", "--data=text:verse.txt,grid=16", "--budget=6steps", *TINY, *arguments
+    )
+
+
+def refused(result: Result, code: int, *words: str) -> None:
+    """The command ended with that code and one sentence that has all the words."""
+    assert result.exit_code == code, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    sentence = result.stderr.strip()
+    assert "\n" not in sentence
+    assert "Traceback" not in sentence
+    for word in words:
+        assert word in sentence
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    for command in [[], *[[name] for name in COMMANDS]]:
+        script = (
+            "import sys\nfrom liere_cli.cli.app import app\n"
+            f"try:\n    app({[*command, '--help']!r})\nexcept SystemExit:\n    pass\n"
+            "heavy = {'torch', 'datasets', 'numpy', 'scipy', 'yaml'} & set(sys.modules)\n"
+            "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "Usage" in done.stdout
+    version = liere("--version")
+    assert version.stdout.strip() == f"liere {__version__}"
+
+
+def test_train_says_what_came_out_and_where_it_lies(here: Path) -> None:
+    result = train("--encoding=liere:block=4")
+    assert result.exit_code == 0, result.output
+    assert "liere:block=4 on verse" in result.stdout
+    assert "bits/byte" in result.stdout
+    (folder,) = (here / "outputs").glob("*/*")
+    assert folder.name in result.stdout.replace("\n", "")
+    names = {path.name for path in folder.iterdir()}
+    assert {"recipe.yaml", "signature.txt", "environment.json", "metrics.jsonl"} <= names
+    again = train("--encoding=liere:block=4")
+    assert "not trained again" in again.stderr
+    assert again.stdout == result.stdout
+    assert "not trained again" not in train("--encoding=liere:block=4", "--fresh").stderr
+
+
+def test_json_is_alone_on_stdout(here: Path) -> None:
+    summary = json.loads(train("--encoding=rope", "--json").stdout)
+    assert summary["status"] == "finished"
+    assert Path(summary["folder"]).is_dir()
+    for command in ("encodings", "data"):
+        rows = json.loads(liere(command, "--json").stdout)
+        assert len(rows) > 5
+        assert all(row["source"] for row in rows)
+
+
+def test_eval_measures_other_lengths_and_writes_text(here: Path) -> None:
+    summary = json.loads(train("--encoding=rope", "--json").stdout)
+    result = liere("eval", summary["folder"], "--grid=16", "--grid=32", "--json")
+    rows = json.loads(result.stdout)["rows"]
+    assert [row["grid"] for row in rows] == ["16", "32"]
+    assert rows[0]["value"] == pytest.approx(summary["test"])
+    assert rows[0]["trained"]
+    assert not rows[1]["trained"]
+    by_name = liere("eval", summary["id"], "--split=val", "--sample=20", "--prompt=The ")
+    assert by_name.exit_code == 0, by_name.output
+    assert "The " in by_name.stdout
+
+
+@pytest.mark.parametrize(
+    ("data", "grids"),
+    [
+        ("pointing:train=20,val=10,test=10", ["72x72", "144x144"]),
+        ("motion:train=20,val=10,test=10", ["8x12x12", "4x24x24"]),
+    ],
+)
+def test_eval_at_other_resolutions(here: Path, data: str, grids: list[str]) -> None:
+    arguments = ["train", f"--data={data}", "--encoding=liere", "--budget=2steps", *TINY, "--json"]
+    folder = json.loads(liere(*arguments).stdout)["folder"]
+    flags = [f"--grid={grid}" for grid in grids]
+    result = liere("eval", folder, *flags)
+    assert result.exit_code == 0, result.output
+    for grid in grids:
+        assert grid in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--encoding=leire"], ["unknown encoding 'leire'", "'liere'"]),
+        (["--encoding=liere:blocks=4"], ["unknown key 'blocks'", "'block'"]),
+        (["--encoding=liere:block=5"], ["5", "head_dim"]),
+        (["--encoding=liere:block=many"], ["'block'", "'many'"]),
+        (["--encoding=nowhere.py:Mine"], ["there is no file 'nowhere.py'"]),
+        (["--encoding="], ["names nothing"]),
+        (["--data=enwik9"], ["unknown data", "'enwik8'"]),
+        (["--data=text:absent.txt"], ["absent.txt"]),
+        (["--budget=10parsecs"], ["10parsecs", "budget"]),
+        (["--seed=-1"], ["seed", "-1"]),
+        (["--set=training.lr=1"], ["unknown key 'training.lr'", "allowed"]),
+        (["--set=training.batch=0"], ["training.batch", "0"]),
+        (["--set=training.batch"], ["--set training.batch", "section.key=value"]),
+        (["--set=training.accumulate=3"], ["training.batch 4", "training.accumulate 3"]),
+        (["--set=model.heads=3"], ["model.dim 16", "model.heads 3"]),
+        (["--device=gpu"], ["--device gpu", "cuda"]),
+        (["--device=cuda:77"], ["--device cuda:77"]),
+        (["--recipe=nowhere.yaml"], ["nowhere.yaml"]),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_code_2(
+    here: Path, arguments: list[str], words: list[str]
+) -> None:
+    result = train("--encoding=rope", *arguments)
+    if arguments[0] == "--data=text:absent.txt":
+        assert result.exit_code in (1, 2)
+        refused(result, result.exit_code, *words)
+    else:
+        refused(result, 2, *words)
+    assert not list(here.glob("outputs/*/*"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "verse.txt"), (b"short", "verse.txt")],
+)
+def test_useless_files_are_named(here: Path, content: bytes, words: str) -> None:
+    (here / "verse.txt").write_bytes(content)
+    result = train("--encoding=rope")
+    refused(result, result.exit_code, words)
+    assert result.exit_code in (1, 2)
+
+
+def test_a_resolution_that_patches_do_not_divide(here: Path) -> None:
+    arguments = ["train", "--data=pointing:train=20,val=10,test=10", "--encoding=axial"]
+    folder = json.loads(liere(*arguments, "--budget=2steps", *TINY, "--json").stdout)["folder"]
+    refused(liere("eval", folder, "--grid=50x50"), 2, "50x50")
+    refused(liere("eval", folder, "--grid=36x36x36"), 2, "36")
+    refused(liere("eval", folder, "--sample=10"), 2, "--sample")
+    refused(liere("eval", "no-such-run"), 2, "no-such-run")
+
+
+def test_an_output_folder_that_cannot_be_written(here: Path) -> None:
+    (here / "outputs").write_text("a file where a folder should be")
+    refused(train("--encoding=rope"), 1, "outputs", "can't be written")
+
+
+def test_weights_of_another_shape_are_refused(here: Path) -> None:
+    first = Path(json.loads(train("--encoding=rope", "--json").stdout)["folder"])
+    other = Path(json.loads(train("--encoding=rope", "--set=model.dim=32", "--json").stdout)["folder"])
+    (first / "last.safetensors").write_bytes((other / "last.safetensors").read_bytes())
+    refused(liere("eval", str(first)), 1, "last.safetensors", "another model", "16", "32")
+    (first / "last.safetensors").write_bytes(b"noise")
+    refused(liere("eval", str(first)), 1, "last.safetensors", "damaged")
+    (first / "summary.json").write_text("{")
+    refused(train("--encoding=rope"), 1, "summary.json")
+
+
+def test_data_that_changed_since_training_is_noticed(here: Path) -> None:
+    folder = json.loads(train("--encoding=rope", "--json").stdout)["folder"]
+    (here / "verse.txt").write_text("Other words altogether. " * 60)
+    refused(liere("eval", folder), 1, "has changed since")
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(here: Path) -> None:
+    command = [
+        sys.executable, "-m", "liere_cli", "train", "--data=text:verse.txt,grid=16",
+        "--encoding=rope", "--budget=100000steps", *TINY,
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    metrics: list[Path] = []
+    while time.monotonic() < deadline and not (metrics and metrics[0].stat().st_size):
+        metrics = list((here / "outputs").glob("*/*/metrics.jsonl"))
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert "goes on from here" in stderr
+    assert "Traceback" not in stderr
+    (folder,) = (here / "outputs").glob("*/*")
+    assert list((folder / "checkpoints").glob("*.json"))
+    assert not (folder / "summary.json").exists()

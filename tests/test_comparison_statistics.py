@@ -1,0 +1,199 @@
+"""Every statistic against scipy, statsmodels or an independent computation."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+from statsmodels.regression.linear_model import OLS
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.weightstats import ttost_paired
+
+from liere_cli.comparison import statistics
+
+SCORES = arrays(
+    np.float64, st.tuples(st.integers(2, 8), st.just(2)), elements=st.integers(0, 1000).map(float)
+)
+
+
+def scores(seed: int, n: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Values of an encoding and its baseline that share most of their noise, [n] each."""
+    generator = np.random.default_rng(seed)
+    shared = generator.normal(0.5, 0.05, n)
+    return shared + shift + generator.normal(0, 0.01, n), shared
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 40])
+def test_paired_equals_scipy(n: int) -> None:
+    values, baseline = scores(n, n, 0.01)
+    ours = statistics.paired(values, baseline)
+    theirs = stats.ttest_rel(values, baseline)
+    interval = theirs.confidence_interval(0.95)
+    assert ours is not None
+    assert ours.n == n
+    assert ours.p == pytest.approx(theirs.pvalue, rel=1e-9)
+    assert (ours.low, ours.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+
+
+def test_paired_equals_a_published_example() -> None:
+    """Student (1908), the sleep data: extra hours under two drugs, ten patients."""
+    first = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+    second = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    result = statistics.paired(first, second)
+    assert result is not None
+    assert result.difference == pytest.approx(-1.58)
+    assert (result.low, result.high) == pytest.approx((-2.4599, -0.7001), abs=1e-4)
+    assert result.p == pytest.approx(0.002833, abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 6, 9])
+def test_sign_flips_equal_an_enumeration(n: int) -> None:
+    values, baseline = scores(n, n, 0.004)
+    differences = values - baseline
+    means = [abs(np.mean(differences * signs)) for signs in itertools.product([1, -1], repeat=n)]
+    expected = np.mean([mean >= abs(differences.mean()) - 1e-15 for mean in means])
+    p = statistics.sign_flip_p(values, baseline)
+    assert p == pytest.approx(expected)
+    assert p >= statistics.smallest_sign_flip_p(n) - 1e-15
+
+
+def test_the_smallest_sign_flip_p_is_reached() -> None:
+    assert statistics.sign_flip_p([1.0, 2.0, 4.0], [0.0, 0.0, 0.0]) == 0.25
+    assert statistics.smallest_sign_flip_p(3) == 0.25
+
+
+def test_many_seeds_flip_at_random_but_reproducibly() -> None:
+    values, baseline = scores(1, 40, 0.004)
+    first = statistics.sign_flip_p(values, baseline)
+    np.random.seed(5)
+    assert statistics.sign_flip_p(values, baseline) == first
+    assert first == pytest.approx(stats.ttest_rel(values, baseline).pvalue, abs=0.02)
+
+
+@given(st.lists(st.floats(0, 1), max_size=20))
+def test_holm_equals_statsmodels(p_values: list[float]) -> None:
+    ours = statistics.holm(p_values)
+    assert len(ours) == len(p_values)
+    if p_values:
+        assert ours == pytest.approx(multipletests(p_values, method="holm")[1])
+
+
+@pytest.mark.parametrize("margin", [0.001, 0.01, 0.05])
+def test_equivalence_equals_statsmodels(margin: float) -> None:
+    values, baseline = scores(3, 6, 0.004)
+    expected = ttost_paired(values, baseline, -margin, margin)[0]
+    assert statistics.equivalence_p(values, baseline, margin) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "alpha"), [(3, 0.05), (5, 0.05), (10, 0.005)])
+def test_power_equals_statsmodels(n: int, alpha: float) -> None:
+    effect = statistics.detectable_difference(1.0, n, alpha)
+    assert TTestPower().power(effect, n, alpha) == pytest.approx(0.8, abs=1e-4)
+
+
+@pytest.mark.parametrize("effect", [0.3, 0.8, 2.0])
+def test_seeds_needed_equals_statsmodels(effect: float) -> None:
+    needed = TTestPower().solve_power(effect_size=effect, alpha=0.05, power=0.8)
+    assert statistics.seeds_needed(effect, 1.0) == math.ceil(needed)
+
+
+def test_seeds_needed_ends_somewhere() -> None:
+    assert statistics.seeds_needed(0.0, 1.0) is None
+    assert statistics.seeds_needed(1e-6, 1.0) is None
+    assert statistics.seeds_needed(1e6, 1.0) == 2
+
+
+def test_clusters_equal_statsmodels() -> None:
+    generator = np.random.default_rng(0)
+    groups = generator.integers(0, 12, 200)
+    values = generator.integers(0, 2, 200) + generator.normal(0, 0.3, 12)[groups]
+    baseline = generator.integers(0, 2, 200).astype(float)
+    ours = statistics.clustered(values, baseline, groups)
+    fit = OLS(values - baseline, np.ones(200)).fit(
+        cov_type="cluster", cov_kwds={"groups": groups}, use_t=True
+    )
+    assert ours is not None
+    assert ours.standard_error == pytest.approx(float(fit.bse[0]), rel=1e-9)
+    assert (ours.low, ours.high) == pytest.approx(tuple(fit.conf_int()[0]), rel=1e-9)
+    assert ours.p == pytest.approx(float(fit.pvalues[0]), rel=1e-9)
+
+
+def test_clusters_of_one_are_a_paired_t_test() -> None:
+    values, baseline = scores(2, 30, 0.003)
+    ours = statistics.clustered(values, baseline, np.arange(30))
+    assert ours is not None
+    assert ours.p == pytest.approx(stats.ttest_rel(values, baseline).pvalue, rel=1e-9)
+
+
+def test_repeated_views_add_no_evidence() -> None:
+    values, baseline = scores(4, 20, 0.01)
+    once = statistics.clustered(values, baseline, np.arange(20))
+    views = statistics.clustered(
+        np.repeat(values, 15), np.repeat(baseline, 15), np.repeat(np.arange(20), 15)
+    )
+    assert once is not None
+    assert views is not None
+    assert views.standard_error == pytest.approx(once.standard_error)
+
+
+@given(SCORES)
+def test_nothing_is_ever_nan(pairs: np.ndarray) -> None:
+    values, baseline = pairs.T / 1000
+    result = statistics.paired(values, baseline)
+    assert result is not None
+    assert result.p is not None
+    assert 0 <= result.p <= 1
+    if result.low is not None and result.high is not None:
+        assert result.low <= result.difference <= result.high
+    else:
+        assert result.std == 0
+        assert result.difference != 0
+    p = statistics.equivalence_p(values, baseline, 0.01)
+    assert p is not None
+    assert 0 <= p <= 1
+
+
+@given(SCORES)
+def test_swapping_both_turns_the_sign_only(pairs: np.ndarray) -> None:
+    values, baseline = pairs.T / 1000
+    there = statistics.paired(values, baseline)
+    back = statistics.paired(baseline, values)
+    assert there is not None
+    assert back is not None
+    assert there.difference == pytest.approx(-back.difference)
+    assert there.p == pytest.approx(back.p)
+
+
+def test_equal_scores_differ_by_nothing() -> None:
+    result = statistics.paired([0.3, 0.4, 0.5], [0.3, 0.4, 0.5])
+    assert result == statistics.Paired(3, 0.0, 0.0, 0.0, 0.0, 1.0)
+    assert statistics.equivalence_p([0.3, 0.4], [0.3, 0.4], 0.01) == 0
+
+
+def test_a_constant_difference_is_no_proof_at_three_seeds() -> None:
+    """Its digits are equal only up to rounding, and t would be infinite."""
+    result = statistics.paired([0.31, 0.41, 0.51], [0.30, 0.40, 0.50])
+    assert result is not None
+    assert (result.std, result.low, result.high) == (0, None, None)
+    assert result.p == 0.25
+
+
+@pytest.mark.parametrize("wrong", [([1.0], [1.0, 2.0]), ([math.nan], [1.0]), ([[1.0]], [[1.0]])])
+def test_what_is_no_vector_of_pairs_is_refused(wrong: tuple[list[float], list[float]]) -> None:
+    with pytest.raises(ValueError, match=r"paired|vector"):
+        statistics.paired(*wrong)
+
+
+def test_too_few_values_are_none_not_nan() -> None:
+    assert statistics.mean_and_std([]) == (None, None)
+    assert statistics.mean_and_std([0.5]) == (0.5, None)
+    assert statistics.paired([], []) is None
+    assert statistics.paired([0.5], [0.25]) == statistics.Paired(1, 0.25)
+    assert statistics.equivalence_p([0.5], [0.25], 0.1) is None
+    assert statistics.clustered([], [], []) is None
+    assert statistics.clustered([1.0, 0.0], [0.0, 0.0], [7, 7]) == statistics.Clustered(2, 1, 0.5)
