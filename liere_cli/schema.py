@@ -67,6 +67,15 @@ def parse_scalar(text: str) -> Any:
         return text
 
 
+def scalar_text(value: object) -> str:
+    """A value as a flag would have it, so that :func:`parse_scalar` reads it back."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (list, tuple)):
+        return "x".join(map(scalar_text, value))
+    return str(value)
+
+
 def parse_spec(text: str) -> dict[str, Any]:
     """``name:key=value,key=value`` as ``{"name": ..., key: value}``.
 
@@ -94,7 +103,9 @@ def parse_spec(text: str) -> dict[str, Any]:
 
 def format_spec(spec: Mapping[str, Any]) -> str:
     """The inverse of :func:`parse_spec`, for labels."""
-    settings = [f"{key}={value}" for key, value in spec.items() if key not in ("name", "path")]
+    settings = [
+        f"{key}={scalar_text(value)}" for key, value in spec.items() if key not in ("name", "path")
+    ]
     parts = [str(spec["path"])] if "path" in spec else []
     tail = ",".join(parts + settings)
     return f"{spec['name']}:{tail}" if tail else str(spec["name"])

@@ -6,6 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from liere_cli import __version__
+from liere_cli.cli.bench import bench
 from liere_cli.cli.catalogue import data, encodings
 from liere_cli.cli.compare import compare
 from liere_cli.cli.evaluate import evaluate
@@ -59,6 +60,7 @@ def _options(
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(compare)
+app.command()(bench)
 app.command()(encodings)
 app.command()(data)
 

@@ -39,14 +39,17 @@ def parse_seeds(text: str) -> list[int]:
     Raises:
         UsageError: neither a number above zero nor a list of numbers.
     """
-    if re.fullmatch(r"\s*\d{1,9}\s*", text):
-        count = int(text)
-        if not 1 <= count <= 10_000:
-            raise UsageError(f"--seeds {text}: between 1 and 10000 seeds can be compared")
-        return list(range(count))
-    if not re.fullmatch(r"\s*\d{1,10}\s*(,\s*\d{1,10}\s*)+,?\s*", text):
+    parts = [part.strip() for part in text.split(",")]
+    if "," in text and not parts[-1]:
+        parts.pop()
+    if not all(re.fullmatch(r"[0-9]{1,10}", part) for part in parts):
         raise UsageError(f"--seeds {text}: expected how many (3) or which (0,1,2)")
-    return [int(part) for part in text.split(",") if part.strip()]
+    if "," in text:
+        return [int(part) for part in parts]
+    count = int(parts[0])
+    if not 1 <= count <= 10_000:
+        raise UsageError(f"--seeds {text}: between 1 and 10000 seeds can be compared")
+    return list(range(count))
 
 
 def comparison_recipe(

@@ -4,7 +4,9 @@ import gzip
 import hashlib
 import io
 import lzma
+import shutil
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -61,19 +63,23 @@ def digest_of(path: Path, algorithm: str = "sha256") -> str:
     return digest.hexdigest()
 
 
-def extract_tar(archive: Path, folder: Path) -> None:
-    """Unpacks a tar archive inside ``folder`` and never outside it.
+def extract_into(archive: Path, folder: Path) -> None:
+    """Unpacks a tar archive beside ``folder`` and renames the result to it, never writing outside.
 
     Raises:
         LiereError: for a broken archive, or a member with an unsafe path, link or device.
     """
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         with tarfile.open(archive) as members:
-            members.extractall(folder, filter="data")
+            members.extractall(work, filter="data")
+        work.rename(folder)
     except tarfile.FilterError as error:
         raise LiereError(f"{archive} holds an unsafe member: {error}") from None
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         raise LiereError(f"{archive} can't be unpacked: {error}") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _unpacker(path: Path) -> BinaryIO:

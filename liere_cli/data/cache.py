@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,9 @@ def prepared(key: str, build: Callable[[Path], None]) -> Arrays:
         arrays = _read(place)
         if arrays is not None:
             return arrays
+        # under the lock nobody else writes here: what lies about was left by a killed process
+        for stale in parent.glob(f".{place.name}.*/"):
+            shutil.rmtree(stale, ignore_errors=True)
         work = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=parent))
         try:
             build(work)
@@ -82,8 +85,10 @@ def remembered(key: Sequence[object], compute: Callable[[], Any]) -> Any:
     except (OSError, ValueError):
         pass
     value = compute()
-    with _writable(place.parent) as parent:
-        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=parent)
+    # without a cache it is merely computed again
+    with suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=place.parent)
         with os.fdopen(handle, "w") as file:
             json.dump(value, file)
         os.replace(temporary, place)
@@ -144,14 +149,12 @@ def _size(facts: dict[str, Any]) -> int:
 def _writable(folder: Path) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(13, "Permission denied")
+        yield folder
     except OSError as error:
         raise LiereError(
-            f"the cache folder {folder} can't be written ({error.strerror}): set LIERE_CACHE to "
-            "another folder"
+            f"the cache folder {folder} can't be written ({error.strerror or error}): set "
+            "LIERE_CACHE to another folder"
         ) from None
-    yield folder
 
 
 @contextmanager

@@ -77,14 +77,20 @@ def _transfer(source: Download, partial: Path) -> None:
             raise
         return
     with answer, partial.open("ab" if answer.status == 206 else "wb") as file:
+        announced = answer.headers.get("Content-Length")
+        received = 0
         while block := answer.read(_BLOCK):
-            file.write(block)
+            received += file.write(block)
+    if announced is not None and received < int(announced):
+        raise ValueError(f"it broke off after {received:,} of {int(announced):,} bytes")
 
 
 def _check(source: Download, partial: Path) -> None:
     size = partial.stat().st_size
-    if source.size is not None and size < source.size:
-        raise ValueError(f"it broke off after {size:,} of {source.size:,} bytes")
+    if source.size is not None and size != source.size:
+        if size > source.size:
+            partial.unlink()
+        raise ValueError(f"it has {size:,} bytes, but {source.size:,} are expected")
     digest = hashlib.sha256()
     with partial.open("rb") as file:
         while block := file.read(_BLOCK):

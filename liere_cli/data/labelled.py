@@ -175,8 +175,8 @@ class Labelled(Dataset):
     def _carve(self, members: Array, share: float) -> Array:
         """Whole groups out of ``members``, about ``share`` of the items.
 
-        The groups with the lowest digests go, out of every class alike where groups have one
-        class each.
+        The groups with the lowest digests go, out of every class alike; where groups hold several
+        classes, those go that bring every class nearest to its share.
         """
         groups: dict[int, list[int]] = {}
         for item in members.tolist():
@@ -185,25 +185,14 @@ class Labelled(Dataset):
         ranked = sorted(
             groups.values(), key=lambda group: sorted(digests[item].tobytes() for item in group)
         )
-        pure = all(len({int(labels[item]) for item in group}) == 1 for group in ranked)
-        strata: dict[int, list[list[int]]] = {}
-        for group in ranked:
-            strata.setdefault(int(labels[group[0]]) if pure else 0, []).append(group)
-        taken: list[int] = []
-        for stratum in strata.values():
-            wanted = share * sum(map(len, stratum))
-            count = 0
-            # at least one group goes and at least one stays
-            for group in stratum[:-1]:
-                if count and count + len(group) / 2 > wanted:
-                    break
-                taken += group
-                count += len(group)
+        if all(len({int(labels[item]) for item in group}) == 1 for group in ranked):
+            taken = _first_of_each_class(ranked, labels, share)
+        else:
+            taken = _balanced(ranked, labels, share)
         if not taken:
             raise LiereError(
-                f"{self.label} can't be split: every class has but one item or recording"
-                if pure
-                else f"{self.label} can't be split: all clips are of one recording"
+                f"{self.label} can't be split into train, val and test: there are too few items "
+                "or recordings of a class"
             )
         return np.array(taken, np.int64)
 
@@ -242,4 +231,42 @@ def digest_of(*contents: bytes) -> bytes:
     """16 bytes that stand for the contents of one item, such as the frames of a clip."""
     if len(contents) == 1:
         return hashlib.sha256(contents[0]).digest()[:16]
-    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in contents)).digest()[:16]
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in contents)).digest()[
+        :16
+    ]
+
+
+def _first_of_each_class(ranked: list[list[int]], labels: Array, share: float) -> list[int]:
+    """Items of the first groups of every class; a class keeps at least one group."""
+    classes: dict[int, list[list[int]]] = {}
+    for group in ranked:
+        classes.setdefault(int(labels[group[0]]), []).append(group)
+    taken: list[int] = []
+    for groups in classes.values():
+        wanted = share * sum(map(len, groups))
+        count = 0
+        for group in groups[:-1]:
+            if count and count + len(group) / 2 > wanted:
+                break
+            taken += group
+            count += len(group)
+    return taken
+
+
+def _balanced(ranked: list[list[int]], labels: Array, share: float) -> list[int]:
+    """Items of the groups that, added one by one, best approach ``share`` of every class."""
+    counts = np.stack([np.bincount(labels[group], minlength=labels.max() + 1) for group in ranked])
+    wanted = share * counts.sum(0)
+    left = np.ones(len(ranked), bool)
+    sums = np.zeros_like(wanted)
+    weights = 1 / np.maximum(wanted, 1)
+    taken: list[int] = []
+    while left.sum() > 1:
+        distances = ((sums + counts - wanted) ** 2 * weights).sum(1)
+        best = int(np.where(left, distances, np.inf).argmin())
+        if taken and distances[best] >= ((sums - wanted) ** 2 * weights).sum():
+            break
+        taken += ranked[best]
+        sums += counts[best]
+        left[best] = False
+    return taken

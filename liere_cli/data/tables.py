@@ -50,7 +50,7 @@ class Shard:
         Raises:
             LiereError: for a file that is broken or can't be read.
         """
-        from pyarrow import ArrowException, parquet
+        from pyarrow.lib import ArrowException
 
         first = 0
         try:
@@ -59,7 +59,7 @@ class Shard:
                     yield first, batch
                     first += batch.num_rows
                 return
-            with parquet.ParquetFile(self.path) as file:
+            with _parquet().ParquetFile(self.path) as file:
                 for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
                     yield first, batch
                     first += batch.num_rows
@@ -69,22 +69,28 @@ class Shard:
     def row_count(self) -> int:
         if self.table is not None:
             return int(self.table.num_rows)
-        from pyarrow import ArrowException, parquet
+        from pyarrow.lib import ArrowException
 
         try:
-            return int(parquet.read_metadata(self.path).num_rows)
+            return int(_parquet().read_metadata(self.path).num_rows)
         except (ArrowException, OSError) as error:
             raise _broken(self.path, error) from None
 
     def _schema(self) -> Any:
         if self.table is not None:
             return self.table.schema
-        from pyarrow import ArrowException, parquet
+        from pyarrow.lib import ArrowException
 
         try:
-            return parquet.read_schema(self.path)
+            return _parquet().read_schema(self.path)
         except (ArrowException, OSError) as error:
             raise _broken(self.path, error) from None
+
+
+def _parquet() -> Any:
+    from pyarrow import parquet
+
+    return parquet
 
 
 def _broken(path: Path, error: Exception) -> LiereError:
@@ -259,6 +265,7 @@ def sampled(count: int, wanted: int) -> Array:
 def _pictures_of(content: Any, where: str) -> list[bytes]:
     pictures = content if isinstance(content, list) else [content]
     stored = [item.get("bytes") if isinstance(item, dict) else item for item in pictures]
-    if not stored or not all(isinstance(item, bytes) for item in stored):
+    encoded = [item for item in stored if isinstance(item, bytes)]
+    if not stored or len(encoded) < len(stored):
         raise LiereError(f"{where} holds no picture: bytes of an encoded image are expected")
-    return stored
+    return encoded

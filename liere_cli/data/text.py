@@ -51,8 +51,8 @@ class _Text(Dataset):
         sizes = self._sizes(len(data))
         if min(sizes) < 2:
             raise LiereError(
-                f"{self._label()} has {len(data)} bytes, too few to split into "
-                f"{' + '.join(map(str, sizes))} bytes of train, val and test"
+                f"{self._label()} has {len(data)} bytes, too few to be split into train, val and "
+                "test"
             )
         first = sum(sizes[: _SPLITS.index(split)])
         return ByteStream(torch.from_numpy(data[first : first + sizes[_SPLITS.index(split)]]))
@@ -167,8 +167,8 @@ class _Corpus(_Text):
             path = download(
                 self.archive,
                 self._stored(),
-                f"put one of {', '.join(self.names)} into the folder that --data-root or "
-                "LIERE_DATA names, use text:PATH, or the built-in stdlib",
+                f"put {self.names[0]} (plain or packed) into the folder that --data-root or "
+                "LIERE_DATA names, or use text:PATH or the built-in stdlib",
             )
         found = remembered(
             (self.algorithm, *file_key(path)),

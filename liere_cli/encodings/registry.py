@@ -19,7 +19,7 @@ from liere_cli.encodings.rope import RoPE
 from liere_cli.encodings.rope_mixed import RoPEMixed
 from liere_cli.encodings.sinusoidal import Sinusoidal
 from liere_cli.errors import LiereError, UsageError, unknown
-from liere_cli.schema import parse_spec
+from liere_cli.schema import parse_spec, scalar_text
 from liere_cli.streams import stream
 
 _BUILT_IN: tuple[type[PositionEncoding], ...] = (
@@ -126,7 +126,7 @@ def label(spec: str | Mapping[str, Any]) -> str:
     resolved = resolve_spec(spec)
     name = resolved.pop("name")
     defaults = encoding_class(name).Options().model_dump(mode="json")
-    changed = [f"{key}={value}" for key, value in resolved.items() if value != defaults[key]]
+    changed = [f"{key}={scalar_text(value)}" for key, value in resolved.items() if value != defaults[key]]
     short = name.rpartition(":")[2] if ".py:" in name else name
     return f"{short}:{','.join(changed)}" if changed else short
 

@@ -40,7 +40,7 @@ class Unit:
         else:
             header, difference, scale, decimals = arm.metric, arm.metric, 1.0, 4
         spreads = [row.std * scale for row in arm.rows if row.std]
-        wanted = 1 - math.floor(math.log10(min(spreads))) if spreads else decimals
+        wanted = -math.floor(math.log10(min(spreads))) if spreads else decimals
         return cls(header, difference, scale, min(max(wanted, decimals), decimals + 1))
 
     def value(self, value: float | None) -> str:

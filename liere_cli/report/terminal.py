@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +20,8 @@ _STYLES = {
     "undecided": "yellow",
     "baseline": "dim",
 }
+#: padding of a cell, the most spacious first
+_GUTTERS = ((0, 1, 0, 1), (0, 1, 0, 0), (0, 0, 0, 0))
 
 
 def terminal(table: ComparisonTable, width: int) -> RenderableType:
@@ -28,7 +29,9 @@ def terminal(table: ComparisonTable, width: int) -> RenderableType:
     parts: list[RenderableType] = []
     for arm in table.arms:
         heading = Text.assemble((plain(arm.title), "bold"), f"  {arm.modality}")
-        parts += [heading, *_tables(arm, width)]
+        parts += [heading, Text()]
+        for part in _tables(arm, width):
+            parts += [part, Text()]
         parts += [_note(note) for note in words.arm_notes(arm)]
         parts.append(Text())
     for line in words.summary_lines(table):
@@ -41,22 +44,22 @@ def terminal(table: ComparisonTable, width: int) -> RenderableType:
 
 
 def _tables(arm: ArmTable, width: int) -> list[Table]:
-    """One table if it fits, else results above costs."""
+    """One table if it fits, else results above costs, as spaciously as the width allows."""
     every = columns(arm)
-    whole = _table(arm, every)
-    if _width(whole) <= width:
-        return [whole]
-    shared = [column for column in every if not column.cost]
-    without_seeds = [column for column in every if column.header != "each seed"]
-    compact = _table(arm, without_seeds)
-    seeds = [column for column in every if column.header in ("encoding", "each seed")]
-    if _width(compact) <= width:
-        return [compact, _table(arm, seeds)]
-    return [_table(arm, shared), _table(arm, [every[0], *(c for c in every if c.cost)])]
+    results = [column for column in every if not column.cost]
+    costs = [every[0], *(column for column in every if column.cost)]
+    for layout in ([every], [results, costs]):
+        for gutter in _GUTTERS:
+            tables = [_table(arm, shown, gutter) for shown in layout]
+            if max(map(_width, tables)) <= width:
+                return tables
+    # each seed's value stands below, so that their number can go
+    bare = [column for column in results if column.header != "seeds"]
+    return [_table(arm, bare, _GUTTERS[-1]), _table(arm, costs, _GUTTERS[-1])]
 
 
-def _table(arm: ArmTable, shown: Sequence[Column]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+def _table(arm: ArmTable, shown: Sequence[Column], gutter: tuple[int, int, int, int]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=gutter, header_style="bold")
     for column in shown:
         table.add_column(
             Text(plain(column.header)),
@@ -86,4 +89,4 @@ def _hanging(mark: str, text: Text) -> RenderableType:
     """A line whose continuation is indented."""
     grid = Table.grid(padding=(0, 1))
     grid.add_row(Text(mark, style="dim"), text)
-    return Padding(grid, (0, 0))
+    return grid

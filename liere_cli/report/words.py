@@ -90,7 +90,7 @@ def arm_notes(arm: ArmTable) -> list[str]:
     """What the reader of one table must know, beyond what holds for all tables."""
     unit = Unit.of(arm)
     direction = "higher" if arm.higher_is_better else "lower"
-    notes = [f"{unit.header}: {direction} is better; {arm.budget} of training each"]
+    notes = [f"{unit.header}: {direction} is better; budget {arm.budget} each"]
     if arm.margin is not None:
         notes[0] += f"; differences below {unit.value(arm.margin)} {unit.difference} don't matter"
     notes += [f"{row.encoding}: {text}" for row in arm.rows if (text := _row_note(arm, row, unit))]
@@ -118,8 +118,8 @@ def _row_note(arm: ArmTable, row: Row, unit: Unit) -> str | None:
         needed = verdict.seeds_needed
         more = f"about {needed} seeds" if needed else "more than 1000 seeds"
         parts.append(
-            f"{n} seeds would probably show {unit.value(verdict.detectable)} {unit.difference}; "
-            f"a difference as seen needs {more}"
+            f"{n} seeds show a true difference of {unit.value(verdict.detectable)} "
+            f"{unit.difference} in 4 of 5 cases; one as small as seen needs {more}"
         )
     return "; ".join(parts) or None
 

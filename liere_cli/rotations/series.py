@@ -2,6 +2,8 @@
 
 While E is small its rounding errors are small too; squaring exp(X) itself would double, at every
 step, a rounding error of the size of the identity.
+
+Shapes: G matrices, b rows. Gradients are kept transposed, so that no product needs a transpose.
 """
 
 import math
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-#: largest spectral norm of X at which the Taylor polynomial of degree 8 is as exact as its dtype
+#: largest spectral norm at which a Taylor polynomial of degree 8 is as exact as its dtype
 RADIUS = {torch.float32: 0.6, torch.float64: 0.03}
 #: norm up to which a fixed number of squarings serves, for each row of a matrix
 NORM_PER_ROW = 32.0
@@ -37,7 +39,6 @@ class Exponential:
         rotations: exp(X 2^n), [G, b, b].
         x, square, p: X, X^2 and the factor P of the scheme above.
         levels: exp(X 2^i) - I for i = 0 .. n - 1.
-        scale: 2^-n.
     """
 
     rotations: Tensor
@@ -45,24 +46,23 @@ class Exponential:
     square: Tensor
     p: Tensor
     levels: list[Tensor]
-    scale: float
 
     def adjoint(self, grad: Tensor) -> Tensor:
         """The skew part of the gradient to X 2^n from that to the rotations: 2 n + 5 products."""
-        grad = square_down(grad, self.levels)
-        return _taylor_adjoint(grad, self.x, self.square, self.p).mul_(self.scale)
+        grad_t = square_down(grad.mT.contiguous(), self.levels)
+        grad_x_t = _taylor_adjoint(grad_t, self.x, self.square, self.p)
+        return torch.sub(grad_x_t.mT, grad_x_t).mul_(0.5 ** (1 + len(self.levels)))
 
 
 def exponentiate(a: Tensor) -> Exponential:
     """exp of skew-symmetric [G, b, b] in n + 3 products, n squarings."""
     square = torch.bmm(a, a)
     squarings, factor = choose_squarings(norm_bound(square), a.shape[-1])
-    scale = 0.5**squarings
-    x, square = a * (factor * scale), square.mul_(scale**2)
+    x, square = a * (factor * 0.5**squarings), square.mul_(0.25**squarings)
     p = torch.bmm(square, torch.add(x, square, alpha=_X2 / _X1)).mul_(_X1).add_(square, alpha=_X3)
     e = torch.bmm(p, _second_factor(x, square, p)).mul_(_X5).add_(x).add_(square, alpha=_Y2)
     *levels, last = square_up(e, squarings)
-    return Exponential(add_identity(last), x, square, p, levels, scale)
+    return Exponential(add_identity(last), x, square, p, levels)
 
 
 def _second_factor(x: Tensor, square: Tensor, p: Tensor) -> Tensor:
@@ -73,23 +73,17 @@ def _second_factor(x: Tensor, square: Tensor, p: Tensor) -> Tensor:
 
 
 def _taylor_adjoint(grad: Tensor, x: Tensor, square: Tensor, p: Tensor) -> Tensor:
-    """The skew part of the gradient to X from that to exp(X) - I."""
-    grad_q = torch.bmm(p.mT, grad)  # to x5 Q / x5
-    grad_p = torch.bmm(grad, _second_factor(x, square, p).mT).add_(grad_q, alpha=_X7 / _X5)
-    grad_p.mul_(_X5)
+    """The transposed gradient to X, its skew part alone exact, from the transposed one to E."""
+    grad_q = torch.bmm(grad, p)  # to x5 Q / x5
+    grad_p = torch.bmm(_second_factor(x, square, p), grad).add_(grad_q, alpha=_X7 / _X5).mul_(_X5)
     # P = x3 X^2 + x1 X^2 L with L = X + (x2 / x1) X^2
-    grad_factor = torch.bmm(square, grad_p)
-    factor = torch.add(x, square, alpha=_X2 / _X1)
-    grad_square = torch.bmm(grad_p, factor.mT).mul_(_X1).add_(grad_p, alpha=_X3)
-    grad_square.add_(grad, alpha=_Y2).add_(grad_q, alpha=_X6).add_(grad_factor, alpha=_X2)
+    grad_l = torch.bmm(grad_p, square)
+    l_grad = torch.bmm(torch.add(x, square, alpha=_X2 / _X1), grad_p)
+    grad_square = l_grad.mul_(_X1).add_(grad_p, alpha=_X3)
+    grad_square.add_(grad, alpha=_Y2).add_(grad_q, alpha=_X6).add_(grad_l, alpha=_X2)
     # for skew X only the symmetric part of the gradient to X^2 reaches the skew part of that to X
-    grad_x = torch.bmm(grad_square.add(grad_square.mT), x).neg_()
-    return skew_part(grad_x.add_(grad).add_(grad_q, alpha=_X5).add_(grad_factor, alpha=_X1))
-
-
-def skew_part(a: Tensor) -> Tensor:
-    """(a - a^T) / 2 over the last two dimensions."""
-    return torch.sub(a, a.mT).mul_(0.5)
+    grad_x = torch.bmm(grad_square.add(grad_square.mT), x)
+    return grad_x.add_(grad).add_(grad_q, alpha=_X5).add_(grad_l, alpha=_X1)
 
 
 def square_up(e: Tensor, squarings: int) -> list[Tensor]:
@@ -102,9 +96,9 @@ def square_up(e: Tensor, squarings: int) -> list[Tensor]:
 
 
 def square_down(grad: Tensor, levels: list[Tensor]) -> Tensor:
-    """The gradient to the first of the levels from that to the square of the last."""
+    """The transposed gradient to the first level from that to the square of the last."""
     for e in reversed(levels):
-        grad = torch.bmm(grad, e.mT).add_(torch.bmm(e.mT, grad)).add_(grad, alpha=2)
+        grad = torch.bmm(grad, e).add_(torch.bmm(e, grad)).add_(grad, alpha=2)
     return grad
 
 
@@ -133,10 +127,15 @@ def choose_squarings(bound: Tensor, rows: int) -> tuple[int, Tensor | float]:
         The number, and a factor for the matrices: NaN where the number is fixed and the norm beyond
         what it serves, else 1.
     """
-    if bound.device.type == "cpu" and not torch.compiler.is_compiling():
+    if reading_is_free(bound):
         return _squarings_for(float(bound), bound.dtype), 1.0
     limit = NORM_PER_ROW * rows
     return _squarings_for(limit, bound.dtype), torch.where(bound <= limit, 1.0, math.nan)
+
+
+def reading_is_free(x: Tensor) -> bool:
+    """Whether Python may look at values without waiting for a device or breaking a graph."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def _squarings_for(norm: float, dtype: torch.dtype) -> int:

@@ -10,20 +10,24 @@ from torch import Tensor
 
 from liere_cli.rotations.closed import exp2, exp3
 from liere_cli.rotations.precision import check_square, full_precision
-from liere_cli.rotations.series import exponentiate
+from liere_cli.rotations.series import exponentiate, reading_is_free
+
+#: entries of a chunk of matrices, so that the products of a chunk find their factors in the cache
+CHUNK_ENTRIES = 1 << 16
+
 
 def skew_exp(a: Tensor) -> Tensor:
     """exp(a), a rotation.
 
     Blocks of 2 and 3 rows have closed forms. Others are scaled, summed to degree 8 in three
     products and squared; the backward pass costs two products for each squaring and five for the
-    sum, where torch.linalg.matrix_exp exponentiates matrices of twice the size.
+    sum, where torch.linalg.matrix_exp exponentiates matrices of twice the size. It keeps the
+    intermediate squares; ``grid_exp`` and ``rotate_on_grid`` bound that memory.
 
-    The number of squarings follows from the largest norm of the batch where reading it is free (CPU,
-    not compiled). Elsewhere it is fixed, so that the call neither waits for the device nor breaks a
-    compiled graph or a CUDA graph: exact up to a spectral norm of ``NORM_PER_ROW`` * b, eight times
-    what LieRE's initialisation reaches on two axes, and beyond that all NaN rather than silently
-    wrong.
+    The number of squarings follows from the norms where reading them is free (CPU, not compiled).
+    Elsewhere it is fixed, so that the call neither waits for the device nor breaks a compiled
+    graph or a CUDA graph: exact up to a spectral norm of 32 b, eight times what LieRE's
+    initialisation reaches on two axes, and beyond that all NaN rather than silently wrong.
 
     Args:
         a: [..., b, b] float32 or float64, skew-symmetric; ``check_generators`` looks at values.
@@ -37,33 +41,46 @@ def skew_exp(a: Tensor) -> Tensor:
     """
     check_square(a)
     rows = a.shape[-1]
+    if rows == 1 or not a.numel():
+        return torch.ones_like(a)
+    if rows == 2:
+        return exp2(a)
+    if rows == 3:
+        return exp3(a)
     with full_precision(a):
-        if rows == 1:
-            return torch.ones_like(a)
-        if rows == 2:
-            return exp2(a)
-        if rows == 3:
-            return exp3(a)
-        return cast(Tensor, _SkewExp.apply(a.reshape(-1, rows, rows))).view(a.shape)  # type: ignore[no-untyped-call]
+        batch = a.reshape(-1, rows, rows)
+        return cast(Tensor, _SkewExp.apply(batch)).view(a.shape)  # type: ignore[no-untyped-call]
 
 
 class _SkewExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
-        import os
-        CH=int(os.environ.get("CH",1<<17))
-        SAVE=int(os.environ.get("SAVE",1))
-        chunks=a.split(max(1,CH//a[0].numel()))
-        parts=[exponentiate(c) for c in chunks]
-        ctx.parts=parts if SAVE else None
-        ctx.chunks=chunks
-        return torch.cat([p.rotations for p in parts])
+        ctx.chunks = _by_norm(a)
+        ctx.parts = [exponentiate(a if rows is None else a[rows]) for rows in ctx.chunks]
+        return _gather(ctx.chunks, [part.rotations for part in ctx.parts], a)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        parts=ctx.parts or ctx.chunks
-        gr=grad.split(len(ctx.chunks[0]))
         with full_precision(grad):
-            if ctx.parts:
-                return torch.cat([p.adjoint(g) for p,g in zip(ctx.parts,gr)])
-            return torch.cat([exponentiate(c).adjoint(g) for c,g in zip(ctx.chunks,gr)])
+            adjoints = [
+                part.adjoint(grad if rows is None else grad[rows])
+                for rows, part in zip(ctx.chunks, ctx.parts, strict=True)
+            ]
+        return _gather(ctx.chunks, adjoints, grad)
+
+
+def _by_norm(a: Tensor) -> list[Tensor | None]:
+    """Row numbers of chunks of matrices of similar norm, which need as many squarings; None: all."""
+    count = max(1, CHUNK_ENTRIES // a[0].numel())
+    if not reading_is_free(a) or len(a) <= count:
+        return [None]
+    return list(torch.linalg.matrix_norm(a).argsort().split(count))
+
+
+def _gather(chunks: list[Tensor | None], parts: list[Tensor], like: Tensor) -> Tensor:
+    if chunks[0] is None:
+        return parts[0]
+    whole = torch.empty_like(like, memory_format=torch.contiguous_format)
+    for rows, part in zip(chunks, parts, strict=True):
+        whole[rows] = part
+    return whole

@@ -1,0 +1,203 @@
+"""Full training steps of each encoding, against rotary in the same run.
+
+A step is forward, backward, gradient clipping and AdamW, as in training, on random data.
+"""
+
+import multiprocessing
+import resource
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from liere_cli.bench.timing import Row, alternate
+from liere_cli.encodings import available
+from liere_cli.errors import UsageError
+from liere_cli.model import ModelShape, Transformer
+from liere_cli.recipe import SIZES
+
+MEBI = 1 << 20
+
+
+@dataclass(frozen=True)
+class StepShape:
+    """What is trained in the benchmark.
+
+    Args:
+        size: a size preset.
+        tokens: tokens along each axis; one axis is a language model, more a classifier with
+            patches of 4 pixels along each axis.
+        batch: examples in a step.
+    """
+
+    size: str
+    tokens: tuple[int, ...]
+    batch: int
+
+    @property
+    def reference(self) -> str:
+        return "rope" if len(self.tokens) == 1 else "rope-mixed"
+
+    def model(self) -> ModelShape:
+        dim, layers, heads = SIZES[self.size]
+        text = len(self.tokens) == 1
+        patch = 1 if text else 4
+        return ModelShape(
+            layers=layers,
+            dim=dim,
+            heads=heads,
+            mlp_ratio=4.0,
+            dropout=0.0,
+            pooling="mean",
+            causal=text,
+            grid=tuple(patch * count for count in self.tokens),
+            patch=(patch,) * len(self.tokens),
+            channels=3,
+            classes=256 if text else 100,
+        )
+
+
+@dataclass(frozen=True)
+class Case:
+    """A named row: one encoding against the reference of its shape."""
+
+    name: str
+    shape: StepShape
+    encoding: str
+
+
+_NANO_SHORT = StepShape("nano", (256,), 16)
+_NANO_LONG = StepShape("nano", (4096,), 1)
+_VIT = StepShape("tiny", (8, 8), 64)
+CASES = (
+    Case("lm-nano-256/liere", _NANO_SHORT, "liere:block=32"),
+    Case("lm-nano-4096/liere", _NANO_LONG, "liere:block=32"),
+    Case("vit-tiny/liere-8", _VIT, "liere:block=8"),
+    Case("vit-tiny/liere-64-shared", _VIT, "liere:block=64,share=layers"),
+    Case("vit-tiny/liere-64", _VIT, "liere:block=64"),
+)
+
+
+def parse_shape(text: str) -> StepShape:
+    """``tiny,8x8,64``: size, tokens along each axis, batch.
+
+    Raises:
+        UsageError: it is not of that form.
+    """
+    parts = text.split(",")
+    try:
+        size, tokens, batch = parts
+        shape = StepShape(size, tuple(int(part) for part in tokens.split("x")), int(batch))
+    except ValueError:
+        raise UsageError(
+            f"--shape {text}: expected SIZE,TOKENS,BATCH such as tiny,8x8,64 or nano,256,16"
+        ) from None
+    if size not in SIZES or min(shape.tokens) < 1 or shape.batch < 1:
+        raise UsageError(
+            f"--shape {text}: the size is one of {', '.join(SIZES)}, tokens and batch at least 1"
+        )
+    return shape
+
+
+def cases_for(shape: StepShape) -> list[Case]:
+    """Every encoding that is defined for a shape, each against the shape's reference."""
+    axes = len(shape.tokens)
+    names = [
+        name
+        for name, cls in available().items()
+        if name != shape.reference and (cls.max_axes is None or axes <= cls.max_axes)
+    ]
+    return [Case(f"{shape.size}-{'x'.join(map(str, shape.tokens))}/{n}", shape, n) for n in names]
+
+
+def step_rows(
+    cases: Iterable[Case],
+    *,
+    device: torch.device,
+    repeats: int = 7,
+    told: Callable[[str], None] = lambda name: None,
+) -> list[Row]:
+    """Times every case, alternating with its reference.
+
+    Args:
+        repeats: timed steps of each, after one to warm up.
+        told: is given each case's name before it is timed.
+
+    Returns:
+        A row a case; ``memory_mib`` and ``reference_memory_mib`` are the peak of a process that
+        does nothing else (of the device on a GPU).
+    """
+    rows = []
+    for case in cases:
+        told(case.name)
+        reference = case.shape.reference
+        row = alternate(
+            case.name,
+            training_step(case.shape, case.encoding, device),
+            reference,
+            training_step(case.shape, reference, device),
+            device=device,
+            repeats=repeats,
+        )
+        row["memory_mib"] = peak_memory_mib(case.shape, case.encoding, device)
+        row["reference_memory_mib"] = peak_memory_mib(case.shape, reference, device)
+        rows.append(row)
+    return rows
+
+
+def training_step(
+    shape: StepShape, encoding: str | Mapping[str, Any], device: torch.device
+) -> Callable[[], None]:
+    """A function that takes one whole training step on fixed random data."""
+    torch.manual_seed(0)
+    model = Transformer(shape.model(), encoding)
+    model.initialise(0)
+    model.to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    inputs, targets = _data(shape, device)
+    half = device.type == "cuda"
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            logits = model(inputs)
+        loss = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _data(shape: StepShape, device: torch.device) -> tuple[Tensor, Tensor]:
+    model = shape.model()
+    if model.causal:
+        inputs = torch.randint(256, (shape.batch, *shape.tokens))
+        targets = torch.randint(256, (shape.batch, *shape.tokens))
+    else:
+        inputs = torch.randn(shape.batch, model.channels, *model.grid)
+        targets = torch.randint(model.classes, (shape.batch,))
+    return inputs.to(device), targets.to(device)
+
+
+def peak_memory_mib(shape: StepShape, encoding: str, device: torch.device) -> float:
+    """Peak memory of two training steps, in MiB, measured in a process of their own."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_measure_peak, (shape, encoding, device, torch.get_num_threads()))
+
+
+def _measure_peak(
+    shape: StepShape, encoding: str, device: torch.device, threads: int
+) -> float:
+    torch.set_num_threads(threads)
+    step = training_step(shape, encoding, device)
+    step()
+    step()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / MEBI
+    # Linux counts in KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,79 @@
+"""Timing two things fairly: alternating, in the same run, by medians with their spread."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import NotRequired, TypedDict
+
+import torch
+
+
+class Row(TypedDict):
+    """One line of a benchmark.
+
+    Args:
+        case: what was timed.
+        ours_ms, reference_ms: medians in milliseconds.
+        reference: what it is compared with.
+        speedup: reference_ms / ours_ms; above 1 ours is faster.
+        spread: quartiles of the paired ratios reference / ours.
+        error: largest deviation of ours from float64, where there is something to compare.
+        reference_error: the same of the reference.
+        memory_mib, reference_memory_mib: peak memory, where it was measured.
+    """
+
+    case: str
+    ours_ms: float
+    reference: str
+    reference_ms: float
+    speedup: float
+    spread: tuple[float, float]
+    error: float | None
+    reference_error: NotRequired[float | None]
+    memory_mib: NotRequired[float]
+    reference_memory_mib: NotRequired[float]
+
+
+def alternate(
+    case: str,
+    ours: Callable[[], object],
+    reference: str,
+    theirs: Callable[[], object],
+    *,
+    device: torch.device,
+    repeats: int = 15,
+    error: float | None = None,
+    reference_error: float | None = None,
+) -> Row:
+    """Times both in turn, ``repeats`` times each after a warm-up."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for repeat in range(repeats + 1):
+        for kept, function in zip(times, (ours, theirs), strict=True):
+            elapsed = _milliseconds(function, device)
+            if repeat:
+                kept.append(elapsed)
+    ratios = [theirs_ms / ours_ms for ours_ms, theirs_ms in zip(*times, strict=True)]
+    lower, _, upper = statistics.quantiles(ratios, n=4)
+    ours_ms, reference_ms = map(statistics.median, times)
+    row: Row = {
+        "case": case,
+        "ours_ms": ours_ms,
+        "reference": reference,
+        "reference_ms": reference_ms,
+        "speedup": reference_ms / ours_ms,
+        "spread": (lower, upper),
+        "error": error,
+    }
+    if reference_error is not None:
+        row["reference_error"] = reference_error
+    return row
+
+
+def _milliseconds(function: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return 1000 * (time.perf_counter() - start)

@@ -1,0 +1,323 @@
+"""Images with a class each: CIFAR, imagewoof, and any local folder or parquet file."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from liere_cli.data import archives
+from liere_cli.data.cache import cache_root
+from liere_cli.data.download import Download, download
+from liere_cli.data.folders import Folder, looks_like_classes
+from liere_cli.data.labelled import Array, Item, Labelled, Raw, Source, digest_of
+from liere_cli.data.mirror import (
+    find_parquet,
+    find_path,
+    in_hub_cache,
+    load_from_hub,
+    shards_of,
+)
+from liere_cli.data.options import ImageGrid, Share, SplitFractions
+from liere_cli.data.pictures import SUFFIXES, decode_picture
+from liere_cli.data.tables import Shard, Table
+from liere_cli.errors import LiereError
+from liere_cli.schema import Section
+
+_IMAGE_COLUMNS = ("image", "img", "picture")
+_LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
+
+
+class ImageOptions(Section):
+    grid: ImageGrid = (32, 32)
+    validation: Share = 0.1
+    flips: bool = True
+    shift: int | None = Field(None, ge=0)
+
+
+class _Images(Labelled):
+    axes = 2
+    Options: ClassVar[type[Section]] = ImageOptions
+    options: ImageOptions
+
+    def __init__(self, options: ImageOptions, root: Path | None = None) -> None:
+        super().__init__(options, root)
+        self.grid = options.grid
+        self.validation = options.validation
+        self.flips = options.flips
+        # the customary 4 pixels of 32
+        self.shift = options.grid[0] // 8 if options.shift is None else options.shift
+        edge = patch_edge(options.grid)
+        self.patch = (edge, edge)
+
+
+def patch_edge(size: Sequence[int]) -> int:
+    """The largest power of two that divides all of ``size`` and leaves 8 or more patches along it.
+
+    32 gives 4, 64 gives 8, 128 and more give 16.
+    """
+    edge = 16
+    while edge > 1 and any(extent % edge or extent < 8 * edge for extent in size):
+        edge //= 2
+    return edge
+
+
+class _Cifar(_Images):
+    repository: ClassVar[str]
+    label_column: str
+
+    @classmethod
+    def at_hand(cls, root: Path | None) -> bool:
+        return bool(find_parquet(root, (cls.name,))) or in_hub_cache(cls.repository)
+
+    @cached_property
+    def items(self) -> Source:
+        shards = find_parquet(self.root, (self.name,))
+        if not shards:
+            tried = (
+                f"no {self.name}-train*.parquet under {self.root}"
+                if self.root
+                else ("no data root is given")
+            )
+            shards = load_from_hub(self.name, self.repository, None, tried)
+        image = "img" if "img" in shards[0].columns() else "image"
+        return Table(shards, image, self.label_column)
+
+
+class Cifar10(_Cifar):
+    """Validation is carved out of the training images, the same number of every class."""
+
+    name = "cifar10"
+    summary = "50,000 + 10,000 images of 32x32, 10 classes"
+    source = "https://huggingface.co/datasets/uoft-cs/cifar10"
+    licence = "none stated; cite Krizhevsky 2009"
+    repository = "uoft-cs/cifar10"
+    label_column = "label"
+    classes = 10
+    mean = (0.4914, 0.4822, 0.4465)
+    std = (0.2470, 0.2435, 0.2616)
+
+
+class Cifar100Options(ImageOptions):
+    labels: Literal["fine", "coarse"] = "fine"
+
+
+class Cifar100(_Cifar):
+    """Validation is carved out of the training images, the same number of every class."""
+
+    name = "cifar100"
+    summary = "50,000 + 10,000 images of 32x32, 100 classes (or 20 coarse ones)"
+    source = "https://huggingface.co/datasets/uoft-cs/cifar100"
+    licence = "none stated; cite Krizhevsky 2009"
+    repository = "uoft-cs/cifar100"
+    Options = Cifar100Options
+    options: Cifar100Options
+    mean = (0.5071, 0.4867, 0.4408)
+    std = (0.2675, 0.2565, 0.2761)
+
+    def __init__(self, options: Cifar100Options, root: Path | None = None) -> None:
+        super().__init__(options, root)
+        self.label_column = f"{options.labels}_label"
+        self.classes = {"fine": 100, "coarse": 20}[options.labels]
+
+
+class ImagewoofOptions(ImageOptions):
+    grid: ImageGrid = (128, 128)
+
+
+class Imagewoof(_Images):
+    """Ten breeds of dogs from ImageNet; its ``val`` is the test split here.
+
+    In a mirror: the archive, the folder ``imagewoof2-160`` that it unpacks to, or the hub's
+    parquet files in ``imagewoof-160px`` (jerpint/imagenette).
+    """
+
+    name = "imagewoof"
+    summary = "9,025 + 3,929 images of 160 pixels, 10 dog breeds"
+    source = "https://s3.amazonaws.com/fast-ai-imageclas/imagewoof2-160.tgz"
+    licence = "Apache 2.0 (the collection); ImageNet terms for the images"
+    Options = ImagewoofOptions
+    classes = 10
+    mean = (0.485, 0.456, 0.406)
+    std = (0.229, 0.224, 0.225)
+
+    FOLDER = "imagewoof2-160"
+    # no digest is published that matches the whole archive
+    archive = Download(source, 92_612_825, "")
+
+    @classmethod
+    def _found(cls, root: Path | None) -> list[Shard] | Path | None:
+        shards = find_parquet(root, ("imagewoof-160px", "imagewoof"))
+        if shards:
+            return shards
+        stored = cache_root() / "downloads"
+        places = [
+            find_path(root, (cls.FOLDER, "imagewoof")),
+            find_path(stored, (cls.FOLDER,)),
+            find_path(root, (cls.archive.file_name,)),
+            find_path(stored, (cls.archive.file_name,)),
+        ]
+        return next((place for place in places if place is not None), None)
+
+    @classmethod
+    def at_hand(cls, root: Path | None) -> bool:
+        return cls._found(root) is not None
+
+    @cached_property
+    def items(self) -> Source:
+        found = self._found(self.root)
+        if isinstance(found, list):
+            return table_of(found, None, None)
+        if found is None:
+            found = download(
+                self.archive,
+                cache_root() / "downloads" / self.archive.file_name,
+                "put it into the folder that --data-root or LIERE_DATA names, or use images:DIR "
+                "or the built-in pointing",
+            )
+        if found.is_file():
+            found = unpacked(found, cache_root() / "downloads" / self.FOLDER)
+        return ImageFolder(found, SUFFIXES)
+
+
+class ImagePathOptions(ImageOptions):
+    path: str
+    grid: ImageGrid = (64, 64)
+    fractions: SplitFractions = (0.8, 0.1, 0.1)
+    flips: bool = False
+    shift: int | None = Field(0, ge=0)
+    image: str | None = None
+    label: str | None = None
+
+
+class ImagePath(_Images):
+    """Any local images: a folder by class, or parquet.
+
+    A folder holds one folder a class, directly or below ``train``, ``val``, ``test``. Parquet is a
+    file, a folder of files or a pattern such as ``DIR/birds-*.parquet``; a file name that speaks of
+    train, val or test says the split. What lacks splits is split by ``fractions``; where there are
+    two, the second is the test split and ``validation`` of train is held out.
+    """
+
+    name = "images"
+    summary = "any local folder by class, or parquet with an image and a label column"
+    source = "images:PATH"
+    licence = "the files' own"
+    Options = ImagePathOptions
+    options: ImagePathOptions
+    mean = (0.485, 0.456, 0.406)
+    std = (0.229, 0.224, 0.225)
+
+    def __init__(self, options: ImagePathOptions, root: Path | None = None) -> None:
+        super().__init__(options, root)
+        self.fractions = options.fractions
+        self.classes = self.items.classes
+
+    @classmethod
+    def at_hand(cls, root: Path | None) -> bool:
+        return True
+
+    @property
+    def label(self) -> str:
+        return self.options.path
+
+    @cached_property
+    def items(self) -> Source:
+        shards = local_parquet(self.name, self.options.path)
+        if shards:
+            return table_of(shards, self.options.image, self.options.label)
+        return ImageFolder(Path(self.options.path).expanduser(), SUFFIXES)
+
+
+class ImageFolder(Folder):
+    """Picture files by class."""
+
+    def scan(self) -> Iterator[Item]:
+        for number, file in enumerate(self.files):
+            digest = digest_of(self.read(file.path))
+            yield Item(digest, file.label, "", file.part, (number,))
+
+    def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Raw]:
+        for item, row in enumerate(rows):
+            path = self.files[int(row[0])].path
+            yield Raw(item, str(path), path)
+
+    def decode(self, raw: Raw, grid: tuple[int, ...]) -> Array:
+        return decode_picture(self.read(raw.data), grid, raw.where)
+
+
+def local_parquet(name: str, path: str) -> list[Shard]:
+    """The parquet files that ``path`` means: one, a pattern, or those in a folder.
+
+    Raises:
+        LiereError: when nothing is there.
+    """
+    place = Path(path).expanduser()
+    if place.is_dir():
+        return shards_of(sorted(place.glob("*.parquet")))
+    found = [place] if place.is_file() else [Path(match) for match in glob.glob(str(place))]
+    if not found:
+        raise LiereError(f"data.{name}: '{path}' does not exist")
+    strangers = [entry for entry in found if entry.suffix != ".parquet"]
+    if strangers:
+        raise LiereError(
+            f"data.{name}: '{strangers[0]}' is a file, but a folder by class or parquet is expected"
+        )
+    return shards_of(found)
+
+
+def table_of(
+    shards: Sequence[Shard],
+    pictures: str | None,
+    label: str | None,
+    kind: Literal["image", "video"] = "image",
+    usual: Sequence[str] = _IMAGE_COLUMNS,
+    group: str | None = None,
+) -> Table:
+    """A table whose columns are named, or found by their usual names and kinds.
+
+    Raises:
+        LiereError: when a column can't be told, or there is one class.
+    """
+    columns, features = shards[0].columns(), shards[0].features()
+    chosen = {
+        kind: pictures or _column(columns, features, "Image", usual),
+        "label": label or _column(columns, features, "ClassLabel", _LABEL_COLUMNS),
+    }
+    for what, found in chosen.items():
+        if found is None:
+            raise LiereError(
+                f"{shards[0].path}: which column holds the {what} is not clear (there are: "
+                f"{', '.join(columns)}): say {what}=COLUMN"
+            )
+    table = Table(shards, str(chosen[kind]), str(chosen["label"]), group)
+    if table.classes < 2:
+        raise LiereError(f"{shards[0].path} holds one class, but two or more are needed")
+    return table
+
+
+def _column(
+    columns: list[str], features: dict[str, object], kind: str, usual: Sequence[str]
+) -> str | None:
+    for name in usual:
+        if name in columns:
+            return name
+    of_kind = [
+        name
+        for name, feature in features.items()
+        if isinstance(feature, dict) and feature.get("_type") == kind
+    ]
+    return of_kind[0] if len(of_kind) == 1 else None
+
+
+def unpacked(archive: Path, folder: Path) -> Path:
+    """The content of a tar archive, unpacked beside ``folder`` and renamed to it."""
+    from filelock import FileLock
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not folder.is_dir():
+            archives.extract_into(archive, folder)
+    return folder if looks_like_classes(folder) else next(folder.iterdir())
