@@ -1,9 +1,8 @@
 """Launching: in order, in parallel, through failures and interruptions."""
 
+import multiprocessing
 import os
 import signal
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +59,7 @@ def test_workers_and_one_process_find_the_same(tmp_path: Path) -> None:
     assert all(one.over for one in outcomes(made).values())
     threads = {one.summary["threads"] for one in second.values() if one.summary}
     assert threads == {threads_each(2)}
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.parametrize("trainer", [train_and_break, train])
@@ -138,14 +138,3 @@ def test_workers_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [device_of(slot, "cuda") for slot in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
     assert device_of(1, "cuda:0") == "cuda:0"
     assert device_of(1, "cpu") == "cpu"
-
-
-def test_no_worker_outlives_its_launch(site: Site) -> None:
-    made = plan(site.outputs, "axial", "none", seeds=1)
-    before = threading.active_count()
-    launch(made.runs, site, jobs=2, trainer=train)
-    time.sleep(0.05)
-    assert threading.active_count() == before
-    import multiprocessing
-
-    assert multiprocessing.active_children() == []

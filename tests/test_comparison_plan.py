@@ -179,7 +179,7 @@ def test_an_undefined_encoding_is_a_row_among_several_arms(tmp_path: Path) -> No
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, compare: dict[str, Any], message: str) -> None:
-    base: dict[str, Any] = {"encodings": ["axial", "none"], "data": ["stdlib", "pointing"]}
+    base: dict[str, Any] = {"encodings": ["axial", "none"], "data": ["motion", "pointing"]}
     with pytest.raises(UsageError, match=message):
         plan(tmp_path, base | compare)
 

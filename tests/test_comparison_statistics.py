@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -75,6 +75,7 @@ def test_many_seeds_flip_at_random_but_reproducibly() -> None:
     assert first == pytest.approx(stats.ttest_rel(values, baseline).pvalue, abs=0.02)
 
 
+@settings(max_examples=25)  # statsmodels is slow
 @given(st.lists(st.floats(0, 1), max_size=20))
 def test_holm_equals_statsmodels(p_values: list[float]) -> None:
     ours = statistics.holm(p_values)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from rich.console import Console
 from synthetic_tables import RESULTS, arm_of, example, table_of
 
@@ -194,3 +195,12 @@ def test_probabilities_and_durations() -> None:
         "1m 00s",
         "1h 02m",
     ]
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20))
+def test_markdown_shows_a_name_as_it_is(text: str) -> None:
+    page = MarkdownIt("commonmark").enable("table").parse(f"| a |\n| --- |\n| {markdown(text)} |\n")
+    inline = [token for token in page if token.type == "inline"]
+    assert len(inline) == 2
+    shown_text = "".join(child.content for child in inline[1].children or [])
+    assert shown_text == plain(text).strip()

@@ -1,7 +1,8 @@
 """One word for every comparison of a table, at an error rate that holds for the whole table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from numpy.typing import ArrayLike
@@ -35,9 +36,9 @@ class Verdict:
     """The judgement of one comparison.
 
     Args:
+        pair: the scores that it rests on.
         estimate: the paired difference, None without a shared seed.
         p_holm: ``estimate.p`` corrected over the table.
-        p_sign_flip: of the permutation test, uncorrected; a check on the t test.
         p_equivalent: of the two one-sided tests, corrected over the table's margins.
         word: None with fewer than 2 shared seeds.
         detectable: the true difference that this many seeds show with 80% power.
@@ -45,13 +46,18 @@ class Verdict:
             word is ``undecided``; None when that is more than 1000 or no spread was seen.
     """
 
+    pair: Pair = field(compare=False, repr=False)
     estimate: Paired | None
     p_holm: float | None = None
-    p_sign_flip: float | None = None
     p_equivalent: float | None = None
     word: Word | None = None
     detectable: float | None = None
     seeds_needed: int | None = None
+
+    @cached_property
+    def p_sign_flip(self) -> float | None:
+        """Of the permutation test, uncorrected: a check on the t test, computed when asked for."""
+        return statistics.sign_flip_p(self.pair.values, self.pair.baseline)
 
 
 def judge(pairs: Sequence[Pair]) -> list[Verdict]:
@@ -90,7 +96,7 @@ def _verdict(
 ) -> Verdict:
     """``alpha`` is the level at which the table's first comparison must hold (Holm's strictest)."""
     if estimate is None or p_holm is None or estimate.std is None:
-        return Verdict(estimate)
+        return Verdict(pair, estimate)
     if p_equivalent is not None and p_equivalent <= ALPHA:
         word: Word = "equivalent"
     elif p_holm <= ALPHA:
@@ -102,15 +108,7 @@ def _verdict(
         detectable = statistics.detectable_difference(estimate.std, estimate.n, alpha, POWER)
         if word == "undecided":
             needed = statistics.seeds_needed(estimate.difference, estimate.std, alpha, POWER)
-    return Verdict(
-        estimate,
-        p_holm,
-        statistics.sign_flip_p(pair.values, pair.baseline),
-        p_equivalent,
-        word,
-        detectable,
-        needed,
-    )
+    return Verdict(pair, estimate, p_holm, p_equivalent, word, detectable, needed)
 
 
 def _corrected(p_values: Sequence[float | None]) -> list[float | None]:

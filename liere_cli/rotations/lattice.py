@@ -164,7 +164,7 @@ class GridExponential:
             grad_t: gradient to the rotations, each matrix transposed, [g, T, b, b] as the chunk's.
             grad_products: [G, M, b, b].
         """
-        grad_t = square_down(grad_t.reshape(-1, self.rows, self.rows), self.levels)
+        grad_t = square_down(grad_t.contiguous().view(-1, self.rows, self.rows), self.levels)
         grad_q = torch.bmm(grad_t, self.x4)
         grad_x4 = torch.bmm(self.q, grad_t)
         tokens = len(self.low)
