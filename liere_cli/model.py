@@ -153,8 +153,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, encoding: PositionEncoding, state: Any) -> Tensor:
         x = x + self.dropout(self.attention(self.attention_norm(x), encoding, state))
         hidden: Tensor = F.gelu(self.mlp_in(self.mlp_norm(x)))
-        x = x + self.dropout(self.mlp_out(hidden))
-        return x
+        return x + cast(Tensor, self.dropout(self.mlp_out(hidden)))
 
 
 class Transformer(nn.Module):

@@ -37,9 +37,7 @@ def liere(*arguments: str) -> Result:
 
 
 def train(*arguments: str) -> Result:
-    return liere(
-        "train", "--data=text:verse.txt,grid=16", "--budget=6steps", *TINY, *arguments
-    )
+    return liere("train", "--data=text:verse.txt,grid=16", "--budget=6steps", *TINY, *arguments)
 
 
 def refused(result: Result, code: int, *words: str) -> None:
@@ -186,7 +184,8 @@ def test_an_output_folder_that_cannot_be_written(here: Path) -> None:
 
 def test_weights_of_another_shape_are_refused(here: Path) -> None:
     first = Path(json.loads(train("--encoding=rope", "--json").stdout)["folder"])
-    other = Path(json.loads(train("--encoding=rope", "--set=model.dim=32", "--json").stdout)["folder"])
+    wider = train("--encoding=rope", "--set=model.dim=32", "--json")
+    other = Path(json.loads(wider.stdout)["folder"])
     (first / "last.safetensors").write_bytes((other / "last.safetensors").read_bytes())
     refused(liere("eval", str(first)), 1, "last.safetensors", "another model", "16", "32")
     (first / "last.safetensors").write_bytes(b"noise")

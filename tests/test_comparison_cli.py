@@ -103,7 +103,7 @@ def test_a_dry_run_shows_the_cells_and_trains_nothing(here: Path) -> None:
     result = compare("--seeds=2", "--dry-run")
     assert result.exit_code == 0
     assert "axial (baseline)" in result.stdout
-    assert "0 missing, 1 missing" in result.stdout
+    assert "missing 0 1" in result.stdout
     assert not (here / "outputs").exists()
 
 

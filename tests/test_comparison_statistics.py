@@ -182,6 +182,7 @@ def test_a_constant_difference_is_no_proof_at_three_seeds() -> None:
     assert result is not None
     assert (result.std, result.low, result.high) == (0, None, None)
     assert result.p == 0.25
+    assert statistics.equivalence_p([0.31, 0.41, 0.51], [0.30, 0.40, 0.50], 0.02) == 0.125
 
 
 @pytest.mark.parametrize("wrong", [([1.0], [1.0, 2.0]), ([math.nan], [1.0]), ([[1.0]], [[1.0]])])

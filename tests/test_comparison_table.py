@@ -7,7 +7,23 @@ from hypothesis import strategies as st
 from synthetic_tables import AXIAL, RESULTS, Result, arm_of, example, table_of
 
 from liere_cli.comparison import statistics
+from liere_cli.comparison.cells import outcome_of
 from liere_cli.comparison.table import ComparisonTable, Row
+from liere_cli.report.formats import FORMATS
+
+SUMMARY_KEYS = [
+    "status",
+    "test",
+    "seconds",
+    "parameters",
+    "encoding_parameters",
+    "throughput",
+    "throughput_unit",
+    "device",
+    "threads",
+    "error",
+    "signature",
+]
 
 
 def row_of(table: ComparisonTable, encoding: str, arm: int = 0) -> Row:
@@ -81,8 +97,6 @@ def test_a_finished_run_without_a_test_value_has_failed() -> None:
     arm, found = arm_of({"axial": [0.3, 0.4]})
     key = next(iter(found))
     summary = dict(found[key].summary or {}) | {"test": None}
-    from liere_cli.comparison.cells import outcome_of
-
     table = table_of((arm, found | {key: outcome_of(summary)}))
     assert (table.arms[0].rows[0].finished, table.failed) == (1, 1)
 
@@ -126,3 +140,15 @@ def test_whatever_the_runs_did_there_is_a_table(results: list[list[Result]]) -> 
         if row.verdict and row.verdict.word:
             assert row.verdict.estimate is not None
             assert row.verdict.estimate.n >= 2
+
+
+JUNK = st.none() | st.booleans() | st.text(max_size=3) | st.floats() | st.lists(st.integers())
+
+
+@given(st.dictionaries(st.sampled_from(SUMMARY_KEYS), JUNK))
+def test_a_summary_of_junk_breaks_nothing(junk: dict[str, object]) -> None:
+    arm, found = arm_of({"axial": [0.3, 0.4], "liere": [0.5, 0.6]})
+    key = next(iter(found))
+    table = table_of((arm, found | {key: outcome_of(dict(found[key].summary or {}) | junk)}))
+    for render in FORMATS.values():
+        assert render(table)

@@ -94,7 +94,7 @@ def test_initial_weights_depend_on_the_seed_alone(name: str, axes: int) -> None:
     assert any(not torch.equal(value, other[key]) for key, value in one.items())
 
 
-@pytest.mark.parametrize("name", [name for name in available()])
+@pytest.mark.parametrize("name", list(available()))
 def test_a_language_model_does_not_see_the_future(name: str) -> None:
     shape = shape_of(1)
     model = model_of(shape, name)

@@ -204,3 +204,8 @@ def test_markdown_shows_a_name_as_it_is(text: str) -> None:
     assert len(inline) == 2
     shown_text = "".join(child.content for child in inline[1].children or [])
     assert shown_text == plain(text).strip()
+
+
+def test_no_difference_beyond_the_scale_is_promised() -> None:
+    text = shown(table_of(arm_of({"axial": [0.25, 0.3, 0.2], "liere": [0.9, 0.2, 0.5]})), 120)
+    assert "3 seeds show no difference that top-1 can have in 4 of 5 cases" in text

@@ -163,7 +163,7 @@ def test_one_run_is_trained_by_one_process(text_file: Path, tmp_path: Path) -> N
     assert train_cell(cell, outputs=tmp_path, device=CPU, observer=Rival(-1))["steps"] == 12
 
 
-BLOW_UP = '''
+BLOW_UP = """
 from liere_cli.encodings import EncodingOptions, PositionEncoding
 
 class BlowUp(PositionEncoding):
@@ -171,7 +171,7 @@ class BlowUp(PositionEncoding):
     Options = EncodingOptions
     def encode_qk(self, q, k, state, layer):
         return q * float("inf"), k
-'''
+"""
 
 
 def test_divergence_ends_a_run_with_what_was_measured(text_file: Path, tmp_path: Path) -> None:

@@ -190,9 +190,7 @@ def peak_memory_mib(shape: StepShape, encoding: str, device: torch.device) -> fl
         return pool.apply(_measure_peak, (shape, encoding, device, torch.get_num_threads()))
 
 
-def _measure_peak(
-    shape: StepShape, encoding: str, device: torch.device, threads: int
-) -> float:
+def _measure_peak(shape: StepShape, encoding: str, device: torch.device, threads: int) -> float:
     torch.set_num_threads(threads)
     step = training_step(shape, encoding, device)
     step()

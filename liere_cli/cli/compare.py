@@ -14,6 +14,7 @@ from liere_cli.cli.options import (
     Device,
     Outputs,
 )
+from liere_cli.report.numbers import duration
 
 if TYPE_CHECKING:
     from liere_cli.comparison.cells import Outcome, Plan
@@ -182,7 +183,7 @@ def _show_plan(plan: "Plan", found: Mapping[str, "Outcome"], jobs: int, in_full:
     seconds = seconds_left(plan, dict(found), jobs)
     time_left = "unknown until the first run reports"
     if seconds is not None:
-        time_left = f"about {console.format_seconds(seconds)}" if seconds else "none"
+        time_left = f"about {duration(seconds)}" if seconds else "none"
     closing = f"{len(plan.runs)} runs: {counts}; training time left: {time_left}"
     if not in_full:
         console.note(f"{plan.experiment}: {closing}")
@@ -191,13 +192,16 @@ def _show_plan(plan: "Plan", found: Mapping[str, "Outcome"], jobs: int, in_full:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("data", "encoding", "budget", "runs by seed"):
+    for column in ("data", "encoding", "budget", "seeds"):
         table.add_column(column, overflow="fold")
     for arm in plan.arms:
         for row in arm.encodings:
-            by_seed = [f"{run.seed} {found[run.run_id].state}" for run in row.runs]
+            by_state: dict[str, list[str]] = {}
+            for run in row.runs:
+                by_state.setdefault(found[run.run_id].state, []).append(str(run.seed))
+            seeds_by_state = [f"{state} {' '.join(seeds)}" for state, seeds in by_state.items()]
             mark = " (baseline)" if row.label == arm.baseline else ""
-            cells = (arm.title, row.label + mark, arm.budget.text, ", ".join(by_seed))
+            cells = (arm.title, row.label + mark, arm.budget.text, ", ".join(seeds_by_state))
             shown = [*cells[:3], row.undefined or cells[3]]
             table.add_row(*(Text(console.printable(cell)) for cell in shown))
     screen = console.stdout()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from liere_cli.report.escape import plain
+from liere_cli.report.numbers import duration
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -53,7 +56,7 @@ def error(message: str) -> None:
 
 def printable(text: str) -> str:
     """Text without control characters, so that no name can drive the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
+    return "\n".join(plain(line) for line in text.split("\n"))
 
 
 def print_json(value: Any) -> None:
@@ -70,16 +73,6 @@ def format_metric(metric: str, value: float | None) -> str:
     if value is None:
         return "no result"
     return f"{value:.4f} bits/byte" if metric == "bits_per_byte" else f"{value:.2%} top-1"
-
-
-def format_seconds(seconds: float) -> str:
-    """A duration in its natural unit: ``8.2s``, ``3m 05s``, ``2h 10m``."""
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}m {rest:02d}s"
-    return f"{minutes // 60}h {minutes % 60:02d}m"
 
 
 class LiveProgress:
@@ -128,7 +121,7 @@ class LiveProgress:
             f"step {report.step:,}",
             f"loss {report.loss:.4f}",
             f"{report.throughput:,.0f} {self.unit}",
-            f"{format_seconds(report.seconds_left)} left",
+            f"{duration(report.seconds_left)} left",
         ]
         if report.value is not None:
             parts.insert(2, f"val {format_metric(self.metric, report.value)}")

@@ -14,6 +14,7 @@ from liere_cli.comparison.worker import (
     CellStarted,
     Event,
 )
+from liere_cli.report.numbers import duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -97,7 +98,7 @@ class LiveCells:
         outcome, summary = event.outcome, event.outcome.summary or {}
         if outcome.state == "finished":
             value = console.format_metric(str(summary["metric"]), summary["test"])
-            style, result = "dim", f"{value} ({console.format_seconds(outcome.seconds)})"
+            style, result = "dim", f"{value} ({duration(outcome.seconds)})"
         else:
             style = "yellow" if outcome.state == "diverged" else "red"
             result = f"{outcome.state}: {outcome.error or 'no reason given'}"
@@ -122,6 +123,6 @@ class LiveCells:
         details = f"{self._count()} · " + (
             "time left unknown until the first reports"
             if left is None
-            else f"about {console.format_seconds(left)} left"
+            else f"about {duration(left)} left"
         )
         self._show("", completed=float(self.over), details=details)

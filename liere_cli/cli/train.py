@@ -12,6 +12,7 @@ from liere_cli.cli.options import (
     Device,
     Outputs,
 )
+from liere_cli.report.numbers import duration
 
 
 def train(
@@ -81,7 +82,7 @@ def _print_result(summary: dict[str, Any], folder: str) -> None:
         screen.print(f"{title}: [red]{summary['status']}[/red], {summary['error']}", soft_wrap=True)
     screen.print(
         f"{summary['parameters']:,} parameters ({summary['encoding_parameters']:,} of the "
-        f"encoding) · {summary['steps']:,} steps in {console.format_seconds(summary['seconds'])} · "
+        f"encoding) · {summary['steps']:,} steps in {duration(summary['seconds'])} · "
         f"{summary['throughput']:,.0f} {summary['throughput_unit']}",
         soft_wrap=True,
     )

@@ -1,7 +1,8 @@
 """What a comparison spans: data sets x encodings x seeds, and how far each run has come."""
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -56,6 +57,7 @@ class Arm:
         metric: ``top1`` (a share of 1) or ``bits_per_byte``.
         baseline: label of the encoding that the others are compared with; None: there is none.
         margin: the smallest difference worth caring about, in the metric's unit.
+        test_limit: items or windows of the test split that are scored; None: all.
     """
 
     title: str
@@ -67,6 +69,7 @@ class Arm:
     encodings: tuple[PlannedEncoding, ...]
     baseline: str | None
     margin: float | None = None
+    test_limit: int | None = None
 
     @property
     def higher_is_better(self) -> bool:
@@ -91,13 +94,11 @@ class Plan:
     @cached_property
     def runs(self) -> tuple[PlannedRun, ...]:
         """Every run once, seed by seed: an interrupted comparison is paired as far as it came."""
-        rows = [row for arm in self.arms for row in arm.encodings]
+        place = {seed: index for index, seed in enumerate(self.seeds)}
+        every = [run for arm in self.arms for row in arm.encodings for run in row.runs]
         by_id: dict[str, PlannedRun] = {}
-        for seed in self.seeds:
-            for row in rows:
-                for run in row.runs:
-                    if run.seed == seed:
-                        by_id.setdefault(run.run_id, run)
+        for run in sorted(every, key=lambda run: place[run.seed]):
+            by_id.setdefault(run.run_id, run)
         return tuple(by_id.values())
 
 
@@ -148,10 +149,19 @@ def outcome_of(summary: dict[str, Any]) -> Outcome:
     """The outcome that a closing summary tells; one without a test value has failed."""
     state: State = summary["status"] if summary["status"] in ("finished", "diverged") else "failed"
     error = summary.get("error")
-    if state == "finished" and not isinstance(summary.get("test"), int | float):
+    if state == "finished" and number(summary, "test") is None:
         state, error = "failed", "its summary has no test value"
     share = 0.0 if state == "failed" else 1.0
-    return Outcome(state, summary, share, float(summary.get("seconds") or 0.0), error)
+    seconds = number(summary, "seconds") or 0.0
+    return Outcome(state, summary, share, seconds, None if error is None else str(error))
+
+
+def number(summary: Mapping[str, Any], key: str) -> float | None:
+    """The finite number under that key; None where a summary, maybe not our own, has none."""
+    value = summary.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
 
 
 def outcomes(plan: Plan) -> dict[str, Outcome]:

@@ -69,6 +69,7 @@ class _Entry:
         self.metric = str(known.get("metric", ""))
         self.seed = recipe.seed
         self.budget = Budget.parse(recipe.training.budget)
+        self.test_limit = recipe.training.test_limit
         self.axes = len(recipe.model.patch or ())
         self.dataset = str(recipe.data["name"])
         self.shared = shared_settings(recipe, self.fingerprint)
@@ -143,6 +144,7 @@ class _Table:
                 for name in labels
             ),
             baseline=next((name for name in wanted if name in labels), None),
+            test_limit=first.test_limit,
         )
 
 

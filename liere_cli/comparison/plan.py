@@ -103,6 +103,7 @@ def _arm(
         encodings=tuple(rows.values()),
         baseline=_baseline(data_label, axes, list(rows.values()), compare.baseline),
         margin=_margin(data_label, dataset, data_arm, compare),
+        test_limit=request.training.test_limit,
     )
     return arm, shared
 

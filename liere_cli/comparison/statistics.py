@@ -136,7 +136,8 @@ def equivalence_p(values: ArrayLike, baseline: ArrayLike, margin: float) -> floa
     mean, std = float(differences.mean()), _std(differences)
     room = margin - abs(mean)
     if std == 0:
-        return 0.0 if room > 0 else 1.0
+        # equal scores are equivalent; an equal difference leaves no noise to test against
+        return 1.0 if room <= 0 else 0.0 if mean == 0 else 2.0**-n
     return float(special.stdtr(n - 1, -room / (std / math.sqrt(n))))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from liere_cli import __version__
-from liere_cli.comparison.cells import Arm, Outcome, Plan, PlannedEncoding
+from liere_cli.comparison.cells import Arm, Outcome, Plan, PlannedEncoding, number
 from liere_cli.comparison.statistics import mean_and_std
 from liere_cli.comparison.verdicts import ALPHA, Pair, Verdict, judge
 
@@ -71,6 +71,7 @@ class ArmTable:
     baseline: str | None
     margin: float | None
     budget: str
+    test_limit: int | None
     rows: tuple[Row, ...]
     warnings: tuple[str, ...] = ()
 
@@ -145,6 +146,7 @@ def _arm_table(arm: Arm, found: Mapping[str, Outcome]) -> ArmTable:
         baseline=arm.baseline,
         margin=arm.margin,
         budget=arm.budget.text,
+        test_limit=arm.test_limit,
         rows=tuple(_row(row, arm.baseline, found) for row in arm.encodings),
         warnings=_warnings(arm, _summaries(arm, found)),
     )
@@ -153,14 +155,16 @@ def _arm_table(arm: Arm, found: Mapping[str, Outcome]) -> ArmTable:
 def _row(planned: PlannedEncoding, baseline: str | None, found: Mapping[str, Outcome]) -> Row:
     results = [(run, found[run.run_id]) for run in planned.runs]
     values = {
-        run.seed: float(outcome.summary[VALUE])
+        run.seed: value
         for run, outcome in results
-        if outcome.state == "finished" and outcome.summary is not None
+        if outcome.state == "finished"
+        and (value := number(outcome.summary or {}, VALUE)) is not None
     }
     states = [outcome.state for _, outcome in results]
     summaries = [outcome.summary for _, outcome in results if outcome.summary is not None]
-    finished = [summary for summary in summaries if summary["status"] == "finished"]
-    sized = next(iter(finished or summaries), {})
+    finished = [outcome.summary or {} for _, outcome in results if outcome.state == "finished"]
+    sized: Mapping[str, Any] = next(iter(finished or summaries), {})
+    size, own_size = number(sized, "parameters"), number(sized, "encoding_parameters")
     mean, std = mean_and_std(list(values.values()))
     errors = dict.fromkeys(outcome.error for _, outcome in results if outcome.error)
     return Row(
@@ -176,10 +180,10 @@ def _row(planned: PlannedEncoding, baseline: str | None, found: Mapping[str, Out
         std=std,
         undefined=planned.undefined,
         errors=tuple(errors),
-        parameters=sized.get("parameters"),
-        encoding_parameters=sized.get("encoding_parameters"),
+        parameters=None if size is None else int(size),
+        encoding_parameters=None if own_size is None else int(own_size),
         throughput=_mean_of(finished, "throughput"),
-        throughput_unit=sized.get("throughput_unit"),
+        throughput_unit=str(sized.get("throughput_unit") or "") or None,
         seconds=_mean_of(finished, "seconds"),
     )
 
@@ -250,5 +254,5 @@ def _distinct(values: Iterable[Any]) -> list[str]:
 
 
 def _mean_of(summaries: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    values = [float(summary[key]) for summary in summaries if summary.get(key) is not None]
+    values = [value for summary in summaries if (value := number(summary, key)) is not None]
     return sum(values) / len(values) if values else None

@@ -123,6 +123,11 @@ class Labelled(Dataset):
 
     @cached_property
     def _index(self) -> dict[str, Array]:
+        if self.items.classes != self.classes:
+            raise LiereError(
+                f"{self.label} should have {self.classes} classes, but what was found has "
+                f"{self.items.classes}"
+            )
         stamp = hashlib.sha256(repr(self.items.stamp()).encode()).hexdigest()[:32]
         return prepared(f"index/{stamp}", self._scan)
 

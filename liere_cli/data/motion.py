@@ -55,8 +55,9 @@ class Motion(Dataset):
     6 down-left, 7 up-left. Starting cells are uniform and what leaves on one side comes back on
     the other, so no single frame says anything. Shapes never overlap or leave their cells, and
     along every direction they visit equally many cells of the square torus in turn, so the bag of
-    patches says nothing either, also for patches of several frames, as long as patches tile the
-    cells and start at multiples of their length: a model blind to position is at chance.
+    patches says nothing either, also for patches of several frames (of one shape it is the same
+    for every label, of several in distribution), as long as patches tile the cells: a model blind
+    to position is at chance.
 
     A larger grid draws the same scenes with larger cells, or for more frames.
     """

@@ -106,16 +106,25 @@ class Table(Source):
         pictures: name of the column of pictures, or of lists of pictures.
         label: name of the column of classes.
         group: name of the column that tells recordings apart.
+        others: names of more columns that a scan needs.
+
+    Raises:
+        LiereError: for a file that is broken or lacks a column.
     """
 
     def __init__(
-        self, shards: Sequence[Shard], pictures: str, label: str, group: str | None = None
+        self,
+        shards: Sequence[Shard],
+        pictures: str,
+        label: str,
+        group: str | None = None,
+        others: Sequence[str] = (),
     ) -> None:
         self.shards = list(shards)
         self.pictures = pictures
         self.label = label
         self.group = group
-        self._needed = [name for name in (pictures, label, group) if name]
+        self._needed = [name for name in (pictures, label, group, *others) if name]
         self._starts = np.cumsum([0] + [shard.row_count() for shard in self.shards])
         for shard in self.shards:
             missing = set(self._needed) - set(shard.columns())
@@ -210,11 +219,10 @@ class FrameTable(Table):
         frame: str,
         group_of: Callable[[tuple[str, ...]], str],
     ) -> None:
-        super().__init__(shards, pictures, label)
+        super().__init__(shards, pictures, label, None, (*clip, frame))
         self.clip = clip
         self.frame = frame
         self.group_of = group_of
-        self._needed += [*clip, frame]
 
     def scan(self) -> Iterator[Item]:
         clips: dict[tuple[int, tuple[str, ...]], list[tuple[int, int, bytes, int]]] = {}

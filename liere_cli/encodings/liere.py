@@ -1,6 +1,7 @@
 """LieRE: learned rotations in as many dimensions as a head has."""
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,9 +11,42 @@ from torch import Tensor, nn
 from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape, Stream
 from liere_cli.errors import UsageError
 from liere_cli.grid import Scaling
-from liere_cli.rotations import grid_exp, rotate_blocks
+from liere_cli.rotations import (
+    Spectrum,
+    grid_exp,
+    line_table,
+    linear_angles,
+    phases,
+    rotate_blocks,
+    rotate_line,
+    rotate_on_grid,
+    rotate_planes,
+    spectrum,
+)
 
 DEFAULT_BLOCK = 8
+#: rotations of all layers together that are kept from the forward to the backward pass, in bytes;
+#: more are built for each layer, and built again in the backward pass
+KEPT_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class LieREState:
+    """What the layers share in a forward pass; which fields are set depends on axes and sizes.
+
+    Args:
+        positions: [T, A].
+        frequencies: [L or 1, N or 1, A, H/2], for blocks of 2.
+        lines: spectra [L or 1, N or 1, n, b, b], for one axis.
+        generators: [L or 1, N or 1, n, A, b, b], for rotations too large to keep.
+        rotations: [L or 1, N or 1, n, T, b, b], else.
+    """
+
+    positions: Tensor
+    frequencies: Tensor | None = None
+    lines: Spectrum | None = None
+    generators: Tensor | None = None
+    rotations: Tensor | None = None
 
 
 class LieREOptions(PositionedOptions):
@@ -85,17 +119,42 @@ class LieRE(PositionEncoding):
     def generators(self) -> Tensor:
         """A = U - U^T, [L or 1, N or 1, n, A, b, b] for n blocks of b rows."""
         flat = self.upper.new_zeros(*self.upper.shape[:-1], self.block**2)
-        upper = flat.index_copy(-1, self._places, self.upper).unflatten(-1, (self.block, -1))
+        flat = flat.index_copy(-1, self._places, self.upper)
+        upper = flat.view(*flat.shape[:-1], self.block, self.block)
         return upper - upper.mT
 
     def rotations(self, positions: Tensor) -> Tensor:
-        """R(p) as matrices, [L or 1, N or 1, T, n, b, b]; positions [T, A] in units of ``scaling``."""
+        """R(p) as matrices [L or 1, N or 1, n, T, b, b]; positions [T, A] in units of ``scaling``."""
         self.check_positions(positions)
-        return grid_exp(self.generators(), positions).transpose(2, 3)
+        return grid_exp(self.generators(), positions)
 
-    def prepare(self, positions: Tensor) -> Tensor:
-        return self.rotations(positions)
+    def prepare(self, positions: Tensor) -> LieREState:
+        if self.block == 2:
+            # U - U^T turns a plane from its second channel to its first
+            return LieREState(positions, frequencies=-self.upper.squeeze(-1).mT)
+        generators = self.generators()
+        if self.shape.axes == 1 and self.block % 2 == 0:
+            lines = spectrum(generators.squeeze(3), positions)
+            return LieREState(positions, lines=lines)
+        entries = generators[..., 0, :, :].numel() * len(positions)
+        if entries * generators.element_size() > KEPT_BYTES:
+            return LieREState(positions, generators=generators)
+        return LieREState(positions, rotations=grid_exp(generators, positions))
 
-    def encode_qk(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        rotations = state[layer if len(state) > 1 else 0]
-        return rotate_blocks(q, rotations), rotate_blocks(k, rotations)
+    def encode_qk(
+        self, q: Tensor, k: Tensor, state: LieREState, layer: int
+    ) -> tuple[Tensor, Tensor]:
+        layer = layer if len(self.upper) > 1 else 0
+        if state.frequencies is not None:
+            table = phases(linear_angles(state.positions, state.frequencies[layer]))
+            return rotate_planes(q, table), rotate_planes(k, table)
+        if state.lines is not None:
+            lines = Spectrum(state.lines.basis[layer], state.lines.rates[layer], state.lines.reach)
+            positions = state.positions[:, 0].to(lines.basis.dtype)
+            table = line_table(lines, positions)
+            q, k = rotate_line(lines, table, positions, q, k)
+        elif state.generators is not None:
+            q, k = rotate_on_grid(state.generators[layer], state.positions, q, k)
+        elif state.rotations is not None:
+            q, k = rotate_blocks(state.rotations[layer], q, k)
+        return q, k

@@ -126,7 +126,9 @@ def label(spec: str | Mapping[str, Any]) -> str:
     resolved = resolve_spec(spec)
     name = resolved.pop("name")
     defaults = encoding_class(name).Options().model_dump(mode="json")
-    changed = [f"{key}={scalar_text(value)}" for key, value in resolved.items() if value != defaults[key]]
+    changed = [
+        f"{key}={scalar_text(value)}" for key, value in resolved.items() if value != defaults[key]
+    ]
     short = name.rpartition(":")[2] if ".py:" in name else name
     return f"{short}:{','.join(changed)}" if changed else short
 

@@ -13,7 +13,8 @@ class RoPEOptions(RotaryOptions):
 
     theta: float = Field(10_000.0, gt=1, description="base of the frequencies")
     learned: bool = Field(
-        False, description="learn the frequencies of every layer and head, starting at the fixed ones"
+        False,
+        description="learn the frequencies of each layer and head, starting at the fixed ones",
     )
 
 

@@ -52,6 +52,7 @@ def _random_frames(count: int, axes: int, generator: torch.Generator | None) -> 
         torch.randn(count, axes, axes, dtype=torch.float64, generator=generator)
     )
     # without the signs of the diagonal, QR's choice of signs would bias the directions
-    frames = frames * triangular.diagonal(dim1=-2, dim2=-1).sign()[:, None]
-    frames[..., -1] *= torch.linalg.det(frames)[:, None]
-    return frames.to(torch.float32)
+    signs = triangular.diagonal(dim1=-2, dim2=-1).sign()
+    uniform: Tensor = frames * signs[:, None]
+    uniform[..., -1] *= torch.linalg.det(uniform)[:, None]
+    return uniform.to(torch.float32)

@@ -67,6 +67,7 @@ def _arm(arm: ArmTable) -> dict[str, Any]:
         "baseline": arm.baseline,
         "margin": arm.margin,
         "budget": arm.budget,
+        "test_limit": arm.test_limit,
         "warnings": list(arm.warnings),
         "rows": [_row(arm, row) for row in arm.rows],
     }

@@ -91,6 +91,8 @@ def arm_notes(arm: ArmTable) -> list[str]:
     unit = Unit.of(arm)
     direction = "higher" if arm.higher_is_better else "lower"
     notes = [f"{unit.header}: {direction} is better; budget {arm.budget} each"]
+    if arm.test_limit is not None:
+        notes[0] += f"; scored on at most {arm.test_limit:,} test items, evenly spaced"
     if arm.margin is not None:
         notes[0] += f"; differences below {unit.value(arm.margin)} {unit.difference} don't matter"
     notes += [f"{row.encoding}: {text}" for row in arm.rows if (text := _row_note(arm, row, unit))]
@@ -117,10 +119,10 @@ def _row_note(arm: ArmTable, row: Row, unit: Unit) -> str | None:
     if verdict.word == "undecided" and verdict.detectable is not None:
         needed = verdict.seeds_needed
         more = f"about {needed} seeds" if needed else "more than 1000 seeds"
-        parts.append(
-            f"{n} seeds show a true difference of {unit.value(verdict.detectable)} "
-            f"{unit.difference} in 4 of 5 cases; one as small as seen needs {more}"
-        )
+        shown = f"a true difference of {unit.value(verdict.detectable)} {unit.difference}"
+        if arm.metric == "top1" and verdict.detectable >= 1:
+            shown = "no difference that top-1 can have"
+        parts.append(f"{n} seeds show {shown} in 4 of 5 cases; one as small as seen needs {more}")
     return "; ".join(parts) or None
 
 

@@ -5,17 +5,24 @@ It knows tensors only: no encoding, no model.
 
 from liere_cli.rotations.blocks import rotate_blocks
 from liere_cli.rotations.lattice import grid_exp
+from liere_cli.rotations.line import Spectrum, line_table, rotate_line, spectrum
+from liere_cli.rotations.passing import rotate_on_grid
 from liere_cli.rotations.planes import Layout, linear_angles, phases, rotate_planes
 from liere_cli.rotations.precision import check_generators
 from liere_cli.rotations.skew import skew_exp
 
 __all__ = [
     "Layout",
+    "Spectrum",
     "check_generators",
     "grid_exp",
+    "line_table",
     "linear_angles",
     "phases",
     "rotate_blocks",
+    "rotate_line",
+    "rotate_on_grid",
     "rotate_planes",
     "skew_exp",
+    "spectrum",
 ]

@@ -1,8 +1,13 @@
 """Application of per-position rotation matrices to queries and keys.
 
-Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim = n * b for n
-blocks of b rows.
+The batch makes the rows of one product for every position, head and block: a row is 64 times
+cheaper to turn so than as a matrix-vector product of its own.
+
+Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim = n * b for
+n blocks of b rows, m tensors turned alike, K rows: m * B, or m * B * N where heads share rotations.
 """
+
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,26 +16,94 @@ from liere_cli.errors import UsageError
 from liere_cli.rotations.precision import check_heads, full_precision
 
 
-def rotate_blocks(x: Tensor, rotations: Tensor) -> Tensor:
-    """R(p) x for every token, as batched products whose rows are the batch.
+def rotate_blocks(rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+    """R(p) x for every token of one or more tensors.
 
     Args:
-        x: [B, N, S, n*b], any floating dtype; the first S - T tokens pass unchanged.
-        rotations: [N or 1, T, n, b, b]; brought to the dtype of ``x``.
+        rotations: [N or 1, n, T, b, b], float32 or float64; brought to the dtype of the tensors.
+        xs: each [B, N, S, n*b] of one shape and floating dtype, any strides; the first S - T
+            tokens pass unchanged.
 
     Returns:
-        [B, N, S, n*b] in the dtype of ``x``; exact gradients flow to both.
+        As many tensors of that shape and dtype; exact gradients flow to them and to the rotations.
+
+    Raises:
+        UsageError: shapes or dtypes that don't fit.
     """
-    check_heads(x)
-    tokens, blocks, size = rotations.shape[-4:-1]
-    if blocks * size != x.shape[-1] or tokens > x.shape[-2]:
+    check_fit(rotations.shape, xs)
+    return cast(tuple[Tensor, ...], _RotateBlocks.apply(rotations, *xs))  # type: ignore[no-untyped-call]
+
+
+def check_fit(rotations: torch.Size, xs: tuple[Tensor, ...]) -> None:
+    """Raises UsageError unless rotations of that shape can turn all the tensors."""
+    for x in xs:
+        check_heads(x)
+        if x.shape != xs[0].shape or x.dtype != xs[0].dtype:
+            raise UsageError("tensors that are turned together must have one shape and dtype")
+    heads, blocks, tokens, rows, _ = rotations
+    _, x_heads, length, channels = xs[0].shape
+    if heads not in (1, x_heads) or blocks * rows != channels or tokens > length:
         raise UsageError(
-            f"rotations of {tokens} tokens, {blocks} blocks of {size} don't fit queries of "
-            f"{x.shape[-2]} tokens and {x.shape[-1]} channels"
+            f"rotations of {heads} heads, {tokens} tokens and {blocks} blocks of {rows} don't fit "
+            f"queries of {x_heads} heads, {length} tokens and {channels} channels"
         )
-    prefix = x.shape[-2] - tokens
-    with full_precision(x):
-        rows = x[..., prefix:, :].unflatten(-1, (blocks, size)).permute(1, 2, 3, 0, 4)
-        turned = torch.matmul(rows, rotations.to(x.dtype).mT)
-        turned = turned.permute(3, 0, 1, 2, 4).flatten(-2)
-    return torch.cat((x[..., :prefix, :], turned), -2) if prefix else turned
+
+
+class _RotateBlocks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(rotations, *(xs if ctx.needs_input_grad[0] else ()))
+        with full_precision(rotations):
+            rows = pack(xs, rotations.shape)
+            turned = torch.bmm(rows, flat_like(rotations, rows).mT)
+            return unpack(turned, xs, rotations.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        rotations, *xs = ctx.saved_tensors
+        with full_precision(rotations):
+            grad_rows = pack(grads, rotations.shape)
+            grad_rotations = None
+            if ctx.needs_input_grad[0]:
+                # the transposed gradient, as the exponential's backward pass wants it
+                grad_t = torch.bmm(pack(tuple(xs), rotations.shape).mT, grad_rows)
+                grad_rotations = grad_t.to(rotations.dtype).view(rotations.shape).mT
+            grad_xs: tuple[Tensor | None, ...] = (None,) * len(grads)
+            if any(ctx.needs_input_grad[1:]):
+                back = torch.bmm(grad_rows, flat_like(rotations, grad_rows))
+                grad_xs = unpack(back, grads, rotations.shape)
+        return grad_rotations, *grad_xs
+
+
+def pack(xs: tuple[Tensor, ...], rotations: torch.Size) -> Tensor:
+    """The tokens with a position as rows for their rotations: [B, N, S, H] to [N n T, K, b]."""
+    heads, blocks, tokens, size, _ = rotations
+    batch, x_heads, length, _ = xs[0].shape
+    alike = x_heads // heads
+    rows = xs[0].new_empty(heads, blocks, tokens, len(xs), alike, batch, size)
+    for i, x in enumerate(xs):
+        tail = torch.unflatten(x[:, :, length - tokens :], -1, (blocks, size))
+        rows[:, :, :, i] = torch.unflatten(tail, 1, (heads, alike)).permute(1, 4, 3, 2, 0, 5)
+    return rows.view(heads * blocks * tokens, -1, size)
+
+
+def unpack(rows: Tensor, xs: tuple[Tensor, ...], rotations: torch.Size) -> tuple[Tensor, ...]:
+    """The inverse of ``pack``; the prefix comes from ``xs``."""
+    heads, blocks, tokens, size, _ = rotations
+    batch, x_heads, length, channels = xs[0].shape
+    prefix = length - tokens
+    parts = rows.view(heads, blocks, tokens, len(xs), x_heads // heads, batch, size)
+    outs = []
+    for part, x in zip(parts.unbind(3), xs, strict=True):
+        out = x.new_empty(batch, x_heads, length, channels)
+        tail = torch.unflatten(out[:, :, prefix:], -1, (blocks, size))
+        torch.unflatten(tail, 1, (heads, -1)).copy_(part.permute(4, 0, 3, 2, 1, 5))
+        if prefix:
+            out[:, :, :prefix] = x[:, :, :prefix]
+        outs.append(out)
+    return tuple(outs)
+
+
+def flat_like(rotations: Tensor, rows: Tensor) -> Tensor:
+    """[N, n, T, b, b] as [N n T, b, b] in the dtype of the rows."""
+    return rotations.flatten(0, 2).to(rows.dtype)

@@ -24,7 +24,7 @@ def exp2(a: Tensor) -> Tensor:
 def exp3(a: Tensor) -> Tensor:
     """exp of [..., 3, 3] skew-symmetric matrices by Rodrigues' formula.
 
-    I + sin(t)/t A + (1 - cos(t))/t^2 A^2 with A^2 = v v^T - t^2 I, v the axis of A and t its length.
+    I + sin(t)/t A + (1 - cos(t))/t^2 A^2, A^2 = v v^T - t^2 I, v the axis of A and t its length.
 
     Returns:
         [..., 3, 3]; differentiable, at A = 0 too.

@@ -1,4 +1,4 @@
-"""exp(sum_a p_a A_a) for every position p of a grid, and its application without keeping it.
+"""exp(sum_a p_a A_a) for every position p of a grid.
 
 The powers of a combination of generators are combinations of few products: with S(0) = I and
 S(alpha) = sum_a A_a S(alpha - e_a), (sum_a p_a A_a)^m = sum_{|alpha| = m} p^alpha S(alpha). So all
@@ -26,7 +26,7 @@ from liere_cli.rotations.series import (
     square_down,
     square_up,
 )
-from liere_cli.rotations.skew import CHUNK_ENTRIES, skew_exp
+from liere_cli.rotations.skew import cached_entries, skew_exp
 
 #: degree up to which positions share products
 DEGREE = 4
@@ -183,13 +183,11 @@ def monomials(positions: Tensor) -> list[Tensor]:
     axes = positions.shape[1]
     powers = [positions]
     for degree in range(2, DEGREE + 1):
-        without = [monomials_of_degree(axes - axis, degree - 1) for axis in range(axes)]
-        powers.append(
-            torch.cat(
-                [positions[:, axis, None] * powers[-1][:, -without[axis] :] for axis in range(axes)],
-                dim=1,
-            )
-        )
+        parts = []
+        for axis in range(axes):
+            without = monomials_of_degree(axes - axis, degree - 1)
+            parts.append(positions[:, axis, None] * powers[-1][:, -without:])
+        powers.append(torch.cat(parts, 1))
     return powers
 
 
@@ -231,9 +229,7 @@ def shared_products(generators: Tensor) -> Tensor:
 @cache
 def _places(axes: int, degree: int, device: torch.device) -> Tensor:
     """Where alpha + e_a is among the monomials of a degree, for every axis a and alpha below it."""
-    higher = {
-        word: i for i, word in enumerate(combinations_with_replacement(range(axes), degree))
-    }
+    higher = {word: i for i, word in enumerate(combinations_with_replacement(range(axes), degree))}
     lower = list(combinations_with_replacement(range(axes), degree - 1))
     places = [higher[tuple(sorted((axis, *word)))] for axis in range(axes) for word in lower]
     return torch.tensor(places, device=device)
@@ -268,8 +264,9 @@ def plan(products: Tensor, positions: Tensor) -> list[Chunk]:
         squarings, factor = choose_squarings(bounds.amax().to(products.dtype), rows)
         starts = range(0, count, step)
         return [Chunk(slice(i, i + step), None, squarings, factor) for i in starts]
-    step = max(1, CHUNK_ENTRIES // (tokens * rows**2))
-    token_step = max(1, CHUNK_ENTRIES // (step * rows**2))
+    entries = cached_entries()
+    step = max(1, entries // (tokens * rows**2))
+    token_step = max(1, entries // (step * rows**2))
     chunks = []
     for i in range(0, count, step):
         sets = slice(i, i + step)

@@ -3,7 +3,7 @@
 Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim.
 """
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -36,8 +36,8 @@ def linear_angles(positions: Tensor, frequencies: Tensor) -> Tensor:
         frequencies: [..., A, P] float32 or float64.
 
     Returns:
-        [..., T, P] in the dtype of the frequencies. Sums of products, not a matrix product: autocast
-        and TF32 would round the factors to half precision.
+        [..., T, P] in the dtype of the frequencies. Sums of products, not a matrix product, whose
+        factors autocast and TF32 would round to half precision.
     """
     check_floating(frequencies, "frequencies")
     if positions.ndim != 2 or positions.shape[1] != frequencies.shape[-2]:
@@ -53,7 +53,7 @@ def linear_angles(positions: Tensor, frequencies: Tensor) -> Tensor:
 
 
 def rotate_planes(x: Tensor, table: Tensor, layout: Layout = "interleaved") -> Tensor:
-    """Turns every pair of channels of every token by its angle (RoFormer, arXiv 2104.09864, eq. 34).
+    """Turns every pair of channels of every token by its angle (arXiv 2104.09864, equation 34).
 
     Args:
         x: [B, N, S, H], any floating dtype and strides.
@@ -75,8 +75,8 @@ def rotate_planes(x: Tensor, table: Tensor, layout: Layout = "interleaved") -> T
             f"queries of {x.shape[-2]} tokens and {x.shape[-1]} channels"
         )
     if torch.compiler.is_compiling():
-        return _turn(x, table, layout)
-    return _RotatePlanes.apply(x, table, layout)
+        return turn(x, table, layout)
+    return cast(Tensor, _RotatePlanes.apply(x, table, layout))  # type: ignore[no-untyped-call]
 
 
 class _RotatePlanes(torch.autograd.Function):
@@ -84,31 +84,31 @@ class _RotatePlanes(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, table: Tensor, layout: Layout) -> Tensor:
         ctx.layout = layout
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, table)
-        return _turn(x, table, layout)
+        return turn(x, table, layout)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, table = ctx.saved_tensors
         grad_x = grad_table = None
         if ctx.needs_input_grad[0]:
-            grad_x = _turn(grad, table, ctx.layout, inverse=True)
+            grad_x = turn(grad, table, ctx.layout, inverse=True)
         if ctx.needs_input_grad[1]:
             grad_table = _table_gradient(x, grad, table, ctx.layout)
         return grad_x, grad_table, None
 
 
-def _turn(x: Tensor, table: Tensor, layout: Layout, inverse: bool = False) -> Tensor:
+def turn(x: Tensor, table: Tensor, layout: Layout, inverse: bool = False) -> Tensor:
+    """``rotate_planes`` without a gradient of its own; ``inverse`` turns back."""
     prefix = x.shape[-2] - table.shape[-3]
     if _complex_pays(x, table, layout):
-        turned = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+        turned = as_complex(x)
         phase = torch.view_as_complex(table)
         phase = phase.conj_physical() if inverse else phase
         if not prefix:
             return torch.view_as_real(turned * phase).flatten(-2)
         out = torch.empty_like(x)
         out[..., :prefix, :] = x[..., :prefix, :]
-        tail = torch.view_as_complex(out.unflatten(-1, (-1, 2)))[..., prefix:, :]
-        torch.mul(turned[..., prefix:, :], phase, out=tail)
+        torch.mul(turned[..., prefix:, :], phase, out=as_complex(out)[..., prefix:, :])
         return out
     cos, sin = table.unbind(-1)
     sin = -sin if inverse else sin
@@ -120,12 +120,20 @@ def _turn(x: Tensor, table: Tensor, layout: Layout, inverse: bool = False) -> Te
 def _table_gradient(x: Tensor, grad: Tensor, table: Tensor, layout: Layout) -> Tensor:
     prefix = x.shape[-2] - table.shape[-3]
     x, grad = x[..., prefix:, :], grad[..., prefix:, :]
+    if _complex_pays(x, table, layout) and _complex_pays(grad, table, layout):
+        conjugate = as_complex(grad).conj_physical().mul_(as_complex(x))
+        return torch.view_as_real(conjugate.sum(0).sum_to_size(table.shape[:-1]).conj_physical())
     wide = accumulation_dtype(x.dtype)
     first, second = (part.to(wide) for part in _pairs(x, layout))
     grad_first, grad_second = (part.to(wide) for part in _pairs(grad, layout))
     cos = (first * grad_first).addcmul_(second, grad_second).sum(0)
     sin = (first * grad_second).addcmul_(second, grad_first, value=-1).sum(0)
     return torch.stack((cos, sin), -1).sum_to_size(table.shape).to(table.dtype)
+
+
+def as_complex(x: Tensor) -> Tensor:
+    """Neighbouring channels as complex numbers, a view: [..., H] to [..., H/2]."""
+    return torch.view_as_complex(torch.unflatten(x, -1, (-1, 2)))
 
 
 def _complex_pays(x: Tensor, table: Tensor, layout: Layout) -> bool:
@@ -143,7 +151,7 @@ def _complex_pays(x: Tensor, table: Tensor, layout: Layout) -> bool:
 
 def _pairs(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     if layout == "interleaved":
-        first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
+        first, second = torch.unflatten(x, -1, (-1, 2)).unbind(-1)
     else:
         first, second = x.chunk(2, -1)
     return first, second

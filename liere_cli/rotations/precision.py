@@ -23,7 +23,7 @@ def check_floating(x: Tensor, what: str) -> None:
 
 
 def check_square(a: Tensor) -> None:
-    """Raises UsageError unless ``a`` is [..., b, b] of float32 or float64 (shape and dtype only)."""
+    """Raises UsageError unless ``a`` is [..., b, b] of float32 or float64; looks at no value."""
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise UsageError(f"generators must be square matrices, not of shape {list(a.shape)}")
     check_floating(a, "generators")

@@ -117,7 +117,8 @@ def norm_bound(square: Tensor) -> Tensor:
     Returns:
         A scalar on the device: the fourth root of the sum of fourth powers of the rotation rates.
     """
-    return (torch.linalg.matrix_norm(square).amax() * math.sqrt(0.5)).sqrt()
+    largest: Tensor = torch.linalg.matrix_norm(square).amax()
+    return (largest * math.sqrt(0.5)).sqrt()
 
 
 def choose_squarings(bound: Tensor, rows: int) -> tuple[int, Tensor | float]:

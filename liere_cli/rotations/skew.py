@@ -12,8 +12,8 @@ from liere_cli.rotations.closed import exp2, exp3
 from liere_cli.rotations.precision import check_square, full_precision
 from liere_cli.rotations.series import exponentiate, reading_is_free
 
-#: entries of a chunk of matrices, so that the products of a chunk find their factors in the cache
-CHUNK_ENTRIES = 1 << 16
+#: entries of a chunk of matrices for each thread, so that products find their factors in the cache
+CHUNK_ENTRIES = 1 << 17
 
 
 def skew_exp(a: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def skew_exp(a: Tensor) -> Tensor:
 
     Returns:
         [..., b, b] in the dtype of ``a``, autocast or not. Rounding grows as eps * norm: 2e-6 in
-        float32 at norm 130. The gradient is the skew part: what any skew-symmetric ``a`` can follow.
+        float32 at norm 130. The gradient is the skew part: what a skew-symmetric ``a`` can follow.
 
     Raises:
         UsageError: not square, or of another dtype.
@@ -70,11 +70,16 @@ class _SkewExp(torch.autograd.Function):
 
 
 def _by_norm(a: Tensor) -> list[Tensor | None]:
-    """Row numbers of chunks of matrices of similar norm, which need as many squarings; None: all."""
-    count = max(1, CHUNK_ENTRIES // a[0].numel())
+    """Indices of chunks of matrices of similar norm, which need as many squarings; None: all."""
+    count = max(1, cached_entries() // a[0].numel())
     if not reading_is_free(a) or len(a) <= count:
         return [None]
     return list(torch.linalg.matrix_norm(a).argsort().split(count))
+
+
+def cached_entries() -> int:
+    """Entries of a chunk that fits the caches of all threads."""
+    return CHUNK_ENTRIES * torch.get_num_threads()
 
 
 def _gather(chunks: list[Tensor | None], parts: list[Tensor], like: Tensor) -> Tensor:

@@ -1,0 +1,31 @@
+"""What every test stands on: no network, and a cache of its own."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# read by datasets and huggingface_hub when they are imported
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LIERE_CACHE", str(cache / "liere"))
+        patch.setenv("HF_HOME", str(cache / "huggingface"))
+        patch.delenv("HF_DATASETS_CACHE", raising=False)
+        patch.delenv("LIERE_DATA", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data files beside the repository; its tests are skipped without it."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the real data files are not at hand in {folder}")
+    return folder

@@ -1,0 +1,157 @@
+"""Arrays in .npz files: axes, channels, splits and values as they come."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from liere_cli.data import Dataset, Examples, build_dataset
+from liere_cli.errors import LiereError, UsageError
+
+RANDOM = np.random.default_rng(0)
+
+
+def save(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+def array(path: Path, **options: Any) -> Dataset:
+    return build_dataset({"name": "array", "path": str(path), **options})
+
+
+def load(dataset: Dataset, split: str, grid: tuple[int, ...] | None = None) -> Examples:
+    examples = dataset.load(split, grid)  # type: ignore[arg-type]
+    assert isinstance(examples, Examples)
+    return examples
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "channels", "grid"),
+    [
+        ((8, 12), {}, 1, (8, 12)),
+        ((8, 12, 3), {}, 3, (8, 12)),
+        ((8, 12, 1), {}, 1, (8, 12)),
+        ((3, 8, 12), {"axes": 2}, 3, (8, 12)),
+        ((6, 8, 12), {}, 1, (6, 8, 12)),
+        ((6, 8, 12, 3), {}, 3, (6, 8, 12)),
+        ((2, 6, 8, 12), {}, 2, (6, 8, 12)),
+        ((6, 8, 3), {"axes": 3}, 1, (6, 8, 3)),
+    ],
+)
+def test_axes_and_channels_are_found(
+    shape: tuple[int, ...], options: dict[str, Any], channels: int, grid: tuple[int, ...],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    x = RANDOM.integers(0, 256, (40, *shape), np.uint8)
+    path = save(tmp_path / "a.npz", x=x, y=np.arange(40) % 4)
+    dataset = array(path, **options)
+    assert (dataset.channels, dataset.grid, dataset.classes) == (channels, grid, 4)
+    assert all(extent % size == 0 for extent, size in zip(dataset.grid, dataset.patch, strict=True))
+    parts = [load(dataset, split) for split in ("train", "val", "test")]
+    assert [len(part) for part in parts] == [32, 4, 4]
+    for part in parts:
+        assert part.inputs.shape[1:] == (channels, *grid)
+        assert len(part.labels.unique()) == 4
+        for item, number in zip(part.inputs, part.groups.tolist(), strict=True):
+            assert sorted(item.flatten().tolist()) == sorted(x[number].flatten().tolist())
+    assert sorted(torch.cat([part.groups for part in parts]).tolist()) == list(range(40))
+
+
+@pytest.mark.parametrize("keys", ["x_{} y_{}", "{}_images {}_labels"])
+def test_splits_in_the_file_are_kept(keys: str, tmp_path: Path) -> None:
+    x_key, y_key = keys.split()
+    arrays = {}
+    for number, split in enumerate(("train", "val", "test")):
+        arrays[x_key.format(split)] = np.full((10, 6, 6), number, np.uint8)
+        # MedMNIST's labels are columns
+        arrays[y_key.format(split)] = (np.arange(10) % 2)[:, None].astype(np.uint8)
+    dataset = array(save(tmp_path / "a.npz", **arrays))
+    for number, split in enumerate(("train", "val", "test")):
+        examples = load(dataset, split)
+        assert len(examples) == 10
+        assert bool((examples.inputs == number).all())
+
+
+def test_validation_is_dealt_out_of_train_when_missing(tmp_path: Path) -> None:
+    x, y = np.zeros((90, 4, 4), np.uint8), np.arange(90) % 3
+    path = save(tmp_path / "a.npz", x_train=x, y_train=y, x_test=x[:9], y_test=y[:9])
+    dataset = array(path)
+    assert [len(load(dataset, split)) for split in ("train", "val", "test")] == [81, 9, 9]
+
+
+def test_floats_and_integers_become_bytes(tmp_path: Path) -> None:
+    y = np.arange(20) % 2
+    whole = RANDOM.integers(0, 256, (20, 4, 4), np.uint8)
+    expected = load(array(save(tmp_path / "a.npz", x=whole, y=y)), "train").inputs
+    for number, x in enumerate((whole.astype(np.int64), (whole / 255).astype(np.float32))):
+        found = load(array(save(tmp_path / f"{number}.npz", x=x, y=y)), "train").inputs
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(("shape", "grid"), [((8, 8), (16, 16)), ((4, 8, 8), (8, 16, 4))])
+def test_another_grid_is_interpolated(
+    shape: tuple[int, ...], grid: tuple[int, ...], tmp_path: Path
+) -> None:
+    x = np.repeat(np.arange(20, dtype=np.uint8) * 10, np.prod(shape)).reshape(20, *shape)
+    dataset = array(save(tmp_path / "a.npz", x=x, y=np.arange(20) % 2))
+    examples = load(dataset, "train", grid)
+    assert examples.inputs.shape[2:] == grid
+    assert bool((examples.inputs.flatten(1) == (examples.groups * 10)[:, None]).all())
+    assert array(tmp_path / "a.npz", grid="x".join(map(str, grid))).grid == grid
+
+
+def test_the_fingerprint_follows_bytes_and_rule(tmp_path: Path) -> None:
+    x, y = RANDOM.integers(0, 256, (20, 4, 4), np.uint8), np.arange(20) % 2
+    base = array(save(tmp_path / "a.npz", x=x, y=y)).fingerprint
+    assert array(save(tmp_path / "b.npz", x=x, y=1 - y)).fingerprint != base
+    assert array(tmp_path / "a.npz", fractions="0.6/0.2/0.2").fingerprint != base
+    assert array(tmp_path / "a.npz", grid=8).fingerprint == base
+
+
+ZEROS, HALVES = np.zeros((20, 4, 4), np.uint8), np.arange(20) % 2
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"a": ZEROS}, "has neither x and y nor x_train and y_train .*there are: a"),
+        ({"x": ZEROS, "y": HALVES[:5]}, r"one label for each .*\(5,\) and \(20, 4, 4\)"),
+        ({"x": ZEROS, "y": HALVES * 0}, "holds one class"),
+        ({"x": ZEROS, "y": HALVES / 2}, "whole numbers from 0, not float64"),
+        ({"x": ZEROS, "y": HALVES - 1}, "whole numbers from 0"),
+        ({"x": ZEROS[:, 0], "y": HALVES}, r"shape \(20, 4\) are no 2 or 3D items"),
+        ({"x": ZEROS - 1.0, "y": HALVES}, "float64 values outside 0 to 1"),
+        ({"x": ZEROS + np.nan, "y": HALVES}, "float64 values outside 0 to 1"),
+        ({"x": ZEROS + np.int16(300), "y": HALVES}, "int16 values outside 0 to 255"),
+        ({"x": np.array([{}] * 20), "y": HALVES}, "holds Python objects"),
+        ({"x": ZEROS[:0], "y": HALVES[:0]}, "one label for each"),
+    ],
+)
+def test_arrays_that_make_no_sense_are_named(
+    arrays: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    path = save(tmp_path / "a.npz", **arrays)
+    with pytest.raises(LiereError, match=sentence) as error:
+        array(path)
+    assert "a.npz" in str(error.value)
+
+
+def test_a_file_that_is_no_archive_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    for content in (b"", b"junk"):
+        path.write_bytes(content)
+        with pytest.raises(LiereError, match=r"a.npz is no .npz file"):
+            array(path)
+    save(path, x=ZEROS, y=HALVES)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(LiereError, match=r"a.npz is"):
+        array(path)
+
+
+def test_the_grid_has_the_axes_of_the_file(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", x=ZEROS, y=HALVES)
+    with pytest.raises(UsageError, match=r"grid 4x4x4 has 3 axes, but the arrays in .* have 2"):
+        array(path, grid="4x4x4")

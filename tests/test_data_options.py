@@ -1,0 +1,111 @@
+"""Names, options and grids: what is valid is read, what is not gets one clear sentence."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from liere_cli.data import available, build_dataset, dataset_class, parse_grid
+from liere_cli.errors import LiereError, UsageError
+
+extents = st.integers(1, 4096)
+
+
+@given(st.lists(extents, min_size=1, max_size=3))
+def test_a_grid_reads_the_same_as_text_and_as_list(grid: list[int]) -> None:
+    axes = len(grid)
+    assert parse_grid("x".join(map(str, grid)), axes) == tuple(grid)
+    assert parse_grid(grid, axes) == tuple(grid)
+
+
+@given(extents)
+def test_one_number_is_a_length_or_a_square(extent: int) -> None:
+    assert parse_grid(extent, 1) == parse_grid(str(extent), 1) == (extent,)
+    assert parse_grid(extent, 2) == parse_grid(str(extent), 2) == (extent, extent)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize(
+    "value", [0, -1, "", "x", "3x", "axb", 1.5, True, None, [], [0, 2], [1, 2, 3, 4], "8x-8", "٣"]
+)
+def test_a_bad_grid_is_named_with_what_is_allowed(value: object, axes: int) -> None:
+    with pytest.raises(UsageError, match=r"such as .* is expected") as error:
+        parse_grid(value, axes)
+    assert repr(value) in str(error.value)
+
+
+def test_one_number_is_no_video_grid() -> None:
+    with pytest.raises(UsageError, match="FRAMESxROWSxCOLUMNS"):
+        parse_grid(64, 3)
+
+
+def test_every_class_describes_itself() -> None:
+    for name, entry in available().items():
+        assert dataset_class(name) is entry
+        assert entry.name == name
+        assert entry.task in ("language-model", "classification")
+        assert entry.metric == {"language-model": "bits_per_byte"}.get(entry.task, "top1")
+        assert entry.axes in (1, 2, 3, None)
+        assert all((entry.summary, entry.source, entry.licence))
+        assert "grid" in entry.Options.model_fields
+        assert entry.at_hand(None) in (True, False)
+
+
+@pytest.mark.parametrize("name", ["stdlib", "cifar10", "cifar100", "imagewoof", "ucf101", "enwik8"])
+def test_a_patch_tiles_the_default_grid(name: str) -> None:
+    dataset = build_dataset(name)
+    assert len(dataset.patch) == len(dataset.grid)
+    assert all(extent % size == 0 for extent, size in zip(dataset.grid, dataset.patch, strict=True))
+
+
+def test_text_and_mapping_mean_the_same() -> None:
+    written = build_dataset("pointing:cells=5,grid=40x40,seed=3")
+    mapped = build_dataset({"name": "pointing", "cells": 5, "grid": [40, 40], "seed": 3})
+    assert written.options == mapped.options
+    assert written.fingerprint == mapped.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ("cifr100", "unknown data set 'cifr100'; did you mean 'cifar100'"),
+        ("cifar100:gird=32", "data.cifar100: unknown key 'gird'; did you mean 'grid'"),
+        ("cifar100:grid=a", "data.cifar100: 'grid' is 'a', but .* such as 32"),
+        ("cifar100:labels=rough", "data.cifar100: 'labels' is 'rough'"),
+        ("stdlib:grid=8x8", "data.stdlib: 'grid' is '8x8', but a whole number such as 256"),
+        ("text", "data.text: 'path' is missing"),
+        ("text:a.txt,fractions=0.5/0.5/0.5", "'fractions' is .* add to 1"),
+        ("pointing:grid=40", "the grid 40x40 is not 9x9 square cells.* multiple of 9"),
+        ("pointing:arrows=6", "arrows must be a multiple of 4"),
+        ("pointing:cells=3", "must fit into cells x cells"),
+        ("motion:speed=3", "both ways would look the same"),
+        ("motion:grid=1x12x12", "1 frame shows no motion"),
+        ("motion:grid=4x12x16", "square cells"),
+    ],
+)
+def test_a_bad_spec_is_a_usage_error(spec: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        build_dataset(spec)
+
+
+def test_the_name_must_be_text() -> None:
+    with pytest.raises(UsageError, match="'name' is None"):
+        build_dataset({"grid": 3})
+
+
+@pytest.mark.parametrize("name", ["text", "images", "video", "array"])
+def test_a_missing_file_is_named(name: str) -> None:
+    with pytest.raises(LiereError, match="nowhere/at/all' does not exist") as error:
+        build_dataset({"name": name, "path": "nowhere/at/all"})
+    assert error.value.exit_code == 1
+
+
+def test_the_root_must_be_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"data root .*missing is not a folder"):
+        build_dataset("stdlib", tmp_path / "missing")
+    monkeypatch.setenv("LIERE_DATA", str(tmp_path / "missing"))
+    with pytest.raises(UsageError, match="LIERE_DATA"):
+        build_dataset("stdlib")
+    monkeypatch.setenv("LIERE_DATA", str(tmp_path))
+    assert build_dataset("stdlib").root == tmp_path
