@@ -128,6 +128,21 @@ def _distinct(seeds: list[int]) -> list[int]:
     return seeds
 
 
+def _as_time(text: str) -> str:
+    if Budget.parse(_as_budget(text)).unit != "seconds":
+        raise ValueError("must be a time, such as 90m or 2h")
+    return text
+
+
+class SettleSettings(Section):
+    """Adds seeds to a comparison until each verdict is settled or in vain."""
+
+    max_seeds: int = Field(10, ge=2, le=1000, description="of any encoding")
+    time: Annotated[str, AfterValidator(_as_time)] | None = Field(
+        None, description="training time of all runs together; null: no limit"
+    )
+
+
 class CompareSettings(Section):
     """Which cells a comparison spans: encodings x data x seeds."""
 
@@ -153,6 +168,9 @@ class CompareSettings(Section):
         {},
         description="smallest difference worth caring about, by metric, for data without its own "
         "'margin'; top1 is a share of 1, so that 0.01 means one point",
+    )
+    until_settled: SettleSettings | None = Field(
+        None, description="adds seeds to those of 'seeds' where they are needed"
     )
 
 

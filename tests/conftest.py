@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+# tests run side by side, so each takes one core; read by torch when it is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # read by datasets and huggingface_hub when they are imported
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
-from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
@@ -109,39 +108,6 @@ def test_seeds_needed_ends_somewhere() -> None:
     assert statistics.seeds_needed(1e6, 1.0) == 2
 
 
-def test_clusters_equal_statsmodels() -> None:
-    generator = np.random.default_rng(0)
-    groups = generator.integers(0, 12, 200)
-    values = generator.integers(0, 2, 200) + generator.normal(0, 0.3, 12)[groups]
-    baseline = generator.integers(0, 2, 200).astype(float)
-    ours = statistics.clustered(values, baseline, groups)
-    fit = OLS(values - baseline, np.ones(200)).fit(
-        cov_type="cluster", cov_kwds={"groups": groups}, use_t=True
-    )
-    assert ours is not None
-    assert ours.standard_error == pytest.approx(float(fit.bse[0]), rel=1e-9)
-    assert (ours.low, ours.high) == pytest.approx(tuple(fit.conf_int()[0]), rel=1e-9)
-    assert ours.p == pytest.approx(float(fit.pvalues[0]), rel=1e-9)
-
-
-def test_clusters_of_one_are_a_paired_t_test() -> None:
-    values, baseline = scores(2, 30, 0.003)
-    ours = statistics.clustered(values, baseline, np.arange(30))
-    assert ours is not None
-    assert ours.p == pytest.approx(stats.ttest_rel(values, baseline).pvalue, rel=1e-9)
-
-
-def test_repeated_views_add_no_evidence() -> None:
-    values, baseline = scores(4, 20, 0.01)
-    once = statistics.clustered(values, baseline, np.arange(20))
-    views = statistics.clustered(
-        np.repeat(values, 15), np.repeat(baseline, 15), np.repeat(np.arange(20), 15)
-    )
-    assert once is not None
-    assert views is not None
-    assert views.standard_error == pytest.approx(once.standard_error)
-
-
 @given(SCORES)
 def test_nothing_is_ever_nan(pairs: np.ndarray) -> None:
     values, baseline = pairs.T / 1000
@@ -197,5 +163,3 @@ def test_too_few_values_are_none_not_nan() -> None:
     assert statistics.paired([], []) is None
     assert statistics.paired([0.5], [0.25]) == statistics.Paired(1, 0.25)
     assert statistics.equivalence_p([0.5], [0.25], 0.1) is None
-    assert statistics.clustered([], [], []) is None
-    assert statistics.clustered([1.0, 0.0], [0.0, 0.0], [7, 7]) == statistics.Clustered(2, 1, 0.5)

@@ -1,7 +1,7 @@
-"""``liere bench``: speed, always as a ratio to a reference in the same run."""
+"""``liere bench``: speed as a ratio to a reference in the same run, and how true verdicts are."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,14 +12,21 @@ if TYPE_CHECKING:
 
 
 class What(StrEnum):
-    """What is timed."""
+    """What is measured."""
 
     ROTATIONS = "rotations"
     STEP = "step"
+    VERDICTS = "verdicts"
 
 
 def bench(
-    what: Annotated[What, typer.Argument(help="rotations alone, or full training steps.")],
+    what: Annotated[
+        What,
+        typer.Argument(
+            help="Speed of rotations alone or of full training steps; or how often verdicts on "
+            "simulated comparisons are wrong."
+        ),
+    ],
     shape: Annotated[
         str | None,
         typer.Option(
@@ -28,15 +35,30 @@ def bench(
         ),
     ] = None,
     repeats: Annotated[int, typer.Option(min=3, help="Timings of each.")] = 9,
+    tables: Annotated[
+        int | None, typer.Option(min=100, help="For verdicts: simulated tables of each design.")
+    ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Time rotations or training steps against their references."""
+    """Time rotations or training steps against their references, or put verdicts to the test."""
+    from liere_cli.errors import UsageError
+
+    if shape and what != What.STEP:
+        raise UsageError(f"--shape {shape}: belongs to 'liere bench step'")
+    if tables is not None and what != What.VERDICTS:
+        raise UsageError(f"--tables {tables}: belongs to 'liere bench verdicts'")
+    if what == What.VERDICTS:
+        _bench_verdicts(tables, as_json)
+    else:
+        _bench_speed(what, shape, repeats, device, as_json)
+
+
+def _bench_speed(what: What, shape: str | None, repeats: int, device: str, as_json: bool) -> None:
     import torch
 
     from liere_cli.assembly import choose_device
     from liere_cli.cli import console
-    from liere_cli.errors import UsageError
 
     chosen = choose_device(device)
     with console.stderr().status("timing") as status:
@@ -49,8 +71,6 @@ def bench(
 
             cases = cases_for(parse_shape(shape)) if shape else CASES
             rows = step_rows(cases, device=chosen, repeats=repeats, told=told)
-        elif shape:
-            raise UsageError(f"--shape {shape}: belongs to 'liere bench step'")
         else:
             from liere_cli.bench.rotations import rotation_rows
 
@@ -89,6 +109,81 @@ def _print_rows(rows: "list[Row]", title: str) -> None:
         )
     console.stdout().print(table)
     console.note("ratio: reference time over ours; above 1 ours is faster")
+
+
+def _bench_verdicts(tables: int | None, as_json: bool) -> None:
+    from liere_cli.bench.verdicts import TABLES, verdict_figures
+    from liere_cli.cli import console
+
+    tables = tables or TABLES
+    with console.stderr().status("simulating") as status:
+        figures = verdict_figures(tables, told=lambda name: status.update(f"simulating {name}"))
+    if as_json:
+        console.print_json(figures)
+        return
+    _print_table(
+        f"no true difference: {figures['encodings']} encodings on {figures['data_sets']} data "
+        f"sets, {tables:,} tables",
+        ("design", "tables with a wrong word", "intervals that cover", "seeds each"),
+        [
+            (
+                row["design"],
+                f"{row['wrong_table_rate']:.2%} ± {row['mc_error']:.2%}",
+                f"{row['coverage']:.2%}",
+                f"{row['seeds']:.1f}",
+            )
+            for row in figures["designs"]
+        ],
+    )
+    _print_table(
+        "one true difference in such a table, in standard deviations of the paired difference",
+        ("design", "difference", "found", "intervals that cover", "seeds"),
+        [
+            (
+                row["design"],
+                f"{row['effect']:g}",
+                f"{row['power']:.0%}",
+                f"{row['coverage']:.1%}",
+                f"{row['seeds']:.1f}",
+            )
+            for row in figures["power"]
+        ],
+    )
+    first = figures["pairing"][0]
+    _print_table(
+        f"one comparison, {first['effect']:g} standard deviations of a score apart",
+        (
+            "correlation over seeds",
+            f"found with {first['seeds']} shared seeds",
+            "with seeds of their own",
+            "seeds for 80%: shared",
+            "own",
+        ),
+        [
+            (
+                f"{row['correlation']:g}",
+                f"{row['power_paired']:.0%}",
+                f"{row['power_unpaired']:.0%}",
+                str(row["seeds_paired"]),
+                str(row["seeds_unpaired"]),
+            )
+            for row in figures["pairing"]
+        ],
+    )
+
+
+def _print_table(title: str, headers: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    from rich.table import Table
+
+    from liere_cli.cli import console
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for index, header in enumerate(headers):
+        table.add_column(header, justify="right" if index else "left")
+    for row in rows:
+        table.add_row(*row)
+    console.stdout().print(table)
+    console.stdout().print()
 
 
 def _error(value: float | None) -> str:

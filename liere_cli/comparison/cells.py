@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from liere_cli.budget import Budget
+from liere_cli.comparison.looks import Looks
 from liere_cli.errors import LiereError
 from liere_cli.recipe import Recipe
 from liere_cli.runs import Run
@@ -84,12 +85,15 @@ class Plan:
         experiment: folder of the runs, under the outputs folder.
         seeds: in the order in which they run.
         recipe: what was asked for, with every flag merged in; None for runs that were only read.
+        looks: of a comparison that adds seeds until it is settled; the plan then holds all runs
+            that it may come to.
     """
 
     experiment: str
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
     recipe: Recipe | None = None
+    looks: Looks | None = None
 
     @cached_property
     def runs(self) -> tuple[PlannedRun, ...]:
@@ -185,7 +189,7 @@ def seconds_left(plan: Plan, found: dict[str, Outcome], jobs: int = 1) -> float 
     """
     left = 0.0
     for arm in plan.arms:
-        own = {row.label: _full_seconds(row.runs, found) for row in arm.encodings}
+        own = {row.label: full_seconds(row.runs, found) for row in arm.encodings}
         known = [seconds for seconds in own.values() if seconds is not None]
         for row in arm.encodings:
             shares = [1 - found[run.run_id].share for run in _unfinished(row, found)]
@@ -200,12 +204,8 @@ def seconds_left(plan: Plan, found: dict[str, Outcome], jobs: int = 1) -> float 
     return left / jobs
 
 
-def _unfinished(row: PlannedEncoding, found: dict[str, Outcome]) -> Iterator[PlannedRun]:
-    return (run for run in row.runs if not found[run.run_id].over)
-
-
-def _full_seconds(runs: tuple[PlannedRun, ...], found: dict[str, Outcome]) -> float | None:
-    """Mean seconds of a whole run, from those that finished or used some of the budget."""
+def full_seconds(runs: tuple[PlannedRun, ...], found: Mapping[str, Outcome]) -> float | None:
+    """Mean training seconds of a whole run, from those that finished or used some of the budget."""
     states = [found[run.run_id] for run in runs]
     whole = [
         state.seconds / state.share
@@ -213,6 +213,10 @@ def _full_seconds(runs: tuple[PlannedRun, ...], found: dict[str, Outcome]) -> fl
         if state.state in ("finished", "partial") and state.share > 0 and state.seconds > 0
     ]
     return sum(whole) / len(whole) if whole else None
+
+
+def _unfinished(row: PlannedEncoding, found: dict[str, Outcome]) -> Iterator[PlannedRun]:
+    return (run for run in row.runs if not found[run.run_id].over)
 
 
 def _newest_checkpoint(run: Run) -> dict[str, Any] | None:

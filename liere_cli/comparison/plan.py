@@ -11,6 +11,7 @@ from liere_cli.assembly import Cell, assemble
 from liere_cli.budget import Budget
 from liere_cli.comparison.cells import Arm, Plan, PlannedEncoding, PlannedRun
 from liere_cli.comparison.grouping import shared_settings
+from liere_cli.comparison.looks import Looks
 from liere_cli.comparison.naming import arm_titles, modality
 from liere_cli.comparison.request import arm_recipe
 from liere_cli.data import Dataset, build_dataset
@@ -38,7 +39,7 @@ def plan_comparison(
 
     Raises:
         UsageError: unknown names, wrong options or sizes, a margin in the wrong unit, no baseline,
-            or one data set twice with the same settings.
+            one data set twice with the same settings, or seeds that leave no room for looks.
         LiereError: data that is not at hand or broken.
     """
     compare = recipe.compare or CompareSettings()
@@ -49,22 +50,43 @@ def plan_comparison(
             "compare": compare.model_copy(update={"data": data_arms}),
         }
     )
+    looks, seeds = _looks(compare)
     arms, settings = [], []
     for index, data_arm in enumerate(data_arms):
         request = arm_recipe(recipe, index)
-        arm, resolved = _arm(request, data_arm, compare, outputs, root, device, len(data_arms) == 1)
+        arm, resolved = _arm(
+            request, data_arm, compare, seeds, outputs, root, device, len(data_arms) == 1
+        )
         arms.append(arm)
         settings.append(resolved)
     _refuse_equal_arms(arms, settings)
     titles = arm_titles([arm.data for arm in arms], settings)
     arms = [replace(arm, title=title) for arm, title in zip(arms, titles, strict=True)]
-    return Plan(recipe.experiment, tuple(arms), tuple(compare.seeds), recipe)
+    return Plan(recipe.experiment, tuple(arms), seeds, recipe, looks)
+
+
+def _looks(compare: CompareSettings) -> tuple[Looks | None, tuple[int, ...]]:
+    """When a comparison looks, if it does repeatedly, and every seed that it may come to."""
+    seeds = tuple(compare.seeds)
+    if compare.until_settled is None:
+        return None, seeds
+    first, last = len(seeds), compare.until_settled.max_seeds
+    if first < 2:
+        raise UsageError("compare.until_settled begins with the recipe's seeds: give at least 2")
+    if last < first:
+        raise UsageError(
+            f"compare.until_settled.max_seeds is {last}, but it begins with {first} seeds; "
+            "raise it or give fewer seeds"
+        )
+    after = max(seeds) + 1
+    return Looks(first, last), (*seeds, *range(after, after + last - first))
 
 
 def _arm(
     request: Recipe,
     data_arm: DataArm,
     compare: CompareSettings,
+    seeds: Sequence[int],
     outputs: Path,
     root: Path | None,
     device: torch.device,
@@ -83,13 +105,13 @@ def _arm(
         if limit is not None and axes > limit and not alone:
             rows[name] = PlannedEncoding(name, undefined=f"not defined on {axes} axes")
             continue
-        wanted = request.model_copy(update={"encoding": spec, "seed": compare.seeds[0]})
+        wanted = request.model_copy(update={"encoding": spec, "seed": seeds[0]})
         try:
             cell = assemble(wanted, root=root, device=device)
         except LiereError as error:
             raise type(error)(f"{dataset.name}, {name}: {error}") from None
         cell = replace(cell, encoding=name)
-        runs = [_planned(cell, wanted, seed, outputs) for seed in compare.seeds]
+        runs = [_planned(cell, wanted, seed, outputs) for seed in seeds]
         rows[name] = PlannedEncoding(name, tuple(runs))
         data_label = cell.data
         shared = shared_settings(cell.recipe, dataset.fingerprint)

@@ -60,6 +60,9 @@ def comparison_recipe(
     seeds: str | None = None,
     baseline: str | None = None,
     budget: str | None = None,
+    until_settled: bool = False,
+    max_seeds: int | None = None,
+    time: str | None = None,
     assignments: Iterable[str] = (),
 ) -> Recipe:
     """The recipe of that path or name (None: the defaults) with each flag laid over it.
@@ -67,6 +70,8 @@ def comparison_recipe(
     A flag outweighs the file everywhere: ``encodings``, ``budget`` and the model and training
     keys of ``assignments`` also replace what single data sets of the recipe have of their own.
     ``data`` picks the recipe's data set of that name, with its settings, where there is one.
+    ``until_settled`` adds seeds where they are needed, up to ``max_seeds`` of each encoding and
+    ``time`` of training by all runs together.
 
     Raises:
         UsageError: a flag that can't be read, or settings that don't validate.
@@ -86,11 +91,27 @@ def comparison_recipe(
         compare["baseline"] = _specs(baseline)
     if seeds is not None:
         compare["seeds"] = parse_seeds(seeds)
+    compare["until_settled"] = _settling(compare["until_settled"], until_settled, max_seeds, time)
     compare["data"] = [
         _outweighed(arm, assignments, own_encodings=encodings is None) for arm in arms
     ]
     settings = recipe.model_dump(mode="json") | {"compare": compare}
     return Recipe.validated(settings, source or "flags")
+
+
+def _settling(
+    known: dict[str, Any] | None, wanted: bool, max_seeds: int | None, time: str | None
+) -> dict[str, Any] | None:
+    limits = {"max_seeds": max_seeds, "time": time}
+    given = {key: value for key, value in limits.items() if value is not None}
+    if known is None and not wanted:
+        for key, value in given.items():
+            raise UsageError(
+                f"--{key.replace('_', '-')} {value}: limits a comparison that adds seeds; "
+                "add --until-settled"
+            )
+        return None
+    return (known or {}) | given
 
 
 def _specs(text: str) -> list[dict[str, Any]]:

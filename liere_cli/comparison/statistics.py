@@ -1,6 +1,6 @@
 """Estimates, tests and corrections on plain arrays.
 
-Shapes: n seeds that both encodings finished, m comparisons of a table, N items of a test set.
+Shapes: n seeds that both encodings finished, m comparisons of a table.
 
 Which test decides? Differences of mean scores over shared seeds are averages over many items, so
 Student's paired t test is close to exact at any n of 2 or more, and it decides. The sign-flip
@@ -8,14 +8,21 @@ permutation test (Fisher 1935, Pitman 1937) needs only symmetry, but its two-sid
 multiple of 2**(1 - n): 0.25 at 3 seeds, 0.0625 at 5, 0.002 at 10. At 3 or 5 seeds it can't reach
 5% whatever the data, so it stands beside the t test as a check, and takes over only where the
 t test has no estimate of the noise: differences that are equal and not zero.
+
+Where results per test item are at hand, the test set is a second sample. Its standard error (see
+:mod:`liere_cli.comparison.items`) and that of the seeds are combined by Howe's approximation (1974;
+MOVER of Zou and Donner 2008): the half-width of an interval is the root of the sum of squares of
+both half-widths, each with its own Student quantile. So the combined p-value is never below that
+of the seeds alone.
 """
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 CONFIDENCE = 0.95
 #: seeds up to which every one of the 2**n sign flips is tried
@@ -26,11 +33,25 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class TestSet:
+    """How far the choice of test items could move a mean difference.
+
+    Args:
+        error: standard error in units of the metric.
+        clusters: independent groups of items, at least 2.
+    """
+
+    error: float
+    clusters: int
+
+
+@dataclass(frozen=True)
 class Paired:
     """The mean paired difference over ``n`` shared seeds, in units of the metric.
 
     ``std`` (ddof 1), the ends of the 95% interval and ``p`` need 2 seeds and are None below.
-    The interval is None too where all differences are equal and not zero: they show no noise.
+    Without a test set the interval is None too where all differences are equal and not zero: they
+    show no noise. Interval and p-value combine the seeds with the test set where there is one.
     """
 
     n: int
@@ -39,22 +60,12 @@ class Paired:
     low: float | None = None
     high: float | None = None
     p: float | None = None
+    test_set: TestSet | None = None
 
-
-@dataclass(frozen=True)
-class Clustered:
-    """The mean paired difference over the items of one test set, with clusters of items.
-
-    ``standard_error`` and what follows from it need 2 clusters and are None below.
-    """
-
-    items: int
-    clusters: int
-    difference: float
-    standard_error: float | None = None
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
+    @property
+    def seed_error(self) -> float | None:
+        """Standard error over seeds."""
+        return None if self.std is None else self.std / math.sqrt(self.n)
 
 
 def mean_and_std(values: ArrayLike) -> tuple[float | None, float | None]:
@@ -64,11 +75,20 @@ def mean_and_std(values: ArrayLike) -> tuple[float | None, float | None]:
     return mean, _std(array) if array.size > 1 else None
 
 
-def paired(values: ArrayLike, baseline: ArrayLike) -> Paired | None:
+def paired(
+    values: ArrayLike,
+    baseline: ArrayLike,
+    test_set: TestSet | None = None,
+    confidence: float = CONFIDENCE,
+) -> Paired | None:
     """Student's paired t test of ``values`` against ``baseline``, both [n], seed by seed.
 
+    Args:
+        test_set: what the choice of test items adds; None: the test set is taken as it is.
+        confidence: of the interval.
+
     Returns:
-        The difference ``values - baseline`` with its 95% interval and two-sided p-value under
+        The difference ``values - baseline`` with its interval and two-sided p-value under
         "the mean difference is zero"; None without any shared seed.
 
     Raises:
@@ -82,11 +102,58 @@ def paired(values: ArrayLike, baseline: ArrayLike) -> Paired | None:
     if n == 1:
         return Paired(1, mean)
     std = _std(differences)
-    if std == 0:
+    chosen = test_set if test_set is not None and test_set.error > 0 else None
+    if std == 0 and chosen is None:
         end = 0.0 if mean == 0 else None
-        return Paired(n, mean, 0.0, end, end, sign_flip_p(values, baseline))
-    low, high, p = _student(mean, std / math.sqrt(n), n - 1)
-    return Paired(n, mean, std, low, high, p)
+        return Paired(n, mean, 0.0, end, end, sign_flip_p(values, baseline), test_set)
+    error = std / math.sqrt(n)
+    half = _half_width(1 - confidence, error, n, chosen)
+    p = _combined_p(abs(mean), error, n, chosen)
+    return Paired(n, mean, std, mean - half, mean + half, p, test_set)
+
+
+def student_p(mean: ArrayLike, error: ArrayLike, freedom: int) -> Array:
+    """Two-sided p-value of Student's t test, elementwise: the mean is zero.
+
+    Args:
+        mean, error: estimates and their standard errors above zero, in one unit.
+        freedom: degrees of freedom.
+    """
+    ratio = np.abs(np.asarray(mean)) / np.asarray(error)
+    return np.asarray(2 * special.stdtr(freedom, -ratio), dtype=np.float64)
+
+
+def student_quantile(alpha: ArrayLike, freedom: ArrayLike) -> Array:
+    """The ratio of mean to error that is significant at a two-sided level, elementwise."""
+    # from the lower tail, where small levels keep their digits
+    return np.asarray(
+        -special.stdtrit(np.asarray(freedom), np.asarray(alpha) / 2), dtype=np.float64
+    )
+
+
+def _half_width(alpha: float, error: float, n: int, test_set: TestSet | None) -> float:
+    """Of the interval at confidence ``1 - alpha`` (Howe 1974)."""
+    half = float(student_quantile(alpha, n - 1)) * error
+    if test_set is None:
+        return half
+    over_items = float(student_quantile(alpha, test_set.clusters - 1)) * test_set.error
+    return math.hypot(half, over_items)
+
+
+def _combined_p(distance: float, error: float, n: int, test_set: TestSet | None) -> float:
+    """The level at which the interval's half-width is ``distance``."""
+    alone = float(student_p(distance, error, n - 1)) if error > 0 else 0.0
+    if test_set is None or distance == 0:
+        return alone if distance else 1.0
+    floor = max(alone, float(student_p(distance, test_set.error, test_set.clusters - 1)), 1e-300)
+
+    def excess(log_p: float) -> float:
+        return _half_width(math.exp(log_p), error, n, test_set) - distance
+
+    # both parts alone are narrower than their combination, so the level lies above either
+    if excess(math.log(floor)) <= 0:
+        return floor
+    return math.exp(float(optimize.brentq(excess, math.log(floor), 0.0)))
 
 
 def sign_flip_p(values: ArrayLike, baseline: ArrayLike) -> float | None:
@@ -118,12 +185,15 @@ def smallest_sign_flip_p(n: int) -> float:
     return float(2.0 ** (1 - n))
 
 
-def equivalence_p(values: ArrayLike, baseline: ArrayLike, margin: float) -> float | None:
+def equivalence_p(
+    values: ArrayLike, baseline: ArrayLike, margin: float, test_set: TestSet | None = None
+) -> float | None:
     """Two one-sided t tests (Schuirmann 1987) of "the mean difference is within the margin".
 
     Args:
         values, baseline: [n], seed by seed.
         margin: the smallest difference worth caring about, above zero, in units of the metric.
+        test_set: as in :func:`paired`.
 
     Returns:
         The larger of both one-sided p-values under "the difference is at least the margin";
@@ -135,49 +205,73 @@ def equivalence_p(values: ArrayLike, baseline: ArrayLike, margin: float) -> floa
         return None
     mean, std = float(differences.mean()), _std(differences)
     room = margin - abs(mean)
-    if std == 0:
+    chosen = test_set if test_set is not None and test_set.error > 0 else None
+    if std == 0 and chosen is None:
         # equal scores are equivalent; an equal difference leaves no noise to test against
         return 1.0 if room <= 0 else 0.0 if mean == 0 else 2.0**-n
-    return float(special.stdtr(n - 1, -room / (std / math.sqrt(n))))
+    half = _combined_p(abs(room), std / math.sqrt(n), n, chosen) / 2
+    return half if room > 0 else 1 - half
 
 
 def holm(p_values: ArrayLike) -> Array:
-    """Holm's step-down correction (1979) of p-values [m]: [m], valid under any dependence.
+    """Holm's step-down correction (1979) of p-values [..., m]: [..., m], for any dependence.
 
     A corrected value at or below 5% keeps the chance of any false rejection in the table at 5%.
+    NaN stands for a comparison without a test; it stays NaN and counts for nothing.
     """
-    p = _vector(p_values)
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
+    p = np.atleast_1d(np.asarray(p_values, dtype=np.float64))
+    order = np.argsort(p, axis=-1, kind="stable")  # NaN comes last
+    known = (~np.isnan(p)).sum(axis=-1, keepdims=True)
+    steps = np.maximum(known - np.arange(p.shape[-1]), 1)
+    stepped = np.maximum.accumulate(np.take_along_axis(p, order, axis=-1) * steps, axis=-1)
     corrected = np.empty_like(p)
-    corrected[order] = np.minimum(stepped, 1.0)
+    np.put_along_axis(corrected, order, np.minimum(stepped, 1.0), axis=-1)
     return corrected
 
 
-def detectable_difference(std: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float:
+def detectable_difference(
+    std: float,
+    n: int,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    test_set: TestSet | None = None,
+) -> float:
     """The true difference that n seeds show with that power, by a two-sided paired t test.
 
     Args:
         std: standard deviation of the paired differences, in units of the metric.
         alpha: level of one comparison; a table of m comparisons puts 0.05 / m here.
+        test_set: as in :func:`paired`; adds its own share, in squares.
     """
-    critical = special.stdtrit(n - 1, 1 - alpha / 2)
+    over_seeds = std * _detectable(n, alpha, power) / math.sqrt(n)
+    if test_set is None:
+        return over_seeds
+    return math.hypot(over_seeds, test_set.error * _detectable(test_set.clusters, alpha, power))
+
+
+@cache
+def _detectable(n: int, alpha: float, power: float) -> float:
+    """The noncentrality that n independent values show with that power."""
+    critical = float(student_quantile(alpha, n - 1))
     # the far tail, a significant result in the wrong direction, adds nothing at such a power
-    noncentrality = float(special.nctdtrinc(n - 1, 1 - power, critical))
-    return noncentrality * std / math.sqrt(n)
+    return float(special.nctdtrinc(n - 1, 1 - power, critical))
 
 
 def seeds_needed(
-    difference: float, std: float, alpha: float = 0.05, power: float = 0.8
+    difference: float,
+    std: float,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    test_set: TestSet | None = None,
 ) -> int | None:
     """Seeds at which a true difference of that size is shown with that power.
 
     Returns:
-        At least 2; None when more than 1000 would be needed.
+        At least 2; None when more than 1000 would be needed, or no number on this test set.
     """
 
     def enough(n: int) -> bool:
-        return detectable_difference(std, n, alpha, power) <= abs(difference)
+        return detectable_difference(std, n, alpha, power, test_set) <= abs(difference)
 
     if not enough(MAX_SEEDS):
         return None
@@ -186,48 +280,6 @@ def seeds_needed(
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
-
-
-def clustered(values: ArrayLike, baseline: ArrayLike, groups: ArrayLike) -> Clustered | None:
-    """The paired difference over test items, where items of one group are not independent.
-
-    The cluster-robust (sandwich) standard error of a mean with the correction G / (G - 1) for G
-    clusters and Student's t with G - 1 degrees of freedom (Cameron and Miller 2015). With each
-    item in a group of its own this is the paired t test over items.
-
-    Args:
-        values, baseline: [N] scores of the same items.
-        groups: [N] integers; clips of one recording share a number.
-
-    Raises:
-        ValueError: the arrays differ in length or hold a non-finite number.
-    """
-    differences = _differences(values, baseline)
-    labels = np.asarray(groups)
-    if labels.shape != differences.shape:
-        raise ValueError(f"groups {labels.shape} don't match items {differences.shape}")
-    items = differences.size
-    if items == 0:
-        return None
-    mean = float(differences.mean())
-    _, index = np.unique(labels, return_inverse=True)
-    sums = np.bincount(index, weights=differences - mean)
-    clusters = sums.size
-    if clusters < 2:
-        return Clustered(items, clusters, mean)
-    error = float(np.sqrt(clusters / (clusters - 1) * np.sum(sums**2))) / items
-    if error == 0:
-        end = 0.0 if mean == 0 else None
-        p = 1.0 if mean == 0 else smallest_sign_flip_p(clusters)
-        return Clustered(items, clusters, mean, 0.0, end, end, p)
-    return Clustered(items, clusters, mean, error, *_student(mean, error, clusters - 1))
-
-
-def _student(mean: float, error: float, freedom: int) -> tuple[float, float, float]:
-    """Ends of the 95% interval and two-sided p-value under "the mean is zero"."""
-    half = float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
-    p = 2 * float(special.stdtr(freedom, -abs(mean) / error))
-    return mean - half, mean + half, p
 
 
 def _std(array: Array) -> float:

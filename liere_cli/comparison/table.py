@@ -8,6 +8,7 @@ from typing import Any
 
 from liere_cli import __version__
 from liere_cli.comparison.cells import Arm, Outcome, Plan, PlannedEncoding, number
+from liere_cli.comparison.looks import SPENDING, Looks
 from liere_cli.comparison.statistics import mean_and_std
 from liere_cli.comparison.verdicts import ALPHA, Pair, Verdict, judge
 
@@ -84,6 +85,7 @@ class ComparisonTable:
         comparisons: tests over which the p-values are corrected.
         alpha: chance of any wrong ``better`` or ``worse`` in all tables together.
         signature: one line that is enough to repeat the tables.
+        looks: of a comparison that added seeds until it was settled.
     """
 
     experiment: str
@@ -92,6 +94,7 @@ class ComparisonTable:
     alpha: float
     correction: str
     signature: str
+    looks: Looks | None = None
 
     @property
     def failed(self) -> int:
@@ -112,7 +115,10 @@ def make_table(plan: Plan, found: Mapping[str, Outcome]) -> ComparisonTable:
         for position, row in enumerate(arm.rows)
         if arm.baseline is not None and not row.is_baseline and row.undefined is None
     ]
-    verdicts = judge([_pair(arms[index], arms[index].rows[position]) for index, position in places])
+    pairs = [
+        _pair(arms[index], arms[index].rows[position], plan.seeds) for index, position in places
+    ]
+    verdicts = judge(pairs, plan.looks)
     judged = dict(zip(places, verdicts, strict=True))
     arms = [
         replace(
@@ -132,6 +138,7 @@ def make_table(plan: Plan, found: Mapping[str, Outcome]) -> ComparisonTable:
         alpha=ALPHA,
         correction=CORRECTION,
         signature=_signature(plan, found, comparisons),
+        looks=plan.looks,
     )
 
 
@@ -188,10 +195,10 @@ def _row(planned: PlannedEncoding, baseline: str | None, found: Mapping[str, Out
     )
 
 
-def _pair(arm: ArmTable, row: Row) -> Pair:
-    """The scores of an encoding and its baseline at the seeds that both finished."""
+def _pair(arm: ArmTable, row: Row, seeds: Sequence[int]) -> Pair:
+    """The scores of an encoding and its baseline at the seeds that both finished, in order."""
     baseline = next(other for other in arm.rows if other.is_baseline)
-    shared = sorted(row.values.keys() & baseline.values.keys())
+    shared = [seed for seed in seeds if seed in row.values and seed in baseline.values]
     return Pair(
         [row.values[seed] for seed in shared],
         [baseline.values[seed] for seed in shared],
@@ -232,12 +239,16 @@ def _signature(plan: Plan, found: Mapping[str, Outcome], comparisons: int) -> st
         "budget": ",".join(_distinct(arm.budget.text for arm in plan.arms)),
         "seeds": ",".join(map(str, plan.seeds)),
         "value": VALUE,
-        "p": f"paired-t+{CORRECTION.lower()}({comparisons})",
+        "p": f"paired-t{_spending(plan.looks)}+{CORRECTION.lower()}({comparisons})",
         "alpha": f"{ALPHA:g}",
         "torch": ",".join(_versions(summaries, "torch")) or "none",
         "liere": ",".join(_versions(summaries, "liere")) or __version__,
     }
     return "|".join(f"{key}:{value}" for key, value in parts.items())
+
+
+def _spending(looks: Looks | None) -> str:
+    return "" if looks is None else f"+spending{SPENDING:g}({looks.first}..{looks.last})"
 
 
 def _versions(summaries: Iterable[Mapping[str, Any]], package: str) -> list[str]:

@@ -83,8 +83,8 @@ class ArrayFile(Dataset):
         self.classes = int(labels.max()) + 1
         self.grid = options.grid or tuple(inputs.shape[2:])
         self._check(self.grid)
-        edge = patch_edge(self.grid[-2:])
-        self.patch = (*(min(edge, _divisor(n)) for n in self.grid[:-2]), edge, edge)
+        edge = patch_edge(self.grid[-2:], 8 if len(self.grid) == 2 else 4)
+        self.patch = (*(min(edge, patch_edge((n,), 4)) for n in self.grid[:-2]), edge, edge)
 
     @classmethod
     def at_hand(cls, root: Path | None) -> bool:
@@ -248,7 +248,3 @@ def _resized(inputs: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
     if len(grid) == 3 and inputs.shape[2] != grid[0]:
         resized = F.interpolate(resized, size=grid, mode="trilinear", align_corners=False)
     return resized.round().clamp(0, 255).to(torch.uint8)
-
-
-def _divisor(extent: int) -> int:
-    return patch_edge((extent,)) if extent >= 16 else 2 - extent % 2

@@ -92,4 +92,7 @@ def _class_folders(folder: Path) -> dict[str, Path]:
 
 
 def _walk(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    # names with a dot are the file manager's, not the data set's
+    return sorted(
+        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
+    )

@@ -16,8 +16,8 @@ from liere_cli.data.labelled import Array, Item, Labelled, Raw, Source, digest_o
 from liere_cli.data.mirror import (
     find_parquet,
     find_path,
-    in_hub_cache,
-    load_from_hub,
+    named_at_hand,
+    named_shards,
     shards_of,
 )
 from liere_cli.data.options import ImageGrid, Share, SplitFractions
@@ -53,13 +53,13 @@ class _Images(Labelled):
         self.patch = (edge, edge)
 
 
-def patch_edge(size: Sequence[int]) -> int:
-    """The largest power of two that divides all of ``size`` and leaves 8 or more patches along it.
+def patch_edge(size: Sequence[int], fewest: int = 8) -> int:
+    """The largest power of two up to 16 that cuts all of ``size`` into at least ``fewest`` parts.
 
-    32 gives 4, 64 gives 8, 128 and more give 16.
+    With 8: 32 gives 4, 64 gives 8, 128 and more give 16.
     """
     edge = 16
-    while edge > 1 and any(extent % edge or extent < 8 * edge for extent in size):
+    while edge > 1 and any(extent % edge or extent < fewest * edge for extent in size):
         edge //= 2
     return edge
 
@@ -70,18 +70,11 @@ class _Cifar(_Images):
 
     @classmethod
     def at_hand(cls, root: Path | None) -> bool:
-        return bool(find_parquet(root, (cls.name,))) or in_hub_cache(cls.repository)
+        return named_at_hand(cls.name, cls.repository, root)
 
     @cached_property
     def items(self) -> Source:
-        shards = find_parquet(self.root, (self.name,))
-        if not shards:
-            tried = (
-                f"no {self.name}-train*.parquet under {self.root}"
-                if self.root
-                else ("no data root is given")
-            )
-            shards = load_from_hub(self.name, self.repository, None, tried)
+        shards = named_shards(self.name, self.repository, self.root)
         image = "img" if "img" in shards[0].columns() else "image"
         return Table(shards, image, self.label_column)
 

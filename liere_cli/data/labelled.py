@@ -32,6 +32,8 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 UNASSIGNED = -1
 #: part of every fingerprint: what happens to a picture on its way to the grid
 DECODING = "RGB, centred crop to the grid's shape, antialiased bilinear resize"
+#: raised when scans come to give something else, so that old ones are not used
+_INDEX_FORMAT = 1
 _CHUNK = 256
 
 
@@ -102,10 +104,6 @@ class Labelled(Dataset):
     def items(self) -> Source:
         """The source, opened on first use."""
 
-    @property
-    def fingerprint(self) -> str:
-        return self._fingerprint
-
     def load(self, split: Split, grid: tuple[int, ...] | None = None) -> Examples:
         """Items of the split, decoded on first use and then mapped from the prepared cache."""
         grid = grid or self.grid
@@ -128,8 +126,9 @@ class Labelled(Dataset):
                 f"{self.label} should have {self.classes} classes, but what was found has "
                 f"{self.items.classes}"
             )
-        stamp = hashlib.sha256(repr(self.items.stamp()).encode()).hexdigest()[:32]
-        return prepared(f"index/{stamp}", self._scan)
+        stamp = repr((_INDEX_FORMAT, self.items.stamp()))
+        key = hashlib.sha256(stamp.encode()).hexdigest()[:32]
+        return prepared(f"index/{key}", self._scan)
 
     def _scan(self, folder: Path) -> None:
         items = list(self.items.scan())
@@ -207,7 +206,7 @@ class Labelled(Dataset):
         return self.name
 
     @cached_property
-    def _fingerprint(self) -> str:
+    def fingerprint(self) -> str:
         order, index = self._order, self._index
         digest = hashlib.sha256(DECODING.encode())
         for column in (index["digests"], index["labels"], self._parts):
@@ -220,6 +219,9 @@ class Labelled(Dataset):
         inputs = np.lib.format.open_memmap(
             folder / "inputs.npy", "w+", np.uint8, (len(members), self.channels, *grid)
         )
+        # a full disk must be an error now, since writing to mapped memory would kill the process
+        with (folder / "inputs.npy").open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
         source = self.items
         found = source.fetch(rows, grid)
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

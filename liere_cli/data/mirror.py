@@ -65,7 +65,54 @@ def find_path(root: Path | None, names: Sequence[str]) -> Path | None:
     return None
 
 
-def in_hub_cache(repository: str) -> bool:
+def named_at_hand(name: str, repository: str, root: Path | None) -> bool:
+    """Whether a named set lies in the mirror or in the cache of ``datasets``."""
+    return bool(find_parquet(root, (name,))) or _in_hub_cache(repository)
+
+
+def named_shards(name: str, repository: str, root: Path | None) -> list[Shard]:
+    """A named set from the mirror, else from the hub through the cache of ``datasets``.
+
+    Raises:
+        LiereError: what was tried, and how to go on.
+    """
+    found = find_parquet(root, (name,))
+    if found:
+        return found
+    try:
+        return _load_from_hub(repository)
+    except Exception as error:  # many libraries below, each with exceptions of its own
+        tried = f"no {name}-train*.parquet under {root}" if root else "no data root is given"
+        reason = str(error).strip().splitlines()
+        raise LiereError(
+            f"{name} is not at hand: {tried}, and the hub's {repository} can't be loaded "
+            f"({reason[0] if reason else type(error).__name__}): put its parquet files into the "
+            "folder that --data-root or LIERE_DATA names, or use a local file or a built-in set "
+            "(see 'liere data')"
+        ) from None
+
+
+def _load_from_hub(repository: str) -> list[Shard]:
+    # without this the hub's client retries for half a minute
+    if not _in_hub_cache(repository) and not Path(repository).is_dir():
+        _resolve_hub()
+    from datasets.load import load_dataset
+
+    sets = load_dataset(repository)
+    shards = [
+        Shard(
+            part_of(str(split)),
+            Path(f"{repository}:{split}"),
+            part.data.table,
+            tuple(Path(file["filename"]) for file in part.cache_files),
+        )
+        for split, part in sets.items()
+        if part_of(str(split)) in range(len(SPLITS))
+    ]
+    return sorted(shards, key=lambda shard: shard.part)
+
+
+def _in_hub_cache(repository: str) -> bool:
     """Whether ``datasets`` has prepared the repository before; imports nothing."""
     home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
     cache = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets").expanduser()
@@ -77,43 +124,3 @@ def _resolve_hub() -> None:
     if not urllib.request.getproxies():
         host = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname
         socket.getaddrinfo(host, 443)
-
-
-def load_from_hub(name: str, repository: str, config: str | None, tried: str) -> list[Shard]:
-    """The splits of a repository on the hub, through the cache of ``datasets``.
-
-    Args:
-        name: of the set, for the message.
-        tried: where else it was looked for.
-
-    Raises:
-        LiereError: what was tried, and how to go on.
-    """
-    try:
-        # without this the hub's client retries for half a minute
-        if not in_hub_cache(repository) and not Path(repository).is_dir():
-            _resolve_hub()
-        from datasets.load import load_dataset
-
-        sets = load_dataset(repository, config)
-    except Exception as error:  # many libraries below, each with exceptions of its own
-        reason = str(error).strip().splitlines()
-        raise LiereError(
-            f"{name} is not at hand: {tried}, and the hub's {repository} can't be loaded "
-            f"({reason[0] if reason else type(error).__name__}): put its parquet files into the "
-            "folder that --data-root or LIERE_DATA names, or use a local file or a built-in set "
-            "(see 'liere data')"
-        ) from None
-    return sorted(
-        (
-            Shard(
-                part_of(str(split)),
-                Path(f"{repository}:{split}"),
-                part.data.table,
-                tuple(Path(file["filename"]) for file in part.cache_files),
-            )
-            for split, part in sets.items()
-            if part_of(str(split)) in range(len(SPLITS))
-        ),
-        key=lambda shard: shard.part,
-    )

@@ -2,8 +2,9 @@
 
 import hashlib
 import sysconfig
+from abc import abstractmethod
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from liere_cli.data.download import Download, download
 from liere_cli.data.options import Fractions, SplitFractions, TextGrid
 from liere_cli.errors import LiereError
 from liere_cli.schema import Section
+
+ByteArray = np.ndarray[Any, np.dtype[np.uint8]]
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -71,14 +74,16 @@ class _Text(Dataset):
     def _label(self) -> str:
         return self.name
 
-    def _bytes(self) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
-        raise NotImplementedError
+    @abstractmethod
+    def _bytes(self) -> ByteArray:
+        """The whole text, uint8 [N]."""
 
+    @abstractmethod
     def _digest(self) -> str:
-        raise NotImplementedError
+        """Hex digest of the whole text, if possible without reading it again."""
 
 
-def _content(path: Path, digest: str) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
+def _content(path: Path, digest: str) -> ByteArray:
     """The unpacked bytes of ``path``, mapped; unpacked into the cache once if compressed."""
     if path.suffix.lower() in archives.COMPRESSED:
         return prepared(
@@ -87,9 +92,12 @@ def _content(path: Path, digest: str) -> "np.ndarray[tuple[int], np.dtype[np.uin
                 folder / "data.npy", np.frombuffer(archives.read_bytes(path), np.uint8)
             ),
         )["data"]
-    if path.stat().st_size == 0:
-        return np.zeros(0, np.uint8)
-    return np.memmap(path, np.uint8, mode="c")
+    try:
+        if path.stat().st_size == 0:
+            return np.zeros(0, np.uint8)
+        return np.memmap(path, np.uint8, mode="c")
+    except OSError as error:
+        raise LiereError(f"{path} can't be read: {error.strerror}") from None
 
 
 class TextFileOptions(TextOptions):
@@ -125,7 +133,7 @@ class TextFile(_Text):
             remembered(("content", *file_key(self.path)), lambda: archives.digest_of(self.path))
         )
 
-    def _bytes(self) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
+    def _bytes(self) -> ByteArray:
         return _content(self.path, self._digest())
 
 
@@ -161,7 +169,7 @@ class _Corpus(_Text):
     def _digest(self) -> str:
         return self.content_digest
 
-    def _bytes(self) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
+    def _bytes(self) -> ByteArray:
         path = self._local(self.root)
         if path is None:
             path = download(
@@ -246,12 +254,12 @@ class Stdlib(_Text):
     def _digest(self) -> str:
         return hashlib.sha256(self._bytes().tobytes()).hexdigest()
 
-    def _bytes(self) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
+    def _bytes(self) -> ByteArray:
         if not hasattr(self, "_joined"):
             self._joined = self._read()
         return self._joined
 
-    def _read(self) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
+    def _read(self) -> ByteArray:
         home = Path(sysconfig.get_path("stdlib"))
         modules = sorted(
             (path.relative_to(home).as_posix(), path)

@@ -12,7 +12,7 @@ from pydantic import Field
 from liere_cli.data.folders import Folder
 from liere_cli.data.images import local_parquet, patch_edge, table_of
 from liere_cli.data.labelled import Array, Item, Labelled, Raw, Source, digest_of
-from liere_cli.data.mirror import find_parquet, in_hub_cache, load_from_hub
+from liere_cli.data.mirror import named_at_hand, named_shards
 from liere_cli.data.options import Share, SplitFractions, VideoGrid
 from liere_cli.data.pictures import fit
 from liere_cli.data.tables import FrameTable, sampled
@@ -64,18 +64,11 @@ class Ucf101(_Videos):
 
     @classmethod
     def at_hand(cls, root: Path | None) -> bool:
-        return bool(find_parquet(root, (cls.name,))) or in_hub_cache(cls.repository)
+        return named_at_hand(cls.name, cls.repository, root)
 
     @cached_property
     def items(self) -> Source:
-        shards = find_parquet(self.root, (self.name,))
-        if not shards:
-            tried = (
-                f"no {self.name}-train*.parquet under {self.root}"
-                if self.root
-                else ("no data root is given")
-            )
-            shards = load_from_hub(self.name, self.repository, None, tried)
+        shards = named_shards(self.name, self.repository, self.root)
         return FrameTable(shards, "image", "label", ("video_id", "clip_id"), "frame", scene_of)
 
 

@@ -124,7 +124,7 @@ class LieRE(PositionEncoding):
         return upper - upper.mT
 
     def rotations(self, positions: Tensor) -> Tensor:
-        """R(p) as matrices [L or 1, N or 1, n, T, b, b]; positions [T, A] in units of ``scaling``."""
+        """R(p) [L or 1, N or 1, n, T, b, b] at positions [T, A] in units of ``scaling``."""
         self.check_positions(positions)
         return grid_exp(self.generators(), positions)
 

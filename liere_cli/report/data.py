@@ -23,6 +23,8 @@ _COMPARISON = (
     "p_equivalent",
     "detectable",
     "seeds_needed",
+    "looks",
+    "looks_spent",
 )
 
 
@@ -34,6 +36,7 @@ def as_json(table: ComparisonTable) -> str:
         "alpha": table.alpha,
         "correction": table.correction,
         "comparisons": table.comparisons,
+        "looks": list(table.looks.sizes) if table.looks else None,
         "summary": words.summary_lines(table),
         "tables": [_arm(arm) for arm in table.arms],
     }
@@ -116,6 +119,8 @@ def _comparison(row: Row) -> dict[str, Any]:
         verdict.p_equivalent,
         verdict.detectable,
         verdict.seeds_needed,
+        {str(look.n): look.p for look in verdict.looks},
+        {str(look.n): look.spent for look in verdict.looks},
     )
     return dict(zip(_COMPARISON, values, strict=True))
 

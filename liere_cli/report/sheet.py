@@ -33,7 +33,7 @@ def columns(arm: ArmTable) -> list[Column]:
     ) -> Column:
         return Column(header, tuple(cell(row) for row in arm.rows), cost, number)
 
-    return [
+    every = [
         column("encoding", lambda row: row.encoding, number=False),
         column("seeds", words.seeds_cell),
         column(unit.header, lambda row: unit.spread(row.mean, row.std)),
@@ -41,6 +41,7 @@ def columns(arm: ArmTable) -> list[Column]:
         column("95% interval", lambda row: _interval(row, unit)),
         column("p", lambda row: numbers.probability(row.verdict.p_holm if row.verdict else None)),
         column("verdict", lambda row: words.verdict_word(arm, row), number=False),
+        column("looks", words.looks_cell),
         column("each seed", lambda row: unit.values(row.values.values()), cost=True, number=False),
         column("parameters", _parameters, cost=True),
         column(
@@ -48,6 +49,8 @@ def columns(arm: ArmTable) -> list[Column]:
         ),
         column("time", lambda row: numbers.duration(row.seconds), cost=True),
     ]
+    looked = any(row.verdict and row.verdict.looks for row in arm.rows)
+    return [one for one in every if looked or one.header != "looks"]
 
 
 def _difference(row: Row, unit: Unit) -> str:

@@ -1,5 +1,6 @@
 """Verdicts and footers in plain words, the same for every format."""
 
+from liere_cli.comparison.looks import SETTLED_CONFIDENCE
 from liere_cli.comparison.statistics import smallest_sign_flip_p
 from liere_cli.comparison.table import ArmTable, ComparisonTable, Row
 from liere_cli.report.numbers import NONE, Unit, probability
@@ -27,6 +28,14 @@ def seeds_cell(row: Row) -> str:
     if row.undefined is not None:
         return NONE
     return str(row.finished) if row.finished == row.planned else f"{row.finished}/{row.planned}"
+
+
+def looks_cell(row: Row) -> str:
+    """``3-6``: numbers of seeds at which the comparison was looked at."""
+    looks = row.verdict.looks if row.verdict else ()
+    if not looks:
+        return NONE
+    return str(looks[0].n) if len(looks) == 1 else f"{looks[0].n}-{looks[-1].n}"
 
 
 def trouble(row: Row) -> str | None:
@@ -129,7 +138,7 @@ def _row_note(arm: ArmTable, row: Row, unit: Unit) -> str | None:
 def method_notes(table: ComparisonTable) -> list[str]:
     """What holds for all tables: what is compared, how it is judged, what a word does not say."""
     count = table.comparisons
-    return [
+    notes = [
         "Score: test split, weights after the last step; mean ± standard deviation over seeds. "
         "Difference: encoding minus baseline at the same seeds, with a 95% Student-t interval.",
         "Null hypothesis: the mean difference over seeds is zero. p: paired t test, "
@@ -138,3 +147,13 @@ def method_notes(table: ComparisonTable) -> list[str]:
         "'undecided' is too little evidence, not equality. 'better' speaks of this model, "
         "budget and data, not of others. Uncertainty is over seeds, not over test sets.",
     ]
+    if table.looks is not None:
+        first, last = table.looks.first, table.looks.last
+        notes.insert(
+            2,
+            f"Seeds were added until a verdict was settled or in vain, with a look at every number "
+            f"from {first} to {last}; p is corrected for all of these looks, and the error rate "
+            "holds wherever it stopped. Where a verdict ended it, the interval is a wider one "
+            f"({SETTLED_CONFIDENCE:.1%}), which covers 95% in spite of that.",
+        )
+    return notes

@@ -11,7 +11,6 @@ Shapes: G sets of generators, A axes, T positions, M monomials of degree 1 to 4,
 import math
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations_with_replacement
 from typing import Any, cast
 
 import torch
@@ -218,21 +217,38 @@ def shared_products(generators: Tensor) -> Tensor:
     """
     axes = generators.shape[1]
     products = [generators]
+    find_places = _places if torch.compiler.is_compiling() else _kept_places
     for degree in range(2, DEGREE + 1):
         terms = torch.matmul(generators[:, :, None], products[-1][:, None]).flatten(1, 2)
-        places = _places(axes, degree, generators.device)
+        places = find_places(axes, degree, generators.device)
         size = (len(terms), monomials_of_degree(axes, degree), *terms.shape[2:])
         products.append(terms.new_zeros(size).index_add(1, places, terms))
     return torch.cat(products, 1)
 
 
-@cache
 def _places(axes: int, degree: int, device: torch.device) -> Tensor:
     """Where alpha + e_a is among the monomials of a degree, for every axis a and alpha below it."""
-    higher = {word: i for i, word in enumerate(combinations_with_replacement(range(axes), degree))}
-    lower = list(combinations_with_replacement(range(axes), degree - 1))
-    places = [higher[tuple(sorted((axis, *word)))] for axis in range(axes) for word in lower]
-    return torch.tensor(places, device=device)
+    places = {word: place for place, word in enumerate(_words(axes, degree))}
+    lower = _words(axes, degree - 1)
+    above = [tuple(sorted((axis, *word))) for axis in range(axes) for word in lower]
+    return torch.tensor([places[word] for word in above], device=device)
+
+
+# an index that is on the device already lets a CUDA graph record the call
+_kept_places = cache(_places)
+
+
+def _words(axes: int, degree: int) -> list[tuple[int, ...]]:
+    """The monomials of a degree in lexicographic order, each as its sorted axes."""
+    words: list[tuple[int, ...]] = [()]
+    for _ in range(degree):
+        words = [
+            (axis, *word)
+            for axis in range(axes)
+            for word in words
+            if axis <= min(word, default=axis)
+        ]
+    return words
 
 
 def norm_bounds(products: Tensor, positions: Tensor) -> Tensor:
