@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from liere_cli import __version__
+from liere_cli.allocator import keep_freed_memory
 from liere_cli.assembly import Cell, build_model, signature
 from liere_cli.budget import Budget
 from liere_cli.checkpoint import (
@@ -141,6 +142,7 @@ class _Trainer:
         self.signature = signature(cell)
 
     def train(self) -> dict[str, Any]:
+        keep_freed_memory()
         self._describe()
         if self.device.type == "cuda":
             # warn_only: some backward kernels have no deterministic form

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from liere_cli.allocator import keep_freed_memory
 from liere_cli.bench.timing import Row, alternate
 from liere_cli.encodings import available
 from liere_cli.errors import UsageError
@@ -152,6 +153,7 @@ def training_step(
     shape: StepShape, encoding: str | Mapping[str, Any], device: torch.device
 ) -> Callable[[], None]:
     """A function that takes one whole training step on fixed random data."""
+    keep_freed_memory()
     torch.manual_seed(0)
     model = Transformer(shape.model(), encoding)
     model.initialise(0)

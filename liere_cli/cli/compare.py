@@ -1,6 +1,6 @@
 """``liere compare``: plan, train what is missing, judge."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,6 +66,23 @@ def compare(
         str | None,
         typer.Option(help="Of every run: 2000steps, 50Mtokens, 100kexamples, 90s, 10m or 2h."),
     ] = None,
+    until_settled: Annotated[
+        bool,
+        typer.Option(
+            "--until-settled", help="Add seeds until each verdict is settled or more are in vain."
+        ),
+    ] = False,
+    max_seeds: Annotated[
+        int | None, typer.Option(metavar="N", help="With --until-settled: at most so many (10).")
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="With --until-settled: training time of all runs together, as 2h; seeds then go "
+            "to the closest verdicts first.",
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, sharing cores and GPUs.")] = 1,
     form: Annotated[
         Format, typer.Option("--format", help="How the tables are shown on stdout.")
@@ -93,6 +110,9 @@ def compare(
             "--seeds": seeds,
             "--set": assignments,
             "--budget": budget,
+            "--until-settled": until_settled or None,
+            "--max-seeds": max_seeds,
+            "--time": time,
         }
         plan = _plan_of_runs(given, out, baseline, flags)
         found = _outcomes(plan)
@@ -111,6 +131,9 @@ def compare(
             seeds=seeds,
             baseline=baseline,
             budget=budget,
+            until_settled=until_settled,
+            max_seeds=max_seeds,
+            time=time,
             assignments=assignments or [],
         )
         chosen = choose_device(device)
@@ -119,7 +142,10 @@ def compare(
         _show_plan(plan, found, jobs, dry_run)
         if dry_run:
             return
-        found |= _train(plan, found, out, data_root, str(chosen), jobs)
+        if plan.looks is None:
+            found |= _train(plan, found, out, data_root, str(chosen), jobs)
+        else:
+            plan, found = _settle(plan, found, out, data_root, str(chosen), jobs)
     table = make_table(plan, found)
     _show_table(table, form)
     if plan.recipe is not None:
@@ -153,14 +179,15 @@ def _train(
     root: Path | None,
     device: str,
     jobs: int,
+    waiting: Container[str] = (),
 ) -> dict[str, "Outcome"]:
-    """Trains what is missing; says how far it came when it is interrupted."""
+    """Trains what is missing, but what waits; says how far it came when it is interrupted."""
     from liere_cli.cli import console
     from liere_cli.cli.live import LiveCells
     from liere_cli.comparison.launch import launch
     from liere_cli.comparison.worker import Site
 
-    left = [run for run in plan.runs if not found[run.run_id].over]
+    left = [run for run in plan.runs if not found[run.run_id].over and run.run_id not in waiting]
     if not left:
         return {}
     with LiveCells(plan, dict(found), jobs) as live:
@@ -171,6 +198,40 @@ def _train(
             raise
 
 
+def _settle(
+    plan: "Plan",
+    found: Mapping[str, "Outcome"],
+    out: Path,
+    root: Path | None,
+    device: str,
+    jobs: int,
+) -> tuple["Plan", dict[str, "Outcome"]]:
+    """Trains seed after seed until nothing is open; returns how far plan and outcomes came."""
+    from liere_cli.cli import console
+    from liere_cli.comparison.settle import begun_part, next_runs
+
+    found = dict(found)
+    tried: set[str] = set()
+    while True:
+        coming = next_runs(plan, found, tried, jobs)
+        if not coming.runs:
+            break
+        if coming.going:
+            console.note(f"{_comparisons(coming.going)} not settled: seed {coming.runs[0].seed}")
+        chosen = {run.run_id for run in coming.runs}
+        part = begun_part(plan, found, chosen)
+        waiting = {run.run_id for run in part.runs if not found[run.run_id].over} - chosen
+        found |= _train(part, found, out, root, device, jobs, waiting | tried)
+        tried |= {run_id for run_id in chosen if not found[run_id].over}
+    if coming.out_of_time:
+        console.note(f"the time is up; {_comparisons(coming.going)} not settled")
+    return begun_part(plan, found), found
+
+
+def _comparisons(count: int) -> str:
+    return f"{count} comparison{'' if count == 1 else 's'}"
+
+
 def _show_plan(plan: "Plan", found: Mapping[str, "Outcome"], jobs: int, in_full: bool) -> None:
     """What will be run: a few lines on stderr, or every row on stdout."""
     from collections import Counter
@@ -178,13 +239,19 @@ def _show_plan(plan: "Plan", found: Mapping[str, "Outcome"], jobs: int, in_full:
     from liere_cli.cli import console
     from liere_cli.comparison.cells import seconds_left
 
+    most = ""
+    if plan.looks is not None:
+        from liere_cli.comparison.settle import begun_part
+
+        most = f"; then more seeds where they are needed, {plan.looks.last} at most"
+        plan = begun_part(plan, found)
     states = Counter(found[run.run_id].state for run in plan.runs)
     counts = ", ".join(f"{number} {state}" for state, number in states.items())
     seconds = seconds_left(plan, dict(found), jobs)
     time_left = "unknown until the first run reports"
     if seconds is not None:
         time_left = f"about {duration(seconds)}" if seconds else "none"
-    closing = f"{len(plan.runs)} runs: {counts}; training time left: {time_left}"
+    closing = f"{len(plan.runs)} runs: {counts}; training time left: {time_left}{most}"
     if not in_full:
         console.note(f"{plan.experiment}: {closing}")
         return

@@ -137,14 +137,12 @@ def _next_seed(
     found: Mapping[str, Outcome],
     tried: Set[str],
 ) -> list[PlannedRun]:
-    """Runs that are left of the first seed that both encodings may still finish."""
+    """What is left of the first seed that is not over; nothing where that just failed."""
     partners = {run.seed: run for run in baseline.runs}
     for run in encoding.runs:
-        both = [run, partners[run.seed]]
-        left = [one for one in both if not found[one.run_id].over]
-        lost = any(found[one.run_id].state == "diverged" for one in both)
-        if left and not lost and not any(one.run_id in tried for one in left):
-            return left
+        left = [one for one in (run, partners[run.seed]) if not found[one.run_id].over]
+        if left:
+            return [] if any(one.run_id in tried for one in left) else left
     return []
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 from liere_cli import __version__
@@ -116,7 +117,8 @@ def make_table(plan: Plan, found: Mapping[str, Outcome]) -> ComparisonTable:
         if arm.baseline is not None and not row.is_baseline and row.undefined is None
     ]
     pairs = [
-        _pair(arms[index], arms[index].rows[position], plan.seeds) for index, position in places
+        _pair(arms[index], arms[index].rows[position], _in_order(plan, index, position, found))
+        for index, position in places
     ]
     verdicts = judge(pairs, plan.looks)
     judged = dict(zip(places, verdicts, strict=True))
@@ -195,8 +197,21 @@ def _row(planned: PlannedEncoding, baseline: str | None, found: Mapping[str, Out
     )
 
 
+def _in_order(plan: Plan, arm: int, position: int, found: Mapping[str, Outcome]) -> tuple[int, ...]:
+    """The seeds that a comparison may use; where it looks repeatedly, those before any gap.
+
+    A seed that is filled in later would change what earlier looks saw.
+    """
+    if plan.looks is None:
+        return plan.seeds
+    rows = plan.arms[arm].encodings
+    pair = (rows[position], next(row for row in rows if row.label == plan.arms[arm].baseline))
+    over = [{run.seed for run in row.runs if found[run.run_id].over} for row in pair]
+    return tuple(takewhile(lambda seed: all(seed in ends for ends in over), plan.seeds))
+
+
 def _pair(arm: ArmTable, row: Row, seeds: Sequence[int]) -> Pair:
-    """The scores of an encoding and its baseline at the seeds that both finished, in order."""
+    """The scores of an encoding and its baseline at those of the seeds that both finished."""
     baseline = next(other for other in arm.rows if other.is_baseline)
     shared = [seed for seed in seeds if seed in row.values and seed in baseline.values]
     return Pair(

@@ -15,6 +15,9 @@ from torch import Tensor
 from liere_cli.errors import UsageError
 from liere_cli.rotations.precision import check_heads, full_precision
 
+#: rows up to which blocks are merged
+MERGED_ROWS = 32
+
 
 def rotate_blocks(rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
     """R(p) x for every token of one or more tensors.
@@ -54,25 +57,60 @@ class _RotateBlocks(torch.autograd.Function):
     def forward(ctx: Any, rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(rotations, *(xs if ctx.needs_input_grad[0] else ()))
         with full_precision(rotations):
-            rows = pack(xs, rotations.shape)
-            turned = torch.bmm(rows, flat_like(rotations, rows).mT)
-            return unpack(turned, xs, rotations.shape)
+            merged = _merge(rotations, xs[0].dtype)
+            turned = torch.bmm(pack(xs, merged.shape), merged.flatten(0, 2).mT)
+            return unpack(turned, xs, merged.shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         rotations, *xs = ctx.saved_tensors
         with full_precision(rotations):
-            grad_rows = pack(grads, rotations.shape)
+            merged = _merge(rotations, grads[0].dtype)
+            grad_rows = pack(grads, merged.shape)
             grad_rotations = None
             if ctx.needs_input_grad[0]:
                 # the transposed gradient, as the exponential's backward pass wants it
-                grad_t = torch.bmm(pack(tuple(xs), rotations.shape).mT, grad_rows)
-                grad_rotations = grad_t.to(rotations.dtype).view(rotations.shape).mT
+                grad_t = torch.bmm(pack(tuple(xs), merged.shape).mT, grad_rows)
+                grad_rotations = _split(grad_t.view(merged.shape), rotations).mT
             grad_xs: tuple[Tensor | None, ...] = (None,) * len(grads)
             if any(ctx.needs_input_grad[1:]):
-                back = torch.bmm(grad_rows, flat_like(rotations, grad_rows))
-                grad_xs = unpack(back, grads, rotations.shape)
+                back = torch.bmm(grad_rows, merged.flatten(0, 2))
+                grad_xs = unpack(back, grads, merged.shape)
         return grad_rotations, *grad_xs
+
+
+def _merge(rotations: Tensor, dtype: torch.dtype) -> Tensor:
+    """Small blocks side by side along the diagonal of larger ones: [N, n/g, T, g*b, g*b].
+
+    Products of 8 x 8 blocks are cheap, but bringing 8 channels at a time into place is not.
+    """
+    heads, blocks, tokens, rows, _ = rotations.shape
+    group = _merged_blocks(blocks, rows)
+    if group == 1:
+        return rotations.to(dtype)
+    size = (heads, blocks // group, tokens, group, rows, group, rows)
+    merged = torch.zeros(size, dtype=dtype, device=rotations.device)
+    # diagonal() puts the group last
+    merged.diagonal(0, 3, 5).copy_(
+        torch.unflatten(rotations, 1, (-1, group)).permute(0, 1, 3, 4, 5, 2)
+    )
+    return merged.flatten(5, 6).flatten(3, 4)
+
+
+def _split(merged: Tensor, like: Tensor) -> Tensor:
+    """The inverse of ``_merge``, in the shape and dtype of the rotations."""
+    heads, blocks, tokens, rows, _ = like.shape
+    group = _merged_blocks(blocks, rows)
+    if group > 1:
+        parts = merged.view(heads, blocks // group, tokens, group, rows, group, rows)
+        merged = parts.diagonal(0, 3, 5).permute(0, 1, 5, 2, 3, 4).reshape(like.shape)
+    return merged.to(like.dtype)
+
+
+def _merged_blocks(blocks: int, rows: int) -> int:
+    """How many blocks to merge: a divisor of their number."""
+    fit = range(1, max(1, MERGED_ROWS // rows) + 1)
+    return max(group for group in fit if blocks % group == 0)
 
 
 def pack(xs: tuple[Tensor, ...], rotations: torch.Size) -> Tensor:
@@ -102,8 +140,3 @@ def unpack(rows: Tensor, xs: tuple[Tensor, ...], rotations: torch.Size) -> tuple
             out[:, :, :prefix] = x[:, :, :prefix]
         outs.append(out)
     return tuple(outs)
-
-
-def flat_like(rotations: Tensor, rows: Tensor) -> Tensor:
-    """[N, n, T, b, b] as [N n T, b, b] in the dtype of the rows."""
-    return rotations.flatten(0, 2).to(rows.dtype)

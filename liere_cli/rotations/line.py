@@ -186,19 +186,36 @@ class _RotateLine(torch.autograd.Function):
         ctx: Any, basis: Tensor, rates: Tensor, table: Tensor, positions: Tensor, *xs: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.save_for_backward(basis, table, positions, *xs)
-        return tuple(turn(x @ basis.to(x.dtype), table, "interleaved") for x in xs)
+        outs = []
+        for x in xs:
+            rows = torch.bmm(_head_rows(x, basis), basis.to(x.dtype))
+            outs.append(turn(_from_head_rows(rows, x), table, "interleaved"))
+        return tuple(outs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         basis, table, positions, *xs = ctx.saved_tensors
         with full_precision(basis):
+            prefix = xs[0].shape[2] - len(positions)
+            weights = torch.nn.functional.pad(positions, (prefix, 0))[:, None]
             grad_basis, grad_rates = torch.zeros_like(basis), torch.zeros_like(basis)
             grad_xs = []
             for x, grad in zip(xs, grads, strict=True):
                 back = turn(grad, table, "interleaved", inverse=True)
-                grad_xs.append(back @ basis.mT.to(back.dtype))
-                grad_basis += (x.mT @ back).sum(0).sum_to_size(basis.shape)
-                tail = back[:, :, -len(positions) :] * positions[:, None].to(back.dtype)
-                moment = (x[:, :, -len(positions) :].mT @ tail).sum(0).sum_to_size(basis.shape)
-                grad_rates += moment
+                rows, back_rows = _head_rows(x, basis), _head_rows(back, basis)
+                back_x = torch.bmm(back_rows, basis.mT.to(back.dtype))
+                grad_xs.append(_from_head_rows(back_x, x))
+                grad_basis += torch.bmm(rows.mT, back_rows)
+                moments = _head_rows(back * weights.to(back.dtype), basis)
+                grad_rates += torch.bmm(rows.mT, moments)
             return grad_basis, basis.mT @ grad_rates, None, None, *grad_xs
+
+
+def _head_rows(x: Tensor, basis: Tensor) -> Tensor:
+    """[B, N, S, H] as [N, B*S, H], or [1, N*B*S, H] for one basis: a view where strides allow it."""
+    return x.transpose(0, 1).reshape(len(basis), -1, x.shape[-1])
+
+
+def _from_head_rows(rows: Tensor, like: Tensor) -> Tensor:
+    batch, heads, length, channels = like.shape
+    return rows.view(heads, batch, length, channels).transpose(0, 1)
