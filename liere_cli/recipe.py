@@ -143,6 +143,24 @@ class SettleSettings(Section):
     )
 
 
+class InteractionSettings(Section):
+    """Is an encoding's gain over the baseline larger on some data than on other?
+
+    Gains are shares of the baseline's own gain over ``floor``, which makes metrics comparable.
+    """
+
+    against: str = Field(
+        "text", description="modality or data set that the others are held against"
+    )
+    floor: Spec = {"name": "none"}
+    encodings: list[Spec] | None = Field(
+        None, min_length=1, description="null: all that stand on both sides"
+    )
+    margin: float | None = Field(
+        None, gt=0, description="smallest difference worth caring about; 0.1: a tenth of that gain"
+    )
+
+
 class CompareSettings(Section):
     """Which cells a comparison spans: encodings x data x seeds."""
 
@@ -172,6 +190,7 @@ class CompareSettings(Section):
     until_settled: SettleSettings | None = Field(
         None, description="adds seeds to those of 'seeds' where they are needed"
     )
+    interaction: InteractionSettings | None = None
 
 
 class Recipe(Section):

@@ -134,7 +134,7 @@ def test_what_is_settled_gets_no_more_seeds() -> None:
 
 def test_what_is_in_vain_is_given_up() -> None:
     # differences of nearly zero: in a table of six, no number of seeds up to 6 would show them
-    same = np.array(AXIAL) + [0.001, -0.001, 0.0, 0.001, -0.001, 0.0]
+    same = np.array(AXIAL) + np.array([0.001, -0.001, 0.0, 0.001, -0.001, 0.0])
     results = {"axial": AXIAL} | {f"same{number}": same.tolist() for number in range(6)}
     counts, _ = settle(results)
     assert max(counts.values()) < LOOKS.last

@@ -207,3 +207,22 @@ def test_absolute_positions_are_resized_to_other_grids(axes: int) -> None:
     # corners on corners: every second vector of the doubled grid is a trained one
     every_second = resized[tuple(slice(None, None, 2) for _ in tokens)]
     torch.testing.assert_close(every_second.reshape(table.shape), table)
+
+
+@pytest.mark.parametrize(("name", "axes"), [*CASES, ("liere:block=24", 2), ("liere:block=2", 3)])
+def test_the_model_compiles_into_one_graph(name: str, axes: int) -> None:
+    torch._dynamo.reset()
+    shape = shape_of(axes)
+    model = model_of(shape, name)
+    inputs = inputs_of(shape)
+    # fullgraph raises on any break; the backend traces the backward pass without a C++ compiler
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    gradients = []
+    for function in (compiled, model):
+        model.zero_grad()
+        logits = function(inputs)
+        logits.logsumexp(-1).sum().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+        torch.testing.assert_close(logits, model(inputs), rtol=1e-4, atol=1e-5)
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)

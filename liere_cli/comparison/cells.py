@@ -1,7 +1,6 @@
 """What a comparison spans: data sets x encodings x seeds, and how far each run has come."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,9 @@ from liere_cli.comparison.looks import Looks
 from liere_cli.errors import LiereError
 from liere_cli.recipe import Recipe
 from liere_cli.runs import Run
+
+#: no score, time or size of a run comes near
+LARGEST = 1e100
 
 State = Literal["finished", "diverged", "failed", "partial", "missing"]
 
@@ -161,11 +163,12 @@ def outcome_of(summary: dict[str, Any]) -> Outcome:
 
 
 def number(summary: Mapping[str, Any], key: str) -> float | None:
-    """The finite number under that key; None where a summary, maybe not our own, has none."""
+    """The number under that key; None where a summary, maybe not our own, has none to reckon with."""
     value = summary.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    # comparisons with NaN are false, and the square of anything larger would overflow
+    return float(value) if abs(value) < LARGEST else None
 
 
 def outcomes(plan: Plan) -> dict[str, Outcome]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from liere_cli.comparison.statistics import TestSet
+from liere_cli.comparison.statistics import ItemError
 from liere_cli.runs import Run
 
 Array = NDArray[np.float64]
@@ -51,7 +51,11 @@ class ItemDifferences:
     sums: Array
     weights: Array
 
-    def test_set(self, n: int) -> TestSet | None:
+    def times(self, factor: float) -> "ItemDifferences":
+        """The same in another unit or direction."""
+        return ItemDifferences(factor * self.sums, self.weights)
+
+    def test_set(self, n: int) -> ItemError | None:
         """What the choice of items adds to the first ``n`` seeds.
 
         Returns:
@@ -71,7 +75,7 @@ class ItemDifferences:
         )
         freedom = (len(sums) - 1) * (clusters - 1)
         interaction = clusters / len(sums) * float(np.sum(crossed**2)) / freedom
-        return TestSet(math.sqrt(max(averaged - interaction, 0.0)), clusters)
+        return ItemError(math.sqrt(max(averaged - interaction, 0.0)), clusters)
 
 
 def clustered_error(sums: ArrayLike, weights: ArrayLike) -> float:

@@ -3,14 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_MODALITIES = {1: "text", 2: "images", 3: "video"}
+_BY_AXES = {1: "text", 2: "images", 3: "video"}
+MODALITIES = tuple(_BY_AXES.values())
 
 
 def modality(dataset: str, axes: int) -> str:
     """``text``, ``images`` or ``video``; arrays of a user's own are named by their axes."""
-    if dataset == "array" or axes not in _MODALITIES:
+    if dataset == "array" or axes not in _BY_AXES:
         return f"{axes}D"
-    return _MODALITIES[axes]
+    return _BY_AXES[axes]
+
+
+def is_called(kind: str, label: str, name: str) -> bool:
+    """Whether a name means the data set of that modality and label: ``text``, ``enwik8``."""
+    return name in (kind, label, label.partition(":")[0])
 
 
 def arm_titles(labels: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -12,11 +12,11 @@ from liere_cli.budget import Budget
 from liere_cli.comparison.cells import Arm, Plan, PlannedEncoding, PlannedRun
 from liere_cli.comparison.grouping import shared_settings
 from liere_cli.comparison.looks import Looks
-from liere_cli.comparison.naming import arm_titles, modality
+from liere_cli.comparison.naming import MODALITIES, arm_titles, is_called, modality
 from liere_cli.comparison.request import arm_recipe
 from liere_cli.data import Dataset, build_dataset
 from liere_cli.encodings.registry import code_digest, encoding_class, label, resolve_spec
-from liere_cli.errors import LiereError, UsageError
+from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.recipe import CompareSettings, DataArm, Recipe
 from liere_cli.runs import identity
 from liere_cli.schema import format_spec
@@ -61,8 +61,19 @@ def plan_comparison(
         settings.append(resolved)
     _refuse_equal_arms(arms, settings)
     titles = arm_titles([arm.data for arm in arms], settings)
+    if compare.interaction is not None:
+        _check_interaction(compare.interaction.against, arms)
     arms = [replace(arm, title=title) for arm, title in zip(arms, titles, strict=True)]
     return Plan(recipe.experiment, tuple(arms), seeds, recipe, looks)
+
+
+def _check_interaction(against: str, arms: Sequence[Arm]) -> None:
+    """A modality may be absent where a flag leaves out its data sets; other names must be there."""
+    names = dict.fromkeys(
+        (*MODALITIES, *(name for arm in arms for name in (arm.modality, arm.data)))
+    )
+    if against not in names and not any(is_called(arm.modality, arm.data, against) for arm in arms):
+        raise unknown("data in compare.interaction.against", against, names)
 
 
 def _looks(compare: CompareSettings) -> tuple[Looks | None, tuple[int, ...]]:

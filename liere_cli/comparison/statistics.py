@@ -17,6 +17,7 @@ of the seeds alone.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -28,12 +29,14 @@ CONFIDENCE = 0.95
 #: seeds up to which every one of the 2**n sign flips is tried
 EXACT_SEEDS = 16
 MAX_SEEDS = 1000
+#: p-values below are taken from the widest source alone
+SMALLEST_P = 1e-200
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class TestSet:
+class ItemError:
     """How far the choice of test items could move a mean difference.
 
     Args:
@@ -43,6 +46,14 @@ class TestSet:
 
     error: float
     clusters: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of uncertainty: its standard error, and the degrees of freedom of that."""
+
+    error: float
+    freedom: float
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,7 @@ class Paired:
     low: float | None = None
     high: float | None = None
     p: float | None = None
-    test_set: TestSet | None = None
+    test_set: ItemError | None = None
 
     @property
     def seed_error(self) -> float | None:
@@ -78,7 +89,7 @@ def mean_and_std(values: ArrayLike) -> tuple[float | None, float | None]:
 def paired(
     values: ArrayLike,
     baseline: ArrayLike,
-    test_set: TestSet | None = None,
+    test_set: ItemError | None = None,
     confidence: float = CONFIDENCE,
 ) -> Paired | None:
     """Student's paired t test of ``values`` against ``baseline``, both [n], seed by seed.
@@ -102,17 +113,16 @@ def paired(
     if n == 1:
         return Paired(1, mean)
     std = _std(differences)
-    chosen = test_set if test_set is not None and test_set.error > 0 else None
-    if std == 0 and chosen is None:
+    sources = _sources(std, n, test_set)
+    if not sources:
         end = 0.0 if mean == 0 else None
         return Paired(n, mean, 0.0, end, end, sign_flip_p(values, baseline), test_set)
-    error = std / math.sqrt(n)
-    half = _half_width(1 - confidence, error, n, chosen)
-    p = _combined_p(abs(mean), error, n, chosen)
+    half = half_width(1 - confidence, sources)
+    p = combined_p(mean, sources)
     return Paired(n, mean, std, mean - half, mean + half, p, test_set)
 
 
-def student_p(mean: ArrayLike, error: ArrayLike, freedom: int) -> Array:
+def student_p(mean: ArrayLike, error: ArrayLike, freedom: float) -> Array:
     """Two-sided p-value of Student's t test, elementwise: the mean is zero.
 
     Args:
@@ -131,29 +141,40 @@ def student_quantile(alpha: ArrayLike, freedom: ArrayLike) -> Array:
     )
 
 
-def _half_width(alpha: float, error: float, n: int, test_set: TestSet | None) -> float:
+def half_width(alpha: float, sources: Sequence[Source]) -> float:
     """Of the interval at confidence ``1 - alpha`` (Howe 1974)."""
-    half = float(student_quantile(alpha, n - 1)) * error
-    if test_set is None:
-        return half
-    over_items = float(student_quantile(alpha, test_set.clusters - 1)) * test_set.error
-    return math.hypot(half, over_items)
+    return math.hypot(
+        *(float(student_quantile(alpha, source.freedom)) * source.error for source in sources)
+    )
 
 
-def _combined_p(distance: float, error: float, n: int, test_set: TestSet | None) -> float:
-    """The level at which the interval's half-width is ``distance``."""
-    alone = float(student_p(distance, error, n - 1)) if error > 0 else 0.0
-    if test_set is None or distance == 0:
-        return alone if distance else 1.0
-    floor = max(alone, float(student_p(distance, test_set.error, test_set.clusters - 1)), 1e-300)
+def combined_p(mean: float, sources: Sequence[Source]) -> float:
+    """Two-sided p-value: the level whose interval around ``mean`` ends at zero.
+
+    Args:
+        sources: at least one, with standard errors above zero.
+    """
+    if mean == 0:
+        return 1.0
+    # every source alone has a narrower interval, so the level lies above that of each
+    floor = max(float(student_p(mean, source.error, source.freedom)) for source in sources)
+    if len(sources) == 1 or floor < SMALLEST_P:
+        return floor
 
     def excess(log_p: float) -> float:
-        return _half_width(math.exp(log_p), error, n, test_set) - distance
+        return half_width(math.exp(log_p), sources) - abs(mean)
 
-    # both parts alone are narrower than their combination, so the level lies above either
     if excess(math.log(floor)) <= 0:
         return floor
     return math.exp(float(optimize.brentq(excess, math.log(floor), 0.0)))
+
+
+def _sources(std: float, n: int, test_set: ItemError | None) -> list[Source]:
+    """What there is of seeds and test set."""
+    sources = [Source(std / math.sqrt(n), n - 1)] if std > 0 else []
+    if test_set is not None and test_set.error > 0:
+        sources.append(Source(test_set.error, test_set.clusters - 1))
+    return sources
 
 
 def sign_flip_p(values: ArrayLike, baseline: ArrayLike) -> float | None:
@@ -186,7 +207,7 @@ def smallest_sign_flip_p(n: int) -> float:
 
 
 def equivalence_p(
-    values: ArrayLike, baseline: ArrayLike, margin: float, test_set: TestSet | None = None
+    values: ArrayLike, baseline: ArrayLike, margin: float, test_set: ItemError | None = None
 ) -> float | None:
     """Two one-sided t tests (Schuirmann 1987) of "the mean difference is within the margin".
 
@@ -205,11 +226,16 @@ def equivalence_p(
         return None
     mean, std = float(differences.mean()), _std(differences)
     room = margin - abs(mean)
-    chosen = test_set if test_set is not None and test_set.error > 0 else None
-    if std == 0 and chosen is None:
+    sources = _sources(std, n, test_set)
+    if not sources:
         # equal scores are equivalent; an equal difference leaves no noise to test against
         return 1.0 if room <= 0 else 0.0 if mean == 0 else 2.0**-n
-    half = _combined_p(abs(room), std / math.sqrt(n), n, chosen) / 2
+    return one_sided_p(room, sources)
+
+
+def one_sided_p(room: float, sources: Sequence[Source]) -> float:
+    """P-value of "there is no room": half of :func:`combined_p` where ``room`` is above zero."""
+    half = combined_p(room, sources) / 2
     return half if room > 0 else 1 - half
 
 
@@ -234,7 +260,7 @@ def detectable_difference(
     n: int,
     alpha: float = 0.05,
     power: float = 0.8,
-    test_set: TestSet | None = None,
+    test_set: ItemError | None = None,
 ) -> float:
     """The true difference that n seeds show with that power, by a two-sided paired t test.
 
@@ -262,7 +288,7 @@ def seeds_needed(
     std: float,
     alpha: float = 0.05,
     power: float = 0.8,
-    test_set: TestSet | None = None,
+    test_set: ItemError | None = None,
 ) -> int | None:
     """Seeds at which a true difference of that size is shown with that power.
 

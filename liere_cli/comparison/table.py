@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import Any
 
 from liere_cli import __version__
 from liere_cli.comparison.cells import Arm, Outcome, Plan, PlannedEncoding, number
+from liere_cli.comparison.contrasts import interactions
+from liere_cli.comparison.interaction import Interaction
 from liere_cli.comparison.looks import SPENDING, Looks
+from liere_cli.comparison.pairing import items_between, shared_seeds
 from liere_cli.comparison.statistics import mean_and_std
 from liere_cli.comparison.verdicts import ALPHA, Pair, Verdict, judge
 
@@ -87,6 +89,7 @@ class ComparisonTable:
         alpha: chance of any wrong ``better`` or ``worse`` in all tables together.
         signature: one line that is enough to repeat the tables.
         looks: of a comparison that added seeds until it was settled.
+        interactions: gains on one data set against those on another, where the recipe asks.
     """
 
     experiment: str
@@ -96,6 +99,7 @@ class ComparisonTable:
     correction: str
     signature: str
     looks: Looks | None = None
+    interactions: tuple[Interaction, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -116,10 +120,7 @@ def make_table(plan: Plan, found: Mapping[str, Outcome]) -> ComparisonTable:
         for position, row in enumerate(arm.rows)
         if arm.baseline is not None and not row.is_baseline and row.undefined is None
     ]
-    pairs = [
-        _pair(arms[index], arms[index].rows[position], _in_order(plan, index, position, found))
-        for index, position in places
-    ]
+    pairs = [_pair(plan, arms[index], index, position, found) for index, position in places]
     verdicts = judge(pairs, plan.looks)
     judged = dict(zip(places, verdicts, strict=True))
     arms = [
@@ -139,8 +140,9 @@ def make_table(plan: Plan, found: Mapping[str, Outcome]) -> ComparisonTable:
         comparisons=comparisons,
         alpha=ALPHA,
         correction=CORRECTION,
-        signature=_signature(plan, found, comparisons),
+        signature=_signature(plan, found, verdicts),
         looks=plan.looks,
+        interactions=interactions(plan, arms, found),
     )
 
 
@@ -197,28 +199,20 @@ def _row(planned: PlannedEncoding, baseline: str | None, found: Mapping[str, Out
     )
 
 
-def _in_order(plan: Plan, arm: int, position: int, found: Mapping[str, Outcome]) -> tuple[int, ...]:
-    """The seeds that a comparison may use; where it looks repeatedly, those before any gap.
-
-    A seed that is filled in later would change what earlier looks saw.
-    """
-    if plan.looks is None:
-        return plan.seeds
-    rows = plan.arms[arm].encodings
-    pair = (rows[position], next(row for row in rows if row.label == plan.arms[arm].baseline))
-    over = [{run.seed for run in row.runs if found[run.run_id].over} for row in pair]
-    return tuple(takewhile(lambda seed: all(seed in ends for ends in over), plan.seeds))
-
-
-def _pair(arm: ArmTable, row: Row, seeds: Sequence[int]) -> Pair:
-    """The scores of an encoding and its baseline at those of the seeds that both finished."""
-    baseline = next(other for other in arm.rows if other.is_baseline)
-    shared = [seed for seed in seeds if seed in row.values and seed in baseline.values]
+def _pair(
+    plan: Plan, table: ArmTable, arm: int, position: int, found: Mapping[str, Outcome]
+) -> Pair:
+    """What an encoding and its baseline scored at the seeds that both finished."""
+    base = next(index for index, row in enumerate(table.rows) if row.is_baseline)
+    rows = [plan.arms[arm].encodings[index] for index in (position, base)]
+    values, baseline = table.rows[position].values, table.rows[base].values
+    shared = shared_seeds(plan, rows, found)
     return Pair(
-        [row.values[seed] for seed in shared],
-        [baseline.values[seed] for seed in shared],
-        arm.higher_is_better,
-        arm.margin,
+        [values[seed] for seed in shared],
+        [baseline[seed] for seed in shared],
+        table.higher_is_better,
+        table.margin,
+        items_between(rows[0], rows[1], shared, table.metric),
     )
 
 
@@ -241,7 +235,7 @@ def _warnings(arm: Arm, summaries: Sequence[Mapping[str, Any]]) -> tuple[str, ..
     return tuple(warnings)
 
 
-def _signature(plan: Plan, found: Mapping[str, Outcome], comparisons: int) -> str:
+def _signature(plan: Plan, found: Mapping[str, Outcome], verdicts: Sequence[Verdict]) -> str:
     cells = [
         [arm.baseline, arm.margin, sorted(run.run_id for row in arm.encodings for run in row.runs)]
         for arm in plan.arms
@@ -254,7 +248,7 @@ def _signature(plan: Plan, found: Mapping[str, Outcome], comparisons: int) -> st
         "budget": ",".join(_distinct(arm.budget.text for arm in plan.arms)),
         "seeds": ",".join(map(str, plan.seeds)),
         "value": VALUE,
-        "p": f"paired-t{_spending(plan.looks)}+{CORRECTION.lower()}({comparisons})",
+        "p": _test(plan.looks, verdicts),
         "alpha": f"{ALPHA:g}",
         "torch": ",".join(_versions(summaries, "torch")) or "none",
         "liere": ",".join(_versions(summaries, "liere")) or __version__,
@@ -262,8 +256,15 @@ def _signature(plan: Plan, found: Mapping[str, Outcome], comparisons: int) -> st
     return "|".join(f"{key}:{value}" for key, value in parts.items())
 
 
-def _spending(looks: Looks | None) -> str:
-    return "" if looks is None else f"+spending{SPENDING:g}({looks.first}..{looks.last})"
+def _test(looks: Looks | None, verdicts: Sequence[Verdict]) -> str:
+    """How p-values came about: ``paired-t+items+spending2(3..10)+holm(12)``."""
+    parts = ["paired-t"]
+    if any(verdict.estimate and verdict.estimate.test_set for verdict in verdicts):
+        parts.append("items")
+    if looks is not None:
+        parts.append(f"spending{SPENDING:g}({looks.first}..{looks.last})")
+    comparisons = sum(verdict.p_holm is not None for verdict in verdicts)
+    return "+".join([*parts, f"{CORRECTION.lower()}({comparisons})"])
 
 
 def _versions(summaries: Iterable[Mapping[str, Any]], package: str) -> list[str]:

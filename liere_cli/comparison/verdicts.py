@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from liere_cli.comparison import statistics
 from liere_cli.comparison.items import ItemDifferences
 from liere_cli.comparison.looks import SETTLED_CONFIDENCE, Looks
-from liere_cli.comparison.statistics import Paired, TestSet
+from liere_cli.comparison.statistics import ItemError, Paired
 
 Word = Literal["better", "worse", "equivalent", "undecided"]
 ALPHA = 0.05
@@ -41,7 +41,7 @@ class Pair:
     margin: float | None = None
     items: ItemDifferences | None = None
 
-    def test_set(self, n: int) -> TestSet | None:
+    def test_set(self, n: int) -> ItemError | None:
         """What the choice of test items adds to the first n seeds."""
         return None if self.items is None else self.items.test_set(n)
 

@@ -83,16 +83,13 @@ class PositionEncoding(nn.Module):
         super().__init__()
         self.shape = shape
         self.options: Any = self.Options() if options is None else options
+        #: units in which ``prepare`` expects its positions
+        self.scaling: Scaling = getattr(self.options, "scaling", "index")
         if self.max_axes is not None and shape.axes > self.max_axes:
             raise UsageError(
                 f"encoding '{self.name}' is defined for at most {self.max_axes} "
                 f"{'axis' if self.max_axes == 1 else 'axes'}, not {shape.axes}"
             )
-
-    @property
-    def scaling(self) -> Scaling:
-        """Units in which ``prepare`` expects its positions."""
-        return getattr(self.options, "scaling", "index")
 
     def initialise(self, stream: Stream = lambda name: None) -> None:
         """Draws the initial parameters.

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from liere_cli.comparison.interaction import Interaction, RelativeGain
 from liere_cli.comparison.statistics import smallest_sign_flip_p
 from liere_cli.comparison.table import ArmTable, ComparisonTable, Row
 from liere_cli.report import words
@@ -14,6 +16,9 @@ _COMPARISON = (
     "shared_seeds",
     "difference",
     "difference_std",
+    "seed_error",
+    "test_error",
+    "test_clusters",
     "low",
     "high",
     "p",
@@ -39,21 +44,30 @@ def as_json(table: ComparisonTable) -> str:
         "looks": list(table.looks.sizes) if table.looks else None,
         "summary": words.summary_lines(table),
         "tables": [_arm(arm) for arm in table.arms],
+        "interactions": [_interaction(one) for one in table.interactions],
     }
     return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def as_csv(table: ComparisonTable) -> str:
-    """One line an encoding and data set; per-seed values as ``seed=value`` in one column."""
-    target = io.StringIO()
-    writer = csv.writer(target, lineterminator="\n")
+    """One line an encoding and data set; per-seed values as ``seed=value`` in one column.
+
+    Interactions follow after an empty line, with a header of their own.
+    """
     lines = [
         {"data": arm.title, "modality": arm.modality, "metric": arm.metric, "budget": arm.budget}
         | _row(arm, row)
         for arm in table.arms
         for row in arm.rows
     ]
-    writer.writerow(lines[0] if lines else [])
+    interactions = [_interaction(one) for one in table.interactions]
+    return "\n".join(_csv(part) for part in (lines, interactions) if part)
+
+
+def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\n")
+    writer.writerow(lines[0])
     for line in lines:
         writer.writerow([_cell(value) for value in line.values()])
     return target.getvalue()
@@ -110,6 +124,9 @@ def _comparison(row: Row) -> dict[str, Any]:
         estimate.n,
         estimate.difference,
         estimate.std,
+        estimate.seed_error,
+        estimate.test_set.error if estimate.test_set else None,
+        estimate.test_set.clusters if estimate.test_set else None,
         estimate.low,
         estimate.high,
         estimate.p,
@@ -123,6 +140,38 @@ def _comparison(row: Row) -> dict[str, Any]:
         {str(look.n): look.spent for look in verdict.looks},
     )
     return dict(zip(_COMPARISON, values, strict=True))
+
+
+def _interaction(one: Interaction) -> dict[str, Any]:
+    return {
+        "encoding": one.encoding,
+        "floor": one.floor,
+        **_gain("on", one.on),
+        **_gain("against", one.against),
+        "difference": one.difference,
+        "low": one.low,
+        "high": one.high,
+        "p": one.p,
+        "p_holm": one.p_holm,
+        "p_equivalent": one.p_equivalent,
+        "correlation": one.correlation,
+        "verdict": one.word,
+        "undefined": one.undefined,
+    }
+
+
+def _gain(name: str, gain: RelativeGain) -> dict[str, Any]:
+    """One side's relative gain; 1 is the baseline's own gain over the floor."""
+    return {
+        name: gain.side.title,
+        f"{name}_baseline": gain.side.baseline,
+        f"{name}_gain": gain.value,
+        f"{name}_values": {
+            str(seed): value for seed, value in zip(gain.side.seeds, gain.values, strict=False)
+        },
+        f"{name}_seed_error": gain.seed_error,
+        f"{name}_test_error": gain.test_set.error if gain.test_set else None,
+    }
 
 
 def _cell(value: Any) -> str:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from liere_cli.comparison.table import ArmTable, ComparisonTable
+from liere_cli.comparison.table import ComparisonTable
 from liere_cli.report import words
 from liere_cli.report.escape import latex as escape
-from liere_cli.report.sheet import columns
+from liere_cli.report.sheet import Sheet, sheets
 
 #: the per-seed values stay in CSV and JSON: a page is narrow
 _LEFT_OUT = "each seed"
@@ -14,15 +14,15 @@ _LEFT_OUT = "each seed"
 def latex(table: ComparisonTable) -> str:
     r"""Needs ``\usepackage{booktabs}``; captions hold what is compared and how it was judged."""
     head = "% \\usepackage{booktabs}\n% " + " ".join(table.signature.split())
-    return "\n\n".join([head, *(_arm(arm, table) for arm in table.arms)]) + "\n"
+    return "\n\n".join([head, *(_sheet(sheet, table) for sheet in sheets(table))]) + "\n"
 
 
-def _arm(arm: ArmTable, table: ComparisonTable) -> str:
-    shown = [column for column in columns(arm) if column.header != _LEFT_OUT]
+def _sheet(sheet: Sheet, table: ComparisonTable) -> str:
+    shown = [column for column in sheet.columns if column.header != _LEFT_OUT]
     layout = "".join("r" if column.number else "l" for column in shown)
-    rows = [_line(column.cells[index] for column in shown) for index in range(len(arm.rows))]
-    notes = [*words.arm_notes(arm), *words.method_notes(table)]
-    caption = " ".join(_sentence(note) for note in [f"{arm.title} ({arm.modality})", *notes])
+    rows = [_line(column.cells[index] for column in shown) for index in range(sheet.rows)]
+    notes = [*sheet.notes, *words.method_notes(table)]
+    caption = " ".join(_sentence(note) for note in [f"{sheet.title} ({sheet.kind})", *notes])
     return "\n".join(
         [
             r"\begin{table}",

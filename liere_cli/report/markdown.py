@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from liere_cli.comparison.table import ArmTable, ComparisonTable
+from liere_cli.comparison.table import ComparisonTable
 from liere_cli.report import words
 from liere_cli.report.escape import markdown as escape
-from liere_cli.report.sheet import columns
+from liere_cli.report.sheet import Sheet, sheets
 
 
 def markdown(table: ComparisonTable) -> str:
@@ -13,17 +13,16 @@ def markdown(table: ComparisonTable) -> str:
     title = f"## {escape(table.experiment)}\n" if table.experiment else "## Comparison\n"
     summary = "\n".join(f"- {escape(line)}" for line in words.summary_lines(table))
     notes = [*words.method_notes(table)]
-    parts = [title, summary, *(_arm(arm) for arm in table.arms), _bullets(notes)]
+    parts = [title, summary, *map(_sheet, sheets(table)), _bullets(notes)]
     return "\n\n".join(part.strip() for part in parts) + f"\n\n`{_code(table.signature)}`\n"
 
 
-def _arm(arm: ArmTable) -> str:
-    shown = columns(arm)
-    header = _line(column.header for column in shown)
-    rule = "|" + "|".join(" ---: " if column.number else " :--- " for column in shown) + "|"
-    rows = [_line(column.cells[index] for column in shown) for index in range(len(arm.rows))]
-    heading = f"### {escape(arm.title)} ({escape(arm.modality)})"
-    return "\n".join([heading, "", header, rule, *rows, "", _bullets(words.arm_notes(arm))])
+def _sheet(sheet: Sheet) -> str:
+    header = _line(column.header for column in sheet.columns)
+    rule = "|" + "|".join(" ---: " if column.number else " :--- " for column in sheet.columns) + "|"
+    rows = [_line(column.cells[index] for column in sheet.columns) for index in range(sheet.rows)]
+    heading = f"### {escape(sheet.title)} ({escape(sheet.kind)})"
+    return "\n".join([heading, "", header, rule, *rows, "", _bullets(sheet.notes)])
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -69,6 +69,14 @@ class Unit:
         return " ".join(self.value(value) for value in values) or NONE
 
 
+def percent(value: float | None, signed: bool = True) -> str:
+    """``+12.3%``"""
+    if value is None:
+        return NONE
+    shown = round(100 * value, 1) or 0.0
+    return f"{shown:+.1f}%" if signed and shown else f"{shown:.1f}%"
+
+
 def probability(p: float | None) -> str:
     """Two significant digits, ``<0.001`` below that."""
     if p is None:

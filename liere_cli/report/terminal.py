@@ -8,10 +8,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from liere_cli.comparison.table import ArmTable, ComparisonTable
+from liere_cli.comparison.table import ComparisonTable
 from liere_cli.report import words
 from liere_cli.report.escape import plain
-from liere_cli.report.sheet import Column, columns
+from liere_cli.report.sheet import Column, Sheet, sheets
 
 _STYLES = {
     "better": "bold green",
@@ -19,6 +19,8 @@ _STYLES = {
     "equivalent": "cyan",
     "undecided": "yellow",
     "baseline": "dim",
+    "larger": "bold green",
+    "smaller": "bold red",
 }
 #: padding of a cell, the most spacious first
 _GUTTERS = ((0, 1, 0, 1), (0, 1, 0, 0), (0, 0, 0, 0))
@@ -27,12 +29,12 @@ _GUTTERS = ((0, 1, 0, 1), (0, 1, 0, 0), (0, 0, 0, 0))
 def terminal(table: ComparisonTable, width: int) -> RenderableType:
     """Everything that is known, for a terminal of that many columns."""
     parts: list[RenderableType] = []
-    for arm in table.arms:
-        heading = Text.assemble((plain(arm.title), "bold"), f"  {arm.modality}")
+    for sheet in sheets(table):
+        heading = Text.assemble((plain(sheet.title), "bold"), f"  {sheet.kind}")
         parts += [heading, Text()]
-        for part in _tables(arm, width):
+        for part in _tables(sheet, width):
             parts += [part, Text()]
-        parts += [_note(note) for note in words.arm_notes(arm)]
+        parts += [_note(note) for note in sheet.notes]
         parts.append(Text())
     for line in words.summary_lines(table):
         name, _, rest = plain(line).partition(": ")
@@ -43,22 +45,22 @@ def terminal(table: ComparisonTable, width: int) -> RenderableType:
     return Group(*parts)
 
 
-def _tables(arm: ArmTable, width: int) -> list[Table]:
+def _tables(sheet: Sheet, width: int) -> list[Table]:
     """One table if it fits, else results above costs, as spaciously as the width allows."""
-    every = columns(arm)
+    every = sheet.columns
     results = [column for column in every if not column.cost]
     costs = [every[0], *(column for column in every if column.cost)]
     for layout in ([every], [results, costs]):
         for gutter in _GUTTERS:
-            tables = [_table(arm, shown, gutter) for shown in layout]
+            tables = [_table(shown, gutter) for shown in layout]
             if max(map(_width, tables)) <= width:
                 return tables
     # each seed's value stands below, so that their number can go
     bare = [column for column in results if column.header != "seeds"]
-    return [_table(arm, bare, _GUTTERS[-1]), _table(arm, costs, _GUTTERS[-1])]
+    return [_table(bare, _GUTTERS[-1]), _table(costs, _GUTTERS[-1])]
 
 
-def _table(arm: ArmTable, shown: Sequence[Column], gutter: tuple[int, int, int, int]) -> Table:
+def _table(shown: Sequence[Column], gutter: tuple[int, int, int, int]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=gutter, header_style="bold")
     for column in shown:
         table.add_column(
@@ -67,11 +69,12 @@ def _table(arm: ArmTable, shown: Sequence[Column], gutter: tuple[int, int, int, 
             overflow="fold",
             no_wrap=column.header in ("p", "seeds", "verdict", "95% interval"),
         )
-    for index, row in enumerate(arm.rows):
+    for index in range(len(shown[0].cells)):
         cells = [Text(plain(column.cells[index])) for column in shown]
         for cell in cells:
             cell.stylize(_STYLES.get(cell.plain, ""))
-        table.add_row(*cells, style="dim" if row.undefined else "")
+        without = any(cell.plain in ("not defined", "undefined") for cell in cells)
+        table.add_row(*cells, style="dim" if without else "")
     return table
 
 

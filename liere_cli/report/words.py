@@ -3,6 +3,7 @@
 from liere_cli.comparison.looks import SETTLED_CONFIDENCE
 from liere_cli.comparison.statistics import smallest_sign_flip_p
 from liere_cli.comparison.table import ArmTable, ComparisonTable, Row
+from liere_cli.report import interaction_words
 from liere_cli.report.numbers import NONE, Unit, probability
 
 _ORDER = ("better", "worse", "equivalent", "undecided", None)
@@ -52,8 +53,10 @@ def trouble(row: Row) -> str | None:
 
 
 def summary_lines(table: ComparisonTable) -> list[str]:
-    """One line a data set: ``images · pointing: liere beats axial by 23.1 points [...]``."""
-    return [f"{arm.modality} · {arm.title}: {'; '.join(_clauses(arm))}" for arm in table.arms]
+    """One line a data set, as ``images · pointing: liere beats axial by 23.1 points [...]``, and
+    one an interaction."""
+    lines = [f"{arm.modality} · {arm.title}: {'; '.join(_clauses(arm))}" for arm in table.arms]
+    return lines + [interaction_words.line(one) for one in table.interactions]
 
 
 def _clauses(arm: ArmTable) -> list[str]:
@@ -104,6 +107,14 @@ def arm_notes(arm: ArmTable) -> list[str]:
         notes[0] += f"; scored on at most {arm.test_limit:,} test items, evenly spaced"
     if arm.margin is not None:
         notes[0] += f"; differences below {unit.value(arm.margin)} {unit.difference} don't matter"
+    clusters = {
+        row.verdict.estimate.test_set.clusters
+        for row in arm.rows
+        if row.verdict and row.verdict.estimate and row.verdict.estimate.test_set
+    }
+    if clusters:
+        groups = " to ".join(f"{number:,}" for number in sorted({min(clusters), max(clusters)}))
+        notes.append(f"the test set has {groups} independent groups of items")
     notes += [f"{row.encoding}: {text}" for row in arm.rows if (text := _row_note(arm, row, unit))]
     return notes + [f"warning: {warning}" for warning in arm.warnings]
 
@@ -145,7 +156,7 @@ def method_notes(table: ComparisonTable) -> list[str]:
         f"{table.correction}-corrected over {count} comparison{'' if count == 1 else 's'}; "
         f"'better' and 'worse' where p ≤ {table.alpha:g}.",
         "'undecided' is too little evidence, not equality. 'better' speaks of this model, "
-        "budget and data, not of others. Uncertainty is over seeds, not over test sets.",
+        f"budget and data, not of others. {_sources(table)}",
     ]
     if table.looks is not None:
         first, last = table.looks.first, table.looks.last
@@ -157,3 +168,22 @@ def method_notes(table: ComparisonTable) -> list[str]:
             f"({SETTLED_CONFIDENCE:.1%}), which covers 95% in spite of that.",
         )
     return notes
+
+
+def _sources(table: ComparisonTable) -> str:
+    """What the uncertainty is over."""
+    estimates = [
+        row.verdict.estimate
+        for arm in table.arms
+        for row in arm.rows
+        if row.verdict and row.verdict.estimate and row.verdict.estimate.std is not None
+    ]
+    with_items = [one for one in estimates if one.test_set is not None]
+    if not with_items:
+        return "Uncertainty is over seeds, not over test sets."
+    elsewhere = "" if len(with_items) == len(estimates) else " Without it, it is over seeds alone."
+    return (
+        "Uncertainty is over seeds and over the test set: of the latter the part that returns at "
+        "every seed, clustered by group. The squared half-width of an interval is the sum of "
+        f"both, each with its own Student quantile (Howe 1974).{elsewhere}"
+    )

@@ -140,6 +140,9 @@ def reading_is_free(x: Tensor) -> bool:
 
 
 def _squarings_for(norm: float, dtype: torch.dtype) -> int:
-    if not math.isfinite(norm):  # the result is NaN whatever the number
-        return 0
-    return max(0, math.ceil(math.log2(max(norm, 1e-30) / RADIUS[dtype])))
+    squarings, reach = 0, RADIUS[dtype]
+    # counted rather than taken from a logarithm, which a compiler can't follow; of infinite
+    # matrices the result is NaN whatever the number
+    while reach < norm < math.inf:
+        squarings, reach = squarings + 1, 2 * reach
+    return squarings

@@ -71,8 +71,10 @@ class _SkewExp(torch.autograd.Function):
 
 def _by_norm(a: Tensor) -> list[Tensor | None]:
     """Indices of chunks of matrices of similar norm, which need as many squarings; None: all."""
+    if not reading_is_free(a):
+        return [None]
     count = max(1, cached_entries() // a[0].numel())
-    if not reading_is_free(a) or len(a) <= count:
+    if len(a) <= count:
         return [None]
     return list(torch.linalg.matrix_norm(a).argsort().split(count))
 

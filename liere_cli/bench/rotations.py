@@ -1,0 +1,253 @@
+"""Building and applying rotations, each against what it replaces and against the physical limit.
+
+Shapes: B batch, N heads, T tokens, H head_dim, b rows of a block.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from liere_cli.allocator import keep_freed_memory
+from liere_cli.bench.timing import Row, alternate
+from liere_cli.rotations import (
+    grid_exp,
+    line_table,
+    linear_angles,
+    phases,
+    rotate_blocks,
+    rotate_line,
+    rotate_planes,
+    skew_exp,
+    spectrum,
+)
+
+#: norm of the largest generators where the paper's initialisation meets the unit square
+LARGEST_NORM = 130.0
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Two functions that do the same work, and how far both are from float64.
+
+    Args:
+        error, reference_error: largest deviation; None where the reference only bounds the time.
+    """
+
+    case: str
+    ours: Callable[[], object]
+    reference: str
+    theirs: Callable[[], object]
+    error: float | None = None
+    reference_error: float | None = None
+
+
+def rotation_rows(
+    *,
+    device: torch.device,
+    repeats: int = 9,
+    told: Callable[[str], None] = lambda name: None,
+) -> list[Row]:
+    """Times every case forward and backward, in float32, alternating with its references.
+
+    Args:
+        repeats: timings of each, after one to warm up.
+        told: is given each case's name before it is set up and timed.
+
+    Returns:
+        A row for each pair of a case and a reference.
+    """
+    keep_freed_memory()
+    rows = []
+    for name, contests in _CASES.items():
+        told(name)
+        for contest in contests(name, device):
+            rows.append(
+                alternate(
+                    contest.case,
+                    contest.ours,
+                    contest.reference,
+                    contest.theirs,
+                    device=device,
+                    repeats=repeats,
+                    error=contest.error,
+                    reference_error=contest.reference_error,
+                )
+            )
+    return rows
+
+
+def _build(case: str, device: torch.device) -> list[Contest]:
+    """exp of many skew-symmetric matrices of norms up to the largest, against torch and a product."""
+    block = int(case.rpartition("/")[2])
+    count = 384 if block == 64 else 3072
+    a = _generators((count,), block, device)
+    if block == 64:
+        norms = torch.linalg.matrix_norm(a, 2)[:, None, None]
+        a = a * (LARGEST_NORM * torch.linspace(0, 1, count, device=device)[:, None, None] / norms)
+    cotangent = _random((count, block, block), device)
+    exact = torch.linalg.matrix_exp(a.double())
+    error, reference_error = (
+        _deviation(function(a), exact) for function in (skew_exp, torch.linalg.matrix_exp)
+    )
+    ours = _forward_backward(skew_exp, a, cotangent)
+    theirs = _forward_backward(torch.linalg.matrix_exp, a, cotangent)
+    return [
+        Contest(case, ours, "torch.matrix_exp", theirs, error, reference_error),
+        Contest(case, ours, "one batched product", lambda: torch.bmm(a, cotangent)),
+    ]
+
+
+def _grid(case: str, device: torch.device) -> list[Contest]:
+    """exp for the 8 x 8 grid and 6 heads of the paper's initialisation, against torch."""
+    block = int(case.rpartition("/")[2])
+    generators = _generators((6, 64 // block, 2), block, device)
+    line = torch.linspace(0, 1, 8, device=device)
+    positions = torch.cartesian_prod(line, line)
+    cotangent = _random((6, 64 // block, 64, block, block), device)
+
+    def ours(a: Tensor) -> Tensor:
+        return grid_exp(a, positions.to(a.dtype))
+
+    def theirs(a: Tensor) -> Tensor:
+        exponents = torch.einsum("ta,...aij->...tij", positions.to(a.dtype), a)
+        return torch.linalg.matrix_exp(exponents.contiguous())
+
+    exact = theirs(generators.double())
+    return [
+        Contest(
+            case,
+            _forward_backward(ours, generators, cotangent),
+            "torch.matrix_exp",
+            _forward_backward(theirs, generators, cotangent),
+            _deviation(ours(generators), exact),
+            _deviation(theirs(generators), exact),
+        )
+    ]
+
+
+def _apply(case: str, device: torch.device) -> list[Contest]:
+    """R(p) q for 32 examples of 64 tokens and 6 heads, against one product for every token."""
+    block = int(case.rpartition("/")[2])
+    blocks = 64 // block
+    rotations = skew_exp(_generators((6, blocks, 64), block, device))
+    q = _random((32, 6, 64, 64), device)
+    cotangent = _random((32, 6, 64, 64), device)
+
+    def ours(rotations: Tensor, q: Tensor) -> Tensor:
+        return rotate_blocks(rotations, q)[0]
+
+    def by_token(rotations: Tensor, q: Tensor) -> Tensor:
+        vectors = q.view(32, 6, 64, blocks, block, 1)
+        return torch.matmul(rotations.transpose(1, 2)[None], vectors).reshape(q.shape)
+
+    exact = by_token(rotations.double(), q.double())
+    rows = torch.randn(rotations[..., 0, 0].numel(), 32, block, device=device)
+    timed = _forward_backward(ours, (rotations, q), cotangent)
+    return [
+        Contest(
+            case,
+            timed,
+            "a product for every token",
+            _forward_backward(by_token, (rotations, q), cotangent),
+            _deviation(ours(rotations, q), exact),
+            _deviation(by_token(rotations, q), exact),
+        ),
+        Contest(
+            case, timed, "one batched product", lambda: torch.bmm(rows, rotations.flatten(0, 2))
+        ),
+        Contest(case, timed, "one copy of q", q.clone),
+    ]
+
+
+def _line(case: str, device: torch.device) -> list[Contest]:
+    """LieRE on one axis of 1024 tokens, one input of 8 examples and 6 heads, against rotary."""
+    tokens, block = 1024, int(case.rpartition("/")[2])
+    generators = _generators((6, 1), block, device)
+    positions = torch.linspace(0, 1, tokens, device=device)
+    q = _random((8, 6, tokens, block), device)
+    cotangent = _random((8, 6, tokens, block), device)
+    indices = torch.arange(tokens, dtype=torch.float32, device=device)[:, None]
+    frequencies = 10_000.0 ** -(torch.arange(block // 2, device=device) * 2 / block)
+    table = phases(linear_angles(indices, frequencies[None]))[None]
+    cos, sin = (part.repeat_interleave(2, -1) for part in table.unbind(-1))
+
+    def ours(generators: Tensor, q: Tensor) -> Tensor:
+        at = positions.to(q.dtype)
+        lines = spectrum(generators, at)
+        return rotate_line(lines, line_table(lines, at), at, q)[0]
+
+    def rotary(q: Tensor) -> Tensor:
+        first, second = q.unflatten(-1, (-1, 2)).unbind(-1)
+        return q * cos + torch.stack((-second, first), -1).flatten(-2) * sin
+
+    def kernel(q: Tensor) -> Tensor:
+        return rotate_planes(q, table)
+
+    basis = spectrum(generators.double(), positions.double()).basis[:, 0]
+    exponents = positions.double()[None, :, None, None] * generators.double()
+    turned = torch.linalg.matrix_exp(exponents.contiguous())
+    # what the exponential gives, in the coordinates in which ours stands
+    exact = torch.einsum("nji,ntjk,bntk->bnti", basis, turned, q.double())
+    timed = _forward_backward(ours, (generators, q), cotangent)
+    return [
+        Contest(
+            case,
+            timed,
+            "rotary, textbook form",
+            _forward_backward(rotary, q, cotangent),
+            _deviation(_aligned(ours(generators, q), exact), exact),
+        ),
+        Contest(case, timed, "rotary, our kernel", _forward_backward(kernel, q, cotangent)),
+        Contest(case, timed, "one copy of q", q.clone),
+    ]
+
+
+_CASES: dict[str, Callable[[str, torch.device], list[Contest]]] = {
+    "build/64": _build,
+    "build/8": _build,
+    "grid/64": _grid,
+    "grid/8": _grid,
+    "apply/64": _apply,
+    "apply/8": _apply,
+    "attention-1d/64": _line,
+}
+
+
+def _generators(shape: tuple[int, ...], block: int, device: torch.device) -> Tensor:
+    """U - U^T with entries uniform in [0, 2 pi), as the paper draws them."""
+    upper = torch.rand(*shape, block, block, generator=torch.Generator().manual_seed(0))
+    upper = torch.triu(upper * 2 * math.pi, 1).to(device)
+    return upper - upper.mT
+
+
+def _random(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1)).to(device)
+
+
+def _forward_backward(
+    function: Callable[..., Tensor], inputs: Tensor | tuple[Tensor, ...], cotangent: Tensor
+) -> Callable[[], None]:
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+
+    def run() -> None:
+        torch.autograd.grad(function(*leaves), leaves, cotangent)
+
+    return run
+
+
+def _deviation(result: Tensor, exact: Tensor) -> float:
+    return float((result.detach().double() - exact).abs().max())
+
+
+def _aligned(result: Tensor, exact: Tensor) -> Tensor:
+    """The result in the coordinates of ``exact``: eigenvectors are free up to a phase."""
+    pairs, exact_pairs = (
+        torch.view_as_complex(x.detach().double().unflatten(-1, (-1, 2)).contiguous())
+        for x in (result, exact)
+    )
+    overlap = (pairs.conj() * exact_pairs).sum((0, 2), keepdim=True)
+    return torch.view_as_real(pairs * overlap / overlap.abs()).flatten(-2)

@@ -1,0 +1,84 @@
+"""From a plan to its interactions: which gains are held against which."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from liere_cli.comparison.cells import Outcome, Plan
+from liere_cli.comparison.interaction import (
+    Interaction,
+    Side,
+    judge_interactions,
+    relative_gain,
+)
+from liere_cli.comparison.naming import is_called
+from liere_cli.comparison.pairing import items_between, shared_seeds
+
+if TYPE_CHECKING:
+    from liere_cli.comparison.table import ArmTable
+
+
+def interactions(
+    plan: Plan, arms: "Sequence[ArmTable]", found: Mapping[str, Outcome]
+) -> tuple[Interaction, ...]:
+    """What the recipe asks of gains on one data set against those on another."""
+    compare = plan.recipe.compare if plan.recipe else None
+    if compare is None or compare.interaction is None:
+        return ()
+    # finished runs are compared without the encodings' own code
+    from liere_cli.encodings.registry import label
+
+    asked = compare.interaction
+    floor = label(asked.floor)
+    named = None if asked.encodings is None else [label(spec) for spec in asked.encodings]
+    places = range(len(arms))
+    references = [
+        index
+        for index in places
+        if is_called(arms[index].modality, arms[index].data, asked.against)
+    ]
+    asked_for = []
+    for on in (index for index in places if index not in references):
+        for against in references:
+            both = [[row.encoding for row in arms[index].rows] for index in (on, against)]
+            apart = {floor, arms[on].baseline, arms[against].baseline}
+            common = [name for name in both[0] if name in both[1] and name not in apart]
+            for name in common if named is None else named:
+                ours, theirs = (
+                    relative_gain(_side(plan, index, arms[index], name, floor, found))
+                    for index in (on, against)
+                )
+                asked_for.append(Interaction(name, floor, ours, theirs))
+    return tuple(judge_interactions(asked_for, asked.margin, plan.looks))
+
+
+def _side(
+    plan: Plan, index: int, arm: "ArmTable", name: str, floor: str, found: Mapping[str, Outcome]
+) -> Side:
+    """An encoding, its baseline and the floor on one data set."""
+    side = Side(arm.title, arm.modality, arm.baseline or "the baseline")
+    wanted = (name, arm.baseline, floor)
+    planned = {row.label: row for row in plan.arms[index].encodings}
+    for one in wanted:
+        if one not in planned:
+            return replace(side, missing=f"{one} is not compared on {arm.title}")
+        if planned[one].undefined:
+            return replace(side, missing=f"{one} is {planned[one].undefined} ({arm.title})")
+    if arm.baseline == floor:
+        return replace(side, missing=f"the baseline is the floor on {arm.title}")
+    rows = [planned[str(one)] for one in wanted]
+    tables = {row.encoding: row.values for row in arm.rows}
+    seeds = shared_seeds(plan, rows, found)
+    ours, base, ground = (np.array([tables[str(one)][seed] for seed in seeds]) for one in wanted)
+    sign = 1 if arm.higher_is_better else -1
+    gains = items_between(rows[0], rows[1], seeds, arm.metric)
+    worth = items_between(rows[1], rows[2], seeds, arm.metric)
+    return replace(
+        side,
+        seeds=tuple(seeds),
+        gains=tuple((sign * (ours - base)).tolist()),
+        worth=tuple((sign * (base - ground)).tolist()),
+        items=(gains.times(sign), worth.times(sign)) if gains and worth else None,
+    )
