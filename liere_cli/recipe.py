@@ -191,6 +191,9 @@ class CompareSettings(Section):
         None, description="adds seeds to those of 'seeds' where they are needed"
     )
     interaction: InteractionSettings | None = None
+    efficiency: bool = Field(
+        False, description="also compare at equal seconds, and what reaches the baseline's score"
+    )
 
 
 class Recipe(Section):

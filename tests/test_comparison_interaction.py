@@ -239,13 +239,13 @@ def test_the_command_shows_it_and_refuses_unknown_data(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("liere_cli.comparison.launch.train_cell", train)
     tiny = ["--set=model.layers=1", "--set=model.dim=32", "--set=model.heads=2"]
-    command = ["compare", "--encodings=none,axial,liere", "--data=stdlib,pointing", *tiny]
-    shown = CliRunner().invoke(app, [*command, "--set=compare.interaction.against=text"])
+    command = ["compare", "--encodings=none,axial,liere", "--data=motion,pointing", *tiny]
+    shown = CliRunner().invoke(app, [*command, "--set=compare.interaction.against=images"])
     assert shown.exit_code == 0, shown.output
-    assert "interaction · pointing against stdlib" in " ".join(shown.stdout.split())
-    refused = CliRunner().invoke(app, [*command, "--set=compare.interaction.against=txt"])
+    assert "interaction · motion against pointing" in " ".join(shown.stdout.split())
+    refused = CliRunner().invoke(app, [*command, "--set=compare.interaction.against=image"])
     assert refused.exit_code == 2
-    assert "did you mean 'text'" in " ".join(refused.stderr.split())
-    absent = CliRunner().invoke(app, [*command, "--set=compare.interaction.against=video"])
+    assert "did you mean 'images'" in " ".join(refused.stderr.split())
+    absent = CliRunner().invoke(app, [*command, "--set=compare.interaction.against=text"])
     assert absent.exit_code == 0
     assert "Is the gain" not in absent.stdout

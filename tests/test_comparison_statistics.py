@@ -108,6 +108,14 @@ def test_seeds_needed_ends_somewhere() -> None:
     assert statistics.seeds_needed(1e6, 1.0) == 2
 
 
+def test_correlation_equals_scipy() -> None:
+    values, baseline = scores(5, 12)
+    expected = stats.pearsonr(values, baseline).statistic
+    assert statistics.correlation(values, baseline) == pytest.approx(expected)
+    assert statistics.correlation([0.5, 0.5, 0.5], [0.1, 0.2, 0.3]) is None
+    assert statistics.correlation([0.5, 0.6], [0.1, 0.2]) is None
+
+
 @given(SCORES)
 def test_nothing_is_ever_nan(pairs: np.ndarray) -> None:
     values, baseline = pairs.T / 1000

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from liere_cli.allocator import keep_freed_memory
 from liere_cli.bench.timing import Row, alternate
 from liere_cli.rotations import (
     grid_exp,
@@ -59,7 +58,6 @@ def rotation_rows(
     Returns:
         A row for each pair of a case and a reference.
     """
-    keep_freed_memory()
     rows = []
     for name, contests in _CASES.items():
         told(name)
@@ -80,7 +78,7 @@ def rotation_rows(
 
 
 def _build(case: str, device: torch.device) -> list[Contest]:
-    """exp of many skew-symmetric matrices of norms up to the largest, against torch and a product."""
+    """exp of many skew-symmetric matrices, norms up to the largest, against torch and a product."""
     block = int(case.rpartition("/")[2])
     count = 384 if block == 64 else 3072
     a = _generators((count,), block, device)
@@ -113,7 +111,8 @@ def _grid(case: str, device: torch.device) -> list[Contest]:
 
     def theirs(a: Tensor) -> Tensor:
         exponents = torch.einsum("ta,...aij->...tij", positions.to(a.dtype), a)
-        return torch.linalg.matrix_exp(exponents.contiguous())
+        turned: Tensor = torch.linalg.matrix_exp(exponents.contiguous())
+        return turned
 
     exact = theirs(generators.double())
     return [

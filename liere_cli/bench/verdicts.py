@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from liere_cli.bench.sources import interaction_figures, item_figures
 from liere_cli.comparison.looks import SETTLED_CONFIDENCE, Looks
 from liere_cli.comparison.statistics import (
     CONFIDENCE,
@@ -95,7 +96,8 @@ def verdict_figures(
         ``designs``: under no difference anywhere, the share of tables with any wrong ``better`` or
         ``worse`` and its Monte Carlo standard error, the coverage of the intervals, and mean
         seeds; ``power``: the same designs with one true difference among the table's comparisons;
-        ``pairing``: paired against unshared seeds.
+        ``pairing``: paired against unshared seeds; ``test_set`` and ``interaction``: see
+        :mod:`liere_cli.bench.sources`.
     """
     designs, power = [], []
     for number, design in enumerate(DESIGNS):
@@ -129,8 +131,11 @@ def verdict_figures(
                     "seeds": _mean([part.seeds[:, 0] for part in judged]),
                 }
             )
+    told("test sets and interactions")
+    few = min(tables, POWER_TABLES)
+    items, interactions = item_figures(few), interaction_figures(few)
     told("pairing by seed")
-    pairing = [_pairing(correlation, min(tables, POWER_TABLES)) for correlation in CORRELATIONS]
+    pairing = [_pairing(correlation, few) for correlation in CORRELATIONS]
     return {
         "encodings": ENCODINGS,
         "data_sets": DATA_SETS,
@@ -139,6 +144,8 @@ def verdict_figures(
         "designs": designs,
         "power": power,
         "pairing": pairing,
+        "test_set": items,
+        "interaction": interactions,
     }
 
 

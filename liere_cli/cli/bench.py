@@ -171,6 +171,34 @@ def _bench_verdicts(tables: int | None, as_json: bool) -> None:
         ],
     )
 
+    _print_table(
+        "a test set of 100 items: intervals that cover the truth over new seeds and new items",
+        ("seeds", "spread over seeds / over items", "seeds and items", "seeds alone"),
+        [
+            (
+                str(row["seeds"]),
+                f"{row['spread']:g}",
+                f"{row['coverage']:.1%}",
+                f"{row['coverage_seeds_alone']:.1%}",
+            )
+            for row in figures["test_set"]
+        ],
+    )
+    _print_table(
+        "interactions of two data sets with equal relative gains",
+        ("seeds", "worth of position", "wrong words", "intervals that cover", "undefined"),
+        [
+            (
+                str(row["seeds"]),
+                f"{row['worth']:g}",
+                f"{row['wrong_rate']:.1%}",
+                f"{row['coverage']:.1%}",
+                f"{row['undefined']:.1%}",
+            )
+            for row in figures["interaction"]
+        ],
+    )
+
 
 def _print_table(title: str, headers: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     from rich.table import Table

@@ -169,7 +169,29 @@ def _plan_of_runs(
     useless = [flag for flag, value in flags.items() if value is not None]
     if useless:
         raise UsageError(f"{', '.join(useless)}: finished runs are compared as they are")
-    return runs_as_plan([run for source in sources for run in runs_at(source, out)], baseline)
+    runs = [run for source in sources for run in runs_at(source, out)]
+    for folder in sorted({run.folder.parent for run in runs}):
+        _warn_of_looks(folder / "comparison.yaml")
+    return runs_as_plan(runs, baseline)
+
+
+def _warn_of_looks(recipe: Path) -> None:
+    """Runs whose number was decided by looking at them are judged by the recipe that decided."""
+    from liere_cli.cli import console
+    from liere_cli.errors import LiereError
+    from liere_cli.recipe import Recipe, read_settings
+
+    if not recipe.is_file():
+        return
+    try:
+        compare = Recipe.validated(read_settings(recipe), str(recipe)).compare
+    except LiereError:
+        return
+    if compare is not None and compare.until_settled is not None:
+        console.warn(
+            "seeds were added here until verdicts were settled, which p-values below don't count; "
+            f"'liere compare {recipe}' does"
+        )
 
 
 def _train(

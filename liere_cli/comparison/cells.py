@@ -163,7 +163,7 @@ def outcome_of(summary: dict[str, Any]) -> Outcome:
 
 
 def number(summary: Mapping[str, Any], key: str) -> float | None:
-    """The number under that key; None where a summary, maybe not our own, has none to reckon with."""
+    """The number under that key; None where a summary, maybe not our own, has none of use."""
     value = summary.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

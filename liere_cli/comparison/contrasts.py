@@ -1,4 +1,4 @@
-"""From a plan to its interactions: which gains are held against which."""
+"""What a recipe asks beyond scores: gains across data sets, and learning curves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from liere_cli.comparison.cells import Outcome, Plan
+from liere_cli.comparison.curves import Efficiency, efficiency, judge_efficiency, read_curve
 from liere_cli.comparison.interaction import (
     Interaction,
     Side,
@@ -52,6 +53,36 @@ def interactions(
                 )
                 asked_for.append(Interaction(name, floor, ours, theirs))
     return tuple(judge_interactions(asked_for, asked.margin, plan.looks))
+
+
+def efficiencies(
+    plan: Plan, arms: "Sequence[ArmTable]", found: Mapping[str, Outcome]
+) -> list[tuple[Efficiency, ...]]:
+    """Learning curves against the baseline's, for each data set, where the recipe asks."""
+    compare = plan.recipe.compare if plan.recipe else None
+    if compare is None or not compare.efficiency:
+        return [() for _ in arms]
+    rows, upwards, places = [], [], []
+    for index, arm in enumerate(arms):
+        planned = {row.label: row for row in plan.arms[index].encodings}
+        for row in arm.rows:
+            if arm.baseline is None or row.is_baseline or row.undefined is not None:
+                continue
+            pair = (planned[row.encoding], planned[arm.baseline])
+            runs = [{run.seed: run.run for run in one.runs} for one in pair]
+            curves = []
+            for seed in shared_seeds(plan, pair, found):
+                ours, theirs = (read_curve(one[seed], arm.higher_is_better) for one in runs)
+                if ours is not None and theirs is not None:
+                    curves.append((ours, theirs))
+            rows.append(efficiency(row.encoding, curves, arm.higher_is_better))
+            upwards.append(arm.higher_is_better)
+            places.append(index)
+    judged = judge_efficiency(rows, upwards, plan.looks)
+    return [
+        tuple(row for row, place in zip(judged, places, strict=True) if place == index)
+        for index in range(len(arms))
+    ]
 
 
 def _side(

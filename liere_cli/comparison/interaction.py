@@ -30,6 +30,7 @@ from liere_cli.comparison.statistics import (
     ItemError,
     Source,
     combined_p,
+    correlation,
     half_width,
     one_sided_p,
     paired,
@@ -131,7 +132,7 @@ def relative_gain(side: Side) -> RelativeGain:
     assert worth is not None
     if worth.difference <= 0 or worth.p is None or worth.p > ALPHA:
         return RelativeGain(
-            side, undefined=f"the baseline doesn't clearly beat the floor on {side.title}"
+            side, undefined=f"{side.baseline} doesn't clearly beat the floor on {side.title}"
         )
     gains, floors = np.array(side.gains), np.array(side.worth)
     unit = float(floors.mean())
@@ -230,7 +231,4 @@ def _correlation(on: RelativeGain, against: RelativeGain) -> float | None:
     ours = dict(zip(on.side.seeds, on.values, strict=True))
     theirs = dict(zip(against.side.seeds, against.values, strict=True))
     shared = sorted(ours.keys() & theirs.keys())
-    columns = np.array([[ours[seed], theirs[seed]] for seed in shared])
-    if len(shared) < 3 or not columns.std(axis=0).all():
-        return None
-    return float(np.corrcoef(columns.T)[0, 1])
+    return correlation([ours[seed] for seed in shared], [theirs[seed] for seed in shared])

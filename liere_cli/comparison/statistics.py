@@ -177,6 +177,14 @@ def _sources(std: float, n: int, test_set: ItemError | None) -> list[Source]:
     return sources
 
 
+def correlation(values: ArrayLike, baseline: ArrayLike) -> float | None:
+    """Pearson's correlation of values [n] over seeds; None below 3 or without any spread."""
+    first, second = _vector(values), _vector(baseline)
+    if first.size < 3 or _std(first) == 0 or _std(second) == 0:
+        return None
+    return float(np.clip(np.corrcoef(first, second)[0, 1], -1.0, 1.0))
+
+
 def sign_flip_p(values: ArrayLike, baseline: ArrayLike) -> float | None:
     """Two-sided p-value of the sign-flip permutation test on paired values, both [n].
 

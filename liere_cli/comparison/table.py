@@ -8,7 +8,8 @@ from typing import Any
 
 from liere_cli import __version__
 from liere_cli.comparison.cells import Arm, Outcome, Plan, PlannedEncoding, number
-from liere_cli.comparison.contrasts import interactions
+from liere_cli.comparison.contrasts import efficiencies, interactions
+from liere_cli.comparison.curves import Efficiency
 from liere_cli.comparison.interaction import Interaction
 from liere_cli.comparison.looks import SPENDING, Looks
 from liere_cli.comparison.pairing import items_between, shared_seeds
@@ -64,6 +65,7 @@ class ArmTable:
 
     Args:
         warnings: what keeps its numbers from being compared at face value.
+        efficiency: by learning curves, where the recipe asks.
     """
 
     title: str
@@ -78,6 +80,7 @@ class ArmTable:
     test_limit: int | None
     rows: tuple[Row, ...]
     warnings: tuple[str, ...] = ()
+    efficiency: tuple[Efficiency, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,10 @@ def make_table(plan: Plan, found: Mapping[str, Outcome]) -> ComparisonTable:
             ),
         )
         for index, arm in enumerate(arms)
+    ]
+    arms = [
+        replace(arm, efficiency=rows)
+        for arm, rows in zip(arms, efficiencies(plan, arms, found), strict=True)
     ]
     comparisons = sum(verdict.p_holm is not None for verdict in verdicts)
     return ComparisonTable(

@@ -90,6 +90,11 @@ class Verdict:
         """Of the permutation test, uncorrected: a check on the t test, computed when asked for."""
         return statistics.sign_flip_p(self.pair.values, self.pair.baseline)
 
+    @cached_property
+    def seed_correlation(self) -> float | None:
+        """Of encoding and baseline over shared seeds: what pairing rests on; None below 3 seeds."""
+        return statistics.correlation(self.pair.values, self.pair.baseline)
+
 
 @dataclass(frozen=True)
 class Decision:

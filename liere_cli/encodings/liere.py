@@ -34,19 +34,22 @@ KEPT_BYTES = 256 * 2**20
 class LieREState:
     """What the layers share in a forward pass; which fields are set depends on axes and sizes.
 
+    Each is a tuple over layers, of one if layers share it: taking a layer out of one large tensor
+    would cost a gradient of the size of all layers for each.
+
     Args:
         positions: [T, A].
-        frequencies: [L or 1, N or 1, A, H/2], for blocks of 2.
-        lines: spectra [L or 1, N or 1, n, b, b], for one axis.
-        generators: [L or 1, N or 1, n, A, b, b], for rotations too large to keep.
-        rotations: [L or 1, N or 1, n, T, b, b], else.
+        frequencies: [N or 1, A, H/2], for blocks of 2.
+        lines: spectra [N or 1, n, b, b], for one axis.
+        generators: [N or 1, n, A, b, b], for rotations too large to keep.
+        rotations: [N or 1, n, T, b, b], else.
     """
 
     positions: Tensor
-    frequencies: Tensor | None = None
-    lines: Spectrum | None = None
-    generators: Tensor | None = None
-    rotations: Tensor | None = None
+    frequencies: tuple[Tensor, ...] = ()
+    lines: tuple[Spectrum, ...] = ()
+    generators: tuple[Tensor, ...] = ()
+    rotations: tuple[Tensor, ...] = ()
 
 
 class LieREOptions(PositionedOptions):
@@ -131,30 +134,32 @@ class LieRE(PositionEncoding):
     def prepare(self, positions: Tensor) -> LieREState:
         if self.block == 2:
             # U - U^T turns a plane from its second channel to its first
-            return LieREState(positions, frequencies=-self.upper.squeeze(-1).mT)
+            return LieREState(positions, frequencies=(-self.upper.squeeze(-1).mT).unbind())
         generators = self.generators()
         if self.shape.axes == 1 and self.block % 2 == 0:
-            lines = spectrum(generators.squeeze(3), positions)
-            return LieREState(positions, lines=lines)
+            bases, rates, reach = spectrum(generators.squeeze(3), positions[:, 0])
+            layers = zip(bases.unbind(), rates.unbind(), strict=True)
+            return LieREState(
+                positions, lines=tuple(Spectrum(basis, rate, reach) for basis, rate in layers)
+            )
         entries = generators[..., 0, :, :].numel() * len(positions)
         if entries * generators.element_size() > KEPT_BYTES:
-            return LieREState(positions, generators=generators)
-        return LieREState(positions, rotations=grid_exp(generators, positions))
+            return LieREState(positions, generators=generators.unbind())
+        return LieREState(positions, rotations=grid_exp(generators, positions).unbind())
 
     def encode_qk(
         self, q: Tensor, k: Tensor, state: LieREState, layer: int
     ) -> tuple[Tensor, Tensor]:
         layer = layer if len(self.upper) > 1 else 0
-        if state.frequencies is not None:
+        if state.frequencies:
             table = phases(linear_angles(state.positions, state.frequencies[layer]))
             return rotate_planes(q, table), rotate_planes(k, table)
-        if state.lines is not None:
-            lines = Spectrum(state.lines.basis[layer], state.lines.rates[layer], state.lines.reach)
+        if state.lines:
+            lines = state.lines[layer]
             positions = state.positions[:, 0].to(lines.basis.dtype)
-            table = line_table(lines, positions)
-            q, k = rotate_line(lines, table, positions, q, k)
-        elif state.generators is not None:
+            q, k = rotate_line(lines, line_table(lines, positions), positions, q, k)
+        elif state.generators:
             q, k = rotate_on_grid(state.generators[layer], state.positions, q, k)
-        elif state.rotations is not None:
+        else:
             q, k = rotate_blocks(state.rotations[layer], q, k)
         return q, k

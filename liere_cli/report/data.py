@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from liere_cli.comparison.curves import Efficiency
 from liere_cli.comparison.interaction import Interaction, RelativeGain
 from liere_cli.comparison.statistics import smallest_sign_flip_p
 from liere_cli.comparison.table import ArmTable, ComparisonTable, Row
@@ -28,6 +29,7 @@ _COMPARISON = (
     "p_equivalent",
     "detectable",
     "seeds_needed",
+    "seed_correlation",
     "looks",
     "looks_spent",
 )
@@ -52,7 +54,7 @@ def as_json(table: ComparisonTable) -> str:
 def as_csv(table: ComparisonTable) -> str:
     """One line an encoding and data set; per-seed values as ``seed=value`` in one column.
 
-    Interactions follow after an empty line, with a header of their own.
+    Learning curves and interactions follow after an empty line, with headers of their own.
     """
     lines = [
         {"data": arm.title, "modality": arm.modality, "metric": arm.metric, "budget": arm.budget}
@@ -61,7 +63,10 @@ def as_csv(table: ComparisonTable) -> str:
         for row in arm.rows
     ]
     interactions = [_interaction(one) for one in table.interactions]
-    return "\n".join(_csv(part) for part in (lines, interactions) if part)
+    curves = [
+        {"data": arm.title} | _efficiency(row) for arm in table.arms for row in arm.efficiency
+    ]
+    return "\n".join(_csv(part) for part in (lines, curves, interactions) if part)
 
 
 def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -87,6 +92,7 @@ def _arm(arm: ArmTable) -> dict[str, Any]:
         "test_limit": arm.test_limit,
         "warnings": list(arm.warnings),
         "rows": [_row(arm, row) for row in arm.rows],
+        "efficiency": [_efficiency(row) for row in arm.efficiency],
     }
 
 
@@ -136,10 +142,36 @@ def _comparison(row: Row) -> dict[str, Any]:
         verdict.p_equivalent,
         verdict.detectable,
         verdict.seeds_needed,
+        verdict.seed_correlation,
         {str(look.n): look.p for look in verdict.looks},
         {str(look.n): look.spent for look in verdict.looks},
     )
     return dict(zip(_COMPARISON, values, strict=True))
+
+
+def _efficiency(row: Efficiency) -> dict[str, Any]:
+    equal = row.equal_seconds
+    shown = {
+        "encoding": row.encoding,
+        "shared_seeds": row.steps_ratio.n,
+        "equal_seconds": row.seconds,
+        "difference": equal.difference if equal else None,
+        "low": equal.low if equal else None,
+        "high": equal.high if equal else None,
+        "p": equal.p if equal else None,
+        "p_holm": row.p_holm,
+        "verdict": row.word,
+        "missed": row.steps_ratio.missed,
+    }
+    for name, ratio in (("steps", row.steps_ratio), ("seconds", row.seconds_ratio)):
+        shown |= {
+            f"{name}_ratio": ratio.value,
+            f"{name}_ratio_low": ratio.low,
+            f"{name}_ratio_high": ratio.high,
+            f"{name}_ratio_p": ratio.p,
+            f"{name}_ratio_p_holm": ratio.p_holm,
+        }
+    return shown
 
 
 def _interaction(one: Interaction) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from liere_cli.comparison.table import ComparisonTable
 from liere_cli.report import words
+from liere_cli.report.columns import Sheet
 from liere_cli.report.escape import markdown as escape
-from liere_cli.report.sheet import Sheet, sheets
+from liere_cli.report.sheet import sheets
 
 
 def markdown(table: ComparisonTable) -> str:

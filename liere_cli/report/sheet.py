@@ -1,52 +1,24 @@
 """A comparison's table as cells of text, which every laid-out format shares."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from liere_cli.comparison.interaction import Interaction, RelativeGain
 from liere_cli.comparison.table import ArmTable, ComparisonTable, Row
 from liere_cli.report import interaction_words, numbers, words
+from liere_cli.report.columns import Column, Sheet
+from liere_cli.report.efficiency_sheet import efficiency_columns, efficiency_notes
+from liere_cli.report.interaction_sheet import interaction_columns
 from liere_cli.report.numbers import NONE, Unit
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """One table of text with its heading and the notes below it.
-
-    Args:
-        kind: what stands beside the title: a modality.
-    """
-
-    title: str
-    kind: str
-    columns: "list[Column]"
-    notes: list[str]
-
-    @property
-    def rows(self) -> int:
-        return len(self.columns[0].cells)
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of text.
-
-    Args:
-        cost: what an encoding costs, not how it scores.
-        number: aligned to the right.
-    """
-
-    header: str
-    cells: tuple[str, ...]
-    cost: bool = False
-    number: bool = True
-
-
 def sheets(table: ComparisonTable) -> list[Sheet]:
-    """Every data set's table, then that of the interactions where there are some."""
-    every = [
-        Sheet(arm.title, arm.modality, columns(arm), words.arm_notes(arm)) for arm in table.arms
-    ]
+    """Every data set's tables, then that of the interactions where there are some."""
+    every = []
+    for arm in table.arms:
+        every.append(Sheet(arm.title, arm.modality, columns(arm), words.arm_notes(arm)))
+        if arm.efficiency:
+            title = f"{arm.title} by learning curves"
+            notes = efficiency_notes(arm)
+            every.append(Sheet(title, arm.modality, efficiency_columns(arm), notes))
     if table.interactions:
         every.append(
             Sheet(
@@ -57,55 +29,6 @@ def sheets(table: ComparisonTable) -> list[Sheet]:
             )
         )
     return every
-
-
-def interaction_columns(interactions: Sequence[Interaction]) -> list[Column]:
-    """All columns of the interactions, in reading order."""
-
-    def column(
-        header: str, cell: Callable[[Interaction], str], cost: bool = False, number: bool = True
-    ) -> Column:
-        return Column(header, tuple(map(cell, interactions)), cost, number)
-
-    return [
-        column("encoding", lambda one: one.encoding, number=False),
-        column("on", lambda one: one.on.side.title, number=False),
-        column("against", lambda one: one.against.side.title, number=False),
-        column("gain", lambda one: numbers.percent(one.on.value)),
-        column("gain there", lambda one: numbers.percent(one.against.value)),
-        column("difference", lambda one: numbers.percent(one.difference)),
-        column("95% interval", _interaction_interval),
-        column("p", lambda one: numbers.probability(one.p_holm)),
-        column("verdict", interaction_words.word, number=False),
-        column("seeds", lambda one: _sides(str(len(side.values)) for side in _both(one)), True),
-        column(
-            "s.e. seeds",
-            lambda one: _sides(numbers.percent(side.seed_error, False) for side in _both(one)),
-            True,
-        ),
-        column(
-            "s.e. test",
-            lambda one: _sides(
-                numbers.percent(side.test_set.error if side.test_set else None, False)
-                for side in _both(one)
-            ),
-            True,
-        ),
-    ]
-
-
-def _both(one: Interaction) -> tuple[RelativeGain, RelativeGain]:
-    return one.on, one.against
-
-
-def _sides(cells: Iterable[str]) -> str:
-    return " / ".join(cells)
-
-
-def _interaction_interval(one: Interaction) -> str:
-    if one.low is None or one.high is None:
-        return NONE
-    return f"[{numbers.percent(one.low)}, {numbers.percent(one.high)}]"
 
 
 def columns(arm: ArmTable) -> list[Column]:

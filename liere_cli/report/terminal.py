@@ -10,8 +10,9 @@ from rich.text import Text
 
 from liere_cli.comparison.table import ComparisonTable
 from liere_cli.report import words
+from liere_cli.report.columns import Column, Sheet
 from liere_cli.report.escape import plain
-from liere_cli.report.sheet import Column, Sheet, sheets
+from liere_cli.report.sheet import sheets
 
 _STYLES = {
     "better": "bold green",

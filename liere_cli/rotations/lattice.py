@@ -115,14 +115,14 @@ class Chunk:
     def get(self, whole: Tensor) -> Tensor:
         """The chunk's part of [G, T, ...]."""
         part = whole[self.sets]
-        return part if self.tokens is None else part[:, self.tokens]
+        return part if self.tokens is None else part.index_select(1, self.tokens)
 
     def put(self, whole: Tensor, part: Tensor) -> None:
         """Writes that part."""
         if self.tokens is None:
             whole[self.sets] = part
         else:
-            whole[self.sets, self.tokens] = part
+            whole[self.sets].index_copy_(1, self.tokens, part)
 
 
 class GridExponential:

@@ -80,16 +80,42 @@ class _Spectrum(torch.autograd.Function):
     def backward(ctx: Any, grad_basis: Tensor, grad_rates: Tensor) -> tuple[Tensor, None]:
         basis, rates, reach = ctx.saved_tensors
         with full_precision(basis):
-            apart = _to_phases((basis.mT @ grad_basis).mT)
-            together = _to_phases(grad_rates.mT)
-            # the conjugate eigenvalues of A
-            values = torch.stack((rates, -rates), -1).flatten(-2) * 1j
-            gaps = values[..., :, None] - values[..., None, :]
+            apart = _by_planes((basis.mT @ grad_basis).mT)
+            together = _by_planes(grad_rates.mT)
             limit = torch.finfo(rates.dtype).eps ** 0.5
-            close = gaps.abs() * reach < limit
-            grad = torch.where(close, together, apart / torch.where(close, 1.0, gaps))
-            grad_a = basis @ _from_phases(grad) @ basis.mT
-        return torch.sub(grad_a, grad_a.mT).mul_(0.5), None
+            alike, opposite = apart[:2], apart[2:]
+            parts = []
+            # a pair of planes meets at the difference of its rates, and at their sum
+            for part, limits, sign in ((alike, together[:2], -1), (opposite, together[2:], 1)):
+                gap = rates[..., :, None] + sign * rates[..., None, :]
+                close = gap.abs() * reach < limit
+                inverse = torch.where(close, 0.0, 1 / torch.where(close, 1.0, gap))
+                real, imaginary = part
+                parts.append(torch.where(close, limits[0], imaginary * inverse))
+                parts.append(torch.where(close, limits[1], -real * inverse))
+            grad = basis @ _from_planes(*parts) @ basis.mT
+        return torch.sub(grad, grad.mT).mul_(0.5), None
+
+
+def _by_planes(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """[..., b, b] as [..., b/2, b/2] real and imaginary parts between the phases of two planes.
+
+    A plane's phases are (1, i) and (1, -i) over sqrt(2): first between alike ones, then between
+    opposite ones; the other two combinations are the conjugates.
+    """
+    (a, b), (c, d) = (
+        (row[..., ::2], row[..., 1::2]) for row in (matrix[..., ::2, :], matrix[..., 1::2, :])
+    )
+    return (a + d) / 2, (b - c) / 2, (a - d) / 2, -(b + c) / 2
+
+
+def _from_planes(
+    alike: Tensor, alike_imaginary: Tensor, opposite: Tensor, opposite_imaginary: Tensor
+) -> Tensor:
+    """The inverse of ``_by_planes``."""
+    upper = torch.stack((alike + opposite, alike_imaginary - opposite_imaginary), -1)
+    lower = torch.stack((-alike_imaginary - opposite_imaginary, alike - opposite), -1)
+    return torch.stack((upper.flatten(-2), lower.flatten(-2)), -2).flatten(-3, -2)
 
 
 def rate_matrix(rates: Tensor) -> Tensor:
@@ -110,25 +136,6 @@ def _distinct_planes(rows: int, device: torch.device) -> Tensor:
     index = torch.arange(rows, dtype=torch.float64, device=device)
     mixing = torch.triu(torch.cos(index[:, None] * 1.7 + index**2), 1) * (0.1 / rows)
     return rate_matrix(rates) + mixing - mixing.mT
-
-
-def _to_phases(matrix: Tensor) -> Tensor:
-    """W^H M W, W the unitary matrix that makes a plane's two channels its two phases."""
-    unitary = _phases_of_planes(matrix)
-    return unitary.mH @ matrix.to(unitary.dtype) @ unitary
-
-
-def _from_phases(matrix: Tensor) -> Tensor:
-    """Re(W M W^H)."""
-    unitary = _phases_of_planes(matrix.real)
-    return (unitary @ matrix @ unitary.mH).real
-
-
-def _phases_of_planes(like: Tensor) -> Tensor:
-    plane = torch.tensor([[1, 1], [1j, -1j]], dtype=torch.complex128, device=like.device)
-    identity = torch.eye(like.shape[-1] // 2, dtype=torch.complex128, device=like.device)
-    unitary = torch.kron(identity, plane * math.sqrt(0.5))
-    return unitary.to(torch.complex128 if like.dtype == torch.float64 else torch.complex64)
 
 
 def line_table(lines: Spectrum, positions: Tensor) -> Tensor:
@@ -186,11 +193,7 @@ class _RotateLine(torch.autograd.Function):
         ctx: Any, basis: Tensor, rates: Tensor, table: Tensor, positions: Tensor, *xs: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.save_for_backward(basis, table, positions, *xs)
-        outs = []
-        for x in xs:
-            rows = torch.bmm(_head_rows(x, basis), basis.to(x.dtype))
-            outs.append(turn(_from_head_rows(rows, x), table, "interleaved"))
-        return tuple(outs)
+        return tuple(turn(_times(x, basis), table, "interleaved") for x in xs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -202,20 +205,34 @@ class _RotateLine(torch.autograd.Function):
             grad_xs = []
             for x, grad in zip(xs, grads, strict=True):
                 back = turn(grad, table, "interleaved", inverse=True)
-                rows, back_rows = _head_rows(x, basis), _head_rows(back, basis)
-                back_x = torch.bmm(back_rows, basis.mT.to(back.dtype))
-                grad_xs.append(_from_head_rows(back_x, x))
-                grad_basis += torch.bmm(rows.mT, back_rows)
-                moments = _head_rows(back * weights.to(back.dtype), basis)
-                grad_rates += torch.bmm(rows.mT, moments)
+                grad_xs.append(_times(back, basis.mT))
+                grad_basis += _outer(x, back, basis)
+                grad_rates += _outer(x, back.mul_(weights.to(back.dtype)), basis)
             return grad_basis, basis.mT @ grad_rates, None, None, *grad_xs
 
 
-def _head_rows(x: Tensor, basis: Tensor) -> Tensor:
-    """[B, N, S, H] as [N, B*S, H], or [1, N*B*S, H] for one basis: a view where strides allow it."""
-    return x.transpose(0, 1).reshape(len(basis), -1, x.shape[-1])
-
-
-def _from_head_rows(rows: Tensor, like: Tensor) -> Tensor:
-    batch, heads, length, channels = like.shape
+def _times(x: Tensor, basis: Tensor) -> Tensor:
+    """x Q for every head: [B, N, S, H] by [N or 1, H, H]."""
+    basis = basis.to(x.dtype)
+    if not _rows_merge(x):
+        return x @ basis
+    batch, heads, length, channels = x.shape
+    rows = torch.bmm(_head_rows(x, len(basis)), basis)
     return rows.view(heads, batch, length, channels).transpose(0, 1)
+
+
+def _outer(x: Tensor, y: Tensor, like: Tensor) -> Tensor:
+    """x^T y for every head, summed over what shares a basis: [N or 1, H, H]."""
+    if _rows_merge(x) and _rows_merge(y):
+        return torch.bmm(_head_rows(x, len(like)).mT, _head_rows(y, len(like)))
+    return (x.mT @ y).sum(0).sum_to_size(like.shape)
+
+
+def _rows_merge(x: Tensor) -> bool:
+    """Whether batch and sequence are one dimension in memory, as in a view of a projection."""
+    return x.stride(0) == x.shape[2] * x.stride(2)
+
+
+def _head_rows(x: Tensor, heads: int) -> Tensor:
+    """[B, N, S, H] as [N, B*S, H], or [1, N*B*S, H] for one basis; a view where strides allow."""
+    return x.transpose(0, 1).reshape(heads, -1, x.shape[-1])

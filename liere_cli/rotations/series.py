@@ -33,57 +33,58 @@ _Y2 = (857 - 58 * _ROOT) / 630
 
 @dataclass(frozen=True)
 class Exponential:
-    """exp of a batch of skew-symmetric matrices, and what its backward pass needs.
+    """exp of a batch of skew-symmetric matrices A, and what its backward pass needs.
+
+    With c = 2^-n and X = c A the scheme is kept in multiples that need no scaled copies:
+    S = A^2, P' = P / (x1 c^3) and Q' = (x4 I + x5 X + x6 X^2 + x7 P) / (x5 c).
 
     Args:
-        rotations: exp(X 2^n), [G, b, b].
-        x, square, p: X, X^2 and the factor P of the scheme above.
+        rotations: exp(A), [G, b, b].
+        a, square, p, q: A, S, P' and Q'.
         levels: exp(X 2^i) - I for i = 0 .. n - 1.
     """
 
     rotations: Tensor
-    x: Tensor
+    a: Tensor
     square: Tensor
     p: Tensor
+    q: Tensor
     levels: list[Tensor]
 
     def adjoint(self, grad: Tensor) -> Tensor:
-        """The skew part of the gradient to X 2^n from that to the rotations: 2 n + 5 products."""
+        """The skew part of the gradient to A from that to the rotations: 2 n + 5 products."""
         grad_t = square_down(grad.mT.contiguous(), self.levels)
-        grad_x_t = _taylor_adjoint(grad_t, self.x, self.square, self.p)
-        return torch.sub(grad_x_t.mT, grad_x_t).mul_(0.5 ** (1 + len(self.levels)))
+        return self._taylor_adjoint(grad_t, 0.5 ** len(self.levels))
+
+    def _taylor_adjoint(self, grad: Tensor, c: float) -> Tensor:
+        # E = c A + y2 c^2 S + k P' Q', gradients to P' and Q' in units of k
+        grad_q = torch.bmm(grad, self.p)
+        grad_p = torch.bmm(self.q, grad).add_(grad_q, alpha=_X7 * _X1 * c**2 / _X5)
+        # P' = x3 / (x1 c) S + S L with L = A + (x2 c / x1) S
+        grad_l = torch.bmm(grad_p, self.square)
+        factor = torch.add(self.a, self.square, alpha=_X2 * c / _X1)
+        grad_square = torch.bmm(factor, grad_p).add_(grad_p, alpha=_X3 / (_X1 * c))
+        grad_square.add_(grad_q, alpha=_X6 * c / _X5).add_(grad_l, alpha=_X2 * c / _X1)
+        scale = _X1 * _X5 * c**4
+        grad_square.add_(grad, alpha=_Y2 * c**2 / scale)
+        grad_a = grad_l.add_(grad_q).add_(grad, alpha=c / scale)
+        # for skew A only the symmetric part of the gradient to S reaches the skew part of that to A
+        grad_a.add_(torch.bmm(grad_square.add(grad_square.mT), self.a))
+        return torch.sub(grad_a.mT, grad_a).mul_(scale / 2)
 
 
 def exponentiate(a: Tensor) -> Exponential:
     """exp of skew-symmetric [G, b, b] in n + 3 products, n squarings."""
     square = torch.bmm(a, a)
-    squarings, factor = choose_squarings(norm_bound(square), a.shape[-1])
-    x, square = a * (factor * 0.5**squarings), square.mul_(0.25**squarings)
-    p = torch.bmm(square, torch.add(x, square, alpha=_X2 / _X1)).mul_(_X1).add_(square, alpha=_X3)
-    e = torch.bmm(p, _second_factor(x, square, p)).mul_(_X5).add_(x).add_(square, alpha=_Y2)
-    *levels, last = square_up(e, squarings)
-    return Exponential(add_identity(last), x, square, p, levels)
-
-
-def _second_factor(x: Tensor, square: Tensor, p: Tensor) -> Tensor:
-    """(x4 I + x5 X + x6 X^2 + x7 P) / x5."""
-    q = torch.add(x, square, alpha=_X6 / _X5).add_(p, alpha=_X7 / _X5)
-    q.diagonal(dim1=-2, dim2=-1).add_(_X4 / _X5)
-    return q
-
-
-def _taylor_adjoint(grad: Tensor, x: Tensor, square: Tensor, p: Tensor) -> Tensor:
-    """The transposed gradient to X, its skew part alone exact, from the transposed one to E."""
-    grad_q = torch.bmm(grad, p)  # to x5 Q / x5
-    grad_p = torch.bmm(_second_factor(x, square, p), grad).add_(grad_q, alpha=_X7 / _X5).mul_(_X5)
-    # P = x3 X^2 + x1 X^2 L with L = X + (x2 / x1) X^2
-    grad_l = torch.bmm(grad_p, square)
-    l_grad = torch.bmm(torch.add(x, square, alpha=_X2 / _X1), grad_p)
-    grad_square = l_grad.mul_(_X1).add_(grad_p, alpha=_X3)
-    grad_square.add_(grad, alpha=_Y2).add_(grad_q, alpha=_X6).add_(grad_l, alpha=_X2)
-    # for skew X only the symmetric part of the gradient to X^2 reaches the skew part of that to X
-    grad_x = torch.bmm(grad_square.add(grad_square.mT), x)
-    return grad_x.add_(grad).add_(grad_q, alpha=_X5).add_(grad_l, alpha=_X1)
+    squarings, valid = choose_squarings(norm_bound(square), a.shape[-1])
+    c = 0.5**squarings
+    factor = torch.add(a, square, alpha=_X2 * c / _X1)
+    p = torch.bmm(square, factor).add_(square, alpha=_X3 / (_X1 * c))
+    q = torch.add(a, square, alpha=_X6 * c / _X5).add_(p, alpha=_X7 * _X1 * c**2 / _X5)
+    q.diagonal(dim1=-2, dim2=-1).add_(_X4 / (_X5 * c))
+    e = torch.bmm(p, q).mul_(valid * (_X1 * _X5 * c**4)).add_(a, alpha=c)
+    *levels, last = square_up(e.add_(square, alpha=_Y2 * c**2), squarings)
+    return Exponential(add_identity(last), a, square, p, q, levels)
 
 
 def square_up(e: Tensor, squarings: int) -> list[Tensor]:
@@ -131,7 +132,8 @@ def choose_squarings(bound: Tensor, rows: int) -> tuple[int, Tensor | float]:
     if reading_is_free(bound):
         return _squarings_for(float(bound), bound.dtype), 1.0
     limit = NORM_PER_ROW * rows
-    return _squarings_for(limit, bound.dtype), torch.where(bound <= limit, 1.0, math.nan)
+    valid = torch.ones_like(bound).masked_fill(bound > limit, math.nan)
+    return _squarings_for(limit, bound.dtype), valid
 
 
 def reading_is_free(x: Tensor) -> bool:

@@ -56,14 +56,14 @@ class _SkewExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
         ctx.chunks = _by_norm(a)
-        ctx.parts = [exponentiate(a if rows is None else a[rows]) for rows in ctx.chunks]
+        ctx.parts = [exponentiate(_chunk(a, rows)) for rows in ctx.chunks]
         return _gather(ctx.chunks, [part.rotations for part in ctx.parts], a)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         with full_precision(grad):
             adjoints = [
-                part.adjoint(grad if rows is None else grad[rows])
+                part.adjoint(_chunk(grad, rows))
                 for rows, part in zip(ctx.chunks, ctx.parts, strict=True)
             ]
         return _gather(ctx.chunks, adjoints, grad)
@@ -79,6 +79,10 @@ def _by_norm(a: Tensor) -> list[Tensor | None]:
     return list(torch.linalg.matrix_norm(a).argsort().split(count))
 
 
+def _chunk(whole: Tensor, rows: Tensor | None) -> Tensor:
+    return whole if rows is None else whole.index_select(0, rows)
+
+
 def cached_entries() -> int:
     """Entries of a chunk that fits the caches of all threads."""
     return CHUNK_ENTRIES * torch.get_num_threads()
@@ -89,5 +93,6 @@ def _gather(chunks: list[Tensor | None], parts: list[Tensor], like: Tensor) -> T
         return parts[0]
     whole = torch.empty_like(like, memory_format=torch.contiguous_format)
     for rows, part in zip(chunks, parts, strict=True):
-        whole[rows] = part
+        if rows is not None:
+            whole.index_copy_(0, rows, part)
     return whole

@@ -1,0 +1,201 @@
+"""Learning curves: scores at equal seconds, and steps or seconds to the baseline's final score.
+
+Curves are validation scores, joined by straight lines between validations. All runs of a table
+share one schedule of the learning rate over their budget, so a curve inside it is that of a run
+that was not meant to end there.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liere_cli.comparison.looks import Looks
+from liere_cli.comparison.statistics import Paired, paired
+from liere_cli.comparison.verdicts import Word, decide
+from liere_cli.runs import Run
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Validation scores of one run.
+
+    Args:
+        steps, seconds: [k] of training at each validation, increasing.
+        scores: [k] where higher is better.
+    """
+
+    steps: Array
+    seconds: Array
+    scores: Array
+
+    def at_seconds(self, seconds: float) -> float:
+        """The score after that time, which lies on the curve."""
+        return float(np.interp(seconds, self.seconds, self.scores))
+
+    def reached(self, score: float) -> tuple[float, float] | None:
+        """Steps and seconds at which the curve first reaches a score; None: it never does.
+
+        A curve that begins above the score has reached it at its first validation, or earlier.
+        """
+        above = np.flatnonzero(self.scores >= score)
+        if not above.size:
+            return None
+        end = int(above[0])
+        if end == 0:
+            return float(self.steps[0]), float(self.seconds[0])
+        low, high = self.scores[end - 1], self.scores[end]
+        part = (score - low) / (high - low)
+        steps, seconds = (
+            float(axis[end - 1] + part * (axis[end] - axis[end - 1]))
+            for axis in (self.steps, self.seconds)
+        )
+        return steps, seconds
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times less an encoding needs than its baseline; above 1 it needs less.
+
+    Args:
+        value: geometric mean over ``n`` shared seeds; None where it never got there at some seed.
+        low, high: of the 95% interval, by Student's t on logarithms.
+        missed: seeds at which the encoding never reached the baseline's final score.
+    """
+
+    n: int
+    missed: int = 0
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """An encoding against its baseline by their learning curves.
+
+    Args:
+        equal_seconds: paired difference of validation scores, in units of the metric, at the time
+            at which the faster run of each seed ended.
+        seconds: mean of that time.
+        word: on that difference.
+        steps_ratio, seconds_ratio: to the baseline's final validation score.
+    """
+
+    encoding: str
+    equal_seconds: Paired | None
+    seconds: float | None
+    steps_ratio: Ratio
+    seconds_ratio: Ratio
+    p_holm: float | None = None
+    word: Word | None = None
+
+
+def read_curve(run: Run, higher_is_better: bool) -> Curve | None:
+    """The run's validations; None with fewer than 2 that can be used."""
+    points: list[tuple[float, float, float]] = []
+    sign = 1 if higher_is_better else -1
+    for line in run.metrics():
+        try:
+            if "val" in line:
+                step, seconds, value = (float(line[key]) for key in ("step", "seconds", "val"))
+                if math.isfinite(value) and (not points or step > points[-1][0]):
+                    points.append((step, seconds, sign * value))
+        except (TypeError, ValueError, KeyError):
+            return None
+    if len(points) < 2:
+        return None
+    steps, seconds, scores = np.array(points, dtype=np.float64).T
+    return Curve(steps, np.maximum.accumulate(seconds), scores)
+
+
+def efficiency(
+    encoding: str, pairs: Sequence[tuple[Curve, Curve]], higher_is_better: bool
+) -> Efficiency:
+    """One encoding against its baseline, before any correction.
+
+    Args:
+        pairs: [n] curves of encoding and baseline at the same seeds.
+    """
+    sign = 1 if higher_is_better else -1
+    ends = [min(ours.seconds[-1], theirs.seconds[-1]) for ours, theirs in pairs]
+    scores = [
+        [sign * curve.at_seconds(end) for curve in pair]
+        for pair, end in zip(pairs, ends, strict=True)
+    ]
+    difference = paired([row[0] for row in scores], [row[1] for row in scores])
+    reached = [ours.reached(theirs.scores[-1]) for ours, theirs in pairs]
+    whole = [(theirs.steps[-1], theirs.seconds[-1]) for _, theirs in pairs]
+    steps, seconds = (
+        _ratio(
+            [None if one is None else one[axis] for one in reached], [one[axis] for one in whole]
+        )
+        for axis in (0, 1)
+    )
+    mean_end = float(np.mean(ends)) if ends else None
+    return Efficiency(encoding, difference, mean_end, steps, seconds)
+
+
+def judge_efficiency(
+    rows: Sequence[Efficiency], higher_is_better: Sequence[bool], looks: Looks | None = None
+) -> list[Efficiency]:
+    """Holm-corrects everything that learning curves were asked, in one family.
+
+    Args:
+        looks: the comparison added seeds until it was settled; p-values pay for their look.
+    """
+    every = [
+        p
+        for row in rows
+        for p in (
+            _spent(row.equal_seconds.p, row.equal_seconds.n, looks) if row.equal_seconds else None,
+            _spent(row.steps_ratio.p, row.steps_ratio.n, looks),
+            _spent(row.seconds_ratio.p, row.seconds_ratio.n, looks),
+        )
+    ]
+    p = np.array(every, dtype=np.float64)
+    corrected = decide(p, np.full(p.shape, np.nan))
+    judged = []
+    for index, (row, upwards) in enumerate(zip(rows, higher_is_better, strict=True)):
+        own, steps, seconds = (
+            None if math.isnan(value) else float(value)
+            for value in corrected.p_holm[3 * index : 3 * index + 3]
+        )
+        word: Word | None = None
+        if own is not None and row.equal_seconds is not None:
+            up = (row.equal_seconds.difference > 0) == upwards
+            word = ("better" if up else "worse") if corrected.differs[3 * index] else "undecided"
+        judged.append(
+            replace(
+                row,
+                p_holm=own,
+                word=word,
+                steps_ratio=replace(row.steps_ratio, p_holm=steps),
+                seconds_ratio=replace(row.seconds_ratio, p_holm=seconds),
+            )
+        )
+    return judged
+
+
+def _spent(p: float | None, n: int, looks: Looks | None) -> float | None:
+    if p is None or looks is None:
+        return p
+    return float(looks.spent(np.array(p), n)) if n in looks.sizes else 1.0
+
+
+def _ratio(needed: Sequence[float | None], whole: Sequence[float]) -> Ratio:
+    """Of what the baseline took to what the encoding needed."""
+    n, missed = len(whole), sum(one is None for one in needed)
+    known = [one for one in needed if one is not None and one > 0]
+    if n == 0 or len(known) < n or not min(whole) > 0:
+        return Ratio(n, missed)
+    logs = paired(np.log(whole), np.log(known))
+    assert logs is not None
+    ends = [None if end is None else math.exp(end) for end in (logs.low, logs.high)]
+    return Ratio(n, missed, math.exp(logs.difference), ends[0], ends[1], logs.p)

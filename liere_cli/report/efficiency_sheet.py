@@ -1,0 +1,65 @@
+"""Learning curves against the baseline's as cells of text."""
+
+from collections.abc import Callable
+
+from liere_cli.comparison.curves import Efficiency, Ratio
+from liere_cli.comparison.table import ArmTable
+from liere_cli.report import numbers
+from liere_cli.report.columns import Column
+from liere_cli.report.numbers import NONE, Unit
+
+
+def efficiency_columns(arm: ArmTable) -> list[Column]:
+    """All columns, in reading order."""
+    unit = Unit.of(arm)
+
+    def column(
+        header: str, cell: Callable[[Efficiency], str], cost: bool = False, number: bool = True
+    ) -> Column:
+        return Column(header, tuple(map(cell, arm.efficiency)), cost, number)
+
+    return [
+        column("encoding", lambda row: row.encoding, number=False),
+        column("equal seconds", lambda row: numbers.duration(row.seconds)),
+        column(
+            f"minus {arm.baseline}",
+            lambda row: unit.signed(row.equal_seconds.difference if row.equal_seconds else None),
+        ),
+        column("95% interval", lambda row: _interval(row, unit)),
+        column("p", lambda row: numbers.probability(row.p_holm)),
+        column("verdict", lambda row: row.word or NONE, number=False),
+        column("fewer steps", lambda row: _ratio(row.steps_ratio), cost=True),
+        column("p steps", lambda row: numbers.probability(row.steps_ratio.p_holm), cost=True),
+        column("less time", lambda row: _ratio(row.seconds_ratio), cost=True),
+        column("p time", lambda row: numbers.probability(row.seconds_ratio.p_holm), cost=True),
+    ]
+
+
+def efficiency_notes(arm: ArmTable) -> list[str]:
+    """What the numbers are, and what they can't say."""
+    return [
+        "validation scores on learning curves, joined by lines between validations; within a "
+        "budget the learning rate is still on its way down. At equal seconds: where the faster "
+        "run of each seed ended",
+        f"fewer steps, less time: what {arm.baseline} took to its final validation score, over "
+        "what the encoding took to that score; geometric mean over seeds, interval by Student's t "
+        "on logarithms, null hypothesis: 1. p is Holm-corrected over all that learning curves are "
+        "asked in all tables; uncertainty is over seeds",
+    ]
+
+
+def _interval(row: Efficiency, unit: Unit) -> str:
+    one = row.equal_seconds
+    return unit.interval(one.low, one.high) if one else NONE
+
+
+def _ratio(ratio: Ratio) -> str:
+    """``1.32x [1.10, 1.58]``; or at how many seeds the score was never reached."""
+    if ratio.missed:
+        return f"missed at {ratio.missed} of {ratio.n}"
+    if ratio.value is None:
+        return NONE
+    ends = (
+        "" if ratio.low is None or ratio.high is None else f" [{ratio.low:.2f}, {ratio.high:.2f}]"
+    )
+    return f"{ratio.value:.2f}x{ends}"
