@@ -77,6 +77,8 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
     dim, layers, heads = SIZES[recipe.model.size]
     patch = recipe.model.patch or dataset.patch
     if dataset.task == "language-model":
+        if recipe.model.patch not in (None, (1,)):
+            raise UsageError(f"model.patch {recipe.model.patch[0]}: text has no patches")
         patch = (1,)
     elif len(patch) == 1:
         patch *= len(dataset.grid)

@@ -16,6 +16,8 @@ _UNITS: dict[str, tuple[Unit, float]] = {
     "m": ("seconds", 60),
     "h": ("seconds", 3600),
 }
+#: more than anyone can train, small enough to count exactly
+LARGEST = 1e15
 _PREFIXES = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -49,6 +51,8 @@ class Budget:
         amount = float(number) * _PREFIXES[prefix] * factor
         if amount <= 0 or (unit != "seconds" and amount < 1):
             raise UsageError(f"'{text}': a budget must be above zero")
+        if amount > LARGEST:
+            raise UsageError(f"'{text}': a budget is at most {LARGEST:.0e} of its unit")
         return cls(amount, unit, text.strip())
 
     def used(self, *, steps: int, examples: int, tokens: int, seconds: float) -> float:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from liere_cli.errors import LiereError
 from liere_cli.runs import Run, to_json, write_atomically
+from liere_cli.schema import shortened
 
 KEPT = 2
 
@@ -31,6 +32,8 @@ class Progress:
         seconds: spent in training steps, without validation.
         validations: done so far.
         best_step, best_value: of the best validation, once there is one.
+        pending: training losses of the steps since the last line of metrics.jsonl.
+        warnings: what was wrong with the checkpoints that were passed over.
     """
 
     step: int = 0
@@ -40,6 +43,7 @@ class Progress:
     validations: int = 0
     best_step: int | None = None
     best_value: float | None = None
+    pending: list[float] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -54,7 +58,8 @@ def save_checkpoint(
     content = save(tensors)
     stem = f"checkpoints/{progress.step:09d}"
     write_atomically(run.path(f"{stem}.safetensors"), content)
-    state = {"sha256": hashlib.sha256(content).hexdigest(), "progress": asdict(progress)}
+    digest, counters = hashlib.sha256(content).hexdigest(), asdict(progress)
+    state = {"sha256": digest, "progress": counters, "check": _check(digest, counters)}
     write_atomically(run.path(f"{stem}.json"), to_json(state))
     for old in _steps(run)[KEPT:]:
         _remove(run, old)
@@ -78,6 +83,11 @@ def load_checkpoint(
             if hashlib.sha256(content).hexdigest() != state["sha256"]:
                 raise ValueError("its digest differs")
             progress = Progress(**state["progress"])
+            if (
+                state["check"] != _check(state["sha256"], state["progress"])
+                or progress.step != step
+            ):
+                raise ValueError("its description is not as written")
             tensors = load(content)
         except (OSError, ValueError, KeyError, TypeError) as error:
             warnings.append(f"checkpoint of step {step} is damaged ({error}) and was passed over")
@@ -112,9 +122,12 @@ def load_weights(run: Run, name: str, model: nn.Module) -> None:
     try:
         tensors = load(path.read_bytes())
     except FileNotFoundError:
-        raise LiereError(f"{path}: there are no such weights; train the run first") from None
+        raise LiereError(f"{path}: is missing; liere train --fresh makes it anew") from None
     except Exception as error:
-        raise LiereError(f"{path}: the file is damaged ({error})") from None
+        reason = shortened(str(error))
+        raise LiereError(
+            f"{path}: the file is damaged ({reason}); liere train --fresh makes it anew"
+        ) from None
     _load_into(model, tensors, str(path))
 
 
@@ -122,6 +135,12 @@ def save_items(run: Run, split: str, items: dict[str, Tensor]) -> None:
     """Writes per-item results of a split."""
     content = save({name: value.contiguous() for name, value in items.items()})
     write_atomically(run.path(f"items-{split}.safetensors"), content)
+
+
+def _check(digest: str, counters: dict[str, Any]) -> str:
+    """Ties the counters to the tensors, so that damage to either is noticed."""
+    text = json.dumps([digest, counters], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ Shapes: T tokens, A axes.
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal, get_args
 
 import torch
@@ -13,6 +14,19 @@ from torch import Tensor
 from liere_cli.errors import UsageError, unknown
 
 Scaling = Literal["index", "unit", "centered"]
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_extents(name: str, extents: object) -> None:
+    """Raises UsageError unless the extents of a grid are a tuple of whole numbers."""
+    if not isinstance(extents, tuple) or not all(map(is_whole, extents)):
+        raise UsageError(
+            f"{name} must be a tuple of whole numbers, such as (256,) or (14, 14), not {extents!r}"
+        )
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,8 @@ class Grid:
     train_shape: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, extents in (("shape", self.shape), ("train_shape", self.train_shape)):
+            check_extents(name, extents)
         if not self.train_shape:
             object.__setattr__(self, "train_shape", self.shape)
         if len(self.train_shape) != len(self.shape):

@@ -63,6 +63,11 @@ class TrainedRun:
         dataset = self.cell.dataset
         text = dataset.task == "language-model"
         examples = dataset.load(split) if text else dataset.load(split, grid)
+        if text and grid[0] >= len(examples):
+            raise UsageError(
+                f"--grid {grid[0]}: the {split} text has {len(examples):,} bytes, and a window "
+                "needs one more than its length"
+            )
         result = evaluate(
             self.model,
             dataset,

@@ -4,6 +4,7 @@ One schema serves a single run (``encoding``, ``data``, ``model``, ``training``,
 comparison (the same, with ``compare`` spanning the cells).
 """
 
+import re
 from collections.abc import Hashable, Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from liere_cli.budget import Budget
 from liere_cli.errors import LiereError, UsageError, nearest
-from liere_cli.schema import Section, parse_scalar, parse_spec
+from liere_cli.schema import Section, parse_scalar, parse_spec, shortened
 
 MAX_RECIPE_BYTES = 1_000_000
 
@@ -42,7 +43,16 @@ def _as_budget(text: str) -> str:
     try:
         return Budget.parse(text).text
     except UsageError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(str(error).removeprefix(f"'{text}': ")) from None
+
+
+def _folder_name(name: str) -> str:
+    if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
+        raise ValueError(
+            "must be a folder's name: at most 80 letters, digits, '.', '_' and '-', the first a "
+            "letter or a digit"
+        )
+    return name
 
 
 def _as_ints(value: object) -> object:
@@ -199,7 +209,7 @@ class CompareSettings(Section):
 class Recipe(Section):
     """A run or a comparison, as written; see :mod:`liere_cli.assembly` for the resolved form."""
 
-    experiment: str = Field("", pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,79})?$")
+    experiment: Annotated[str, AfterValidator(_folder_name)] = ""
     seed: int = Field(0, ge=0, lt=2**31)
     encoding: Spec = {"name": "liere"}
     data: Spec = {"name": "stdlib"}
@@ -208,8 +218,16 @@ class Recipe(Section):
     compare: CompareSettings | None = None
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys in silence; here the second is an error."""
+class _RecipeLoader(yaml.SafeLoader):
+    """Refuses what a recipe never needs: two equal keys, of which PyYAML keeps the last in silence,
+    and aliases, by which a small file unfolds into a huge one.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases (*) are not used here", problem_mark=mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -247,6 +265,8 @@ def find_recipe(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
+    if path.exists():
+        raise UsageError(f"recipe '{name}' is a folder or a device, not a file")
     known = builtin_recipes()
     if name.removesuffix(".yaml").removeprefix("recipes/") in known:
         return known[name.removesuffix(".yaml").removeprefix("recipes/")]
@@ -271,12 +291,17 @@ def read_settings(path: Path) -> dict[str, Any]:
     if len(content) > MAX_RECIPE_BYTES:
         raise UsageError(f"{path}: a recipe has at most {MAX_RECIPE_BYTES:,} bytes")
     try:
-        settings = yaml.load(content.decode(), Loader=_UniqueKeyLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or "it is not text in UTF-8"
-        raise UsageError(f"{path}{line}: this is not valid YAML: {reason}") from None
+        settings = yaml.load(content.decode(), Loader=_RecipeLoader)
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: this is not text in UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UsageError(f"{path}{line}: this is not valid YAML: {error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{path}: this is not valid YAML: {shortened(reason)}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: this is not valid YAML: it is nested too deeply") from None
     if not isinstance(settings, dict):
         raise UsageError(f"{path}: a recipe is 'key: value' lines, not {type(settings).__name__}")
     return settings
@@ -328,7 +353,7 @@ def load_recipe(
         flags: sections that replace the file's (``encoding``, ``data``) or merge into it.
     """
     settings: dict[str, Any] = {}
-    where = "settings"
+    where = "command line"
     if source is not None:
         path = find_recipe(str(source))
         settings, where = read_settings(path), str(path)

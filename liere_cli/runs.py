@@ -26,6 +26,11 @@ from liere_cli.recipe import Recipe, dump_yaml, read_settings
 Status = Literal["finished", "diverged", "failed"]
 FORMAT = 1
 ID_DIGITS = 12
+#: what every summary has, whatever became of the run
+SUMMARY_FIELDS = {
+    "status", "encoding", "data", "seed", "metric", "val", "test", "steps", "seconds",
+    "parameters", "encoding_parameters", "throughput", "throughput_unit", "error",
+}  # fmt: skip
 
 
 def identity(recipe: Recipe, fingerprint: str, code: str | None = None) -> str:
@@ -109,9 +114,13 @@ class Run:
             return None
         except (OSError, ValueError) as error:
             raise LiereError(f"{path}: can't be read ({error}); delete it to train again") from None
-        if not isinstance(summary, dict) or "status" not in summary:
-            raise LiereError(f"{path}: is no summary of a run; delete it to train again")
-        return summary
+        fields = summary.keys() if isinstance(summary, dict) else set()
+        if missing := sorted(SUMMARY_FIELDS - fields):
+            raise LiereError(
+                f"{path}: is no whole summary of a run (it lacks '{missing[0]}'); delete it to "
+                "train again"
+            )
+        return dict(summary)
 
     def recipe(self) -> Recipe:
         """The resolved recipe that the run was made from."""
@@ -119,15 +128,18 @@ class Run:
         return Recipe.validated(read_settings(path), str(path))
 
     def metrics(self) -> Iterator[dict[str, Any]]:
-        """Lines of metrics.jsonl; a torn last line (of a killed run) is passed over."""
+        """Lines of metrics.jsonl, up to the first that is torn or damaged."""
         path = self.path("metrics.jsonl")
         if not path.is_file():
             return
-        for line in path.read_text().splitlines():
+        for text in path.read_text(errors="replace").splitlines():
             try:
-                yield json.loads(line)
+                line = json.loads(text)
             except ValueError:
                 return
+            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+                return
+            yield line
 
     def write_recipe(self, recipe: Recipe) -> None:
         settings = recipe.model_dump(mode="json", exclude={"compare"})

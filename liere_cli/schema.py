@@ -1,19 +1,37 @@
 """Typed sections of settings, validated by pydantic, with errors a person can act on."""
 
 import re
+import reprlib
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from liere_cli.errors import UsageError, nearest
+
+#: characters of a wrong value that a message shows
+MAX_SHOWN = 80
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother = 2, 60, 60
 
 
 class Section(BaseModel):
     """A block of settings: immutable, unknown keys refused, non-finite numbers refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, values: Any) -> Any:
+        """Leaves true and false to fields that mean them: pydantic reads them as 1 and 0."""
+        if not isinstance(values, dict):
+            return values
+        taking = {key for key, field in cls.model_fields.items() if _takes_bool(field.annotation)}
+        return {
+            key: str(value).lower() if isinstance(value, bool) and key not in taking else value
+            for key, value in values.items()
+        }
 
     @classmethod
     def validated(cls, values: object, where: str) -> Self:
@@ -27,18 +45,50 @@ class Section(BaseModel):
                 the nearest valid key.
         """
         if not isinstance(values, Mapping):
-            raise UsageError(f"{where}: expected settings as 'key: value', found {values!r}")
+            raise UsageError(
+                f"{where}: expected settings as 'key: value', found {shortened(values)}"
+            )
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise UsageError(f"{where}: {_sentence(cls, error)}") from None
 
 
+#: what a value must be, by pydantic's name for the fault; {..} comes from the fault's context
+_MUST_BE = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a section of 'key: value' settings",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number of a usual size",
+    "int_type": "a whole number",
+    "less_than": "below {lt}",
+    "less_than_equal": "at most {le}",
+    "list_type": "a list",
+    "literal_error": "{expected}",
+    "model_type": "a section of 'key: value' settings",
+    "string_type": "text",
+    "too_long": "a list of at most {max_length}",
+    "too_short": "a list of at least {min_length}",
+    "tuple_type": "a list",
+}
+
+
 def _sentence(section: type[BaseModel], error: ValidationError) -> str:
     fault = error.errors()[0]
-    # pydantic interleaves the tags of unions ("function-...", "list[...]") with the real keys
-    path = [str(part) for part in fault["loc"] if not re.search(r"[\[(-]", str(part))]
-    key = ".".join(path) or "settings"
+    # pydantic puts the names of its own validators between the real keys
+    made_up = re.compile(r"(function-|list\[|tuple\[|dict\[|nullable|constrained-|literal\[)")
+    *parents, last = fault["loc"] or ("settings",)
+    path = [str(part) for part in parents if not made_up.match(str(part))]
+    if fault["type"] == "extra_forbidden" or not made_up.match(str(last)):
+        path.append(str(last))
+    key = ".".join(path)
     if fault["type"] == "extra_forbidden":
         allowed = sorted(_fields_at(section, path[:-1]))
         hint = nearest(path[-1], allowed)
@@ -46,8 +96,19 @@ def _sentence(section: type[BaseModel], error: ValidationError) -> str:
         return f"unknown key '{key}'{suggestion} (allowed: {', '.join(allowed) or 'none'})"
     if fault["type"] == "missing":
         return f"'{key}' is missing"
-    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"'{key}' is {fault['input']!r}, but {message}"
+    if fault["type"] in _MUST_BE:
+        wanted = "must be " + _MUST_BE[fault["type"]].format(**fault.get("ctx", {}))
+    else:
+        wanted = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not fault["loc"]:
+        return wanted
+    return f"'{key}' is {shortened(fault['input'])}, but {wanted}"
+
+
+def shortened(value: object) -> str:
+    """A value as Python writes it, cut where it would flood a message."""
+    text = _REPR.repr(value)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
 
 def _fields_at(section: type[BaseModel], path: list[str]) -> list[str]:
@@ -59,11 +120,15 @@ def _fields_at(section: type[BaseModel], path: list[str]) -> list[str]:
     return list(section.model_fields)
 
 
+def _takes_bool(annotation: Any) -> bool:
+    return annotation in (bool, Any, object) or any(map(_takes_bool, get_args(annotation)))
+
+
 def parse_scalar(text: str) -> Any:
     """A flag's value read as YAML would read it; text that is no YAML stays text."""
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
 
 
@@ -95,8 +160,15 @@ def parse_spec(text: str) -> dict[str, Any]:
             continue
         if not equals:
             key, value = "path", part.strip()
-        if not key or key in spec:
-            raise UsageError(f"'{text}': '{part.strip()}' is no key=value, or is given twice")
+        if not key:
+            raise UsageError(f"'{text}': '{part.strip()}' is no key=value")
+        if not equals and "path" in spec:
+            raise UsageError(
+                f"'{text}': '{part.strip()}' is no key=value; a path with a comma goes into a "
+                "recipe, or --set data.path=..."
+            )
+        if key in spec:
+            raise UsageError(f"'{text}': '{key}' is given twice")
         spec[key] = value if key == "path" else parse_scalar(value)
     return spec
 

@@ -27,7 +27,8 @@ from liere_cli.checkpoint import (
 )
 from liere_cli.data import ByteStream, Examples
 from liere_cli.data.batches import TrainingBatches
-from liere_cli.errors import LiereError
+from liere_cli.encodings.registry import code_digest, encoding_class, fault_of
+from liere_cli.errors import LiereError, RunFailed
 from liere_cli.evaluation import Evaluation, evaluate
 from liere_cli.interrupts import Stop, stoppable
 from liere_cli.recipe import TrainingSettings
@@ -173,16 +174,24 @@ class _Trainer:
                 return self._finish(stop)
             except Diverged as error:
                 return self._summary("diverged", None, None, str(error))
+            except (LiereError, KeyboardInterrupt):
+                raise
+            except Exception as error:
+                encoding = encoding_class(self.cell.recipe.encoding["name"])
+                if code_digest(encoding) is None:
+                    raise
+                # foreign code: its author needs the place, not our call stack
+                raise RunFailed(f"encoding '{self.cell.encoding}': {fault_of(error)}") from error
 
     def _loop(self, stop: Stop) -> None:
-        losses: list[Tensor] = []
+        losses = [torch.tensor(loss, device=self.device) for loss in self.progress.pending]
         saved_at = time.monotonic()
         mark = time.perf_counter()
         logged = (self.progress.examples, self.progress.seconds)
         while True:
             share = self._share()
             while share >= (self.progress.validations + 1) / self.settings.validations - 1e-12:
-                self._validate(stop)
+                self._validate(stop, losses)
                 mark = time.perf_counter()
             if share >= 1:
                 return
@@ -200,9 +209,16 @@ class _Trainer:
                 logged = (self.progress.examples, self.progress.seconds)
             due = time.monotonic() - saved_at > self.settings.checkpoint_seconds
             if stop.asked or due:
-                save_checkpoint(self.run, self.model, self.optimizer, self.progress)
+                self._save(losses)
                 saved_at, mark = time.monotonic(), time.perf_counter()
             stop.check()
+
+    def _save(self, losses: list[Tensor]) -> None:
+        """Writes a checkpoint, with the losses that no line of metrics.jsonl has yet."""
+        self.progress.pending = torch.stack(losses).tolist() if losses else []
+        if not all(map(math.isfinite, self.progress.pending)):
+            raise Diverged(f"the loss was not finite before step {self.progress.step + 1}")
+        save_checkpoint(self.run, self.model, self.optimizer, self.progress)
 
     def _step(self, share: float) -> Tensor:
         settings, seed = self.settings, self.cell.recipe.seed
@@ -257,9 +273,9 @@ class _Trainer:
             Report(progress.step, min(share, 1.0), loss, self.latest, per_second, max(left, 0.0))
         )
 
-    def _validate(self, stop: Stop) -> None:
+    def _validate(self, stop: Stop, losses: list[Tensor]) -> None:
         self.observer.evaluating("val")
-        result = self._evaluate(self.val_split, self.settings.validation_limit, stop)
+        result = self._evaluate(self.val_split, self.settings.validation_limit, stop, losses)
         if not result.finite:
             raise Diverged(f"the validation loss was {result.loss} at step {self.progress.step}")
         self.latest = result.value
@@ -287,18 +303,22 @@ class _Trainer:
         for split in ("val", "test"):
             self.observer.evaluating(split)
             examples = self.val_split if split == "val" else self._load(split)
-            results[split] = self._evaluate(examples, self.settings.test_limit, stop)
+            results[split] = self._evaluate(examples, self.settings.test_limit, stop, [])
             save_items(self.run, split, results[split].items)
             if not results[split].finite:
                 raise Diverged(f"the {split} loss was {results[split].loss} after training")
         return self._summary("finished", results["val"], results["test"], None)
 
     def _evaluate(
-        self, examples: ByteStream | Examples, limit: int | None, stop: Stop
+        self,
+        examples: ByteStream | Examples,
+        limit: int | None,
+        stop: Stop,
+        losses: list[Tensor],
     ) -> Evaluation:
         def check() -> None:
             if stop.asked:
-                save_checkpoint(self.run, self.model, self.optimizer, self.progress)
+                self._save(losses)
                 stop.check()
 
         return evaluate(

@@ -220,3 +220,97 @@ def test_ctrl_c_leaves_a_run_that_goes_on(here: Path) -> None:
     (folder,) = (here / "outputs").glob("*/*")
     assert list((folder / "checkpoints").glob("*.json"))
     assert not (folder / "summary.json").exists()
+
+
+FAULTY = {
+    "raises.py": "    def __init__(self, shape, options=None):\n        raise KeyError(1)\n",
+    "shapes.py": "    def encode_qk(self, q, k, state, layer):\n        return q[..., :1], k\n",
+    "halves.py": "    def encode_qk(self, q, k, state, layer):\n        return q\n",
+}
+
+
+def write_encoding(path: Path, body: str) -> None:
+    path.write_text(
+        "from liere_cli.encodings import EncodingOptions, PositionEncoding\n"
+        "class Mine(PositionEncoding):\n"
+        "    name, summary, source = 'mine', 'for a test', 'test'\n"
+        "    Options = EncodingOptions\n" + body
+    )
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_a_fault_in_a_foreign_encoding_is_one_sentence(here: Path, name: str) -> None:
+    write_encoding(here / name, FAULTY[name])
+    refused(train(f"--encoding={name}:Mine"), 1, "Mine", "line")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("def (", "line 1"),
+        ("raise SystemExit(3)", "SystemExit"),
+        ("import nowhere_to_be_found", "nowhere_to_be_found"),
+    ],
+)
+def test_a_foreign_file_that_cannot_be_run(here: Path, content: str, words: str) -> None:
+    (here / "broken.py").write_text(content)
+    refused(train("--encoding=broken.py:Mine"), 1, "broken.py", words)
+    refused(train("--encoding=broken.py"), 2, "broken.py:Class")
+
+
+def test_a_foreign_encoding_takes_part_in_a_comparison(here: Path) -> None:
+    write_encoding(here / "mine.py", "")
+    result = liere(
+        "compare", "--encodings=none,mine.py:Mine", "--data=text:verse.txt,grid=16", "--seeds=2",
+        "--baseline=none", "--budget=4steps", *TINY, "--format=json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert '"Mine"' in result.stdout
+
+
+def test_a_diverged_run_is_shown_and_ends_with_code_1(here: Path) -> None:
+    write_encoding(
+        here / "nan.py",
+        "    def encode_qk(self, q, k, state, layer):\n        return q * float('nan'), k\n",
+    )
+    result = train("--encoding=nan.py:Mine")
+    assert result.exit_code == 1
+    assert "diverged" in result.stdout
+
+
+def test_windows_longer_than_the_text_are_refused(here: Path) -> None:
+    folder = json.loads(train("--encoding=rope", "--json").stdout)["folder"]
+    refused(liere("eval", folder, "--grid=9999"), 2, "--grid 9999", "bytes")
+
+
+def test_a_comparison_recipe_is_not_trained_as_a_run() -> None:
+    refused(liere("train", "--recipe=quick"), 2, "compares 3 data sets", "liere compare quick")
+
+
+@pytest.mark.parametrize("junk", [b"\xff\xfe\x00", b"5\n", b'{"step": "x"}\n', b"[]\n"])
+def test_damaged_metrics_and_summaries_do_not_stop_a_run(here: Path, junk: bytes) -> None:
+    folder = Path(json.loads(train("--encoding=rope", "--json").stdout)["folder"])
+    (folder / "summary.json").write_text('{"status": "finished"}')
+    refused(train("--encoding=rope"), 1, "summary.json", "lacks", "delete it")
+    (folder / "summary.json").unlink()
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(junk)
+    assert train("--encoding=rope").exit_code == 0
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    assert all(isinstance(json.loads(line)["step"], int) for line in lines)
+
+
+def test_output_that_cannot_be_shown_or_written(here: Path) -> None:
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "liere_cli", "encodings"]
+    narrow = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert narrow.returncode == 0, narrow.stderr
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_output_path_that_is_too_long(here: Path) -> None:
+    refused(train("--encoding=rope", f"--out={'x' * 300}"), 1, "File name too long")

@@ -67,6 +67,11 @@ def test_merging_nothing_changes_nothing(base: dict[str, dict[str, int]]) -> Non
     assert merged(base, base) == base
 
 
+@pytest.mark.parametrize("text", ["2020-99-99", "[" * 5000, "9" * 5000, "{a", "a: b: c"])
+def test_flag_values_that_yaml_chokes_on_stay_text(text: str) -> None:
+    assert apply_overrides({}, [f"experiment={text}"]) == {"experiment": text}
+
+
 def test_overrides_reach_into_specs_written_as_text() -> None:
     settings = apply_overrides({"encoding": "liere:block=4"}, ["encoding.block=8", "seed=3"])
     assert settings == {"encoding": {"name": "liere", "block": 8}, "seed": 3}
@@ -77,8 +82,8 @@ def test_overrides_reach_into_specs_written_as_text() -> None:
     [
         ("modle: {}", ["unknown key 'modle'", "'model'"]),
         ("model: {layer: 3}", ["unknown key 'model.layer'", "'layers'"]),
-        ("model: {layers: many}", ["model.layers", "'many'", "integer"]),
-        ("model: {layers: 0}", ["model.layers", "0", "greater than or equal to 1"]),
+        ("model: {layers: many}", ["model.layers", "'many'", "whole number"]),
+        ("model: {layers: 0}", ["model.layers", "0", "at least 1"]),
         ("training: {budget: 10 parsecs}", ["training.budget", "parsecs"]),
         ("training: {learning_rate: .nan}", ["training.learning_rate"]),
         ("compare: {seeds: [1, 1]}", ["compare.seeds", "differ"]),
@@ -86,6 +91,16 @@ def test_overrides_reach_into_specs_written_as_text() -> None:
         ("model: [1, 2", ["line", "YAML"]),
         ("- 1\n- 2", ["'key: value'"]),
         ("", ["'key: value'"]),
+        ("a: &x 1\nb: *x", ["line 2", "aliases"]),
+        ("seed: 2020-99-99", ["month"]),
+        ("seed: true", ["'seed' is 'true'", "whole number"]),
+        ("training: 3", ["'training' is 3", "section"]),
+        (
+            "training: {learning-rate: 1}",
+            ["unknown key 'training.learning-rate'", "'learning_rate'"],
+        ),
+        ("seed: " + "[" * 5000, ["nested too deeply"]),
+        ("training: {budget: 9999999Gsteps}", ["at most"]),
         ("experiment: ../../etc", ["experiment", "../../etc"]),
     ],
 )
@@ -104,7 +119,7 @@ def test_bad_recipes_name_file_key_and_remedy(
 
 def test_binary_and_missing_recipes(tmp_path: Path) -> None:
     (tmp_path / "noise.yaml").write_bytes(bytes(range(256)))
-    with pytest.raises(UsageError, match="not valid YAML"):
+    with pytest.raises(UsageError, match="not text in UTF-8"):
         load_recipe(tmp_path / "noise.yaml")
     with pytest.raises(UsageError, match="did you mean 'quick'"):
         load_recipe("quik")

@@ -145,7 +145,7 @@ def test_video_positions_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_error(dtype: torch.dtype) -> None:
-    """Rotations are built in float32 and rounded once; README states twice the unit of rounding."""
+    """Rotations are built in float32 and rounded once, the result once more: two units at most."""
     generators = random_skew(2, 1, 2, 16, 16, norm=60.0, dtype=torch.float32)
     positions = torch.rand(40, 2)
     x = torch.randn(4, 2, 40, 16).to(dtype)

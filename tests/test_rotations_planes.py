@@ -70,7 +70,10 @@ def test_gradient_of_half_precision(layout: Layout) -> None:
     angles = torch.randn(2, 3, 4)
     gradients = []
     for dtype in (torch.float32, torch.bfloat16):
-        leaf, turns = x.detach().to(dtype, copy=True).requires_grad_(), angles.clone().requires_grad_()
+        leaf, turns = (
+            x.detach().to(dtype, copy=True).requires_grad_(),
+            angles.clone().requires_grad_(),
+        )
         rotate_planes(leaf, phases(turns), layout).float().square().sin().sum().backward()
         assert leaf.grad is not None
         assert turns.grad is not None

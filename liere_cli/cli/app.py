@@ -1,19 +1,19 @@
 """The command ``liere``: parses, calls, prints. Nothing heavy is imported before a command runs."""
 
+import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from liere_cli import __version__
+from liere_cli.cli import INTERRUPTED
 from liere_cli.cli.bench import bench
 from liere_cli.cli.catalogue import data, encodings
 from liere_cli.cli.compare import compare
 from liere_cli.cli.evaluate import evaluate
 from liere_cli.cli.train import train
 from liere_cli.errors import LiereError
-
-INTERRUPTED = 130
 
 
 class _Commands(TyperGroup):
@@ -23,13 +23,21 @@ class _Commands(TyperGroup):
         from liere_cli.cli import console
 
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
         except LiereError as error:
             console.error(str(error))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             console.note("stopped; the same command goes on from here")
             raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            # a full disk, a vanished mount: whatever was finished is safe in its folder
+            console.error(f"{error.filename or 'output'}: {error.strerror or error}")
+            raise typer.Exit(1) from None
 
 
 app = typer.Typer(
@@ -63,12 +71,3 @@ app.command()(compare)
 app.command()(bench)
 app.command()(encodings)
 app.command()(data)
-
-
-def main() -> None:
-    """Entry point of the console script."""
-    app(prog_name="liere")
-
-
-if __name__ == "__main__":
-    main()

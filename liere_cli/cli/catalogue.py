@@ -6,6 +6,9 @@ import typer
 
 from liere_cli.cli.options import AsJson, DataRoot
 
+#: columns of a terminal below which rows of a table become blocks of lines
+NARROW = 70
+
 
 def encodings(
     name: Annotated[str | None, typer.Argument(help="Show this one in full.")] = None,
@@ -41,16 +44,18 @@ def data(
     """List the data sets: axes, metric, licence, whether they are at hand."""
     from liere_cli.cli import console
     from liere_cli.data import available, dataset_class
+    from liere_cli.data.registry import mirror
 
+    root = mirror(data_root)
     classes = {name: dataset_class(name)} if name else available()
     rows = [
         {
             "name": key,
             "summary": cls.summary,
-            "axes": cls.axes or "of the file",
+            "axes": cls.axes or "2 or 3",
             "task": cls.task,
             "metric": cls.metric,
-            "at_hand": cls.at_hand(data_root),
+            "at_hand": cls.at_hand(root),
             "source": cls.source,
             "licence": cls.licence,
             "options": _options(cls.Options),
@@ -68,7 +73,14 @@ def _options(section: type[Any]) -> list[dict[str, Any]]:
     described = []
     for key, field in section.model_fields.items():
         default = None if field.is_required() else field.get_default(call_default_factory=True)
-        described.append({"name": key, "default": default, "meaning": field.description or ""})
+        described.append(
+            {
+                "name": key,
+                "default": default,
+                "required": field.is_required(),
+                "meaning": field.description or "",
+            }
+        )
     return described
 
 
@@ -89,13 +101,34 @@ def _show(rows: list[dict[str, Any]], columns: list[str], as_json: bool, full: b
             if key != "options":
                 table.add_row(key.replace("_", " "), _text(value))
         for option in rows[0]["options"]:
-            table.add_row(f"  {option['name']}={_text(option['default'])}", option["meaning"])
+            default = "..." if option["required"] else _written(option["default"])
+            table.add_row(f"  {option['name']}={default}", option["meaning"])
+    elif console.stdout().width < NARROW:
+        # a block of lines each, since columns would break words
+        table.show_header = False
+        table.add_column(overflow="fold")
+        table.add_column(overflow="fold")
+        for row in rows:
+            for column in columns:
+                style = "bold" if column == "name" else ""
+                table.add_row(column.replace("_", " "), _text(row[column]), style=style)
+            table.add_row()
     else:
         for column in columns:
-            table.add_column(column.replace("_", " "), overflow="fold")
+            in_prose = column in ("summary", "options", "source", "licence")
+            table.add_column(column.replace("_", " "), overflow="fold", no_wrap=not in_prose)
         for row in rows:
             table.add_row(*[_text(row[column]) for column in columns])
     console.stdout().print(table)
+
+
+def _written(value: Any) -> str:
+    """An option's value as a spec has it: ``8x64x64``, ``0.8/0.1/0.1``, ``true``."""
+    from liere_cli.schema import scalar_text
+
+    if isinstance(value, tuple) and any(isinstance(part, float) for part in value):
+        return "/".join(map(str, value))
+    return scalar_text(value)
 
 
 def _text(value: Any) -> str:

@@ -102,8 +102,7 @@ def compare(
     from liere_cli.comparison.table import make_table
 
     given = sources or []
-    runs = [source for source in given if Path(source).is_dir()]
-    if runs or len(given) > 1:
+    if len(given) > 1 or any(_names_runs(source, out) for source in given):
         flags = {
             "--encodings": encodings,
             "--data": data,
@@ -118,8 +117,9 @@ def compare(
         found = _outcomes(plan)
     else:
         from liere_cli.assembly import choose_device
-        from liere_cli.comparison.plan import plan_comparison
+        from liere_cli.comparison.plan import plan_comparison, repeated
         from liere_cli.comparison.request import comparison_recipe
+        from liere_cli.recipe import CompareSettings
 
         source = given[0] if given else None
         if source is None and encodings is None and data is None:
@@ -138,6 +138,8 @@ def compare(
         )
         chosen = choose_device(device)
         plan = plan_comparison(recipe, outputs=out, root=data_root, device=chosen)
+        for name in repeated((recipe.compare or CompareSettings()).encodings):
+            console.note(f"{name} is listed twice, and compared once")
         found = _outcomes(plan)
         _show_plan(plan, found, jobs, dry_run)
         if dry_run:
@@ -154,6 +156,35 @@ def compare(
         raise typer.Exit(1)
 
 
+def _names_runs(source: str, out: Path) -> bool:
+    """Whether a source is a folder, or else, where no recipe is called so, a run's name."""
+    from liere_cli.errors import LiereError
+    from liere_cli.recipe import builtin_recipes
+    from liere_cli.runs import open_run
+
+    if Path(source).exists() or source in builtin_recipes():
+        return Path(source).is_dir()
+    try:
+        open_run(source, out)
+    except LiereError:
+        return False
+    return True
+
+
+def _check_writable(folder: Path) -> None:
+    """Once and beforehand, so that not every run has to fail at it."""
+    from tempfile import TemporaryFile
+
+    from liere_cli.errors import LiereError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise LiereError(f"{folder}: can't be written ({error.strerror})") from None
+
+
 def _outcomes(plan: "Plan") -> dict[str, "Outcome"]:
     from liere_cli.comparison.cells import outcomes
 
@@ -163,13 +194,13 @@ def _outcomes(plan: "Plan") -> dict[str, "Outcome"]:
 def _plan_of_runs(
     sources: list[str], out: Path, baseline: str | None, flags: Mapping[str, object]
 ) -> "Plan":
-    from liere_cli.comparison.grouping import runs_as_plan, runs_at
+    from liere_cli.comparison.grouping import runs_as_plan, runs_of
     from liere_cli.errors import UsageError
 
     useless = [flag for flag, value in flags.items() if value is not None]
     if useless:
         raise UsageError(f"{', '.join(useless)}: finished runs are compared as they are")
-    runs = [run for source in sources for run in runs_at(source, out)]
+    runs = runs_of(sources, out)
     for folder in sorted({run.folder.parent for run in runs}):
         _warn_of_looks(folder / "comparison.yaml")
     return runs_as_plan(runs, baseline)
@@ -212,6 +243,7 @@ def _train(
     left = [run for run in plan.runs if not found[run.run_id].over and run.run_id not in waiting]
     if not left:
         return {}
+    _check_writable(out / plan.experiment)
     with LiveCells(plan, dict(found), jobs) as live:
         try:
             return launch(left, Site(out, root, device), jobs=jobs, listener=live)

@@ -37,11 +37,16 @@ def evaluate(
     """Measure a trained run, also at other lengths and resolutions."""
     from liere_cli.assembly import choose_device
     from liere_cli.cli import console
+    from liere_cli.data.options import parse_grid
     from liere_cli.inspection import TrainedRun
 
     chosen = choose_device(device)
     trained = TrainedRun.open(run, outputs=out, root=data_root, device=chosen, weights=weights)
-    grids = [trained.parse_grid(text) for text in grid or []] or [trained.cell.dataset.grid]
+    dataset, patch = trained.cell.dataset, trained.model.shape.patch
+    for wanted in grid or []:
+        # first, since the grids that the model suggests know of patches alone
+        dataset.check_grid(parse_grid(wanted, len(dataset.grid)), patch)
+    grids = [trained.parse_grid(text) for text in grid or []] or [dataset.grid]
     text = trained.sample(sample, prompt=prompt, temperature=temperature) if sample else None
     with console.stderr().status(f"evaluating {trained.cell.encoding} on {split}"):
         rows = [trained.measure(split, shape, limit=limit) for shape in grids]

@@ -37,9 +37,13 @@ def train(
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard earlier results.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train one model with one encoding; go on where an earlier run stopped."""
+    """Train one model with one encoding; go on where an earlier run stopped.
+
+    Without flags: liere on stdlib, Python's own source. Exit code 1 when a run fails or diverges.
+    """
     from liere_cli.assembly import assemble, choose_device
     from liere_cli.cli import console
+    from liere_cli.errors import UsageError
     from liere_cli.recipe import load_recipe
     from liere_cli.training import train_cell
 
@@ -48,11 +52,13 @@ def train(
     if budget is not None:
         flags["training"] = {"budget": budget}
     chosen = choose_device(device)
-    cell = assemble(
-        load_recipe(recipe, flags=flags, assignments=assignments or []),
-        root=data_root,
-        device=chosen,
-    )
+    settings = load_recipe(recipe, flags=flags, assignments=assignments or [])
+    if settings.compare is not None and "data" not in settings.model_fields_set:
+        raise UsageError(
+            f"recipe '{recipe}' compares {len(settings.compare.data)} data sets; choose one with "
+            f"--data, or run liere compare {recipe}"
+        )
+    cell = assemble(settings, root=data_root, device=chosen)
     run = cell.run(out)
     known = None if fresh else run.summary()
     if known is not None:
@@ -65,7 +71,7 @@ def train(
         console.print_json({**summary, "folder": str(run.folder)})
     else:
         _print_result(summary, str(run.folder))
-    if summary["status"] == "failed":
+    if summary["status"] != "finished":
         raise typer.Exit(1)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from liere_cli.budget import Budget
 from liere_cli.comparison.cells import Arm, Plan, PlannedEncoding, PlannedRun
-from liere_cli.comparison.naming import arm_titles, modality
+from liere_cli.comparison.naming import arm_titles, modality, place_of, unambiguous
 from liere_cli.comparison.request import split_specs
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.recipe import CompareSettings, Recipe
@@ -36,6 +36,8 @@ def runs_as_plan(runs: Sequence[Run], baseline: str | None = None) -> Plan:
         entry = _Entry(run)
         tables.setdefault(json.dumps(entry.shared, sort_keys=True), _Table()).add(entry)
     found = list(tables.values())
+    for table in found:
+        table.name_apart()
     wanted = [format_spec(parse_spec(spec)) for spec in split_specs(baseline)] if baseline else None
     usual = [format_spec(spec) for spec in CompareSettings().baseline]
     titles = arm_titles(
@@ -67,7 +69,9 @@ class _Entry:
         except KeyError as error:
             raise LiereError(f"{run.folder}: its summary lacks {error}; train it again") from None
         self.metric = str(known.get("metric", ""))
+        self.name = str(recipe.encoding["name"])
         self.seed = recipe.seed
+        self.cell = (place_of(self.name), self.encoding, self.seed)
         self.budget = Budget.parse(recipe.training.budget)
         self.test_limit = recipe.training.test_limit
         self.axes = len(recipe.model.patch or ())
@@ -106,16 +110,22 @@ class _Table:
     def __init__(self) -> None:
         self.entries: list[_Entry] = []
 
+    def name_apart(self) -> None:
+        """Qualifies the labels of encodings that share theirs."""
+        names = unambiguous([(entry.name, entry.encoding) for entry in self.entries])
+        for entry, name in zip(self.entries, names, strict=True):
+            entry.encoding = name
+
     @property
     def data(self) -> str:
         return self.entries[0].data
 
     def add(self, entry: _Entry) -> None:
+        if any(other.run_id == entry.run_id for other in self.entries):
+            return
         for other in self.entries:
-            if (other.encoding, other.seed) != (entry.encoding, entry.seed):
+            if other.cell != entry.cell:
                 continue
-            if other.run_id == entry.run_id:
-                return
             raise UsageError(
                 f"{other.run.folder} and {entry.run.folder} are both {entry.encoding} at seed "
                 f"{entry.seed}, but differ in the encoding's own code; compare one of them"
@@ -146,6 +156,23 @@ class _Table:
             baseline=next((name for name in wanted if name in labels), None),
             test_limit=first.test_limit,
         )
+
+
+def runs_of(paths: Sequence[str], outputs: Path) -> list[Run]:
+    """The runs at each path; of several, those that liere wrote beside the runs are passed over.
+
+    Raises:
+        UsageError: there is no run at one of the others, or at all.
+    """
+    kept = [path for path in paths if len(paths) == 1 or not _is_written_beside(Path(path))]
+    if not kept:
+        raise UsageError(f"{', '.join(paths)}: there is no run among these files")
+    return [run for path in kept for run in runs_at(path, outputs)]
+
+
+def _is_written_beside(path: Path) -> bool:
+    """Whether ``EXPERIMENT/*`` names it beside the runs: the comparison's recipe and tables."""
+    return path.is_file() and (path.name == "comparison.yaml" or path.stem == "table")
 
 
 def runs_at(path: str, outputs: Path) -> list[Run]:

@@ -14,6 +14,7 @@ layout without replication; two-way clustering subtracts the same term: Cameron,
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,7 @@ from liere_cli.comparison.statistics import ItemError
 from liere_cli.runs import Run
 
 Array = NDArray[np.float64]
+FILE = "items-test.safetensors"
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,20 @@ def _residuals(sums: Array, weights: Array) -> Array:
     return np.asarray((sums - mean * weights) / total, dtype=np.float64)
 
 
+def items_fault(run: Run, metric: str) -> Literal["missing", "damaged"] | None:
+    """Why the run has no results per item; None where it has."""
+    if item_results(run, metric) is not None:
+        return None
+    return "damaged" if run.path(FILE).exists() else "missing"
+
+
 def item_results(run: Run, metric: str) -> ItemResults | None:
     """The run's results per item of the test split; None where it stored none that can be used."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    path = run.path("items-test.safetensors")
     try:
-        items = load(path.read_bytes())
+        items = load(run.path(FILE).read_bytes())
     except (OSError, SafetensorError, ValueError):
         return None
     key = "loss" if metric == "bits_per_byte" else "correct"

@@ -1,5 +1,6 @@
 """What an arm of a comparison is called."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,26 @@ def modality(dataset: str, axes: int) -> str:
 def is_called(kind: str, label: str, name: str) -> bool:
     """Whether a name means the data set of that modality and label: ``text``, ``enwik8``."""
     return name in (kind, label, label.partition(":")[0])
+
+
+def place_of(name: str) -> str:
+    """An encoding's name where two ways to write one file's path are equal."""
+    return os.path.abspath(name) if ".py:" in name else name
+
+
+def unambiguous(encodings: Sequence[tuple[str, str]]) -> list[str]:
+    """Labels of encodings; where several of other names share one, each with its file before it.
+
+    Args:
+        encodings: name (``path/to/file.py:Class`` or one of liere's) and label of each.
+    """
+    names: dict[str, set[str]] = {}
+    for name, label in encodings:
+        names.setdefault(label, set()).add(place_of(name))
+    return [
+        f"{name.rpartition(':')[0]}:{label}" if len(names[label]) > 1 and ":" in name else label
+        for name, label in encodings
+    ]
 
 
 def arm_titles(labels: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -12,14 +12,19 @@ from liere_cli.budget import Budget
 from liere_cli.comparison.cells import Arm, Plan, PlannedEncoding, PlannedRun
 from liere_cli.comparison.grouping import shared_settings
 from liere_cli.comparison.looks import Looks
-from liere_cli.comparison.naming import MODALITIES, arm_titles, is_called, modality
+from liere_cli.comparison.naming import (
+    MODALITIES,
+    arm_titles,
+    is_called,
+    modality,
+    unambiguous,
+)
 from liere_cli.comparison.request import arm_recipe
 from liere_cli.data import Dataset, build_dataset
 from liere_cli.encodings.registry import code_digest, encoding_class, label, resolve_spec
 from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.recipe import CompareSettings, DataArm, Recipe
 from liere_cli.runs import identity
-from liere_cli.schema import format_spec
 
 DEFAULT_EXPERIMENT = "compare"
 
@@ -109,9 +114,9 @@ def _arm(
     rows: dict[str, PlannedEncoding] = {}
     shared: dict[str, Any] = {}
     data_label = dataset.name
-    for spec in _distinct(data_arm.encodings or compare.encodings):
-        # two files may define classes of one name
-        name = label(spec) if label(spec) not in rows else format_spec(spec)
+    specs = _distinct(data_arm.encodings or compare.encodings)
+    names = unambiguous([(spec["name"], label(spec)) for spec in specs])
+    for spec, name in zip(specs, names, strict=True):
         limit = encoding_class(spec["name"]).max_axes
         if limit is not None and axes > limit and not alone:
             rows[name] = PlannedEncoding(name, undefined=f"not defined on {axes} axes")
@@ -134,7 +139,9 @@ def _arm(
         metric=dataset.metric,
         budget=Budget.parse(request.training.budget),
         encodings=tuple(rows.values()),
-        baseline=_baseline(data_label, axes, list(rows.values()), compare.baseline),
+        baseline=_baseline(
+            data_label, axes, list(rows.values()), _labels(compare.baseline, specs, names)
+        ),
         margin=_margin(data_label, dataset, data_arm, compare),
         test_limit=request.training.test_limit,
     )
@@ -150,6 +157,24 @@ def _distinct(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             resolved.append(resolve_spec(spec))
             kept.append(dict(spec))
     return kept
+
+
+def repeated(specs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Labels of specs that say once more what another says."""
+    resolved = [resolve_spec(spec) for spec in specs]
+    again = [label(spec) for spec in specs if resolved.count(resolve_spec(spec)) > 1]
+    return list(dict.fromkeys(again))
+
+
+def _labels(
+    wanted: Sequence[Mapping[str, Any]], specs: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> list[str]:
+    """What the table calls each wanted encoding, whether or not it takes part."""
+    resolved = [resolve_spec(spec) for spec in specs]
+    return [
+        names[resolved.index(resolve_spec(spec))] if resolve_spec(spec) in resolved else label(spec)
+        for spec in wanted
+    ]
 
 
 def _planned(cell: Cell, request: Recipe, seed: int, outputs: Path) -> PlannedRun:
@@ -168,12 +193,9 @@ def _planned(cell: Cell, request: Recipe, seed: int, outputs: Path) -> PlannedRu
     )
 
 
-def _baseline(
-    data: str, axes: int, rows: Sequence[PlannedEncoding], wanted: Sequence[Mapping[str, Any]]
-) -> str:
+def _baseline(data: str, axes: int, rows: Sequence[PlannedEncoding], labels: Sequence[str]) -> str:
     """The first wanted encoding that takes part and is defined on the data."""
     allowed = [row.label for row in rows if row.undefined is None]
-    labels = [label(spec) for spec in wanted]
     for candidate in labels:
         if candidate in allowed:
             return candidate

@@ -11,6 +11,8 @@ from liere_cli.comparison.cells import Arm, Outcome, Plan, PlannedEncoding, numb
 from liere_cli.comparison.contrasts import efficiencies, interactions
 from liere_cli.comparison.curves import Efficiency
 from liere_cli.comparison.interaction import Interaction
+from liere_cli.comparison.items import FILE as ITEMS_FILE
+from liere_cli.comparison.items import items_fault
 from liere_cli.comparison.looks import SPENDING, Looks
 from liere_cli.comparison.pairing import items_between, shared_seeds
 from liere_cli.comparison.statistics import mean_and_std
@@ -166,7 +168,7 @@ def _arm_table(arm: Arm, found: Mapping[str, Outcome]) -> ArmTable:
         budget=arm.budget.text,
         test_limit=arm.test_limit,
         rows=tuple(_row(row, arm.baseline, found) for row in arm.encodings),
-        warnings=_warnings(arm, _summaries(arm, found)),
+        warnings=(*_warnings(arm, _summaries(arm, found)), *_without_items(arm, found)),
     )
 
 
@@ -240,6 +242,28 @@ def _warnings(arm: Arm, summaries: Sequence[Mapping[str, Any]]) -> tuple[str, ..
         if len(seen) > 1:
             warnings.append(f"runs come from different versions of {package}: {', '.join(seen)}")
     return tuple(warnings)
+
+
+def _without_items(arm: Arm, found: Mapping[str, Outcome]) -> list[str]:
+    """Finished runs whose results per item can't be read, where intervals would use them."""
+    finished = [
+        [run for run in row.runs if found[run.run_id].state == "finished"] for row in arm.encodings
+    ]
+    if arm.baseline is None or max(map(len, finished), default=0) < 2:
+        return []
+    faults = {
+        (row.label, run.seed): fault
+        for row, runs in zip(arm.encodings, finished, strict=True)
+        for run in runs
+        if (fault := items_fault(run.run, arm.metric))
+    }
+    left_out = "so the test set's share of the error is left out"
+    if len(faults) == sum(map(len, finished)) and set(faults.values()) == {"missing"}:
+        return [f"no run has its {ITEMS_FILE}, {left_out}"]
+    return [
+        f"{label}, seed {seed}: {ITEMS_FILE} is {fault}, {left_out}"
+        for (label, seed), fault in faults.items()
+    ]
 
 
 def _signature(plan: Plan, found: Mapping[str, Outcome], verdicts: Sequence[Verdict]) -> str:

@@ -5,8 +5,10 @@ columns).
 """
 
 import hashlib
+import re
 import zipfile
 import zlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +23,14 @@ from liere_cli.data.base import Dataset, Examples, Split
 from liere_cli.data.cache import file_key, remembered
 from liere_cli.data.images import patch_edge
 from liere_cli.data.labelled import SPLITS, Array
-from liere_cli.data.options import SplitFractions, read_grid
+from liere_cli.data.options import (
+    FLIPS,
+    FRACTIONS,
+    SHIFT,
+    SplitFractions,
+    given_file,
+    read_grid,
+)
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.schema import Section
 
@@ -30,25 +39,27 @@ _KEYS: dict[Split, tuple[tuple[str, str], ...]] = {
     split: ((f"x_{split}", f"y_{split}"), (f"{split}_images", f"{split}_labels"))
     for split in SPLITS
 }
+_VALUES = "uint8, whole numbers from 0 to 255 or floats from 0 to 1 are expected"
 
 
 class ArrayOptions(Section):
-    path: str
-    grid: tuple[int, ...] | None = None
-    axes: Literal[2, 3] | None = None
-    fractions: SplitFractions = (0.8, 0.1, 0.1)
-    flips: bool = False
-    shift: int = Field(0, ge=0)
+    path: str = Field(description="an .npz file with x and y, or x_train, y_train and so on")
+    grid: tuple[int, ...] | None = Field(
+        None, description="ROWSxCOLUMNS or FRAMESxROWSxCOLUMNS; null: as stored"
+    )
+    axes: Literal[2, 3] | None = Field(None, description="2 or 3; null: by the arrays' shape")
+    fractions: SplitFractions = Field((0.8, 0.1, 0.1), description=FRACTIONS)
+    flips: bool = Field(False, description=FLIPS)
+    shift: int = Field(0, ge=0, description=SHIFT)
 
     @field_validator("grid", mode="before")
     @classmethod
     def _grid(cls, value: Any) -> Any:
         if value is None:
             return None
-        try:
-            return read_grid(value, 3)
-        except ValueError:
-            return read_grid(value, 2)
+        text = isinstance(value, str)
+        extents = re.split(r"[x,]", value) if text else value
+        return read_grid(value, 3 if isinstance(extents, Sequence) and len(extents) == 3 else 2)
 
 
 class ArrayFile(Dataset):
@@ -74,7 +85,7 @@ class ArrayFile(Dataset):
 
     def __init__(self, options: ArrayOptions, root: Path | None = None) -> None:
         super().__init__(options, root)
-        self.path = Path(options.path).expanduser()
+        self.path = given_file(self.name, options.path)
         self.flips = options.flips
         self.shift = options.shift
         inputs, labels = self._content
@@ -116,8 +127,6 @@ class ArrayFile(Dataset):
 
     @cached_property
     def _stored(self) -> dict[str, Array]:
-        if not self.path.is_file():
-            raise LiereError(f"data.array: '{self.options.path}' does not exist or is no file")
         try:
             if not zipfile.is_zipfile(self.path):
                 raise LiereError(f"{self.path} is no .npz file")
@@ -137,7 +146,10 @@ class ArrayFile(Dataset):
             raise LiereError(f"{self.path}: the splits have arrays of different shapes: {shapes}")
         inputs = np.concatenate([inputs for inputs, _ in pieces])
         labels = np.concatenate([labels for _, labels in pieces])
-        if len(np.unique(labels)) < 2:
+        distinct = len(np.unique(labels))
+        if labels.max() >= distinct:
+            raise self._gaps(labels)
+        if distinct < 2:
             raise LiereError(f"{self.path} holds one class, but two or more are needed")
         return inputs, labels
 
@@ -184,13 +196,27 @@ class ArrayFile(Dataset):
                 f"{self.path}: {y} must give one label for each item of {x}, but their shapes are "
                 f"{labels.shape} and {inputs.shape}"
             )
-        if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+        if not np.issubdtype(labels.dtype, np.integer):
             raise LiereError(f"{self.path}: {y} must hold whole numbers from 0, not {labels.dtype}")
+        if labels.min() < 0:
+            raise LiereError(f"{self.path}: {y} must hold whole numbers from 0, not {labels.min()}")
+        if labels.max() > np.iinfo(np.int64).max:
+            raise self._gaps(labels)
         return self._pixels(
             _channels_first(inputs, self.options.axes, self.path), x
         ), labels.astype(np.int64)
 
+    def _gaps(self, labels: Array) -> LiereError:
+        return LiereError(
+            f"{self.path}: labels must be 0 to classes - 1 without gaps, but the largest is "
+            f"{labels.max()} and the number of different ones {len(np.unique(labels))}"
+        )
+
     def _pixels(self, inputs: Array, x: str) -> Array:
+        if inputs.dtype.kind not in "buif":
+            raise LiereError(f"{self.path}: {x} holds {inputs.dtype} values: {_VALUES}")
+        if inputs.size == 0:
+            raise LiereError(f"{self.path}: {x} of shape {inputs.shape} holds nothing")
         if inputs.dtype == np.uint8:
             return np.ascontiguousarray(inputs)
         floating = np.issubdtype(inputs.dtype, np.floating)
@@ -198,8 +224,7 @@ class ArrayFile(Dataset):
         # a comparison with NaN is false, so NaN is refused too
         if not (inputs.dtype == bool or (inputs.min() >= 0 and inputs.max() <= most)):
             raise LiereError(
-                f"{self.path}: {x} holds {inputs.dtype} values outside 0 to {most}: uint8, whole "
-                "numbers from 0 to 255 or floats from 0 to 1 are expected"
+                f"{self.path}: {x} holds {inputs.dtype} values outside 0 to {most}: {_VALUES}"
             )
         scaled = np.round(inputs * 255) if floating else inputs
         return np.ascontiguousarray(scaled).astype(np.uint8)

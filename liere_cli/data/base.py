@@ -102,6 +102,9 @@ class Dataset(ABC):
             LiereError: what is missing or broken, what was tried, and how to go on.
         """
 
+    def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:  # noqa: B027
+        """Raises UsageError where a set has more to ask of a grid than that patches divide it."""
+
     @classmethod
     @abstractmethod
     def at_hand(cls, root: Path | None) -> bool:

@@ -42,18 +42,25 @@ def render(codes: Tensor, glyphs: Tensor, pixels: int) -> Tensor:
     return picture.reshape(*codes.shape[:-2], rows * pixels, columns * pixels)
 
 
-def cell_pixels(name: str, grid: tuple[int, ...], cells: int) -> int:
+def cell_pixels(name: str, grid: tuple[int, ...], cells: int, patch: int = 1) -> int:
     """Edge of a cell when ``cells`` x ``cells`` of them fill the last two axes of ``grid``.
+
+    Args:
+        patch: edge of the patches that have to fill it too.
 
     Raises:
         UsageError: when they don't fill it exactly.
     """
     height, width = grid[-2:]
-    if height != width or height % cells:
+    step = math.lcm(cells, patch)
+    if height != width or height % step:
         shape = "x".join(map(str, grid))
+        patches = f" ({cells} cells, patches of {patch})" if patch > 1 else ""
+        fitting = max(round(height / step), 1) * step if patch > 1 else 8 * cells
         raise UsageError(
-            f"data.{name}: the grid {shape} is not {cells}x{cells} square cells: rows and columns "
-            f"must be the same multiple of {cells}, such as {8 * cells}"
+            f"data.{name}: the grid {shape} is not {cells}x{cells} square cells"
+            f"{' of whole patches' if patch > 1 else ''}: rows and columns must be the same "
+            f"multiple of {step}{patches}, such as {fitting}"
         )
     return height // cells
 

@@ -1,6 +1,7 @@
 """Images with a class each: CIFAR, imagewoof, and any local folder or parquet file."""
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +21,19 @@ from liere_cli.data.mirror import (
     named_shards,
     shards_of,
 )
-from liere_cli.data.options import ImageGrid, Share, SplitFractions
+from liere_cli.data.options import (
+    FLIPS,
+    FRACTIONS,
+    SHIFT_BY_SIZE,
+    VALIDATION,
+    ImageGrid,
+    Share,
+    SplitFractions,
+    given_path,
+)
 from liere_cli.data.pictures import SUFFIXES, decode_picture
 from liere_cli.data.tables import Shard, Table
-from liere_cli.errors import LiereError
+from liere_cli.errors import LiereError, UsageError
 from liere_cli.schema import Section
 
 _IMAGE_COLUMNS = ("image", "img", "picture")
@@ -32,9 +42,9 @@ _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 
 class ImageOptions(Section):
     grid: ImageGrid = (32, 32)
-    validation: Share = 0.1
-    flips: bool = True
-    shift: int | None = Field(None, ge=0)
+    validation: Share = Field(0.1, description=VALIDATION)
+    flips: bool = Field(True, description=FLIPS)
+    shift: int | None = Field(None, ge=0, description=SHIFT_BY_SIZE)
 
 
 class _Images(Labelled):
@@ -94,7 +104,7 @@ class Cifar10(_Cifar):
 
 
 class Cifar100Options(ImageOptions):
-    labels: Literal["fine", "coarse"] = "fine"
+    labels: Literal["fine", "coarse"] = Field("fine", description="fine: 100 classes; coarse: 20")
 
 
 class Cifar100(_Cifar):
@@ -176,13 +186,13 @@ class Imagewoof(_Images):
 
 
 class ImagePathOptions(ImageOptions):
-    path: str
+    path: str = Field(description="a folder by class, a parquet file, or a pattern of such files")
     grid: ImageGrid = (64, 64)
-    fractions: SplitFractions = (0.8, 0.1, 0.1)
-    flips: bool = False
-    shift: int | None = Field(0, ge=0)
-    image: str | None = None
-    label: str | None = None
+    fractions: SplitFractions = Field((0.8, 0.1, 0.1), description=FRACTIONS)
+    flips: bool = Field(False, description=FLIPS)
+    shift: int | None = Field(0, ge=0, description=SHIFT_BY_SIZE)
+    image: str | None = Field(None, description="parquet column of pictures; null: found by name")
+    label: str | None = Field(None, description="parquet column of classes; null: found by name")
 
 
 class ImagePath(_Images):
@@ -245,20 +255,22 @@ def local_parquet(name: str, path: str) -> list[Shard]:
     """The parquet files that ``path`` means: one, a pattern, or those in a folder.
 
     Raises:
-        LiereError: when nothing is there.
+        UsageError: when nothing is there, or something else.
     """
-    place = Path(path).expanduser()
-    if place.is_dir():
-        return shards_of(sorted(place.glob("*.parquet")))
-    found = [place] if place.is_file() else [Path(match) for match in glob.glob(str(place))]
-    if not found:
-        raise LiereError(f"data.{name}: '{path}' does not exist")
-    strangers = [entry for entry in found if entry.suffix != ".parquet"]
+    # a folder's own name may hold brackets, so a pattern is only what is no path
+    pattern = os.path.expanduser(path)
+    found = [] if os.path.lexists(pattern) else sorted(glob.glob(pattern))
+    places = [given_path(name, match) for match in found or [path]]
+    if not found and places[0].is_dir():
+        return shards_of([entry for entry in places[0].glob("*.parquet") if entry.is_file()])
+    strangers = [place for place in places if place.is_dir() or place.suffix != ".parquet"]
     if strangers:
-        raise LiereError(
-            f"data.{name}: '{strangers[0]}' is a file, but a folder by class or parquet is expected"
+        what = "folder" if strangers[0].is_dir() else "file"
+        raise UsageError(
+            f"data.{name}: '{strangers[0]}' is a {what}, but "
+            f"{'parquet' if found else 'a folder by class or parquet'} is expected"
         )
-    return shards_of(found)
+    return shards_of(places)
 
 
 def table_of(

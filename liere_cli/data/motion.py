@@ -28,16 +28,18 @@ _STEPS = ((-1, 0), (0, 1), (1, 0), (0, -1), (-1, 1), (1, 1), (1, -1), (-1, -1))
 
 
 class MotionOptions(Section):
-    grid: VideoGrid | None = None
-    cells: int = Field(3, ge=3, le=64)
-    shapes: int = Field(1, ge=1, le=len(_SHAPES))
-    classes: Literal[4, 8] = 4
-    speed: int = Field(1, ge=1)
-    noise: int = Field(0, ge=0, le=127)
-    train: int = Field(8_000, ge=1)
-    val: int = Field(1_000, ge=1)
-    test: int = Field(1_000, ge=1)
-    seed: int = Field(0, ge=0)
+    grid: VideoGrid | None = Field(
+        None, description="FRAMESxROWSxCOLUMNS; null: 4 frames, 4 pixels a cell"
+    )
+    cells: int = Field(3, ge=3, le=64, description="cells along each side of a frame")
+    shapes: int = Field(1, ge=1, le=len(_SHAPES), description="shapes that move together")
+    classes: Literal[4, 8] = Field(4, description="directions: 4, or 8 with the diagonals")
+    speed: int = Field(1, ge=1, description="cells that a shape moves from frame to frame")
+    noise: int = Field(0, ge=0, le=127, description="most that noise changes a pixel of 0 to 255")
+    train: int = Field(8_000, ge=1, description="clips to train on")
+    val: int = Field(1_000, ge=1, description="clips to validate on")
+    test: int = Field(1_000, ge=1, description="clips to test on")
+    seed: int = Field(0, ge=0, description="of all random numbers that make the clips")
 
     @model_validator(mode="after")
     def _distinguishable(self) -> Self:
@@ -89,6 +91,9 @@ class Motion(Dataset):
     @classmethod
     def at_hand(cls, root: Path | None) -> bool:
         return True
+
+    def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:
+        glyphs.cell_pixels(self.name, grid, self.options.cells, max(patch[1:]))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -34,14 +34,18 @@ _OTHERS = len(_LETTERS) - 1
 
 
 class PointingOptions(Section):
-    grid: ImageGrid | None = None
-    cells: int = Field(9, ge=3, le=64)
-    arrows: int = Field(8, ge=_DIRECTIONS)
-    letters: int = Field(6, ge=1, le=1 + _OTHERS)
-    train: int = Field(20_000, ge=1)
-    val: int = Field(2_000, ge=1)
-    test: int = Field(2_000, ge=1)
-    seed: int = Field(0, ge=0)
+    grid: ImageGrid | None = Field(
+        None, description="ROWSxCOLUMNS of pixels, or one number; null: 8 pixels a cell"
+    )
+    cells: int = Field(9, ge=3, le=64, description="cells along each side of the picture")
+    arrows: int = Field(8, ge=_DIRECTIONS, description="arrows in a picture, a multiple of 4")
+    letters: int = Field(
+        6, ge=1, le=1 + _OTHERS, description="letters in a picture, the Y included"
+    )
+    train: int = Field(20_000, ge=1, description="pictures to train on")
+    val: int = Field(2_000, ge=1, description="pictures to validate on")
+    test: int = Field(2_000, ge=1, description="pictures to test on")
+    seed: int = Field(0, ge=0, description="of all random numbers that make the pictures")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -87,6 +91,9 @@ class Pointing(Dataset):
     @classmethod
     def at_hand(cls, root: Path | None) -> bool:
         return True
+
+    def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:
+        glyphs.cell_pixels(self.name, grid, self.options.cells, max(patch))
 
     @cached_property
     def fingerprint(self) -> str:

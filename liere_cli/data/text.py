@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from liere_cli.data import archives
 from liere_cli.data.base import BYTES, ByteStream, Dataset, Examples, Split
 from liere_cli.data.cache import cache_root, file_key, prepared, remembered
 from liere_cli.data.download import Download, download
-from liere_cli.data.options import Fractions, SplitFractions, TextGrid
+from liere_cli.data.options import Fractions, SplitFractions, TextGrid, given_file
 from liere_cli.errors import LiereError
 from liere_cli.schema import Section
 
@@ -101,8 +102,10 @@ def _content(path: Path, digest: str) -> ByteArray:
 
 
 class TextFileOptions(TextOptions):
-    path: str
-    fractions: SplitFractions = (0.9, 0.05, 0.05)
+    path: str = Field(description="a file, plain or packed")
+    fractions: SplitFractions = Field(
+        (0.9, 0.05, 0.05), description="shares of train, val and test, as 0.9/0.05/0.05"
+    )
 
 
 class TextFile(_Text):
@@ -115,11 +118,8 @@ class TextFile(_Text):
 
     def __init__(self, options: TextFileOptions, root: Path | None = None) -> None:
         super().__init__(options, root)
-        self.path = Path(options.path).expanduser()
+        self.path = given_file(self.name, options.path)
         self.fractions = options.fractions
-        if not self.path.is_file():
-            what = "is a folder, but a file is expected" if self.path.is_dir() else "does not exist"
-            raise LiereError(f"data.text: '{options.path}' {what}")
 
     @classmethod
     def at_hand(cls, root: Path | None) -> bool:

@@ -13,7 +13,15 @@ from liere_cli.data.folders import Folder
 from liere_cli.data.images import local_parquet, patch_edge, table_of
 from liere_cli.data.labelled import Array, Item, Labelled, Raw, Source, digest_of
 from liere_cli.data.mirror import named_at_hand, named_shards
-from liere_cli.data.options import Share, SplitFractions, VideoGrid
+from liere_cli.data.options import (
+    FLIPS,
+    FRACTIONS,
+    SHIFT_BY_SIZE,
+    VALIDATION,
+    Share,
+    SplitFractions,
+    VideoGrid,
+)
 from liere_cli.data.pictures import fit
 from liere_cli.data.tables import FrameTable, sampled
 from liere_cli.errors import LiereError
@@ -26,9 +34,9 @@ _GROUP_COLUMNS = ("recording", "group")
 
 class VideoOptions(Section):
     grid: VideoGrid = (8, 64, 64)
-    validation: Share = 0.1
-    flips: bool = True
-    shift: int | None = Field(None, ge=0)
+    validation: Share = Field(0.1, description=VALIDATION)
+    flips: bool = Field(True, description=FLIPS)
+    shift: int | None = Field(None, ge=0, description=SHIFT_BY_SIZE)
 
 
 class _Videos(Labelled):
@@ -88,13 +96,15 @@ def scene_in(name: str) -> str:
 
 
 class VideoPathOptions(VideoOptions):
-    path: str
-    fractions: SplitFractions = (0.8, 0.1, 0.1)
-    flips: bool = False
-    shift: int | None = Field(0, ge=0)
-    video: str | None = None
-    label: str | None = None
-    group: str | None = None
+    path: str = Field(description="a folder by class, a parquet file, or a pattern of such files")
+    fractions: SplitFractions = Field((0.8, 0.1, 0.1), description=FRACTIONS)
+    flips: bool = Field(False, description=FLIPS)
+    shift: int | None = Field(0, ge=0, description=SHIFT_BY_SIZE)
+    video: str | None = Field(None, description="parquet column of frames; null: found by name")
+    label: str | None = Field(None, description="parquet column of classes; null: found by name")
+    group: str | None = Field(
+        None, description="parquet column that tells recordings apart; null: found by name"
+    )
 
 
 class VideoPath(_Videos):

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from liere_cli.errors import UsageError
-from liere_cli.grid import Scaling
+from liere_cli.grid import Scaling, check_extents, is_whole
 from liere_cli.schema import Section
 
 Place = Literal["embed", "encode_qk", "bias"]
@@ -40,9 +40,12 @@ class Shape:
     grid: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("axes", "heads", "head_dim", "depth"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("axes", "heads", "head_dim", "depth", "dim"):
+            value, least = getattr(self, name), 0 if name == "dim" else 1
+            if not is_whole(value) or value < least:
+                raise UsageError(f"{name} must be a whole number from {least}, not {value!r}")
+        if self.grid is not None:
+            check_extents("grid", self.grid)
         if not self.dim:
             object.__setattr__(self, "dim", self.heads * self.head_dim)
         if self.grid is not None and len(self.grid) != self.axes:
@@ -122,8 +125,15 @@ class PositionEncoding(nn.Module):
     def forward(
         self, q: Tensor, k: Tensor, positions: Tensor, layer: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """For use in another transformer: ``q, k = encoding(q, k, positions)``."""
+        """For use in another transformer: ``q, k = encoding(q, k, positions)``.
+
+        Raises:
+            UsageError: positions, q, k or the layer are not those of the shape, or the encoding
+                does not act on queries and keys.
+        """
+        self._check_acts_on_qk()
         self.check_positions(positions)
+        self._check_qk(q, k, layer)
         return self.encode_qk(q, k, self.prepare(positions), layer)
 
     def check_positions(self, positions: Tensor) -> None:
@@ -131,4 +141,30 @@ class PositionEncoding(nn.Module):
         if positions.ndim != 2 or positions.shape[1] != self.shape.axes:
             raise UsageError(
                 f"positions must be [tokens, {self.shape.axes}], not {list(positions.shape)}"
+            )
+
+    def _check_acts_on_qk(self) -> None:
+        """An encoding that acts elsewhere only must not seem to work; ``none`` acts nowhere."""
+        own, base = type(self), PositionEncoding
+        if own.encode_qk is not base.encode_qk:
+            return
+        name = getattr(own, "name", own.__name__)
+        if own.embed is not base.embed:
+            raise UsageError(f"'{name}' adds to the token embeddings: call embed(x, positions)")
+        if own.bias is not base.bias:
+            raise UsageError(
+                f"'{name}' adds to the attention logits: call bias(prepare(positions), layer)"
+            )
+
+    def _check_qk(self, q: Tensor, k: Tensor, layer: int) -> None:
+        shape = self.shape
+        for name, x in (("q", q), ("k", k)):
+            if x.ndim != 4 or x.shape[1] != shape.heads or x.shape[3] != shape.head_dim:
+                raise UsageError(
+                    f"{name} must be [batch, heads={shape.heads}, tokens, "
+                    f"head_dim={shape.head_dim}], not {list(x.shape)}"
+                )
+        if not 0 <= layer < shape.depth:
+            raise UsageError(
+                f"layer must be from 0 to {shape.depth - 1} at depth={shape.depth}, not {layer}"
             )

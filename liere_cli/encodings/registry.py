@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
@@ -19,7 +20,7 @@ from liere_cli.encodings.rope import RoPE
 from liere_cli.encodings.rope_mixed import RoPEMixed
 from liere_cli.encodings.sinusoidal import Sinusoidal
 from liere_cli.errors import LiereError, UsageError, unknown
-from liere_cli.schema import parse_spec, scalar_text
+from liere_cli.schema import parse_spec, scalar_text, shortened
 from liere_cli.streams import stream
 
 _BUILT_IN: tuple[type[PositionEncoding], ...] = (
@@ -62,6 +63,8 @@ def encoding_class(name: str) -> type[PositionEncoding]:
     """
     if ".py:" in name:
         return _class_in_file(name)
+    if name.endswith(".py"):
+        raise UsageError(f"encoding '{name}': name the class too, as {name}:Class")
     if name not in available():
         raise unknown("encoding", name, available())
     return available()[name]
@@ -82,16 +85,28 @@ def _class_in_file(name: str) -> type[PositionEncoding]:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise LiereError(f"encoding '{name}': running '{path}' failed: {error!r}") from error
+    except SyntaxError as error:
+        where = f"'{path}', line {error.lineno}"
+        raise LiereError(f"encoding '{name}': {where}: {error.msg}") from error
+    except (Exception, SystemExit) as error:
+        raise LiereError(
+            f"encoding '{name}': running '{path}' failed: {fault_of(error)}"
+        ) from error
     if not hasattr(module, class_name):
         classes = [
             key
             for key, value in vars(module).items()
             if inspect.isclass(value) and issubclass(value, PositionEncoding)
         ]
-        raise unknown(f"class in '{path}'", class_name, classes)
+        raise unknown(f"encoding in '{path}':", class_name, classes)
     return _checked(getattr(module, class_name), name)
+
+
+def fault_of(error: BaseException) -> str:
+    """What foreign code died of, in one line: the kind, the message, the place."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {shortened(str(error))}{place}"
 
 
 def _checked(value: Any, name: str) -> type[PositionEncoding]:
@@ -153,14 +168,21 @@ def build_encoding(
 
     Raises:
         UsageError: unknown name or option, or a shape that the encoding can't serve.
+        LiereError: a foreign encoding's own code fails.
     """
     resolved = resolve_spec(spec)
     cls = encoding_class(resolved.pop("name"))
-    encoding = cls(
-        Shape(axes, heads, head_dim, depth, dim, grid), cls.Options.model_validate(resolved)
-    )
-    if seed is None:
-        encoding.initialise(lambda name: None)
-    else:
-        encoding.initialise(lambda name: stream(seed, "init", "encoding", name))
+    shape = Shape(axes, heads, head_dim, depth, dim, grid)
+    try:
+        encoding = cls(shape, cls.Options.model_validate(resolved))
+        if seed is None:
+            encoding.initialise(lambda name: None)
+        else:
+            encoding.initialise(lambda name: stream(seed, "init", "encoding", name))
+    except LiereError:
+        raise
+    except Exception as error:
+        if cls in _BUILT_IN:
+            raise
+        raise LiereError(f"encoding '{cls.__name__}' can't be built: {fault_of(error)}") from error
     return encoding

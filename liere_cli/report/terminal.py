@@ -1,6 +1,10 @@
-"""The tables on a terminal: one row an encoding where it is wide enough, else two tables."""
+"""The tables on a terminal: one row an encoding where it is wide enough, else two tables.
+
+Where it is too narrow for whole words, each encoding is a block of lines.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -23,6 +27,9 @@ _STYLES = {
     "larger": "bold green",
     "smaller": "bold red",
 }
+#: columns whose cells may be folded on a narrow terminal, and to what width at least
+_FOLDABLE = ("encoding", "each seed")
+_FOLDED = 16
 #: padding of a cell, the most spacious first
 _GUTTERS = ((0, 1, 0, 1), (0, 1, 0, 0), (0, 0, 0, 0))
 
@@ -46,7 +53,7 @@ def terminal(table: ComparisonTable, width: int) -> RenderableType:
     return Group(*parts)
 
 
-def _tables(sheet: Sheet, width: int) -> list[Table]:
+def _tables(sheet: Sheet, width: int) -> list[RenderableType]:
     """One table if it fits, else results above costs, as spaciously as the width allows."""
     every = sheet.columns
     results = [column for column in every if not column.cost]
@@ -55,20 +62,56 @@ def _tables(sheet: Sheet, width: int) -> list[Table]:
         for gutter in _GUTTERS:
             tables = [_table(shown, gutter) for shown in layout]
             if max(map(_width, tables)) <= width:
-                return tables
+                return [*tables]
     # each seed's value stands below, so that their number can go
     bare = [column for column in results if column.header != "seeds"]
-    return [_table(bare, _GUTTERS[-1]), _table(costs, _GUTTERS[-1])]
+    if all(_width(_table(_folded(shown), _GUTTERS[-1])) <= width for shown in (bare, costs)):
+        return [_table(shown, _GUTTERS[-1], narrow=True) for shown in (bare, costs)]
+    return [_block(every, index) for index in range(sheet.rows)]
 
 
-def _table(shown: Sequence[Column], gutter: tuple[int, int, int, int]) -> Table:
+def _folded(shown: Sequence[Column]) -> list[Column]:
+    """The columns at their narrowest: one word of a heading a line, long cells folded."""
+    return [
+        replace(
+            column,
+            header=_stacked(column.header),
+            cells=tuple(cell[:_FOLDED] for cell in column.cells)
+            if column.header in _FOLDABLE
+            else column.cells,
+        )
+        for column in shown
+    ]
+
+
+def _stacked(header: str) -> str:
+    return header.replace(" ", "\n")
+
+
+def _block(every: Sequence[Column], index: int) -> RenderableType:
+    """One encoding, a line for each column."""
+    block = Table.grid(padding=(0, 1))
+    block.add_column(style="dim", overflow="fold")
+    block.add_column(overflow="fold")
+    for column in every[1:]:
+        cell = Text(plain(column.cells[index]))
+        cell.stylize(_STYLES.get(cell.plain, ""))
+        block.add_row(Text(plain(column.header)), cell)
+    return Group(Text(plain(every[0].cells[index]), style="bold", overflow="fold"), block)
+
+
+def _table(
+    shown: Sequence[Column], gutter: tuple[int, int, int, int], narrow: bool = False
+) -> Table:
+    """A table; a narrow one stacks the words of headings and folds nothing but long cells."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=gutter, header_style="bold")
     for column in shown:
+        header = _stacked(column.header) if narrow else column.header
         table.add_column(
-            Text(plain(column.header)),
+            Text("\n".join(map(plain, header.split("\n")))),
             justify="right" if column.number else "left",
             overflow="fold",
-            no_wrap=column.header in ("p", "seeds", "verdict", "95% interval"),
+            no_wrap=column.header not in _FOLDABLE,
         )
     for index in range(len(shown[0].cells)):
         cells = [Text(plain(column.cells[index])) for column in shown]

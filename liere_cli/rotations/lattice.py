@@ -150,7 +150,9 @@ class GridExponential:
         self.q = self._combine(self.high, flat)
         e = self._combine(self.low, flat).add_(torch.bmm(self.x4, self.q))
         *self.levels, last = square_up(e, chunk.squarings)
-        rotations = add_identity(last) * chunk.factor
+        rotations = add_identity(last)
+        if isinstance(chunk.factor, Tensor):
+            rotations = rotations * chunk.factor
         self.rotations = rotations.view(len(flat), len(positions), self.rows, self.rows)
 
     def _combine(self, weights: Tensor, flat: Tensor) -> Tensor:

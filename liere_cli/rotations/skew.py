@@ -14,6 +14,8 @@ from liere_cli.rotations.series import exponentiate, reading_is_free
 
 #: entries of a chunk of matrices for each thread, so that products find their factors in the cache
 CHUNK_ENTRIES = 1 << 17
+#: chunks from which on it pays to sort matrices by norm, so that fewer of them are squared often
+SORTED_CHUNKS = 4
 
 
 def skew_exp(a: Tensor) -> Tensor:
@@ -55,32 +57,18 @@ def skew_exp(a: Tensor) -> Tensor:
 class _SkewExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
-        ctx.chunks = _by_norm(a)
-        ctx.parts = [exponentiate(_chunk(a, rows)) for rows in ctx.chunks]
+        ctx.chunks = _chunks(a)
+        ctx.parts = [exponentiate(_take(a, rows)) for rows in ctx.chunks]
         return _gather(ctx.chunks, [part.rotations for part in ctx.parts], a)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         with full_precision(grad):
             adjoints = [
-                part.adjoint(_chunk(grad, rows))
+                part.adjoint(_take(grad, rows))
                 for rows, part in zip(ctx.chunks, ctx.parts, strict=True)
             ]
         return _gather(ctx.chunks, adjoints, grad)
-
-
-def _by_norm(a: Tensor) -> list[Tensor | None]:
-    """Indices of chunks of matrices of similar norm, which need as many squarings; None: all."""
-    if not reading_is_free(a):
-        return [None]
-    count = max(1, cached_entries() // a[0].numel())
-    if len(a) <= count:
-        return [None]
-    return list(torch.linalg.matrix_norm(a).argsort().split(count))
-
-
-def _chunk(whole: Tensor, rows: Tensor | None) -> Tensor:
-    return whole if rows is None else whole.index_select(0, rows)
 
 
 def cached_entries() -> int:
@@ -88,11 +76,27 @@ def cached_entries() -> int:
     return CHUNK_ENTRIES * torch.get_num_threads()
 
 
-def _gather(chunks: list[Tensor | None], parts: list[Tensor], like: Tensor) -> Tensor:
-    if chunks[0] is None:
+def _chunks(a: Tensor) -> list[slice | Tensor]:
+    """Which matrices go through the series together."""
+    if not reading_is_free(a):
+        return [slice(None)]
+    count = max(1, cached_entries() // a[0].numel())
+    if len(a) < SORTED_CHUNKS * count:
+        return [slice(start, start + count) for start in range(0, len(a), count)]
+    return list(torch.linalg.matrix_norm(a).argsort().split(count))
+
+
+def _take(whole: Tensor, rows: slice | Tensor) -> Tensor:
+    return whole[rows] if isinstance(rows, slice) else whole.index_select(0, rows)
+
+
+def _gather(chunks: list[slice | Tensor], parts: list[Tensor], like: Tensor) -> Tensor:
+    if len(chunks) == 1:
         return parts[0]
     whole = torch.empty_like(like, memory_format=torch.contiguous_format)
     for rows, part in zip(chunks, parts, strict=True):
-        if rows is not None:
+        if isinstance(rows, slice):
+            whole[rows] = part
+        else:
             whole.index_copy_(0, rows, part)
     return whole
