@@ -106,16 +106,14 @@ class Attention(nn.Module):
 
     def __init__(self, shape: ModelShape, layer: int) -> None:
         super().__init__()
-        self.heads, self.layer, self.causal = shape.heads, layer, shape.causal
+        self.layer, self.causal = layer, shape.causal
         self.dropout = shape.dropout
         self.qkv = nn.Linear(shape.dim, 3 * shape.dim, bias=False)
         self.out = nn.Linear(shape.dim, shape.dim, bias=False)
 
     def forward(self, x: Tensor, encoding: PositionEncoding, state: Any) -> Tensor:
         """x: [B, S, D] -> [B, S, D]."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # [B, S, 3, N, H]
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, N, S, H]
-        q, k = encoding.encode_qk(q, k, state, self.layer)
+        q, k, v = encoding.project(x, self.qkv.weight, state, self.layer)  # each [B, N, S, H]
         bias = encoding.bias(state, self.layer)
         mask = None if bias is None else self._mask(bias.to(q.dtype), x.shape[1])
         y = F.scaled_dot_product_attention(

@@ -3,12 +3,15 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 from synthetic_runs import train, train_and_break
 from typer.testing import CliRunner, Result
 
@@ -201,5 +204,111 @@ def test_an_outputs_folder_that_cannot_be_written(here: Path) -> None:
     (here / "file").write_text("")
     result = compare("--seeds=1", "--out=file")
     assert result.exit_code == 1
-    assert "can't be written" in result.stderr
+    assert result.stderr.count("can't be written") == 1
+    assert "failed" not in result.output
     assert "Traceback" not in result.output
+
+
+def test_everything_in_an_experiment_s_folder_is_compared(here: Path) -> None:
+    compare("--seeds=2")
+    (here / "outputs/compare/table.tex").write_text("")
+    every = sorted(map(str, Path("outputs/compare").iterdir()))
+    assert {"comparison.yaml", "table.json", "table.md"} <= {Path(path).name for path in every}
+    result = liere(*every, "--format=json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == json.loads(liere("outputs/compare", "--format=json").stdout)
+    files = [path for path in every if Path(path).is_file()]
+    refused(liere(*files), "no run among these files")
+    refused(liere(*every, "pyproject.toml"), "pyproject.toml")
+
+
+def test_a_run_is_found_by_its_name_or_identity(here: Path) -> None:
+    compare("--seeds=1")
+    folder = next(path for path in Path("outputs/compare").iterdir() if path.is_dir())
+    for name in (folder.name, folder.name.rpartition("-")[2]):
+        result = liere(name, "--format=json")
+        assert result.exit_code == 0, result.output
+        assert len(json.loads(result.stdout)["tables"][0]["rows"]) == 1
+    refused(liere("quik"), "no recipe file 'quik'")
+
+
+def test_an_encoding_that_is_listed_twice_is_said(here: Path) -> None:
+    result = compare("--encodings=axial,liere,axial:theta=100", "--seeds=1")
+    assert result.exit_code == 0, result.output
+    assert "axial:theta=100 is listed twice" not in result.stderr
+    result = compare("--encodings=axial,liere,axial,liere", "--seeds=1")
+    assert "axial is listed twice, and compared once" in result.stderr
+    assert "liere is listed twice, and compared once" in result.stderr
+
+
+def test_two_files_with_classes_of_one_name_are_told_apart(here: Path) -> None:
+    for name in ("a", "b"):
+        (here / f"{name}.py").write_text(
+            "from liere_cli.encodings import PositionEncoding\n"
+            f"class E(PositionEncoding):\n    # {name}\n    summary = source = 'x'\n"
+        )
+    result = compare(
+        "--encodings=a.py:E,b.py:E,axial", "--baseline=b.py:E", "--seeds=2", "--format=json"
+    )
+    assert result.exit_code == 0, result.output
+    table = json.loads(result.stdout)["tables"][0]
+    assert [row["encoding"] for row in table["rows"]] == ["a.py:E", "b.py:E", "axial"]
+    assert table["baseline"] == "b.py:E"
+    again = json.loads(liere("outputs/compare", "--format=json").stdout)["tables"][0]
+    assert {row["encoding"] for row in again["rows"]} == {"a.py:E", "b.py:E", "axial"}
+    alone = compare("--encodings=a.py:E,axial", "--seeds=2", "--format=json")
+    assert json.loads(alone.stdout)["tables"][0]["rows"][0]["encoding"] == "E"
+
+
+def test_results_per_item_that_are_lost_are_said(here: Path) -> None:
+    compare("--seeds=2")
+    left_out = "so the test set's share of the error is left out"
+    warnings = json.loads(liere("outputs/compare", "--format=json").stdout)["tables"][0]["warnings"]
+    assert warnings == [f"no run has its items-test.safetensors, {left_out}"]
+    items = {
+        "correct": np.array([1, 0, 1], np.uint8),
+        "weight": np.ones(3, np.int32),
+        "group": np.arange(3),
+    }
+    for path in Path("outputs/compare").glob("*/recipe.yaml"):
+        (path.parent / "items-test.safetensors").write_bytes(save(items))
+    assert not json.loads(liere("outputs/compare", "--format=json").stdout)["tables"][0]["warnings"]
+    (none,) = Path("outputs/compare").glob("*-none-s0-*")
+    (liere_1,) = Path("outputs/compare").glob("*-liere-s1-*")
+    (none / "items-test.safetensors").unlink()
+    (liere_1 / "items-test.safetensors").write_bytes(b"junk")
+    warnings = json.loads(liere("outputs/compare", "--format=json").stdout)["tables"][0]["warnings"]
+    assert sorted(warnings) == [
+        f"liere, seed 1: items-test.safetensors is damaged, {left_out}",
+        f"none, seed 0: items-test.safetensors is missing, {left_out}",
+    ]
+    shown = " ".join(liere("outputs/compare").stdout.split())
+    assert "warning: none, seed 0: items-test.safetensors is missing" in shown
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_no_word_is_broken_on_a_narrow_terminal(here: Path, width: int) -> None:
+    compare("--seeds=2")
+    result = CliRunner().invoke(app, ["compare", "outputs/compare"], env={"COLUMNS": str(width)})
+    assert max(map(len, result.stdout.splitlines())) <= width
+    for word in ("verdict", "parameters", "minus", "axial", "baseline", "interval"):
+        assert re.search(rf"\b{word}\b", result.stdout)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_the_catalogue_breaks_no_name(width: int) -> None:
+    result = CliRunner().invoke(app, ["data"], env={"COLUMNS": str(width)})
+    assert max(map(len, result.stdout.splitlines())) <= width
+    for name in ("tinyshakespeare", "bits_per_byte", "imagewoof", "licence"):
+        assert name in result.stdout
+
+
+def test_the_catalogue_s_data_root_must_be_a_folder() -> None:
+    result = CliRunner().invoke(app, ["data", "--data-root=/nosuch"])
+    refused(result, "the data root /nosuch is not a folder")
+    assert result.stdout == ""
+
+
+def test_the_catalogue_says_what_an_option_means() -> None:
+    result = CliRunner().invoke(app, ["data", "pointing"], env={"COLUMNS": "110"})
+    assert "null: 8 pixels a cell" in result.stdout

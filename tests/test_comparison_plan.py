@@ -280,3 +280,19 @@ def test_a_folder_stands_for_the_runs_in_it(tmp_path: Path) -> None:
     assert runs_at(str(runs[0].folder), tmp_path) == [runs[0]]
     with pytest.raises(UsageError, match="no run"):
         runs_at(str(tmp_path / "nowhere"), tmp_path)
+
+
+def test_a_file_s_path_may_be_written_in_two_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.py").write_text(
+        "from liere_cli.encodings import PositionEncoding\n"
+        "class E(PositionEncoding):\n    summary = source = 'x'\n"
+    )
+    runs = []
+    for seed, path in enumerate(("a.py", f"{tmp_path}/a.py")):
+        compare = BOTH | {"encodings": [{"name": f"{path}:E"}, {"name": "axial"}], "seeds": [seed]}
+        runs += finished_runs(tmp_path / "outputs", compare)
+    (arm,) = runs_as_plan(runs).arms
+    assert {row.label: len(row.runs) for row in arm.encodings} == {"E": 2, "axial": 2}

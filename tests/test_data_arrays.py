@@ -155,3 +155,41 @@ def test_the_grid_has_the_axes_of_the_file(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", x=ZEROS, y=HALVES)
     with pytest.raises(UsageError, match=r"grid 4x4x4 has 3 axes, but the arrays in .* have 2"):
         array(path, grid="4x4x4")
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (np.arange(40) % 4 + 10**12, "the largest is 1000000000003 and .* different ones 4"),
+        (np.arange(40, dtype=np.uint64) % 4 + 2**63, "the largest is 9223372036854775811"),
+        (np.arange(40) % 4 + 1, "without gaps, but the largest is 4"),
+        (np.arange(40) % 4 - 1, "y must hold whole numbers from 0, not -1"),
+        (np.arange(40) % 4 / 1, "y must hold whole numbers from 0, not float64"),
+    ],
+)
+def test_labels_count_from_0_without_gaps(
+    labels: np.ndarray, sentence: str, tmp_path: Path
+) -> None:
+    path = save(tmp_path / "a.npz", x=np.zeros((40, 8, 8), np.uint8), y=labels)
+    with pytest.raises(LiereError, match=sentence):
+        array(path)
+
+
+@pytest.mark.parametrize(
+    ("x", "sentence"),
+    [
+        (np.zeros((40, 8, 8), np.complex64), "x holds complex64 values: uint8, whole numbers"),
+        (np.full((40, 8, 8), "a"), "x holds <U1 values: uint8, whole numbers"),
+        (np.zeros((40, 0, 8)), "holds nothing"),
+    ],
+)
+def test_values_that_are_no_pixels_are_named(x: np.ndarray, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(LiereError, match=sentence):
+        array(save(tmp_path / "a.npz", x=x, y=np.arange(40) % 4))
+
+
+def test_a_grid_that_is_too_large_is_said_for_any_number_of_axes(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", x=np.zeros((40, 8, 8), np.uint8), y=np.arange(40) % 4)
+    for grid in ("9000x9000", "8x9000x9000", [8, 9000, 9000]):
+        with pytest.raises(UsageError, match="at most 16,777,216 pixels"):
+            array(path, grid=grid)

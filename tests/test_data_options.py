@@ -1,5 +1,6 @@
 """Names, options and grids: what is valid is read, what is not gets one clear sentence."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from liere_cli.data import available, build_dataset, dataset_class, parse_grid
 from liere_cli.errors import LiereError, UsageError
 
-extents = st.integers(1, 4096)
+extents = st.integers(1, 256)
 
 
 @given(st.lists(extents, min_size=1, max_size=3))
@@ -82,6 +83,9 @@ def test_text_and_mapping_mean_the_same() -> None:
         ("motion:speed=3", "both ways would look the same"),
         ("motion:grid=1x12x12", "1 frame shows no motion"),
         ("motion:grid=4x12x16", "square cells"),
+        ("images:x,grid=1000000x1000000", "at most 16,777,216 pixels"),
+        ("stdlib:grid=1000001", "at most 1,000,000 bytes"),
+        (f"stdlib:grid={'9' * 5000}", "a whole number such as 256"),
     ],
 )
 def test_a_bad_spec_is_a_usage_error(spec: str, sentence: str) -> None:
@@ -96,9 +100,58 @@ def test_the_name_must_be_text() -> None:
 
 @pytest.mark.parametrize("name", ["text", "images", "video", "array"])
 def test_a_missing_file_is_named(name: str) -> None:
-    with pytest.raises(LiereError, match="nowhere/at/all' does not exist") as error:
+    with pytest.raises(UsageError, match="nowhere/at/all' does not exist"):
         build_dataset({"name": name, "path": "nowhere/at/all"})
-    assert error.value.exit_code == 1
+
+
+@pytest.mark.parametrize("name", ["text", "images", "video", "array"])
+def test_what_is_neither_file_nor_folder_is_named(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.parquet")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    for path, fault in [
+        ("/dev/null", "is no regular file"),
+        # read, it would wait for a writer forever
+        (str(tmp_path / "fifo.parquet"), "is no regular file"),
+        (str(tmp_path / "link"), "is a link to nowhere"),
+        ("~nobody-at-all/x", "can't be read"),
+    ]:
+        with pytest.raises(LiereError, match=f"data.{name}: '{path}' {fault}"):
+            build_dataset({"name": name, "path": path})
+
+
+@pytest.mark.parametrize("name", ["text", "array"])
+def test_a_folder_is_no_file(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder, but a file is expected"):
+        build_dataset({"name": name, "path": str(tmp_path)})
+
+
+def test_a_folder_may_have_brackets_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "a[b]").mkdir()
+    with pytest.raises(LiereError, match="holds no class"):
+        build_dataset({"name": "images", "path": str(tmp_path / "a[b]")})
+
+
+@pytest.mark.parametrize("name", available())
+def test_every_option_says_what_it_means(name: str) -> None:
+    fields = dataset_class(name).Options.model_fields
+    assert [key for key, field in fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "grid", "grids"),
+    [("motion", (8, 33, 33), "multiple of 12"), ("pointing", (63, 63), "multiple of 72")],
+)
+def test_a_probe_s_grid_suits_cells_and_patches(
+    name: str, grid: tuple[int, ...], grids: str
+) -> None:
+    dataset = build_dataset(name)
+    with pytest.raises(UsageError, match=grids) as error:
+        dataset.check_grid(grid, dataset.patch)
+    fitting = int(str(error.value).rpartition(" ")[2])
+    dataset.check_grid((*grid[:-2], fitting, fitting), dataset.patch)
+    assert fitting % dataset.patch[-1] == 0
+    # patches of other sizes have other multiples
+    dataset.check_grid(grid, tuple(1 for _ in dataset.patch))
 
 
 def test_the_root_must_be_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from typer.testing import CliRunner
 
+from liere_cli.cli.app import app
 from liere_cli.data import Examples, build_dataset
 from liere_cli.errors import UsageError
 
@@ -202,3 +205,17 @@ def test_a_larger_grid_draws_the_same_scenes_larger() -> None:
     assert torch.equal(longer.inputs[:, :, :4], motion.load("test").inputs)  # type: ignore[union-attr]
     with pytest.raises(UsageError, match="square cells"):
         dataset.load("test", (70, 70))
+
+
+def test_a_measurement_at_another_grid_is_told_one_that_suits(tmp_path: Path) -> None:
+    small = ("model.layers=1", "model.dim=32", "model.heads=2", "training.batch=8")
+    train = ["train", "--data=motion:train=16,val=8,test=8", "--encoding=none", "--budget=1steps"]
+    result = CliRunner().invoke(
+        app, [*train, *(f"--set={one}" for one in small), f"--out={tmp_path}"]
+    )
+    assert result.exit_code == 0, result.output
+    (run,) = (tmp_path / "motion").iterdir()
+    result = CliRunner().invoke(app, ["eval", str(run), "--grid=8x33x33"])
+    assert result.exit_code == 2
+    assert "multiple of 12 (3 cells, patches of 4), such as 36" in result.stderr
+    assert CliRunner().invoke(app, ["eval", str(run), "--grid=8x36x36"]).exit_code == 0

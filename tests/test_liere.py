@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from liere_cli.encodings import Grid, build_encoding, liere
+from liere_cli.encodings import Grid, PositionEncoding, build_encoding, liere
 from liere_cli.encodings.liere import LieRE
 from liere_cli.errors import UsageError
 from liere_cli.rotations import spectrum
@@ -231,3 +231,24 @@ def test_refuses() -> None:
     encoding = build("block=4", 2)
     with pytest.raises(UsageError, match=r"positions must be \[tokens, 2\]"):
         encoding.rotations(torch.zeros(4, 3))
+
+
+@pytest.mark.parametrize("block", [4, 8, 16])
+@pytest.mark.parametrize("share", ["none", "heads"])
+def test_folding_the_basis_into_the_projection_changes_no_score_and_no_gradient(
+    block: int, share: str
+) -> None:
+    spec = f"liere:block={block},share={share}"
+    encoding = build_encoding(spec, axes=1, heads=2, head_dim=16, depth=2, seed=0)
+    positions = Grid((12,)).positions(encoding.scaling)
+    x = torch.randn(3, 12, 32, requires_grad=True)
+    weight = torch.randn(96, 32, requires_grad=True)
+    mixing = torch.randn(12, 12)
+    results = []
+    for project in (encoding.project, PositionEncoding.project.__get__(encoding)):
+        q, k, v = project(x, weight, encoding.prepare(positions), 1)
+        scores = q @ k.mT / 16
+        loss = (scores.tanh() * mixing).sum() + v.square().sum()
+        leaves = (x, weight, *encoding.parameters())
+        results.append((scores, v, *torch.autograd.grad(loss, leaves)))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-3)

@@ -1,6 +1,7 @@
 """Grids and random streams."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -49,6 +50,13 @@ def test_units() -> None:
 def test_impossible_grids_are_refused(shape: tuple[int, ...], trained: tuple[int, ...]) -> None:
     with pytest.raises(UsageError):
         Grid(shape, trained)
+
+
+@pytest.mark.parametrize("extents", [5, (2.0,), ("3",), (True,), [4, 4]])
+def test_a_grid_is_a_tuple_of_whole_numbers(extents: Any) -> None:
+    for make in (lambda: Grid(extents), lambda: Grid((4, 4), extents)):
+        with pytest.raises(UsageError, match="must be a tuple of whole numbers"):
+            make()
 
 
 @given(st.integers(0, 2**31), NAMES := st.text(max_size=10), NAMES)

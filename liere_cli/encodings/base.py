@@ -118,6 +118,26 @@ class PositionEncoding(nn.Module):
         """Transforms queries and keys, [B, N, S, H]; the first S - T tokens pass unchanged."""
         return q, k
 
+    def project(
+        self, x: Tensor, weight: Tensor, state: Any, layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of token vectors, the first two transformed.
+
+        An encoding that amounts to another projection of its own may override this, as long as
+        the scores stay those of ``encode_qk``.
+
+        Args:
+            x: [B, S, dim].
+            weight: [3 * N * H, dim], of queries, keys and values.
+
+        Returns:
+            Three tensors [B, N, S, H].
+        """
+        qkv = nn.functional.linear(x, weight).unflatten(-1, (3, self.shape.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        q, k = self.encode_qk(q, k, state, layer)
+        return q, k, v
+
     def bias(self, state: Any, layer: int) -> Tensor | None:
         """[N or 1, T, T] to add to the attention logits, or None."""
         return None

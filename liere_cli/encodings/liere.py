@@ -7,12 +7,14 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape, Stream
 from liere_cli.errors import UsageError
 from liere_cli.grid import Scaling
 from liere_cli.rotations import (
     Spectrum,
+    fold_line,
     grid_exp,
     line_table,
     linear_angles,
@@ -22,6 +24,7 @@ from liere_cli.rotations import (
     rotate_on_grid,
     rotate_planes,
     spectrum,
+    turn_line,
 )
 
 DEFAULT_BLOCK = 8
@@ -163,3 +166,20 @@ class LieRE(PositionEncoding):
         else:
             q, k = rotate_blocks(state.rotations[layer], q, k)
         return q, k
+
+    def project(
+        self, x: Tensor, weight: Tensor, state: LieREState, layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """On one axis, without a prefix, the change of basis goes into the projection: a product
+        of the size of the weights instead of one for every token.
+        """
+        if not state.lines or x.shape[1] != len(state.positions):
+            return super().project(x, weight, state, layer)
+        lines = state.lines[layer if len(self.upper) > 1 else 0]
+        positions = state.positions[:, 0].to(lines.basis.dtype)
+        heads = (3, self.shape.heads, self.shape.head_dim)
+        parts = weight.unflatten(0, heads)
+        folded = torch.cat((fold_line(lines, parts[:2]), parts[2:])).flatten(0, 2)
+        q, k, v = F.linear(x, folded).unflatten(-1, heads).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k = turn_line(lines, line_table(lines, positions), positions, q, k)
+        return q, k, v

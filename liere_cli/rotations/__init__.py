@@ -5,7 +5,14 @@ It knows tensors only: no encoding, no model.
 
 from liere_cli.rotations.blocks import rotate_blocks
 from liere_cli.rotations.lattice import grid_exp
-from liere_cli.rotations.line import Spectrum, line_table, rotate_line, spectrum
+from liere_cli.rotations.line import (
+    Spectrum,
+    fold_line,
+    line_table,
+    rotate_line,
+    spectrum,
+    turn_line,
+)
 from liere_cli.rotations.passing import rotate_on_grid
 from liere_cli.rotations.planes import Layout, linear_angles, phases, rotate_planes
 from liere_cli.rotations.precision import check_generators
@@ -15,6 +22,7 @@ __all__ = [
     "Layout",
     "Spectrum",
     "check_generators",
+    "fold_line",
     "grid_exp",
     "line_table",
     "linear_angles",
@@ -25,4 +33,5 @@ __all__ = [
     "rotate_planes",
     "skew_exp",
     "spectrum",
+    "turn_line",
 ]

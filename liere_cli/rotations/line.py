@@ -177,6 +177,57 @@ def rotate_line(
     return turned
 
 
+def fold_line(lines: Spectrum, weight: Tensor) -> Tensor:
+    """A projection to queries or keys that ends in the eigenbasis: Q^T W of every head.
+
+    ``turn_line`` of what it projects has the scores of ``rotate_line``, at the cost of plain rotary
+    for each token.
+
+    Args:
+        lines: spectra of the generators [N or 1, n, b, b].
+        weight: [..., N, n*b, D].
+
+    Returns:
+        [..., N, n*b, D] in the dtype of the spectra.
+    """
+    with full_precision(lines.basis):
+        return _block_diagonal(lines.basis).mT @ weight.to(lines.basis.dtype)
+
+
+def turn_line(lines: Spectrum, table: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+    """exp(p D) x for every token: ``rotate_line`` of what ``fold_line`` projected.
+
+    Args:
+        lines, table, positions: as for ``rotate_line``; as many positions as tokens.
+        xs: each [B, N, T, n*b] of one shape and dtype.
+    """
+    rates = _block_diagonal(lines.rates)
+    args = (rates, table, positions.detach(), *xs)
+    turned: tuple[Tensor, ...] = _TurnLine.apply(*args)  # type: ignore[no-untyped-call]
+    return turned
+
+
+class _TurnLine(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, rates: Tensor, table: Tensor, positions: Tensor, *xs: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(rates, table, positions, *xs)
+        return tuple(turn(x, table, "interleaved") for x in xs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        rates, table, positions, *xs = ctx.saved_tensors
+        with full_precision(rates):
+            grad_rates = torch.zeros_like(rates)
+            grad_xs = []
+            for x, grad in zip(xs, grads, strict=True):
+                back = turn(grad, table, "interleaved", inverse=True)
+                grad_xs.append(back)
+                grad_rates += _outer(x, back * positions[:, None].to(back.dtype), rates)
+            return grad_rates, None, None, *grad_xs
+
+
 def _block_diagonal(blocks: Tensor) -> Tensor:
     """[N, n, b, b] as [N, n*b, n*b]."""
     heads, count, rows, _ = blocks.shape
