@@ -10,6 +10,7 @@ import torch
 from synthetic_runs import (
     TINY,
     begin_run,
+    summary_of,
     train,
     train_and_break,
     train_until_killed,
@@ -122,8 +123,9 @@ def test_a_failed_run_is_tried_again_and_a_begun_one_goes_on(site: Site) -> None
     made = plan(site.outputs, "axial", seeds=1)
     request = made.runs[0].request
     assert request is not None
-    run = begin_run(assemble(request, device=CPU), site.outputs)
-    run.write_summary({"status": "failed", "error": "the disk was full"})
+    cell = assemble(request, device=CPU)
+    run = begin_run(cell, site.outputs)
+    run.write_summary(summary_of(cell, status="failed", error="the disk was full"))
     assert outcomes(made)[made.runs[0].run_id].state == "failed"
     assert launch(made.runs, site, trainer=train)[made.runs[0].run_id].state == "finished"
 

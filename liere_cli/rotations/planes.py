@@ -101,15 +101,22 @@ def turn(x: Tensor, table: Tensor, layout: Layout, inverse: bool = False) -> Ten
     """``rotate_planes`` without a gradient of its own; ``inverse`` turns back."""
     prefix = x.shape[-2] - table.shape[-3]
     if _complex_pays(x, table, layout):
-        turned = as_complex(x)
-        phase = torch.view_as_complex(table)
+        turned, phase = as_complex(x), torch.view_as_complex(table)
         phase = phase.conj_physical() if inverse else phase
-        if not prefix:
-            return torch.view_as_real(turned * phase).flatten(-2)
-        out = torch.empty_like(x)
-        out[..., :prefix, :] = x[..., :prefix, :]
-        torch.mul(turned[..., prefix:, :], phase, out=as_complex(out)[..., prefix:, :])
-        return out
+        heads, channels = x.shape[1], x.shape[3]
+        merged = x.stride(1) == channels
+        if merged:  # heads lie side by side: one long loop for all of them
+            turned = turned.transpose(1, 2).flatten(2)
+            phase = phase.expand(heads, -1, -1).transpose(0, 1).flatten(1)
+        if prefix:
+            product = torch.empty_like(turned)
+            product[..., :prefix, :] = turned[..., :prefix, :]
+            torch.mul(turned[..., prefix:, :], phase, out=product[..., prefix:, :])
+        else:
+            product = turned * phase
+        if merged:
+            product = product.unflatten(2, (heads, -1)).transpose(1, 2)
+        return torch.view_as_real(product).flatten(-2)
     cos, sin = table.unbind(-1)
     sin = -sin if inverse else sin
     first, second = _pairs(x[..., prefix:, :], layout)
