@@ -88,24 +88,25 @@ def _print_rows(rows: "list[Row]", title: str) -> None:
     from liere_cli.cli import console
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    table.add_column("case", overflow="fold")
-    table.add_column("reference", overflow="fold")
-    for heading in ("ours", "reference", "ratio", "quartiles", "error", "its error", "memory"):
-        table.add_column(heading, justify="right")
+    table.add_column("case", no_wrap=True)
+    table.add_column("against", overflow="fold")
+    for heading in ("ours, ms", "its, ms", "ratio", "quartiles"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    # what no row of this benchmark measures gets no column
+    extras = [
+        extra for extra in _EXTRAS if any(field in row for row in rows for field in extra[1:])
+    ]
+    for extra in extras:
+        table.add_column(extra[0], justify="right", no_wrap=True)
     for row in rows:
-        memory = "-"
-        if "memory_mib" in row and "reference_memory_mib" in row:
-            memory = f"{row['memory_mib'] - row['reference_memory_mib']:+,.0f} MiB"
         table.add_row(
             row["case"],
             row["reference"],
-            f"{row['ours_ms']:,.2f} ms",
-            f"{row['reference_ms']:,.2f} ms",
+            f"{row['ours_ms']:,.1f}",
+            f"{row['reference_ms']:,.1f}",
             f"{row['speedup']:.2f}",
-            "{:.2f}..{:.2f}".format(*row["spread"]),
-            _error(row["error"]),
-            _error(row.get("reference_error")),
-            memory,
+            "{:.2f}-{:.2f}".format(*row["spread"]),
+            *(_extra(row, *extra) for extra in extras),
         )
     console.stdout().print(table)
     console.note("ratio: reference time over ours; above 1 ours is faster")
@@ -214,5 +215,17 @@ def _print_table(title: str, headers: tuple[str, ...], rows: list[tuple[Any, ...
     console.stdout().print()
 
 
-def _error(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1e}"
+#: further columns: heading, our field, the reference's
+_EXTRAS = (
+    ("error, its", "error", "reference_error"),
+    ("MiB more", "memory_mib", "reference_memory_mib"),
+)
+
+
+def _extra(row: "Row", heading: str, ours: str, theirs: str) -> str:
+    one, other = row.get(ours), row.get(theirs)
+    if not isinstance(one, float):
+        return ""
+    if heading == "MiB more":
+        return f"{one - other:+,.0f}" if isinstance(other, float) else ""
+    return f"{one:.0e}, {other:.0e}" if isinstance(other, float) else f"{one:.0e}"
