@@ -108,19 +108,28 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
         }
     )
     encoding_for(model_shape(resolved, dataset), encoding)
-    given = {key: value for key, value in recipe.data.items() if key != "path"}
-    data_label = format_spec(given)
-    if "path" in recipe.data:
-        data_label = Path(str(recipe.data["path"])).stem
     return Cell(
         recipe=resolved,
         dataset=dataset,
         encoding=label(encoding),
-        data=data_label,
+        data=_data_label(dataset),
         run_id=identity(
             resolved, dataset.fingerprint, code_digest(encoding_class(encoding["name"]))
         ),
     )
+
+
+def _data_label(dataset: Dataset) -> str:
+    """A file's name, or the data set's with the options that differ from their defaults."""
+    options = dataset.options
+    if "path" in type(options).model_fields:
+        return Path(str(options.path)).stem
+    changed = {
+        key: getattr(options, key)
+        for key, field in type(options).model_fields.items()
+        if getattr(options, key) != field.get_default(call_default_factory=True)
+    }
+    return format_spec({"name": dataset.name, **changed})
 
 
 def model_shape(recipe: Recipe, dataset: Dataset) -> ModelShape:

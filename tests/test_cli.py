@@ -120,6 +120,7 @@ def test_eval_at_other_resolutions(here: Path, data: str, grids: list[str]) -> N
     assert result.exit_code == 0, result.output
     for grid in grids:
         assert grid in result.stdout
+    assert f"liere on {data}, test split" in result.stdout.replace("\n", " ")
 
 
 @pytest.mark.parametrize(
