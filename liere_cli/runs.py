@@ -18,12 +18,11 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.recipe import Recipe, dump_yaml, read_settings
 
-Status = Literal["finished", "diverged", "failed"]
 FORMAT = 1
 ID_DIGITS = 12
 #: what every summary has, whatever became of the run

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 from scipy import stats
@@ -113,6 +113,12 @@ def test_combined_intervals_cover_the_truth(levels: tuple[float, float, float]) 
     assert np.mean(alone) < 0.94
 
 
+@pytest.mark.parametrize("mean", [5e-324, 1e-300, 1e-17])
+def test_a_mean_of_rounding_errors_is_no_difference(mean: float) -> None:
+    sources = [statistics.Source(0.5, 3), statistics.Source(1.0, 1)]
+    assert statistics.combined_p(mean, sources) == pytest.approx(1.0)
+
+
 @given(
     st.integers(2, 12),
     st.floats(1e-4, 1.0),
@@ -120,6 +126,7 @@ def test_combined_intervals_cover_the_truth(levels: tuple[float, float, float]) 
     st.floats(-1.0, 1.0),
     st.integers(2, 500),
 )
+@example(n=4, std=1.0, error=1.0, shift=0.0, clusters=2)  # the mean is a rounding error
 def test_p_is_the_level_whose_interval_ends_at_zero(
     n: int, std: float, error: float, shift: float, clusters: int
 ) -> None:

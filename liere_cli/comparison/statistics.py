@@ -166,6 +166,8 @@ def combined_p(mean: float, sources: Sequence[Source]) -> float:
 
     if excess(math.log(floor)) <= 0:
         return floor
+    if excess(0.0) >= 0:  # a mean of rounding errors: no level's interval is that narrow
+        return 1.0
     return math.exp(float(optimize.brentq(excess, math.log(floor), 0.0)))
 
 

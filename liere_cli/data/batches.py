@@ -86,10 +86,6 @@ class TrainingBatches:
             return self._text(self.examples.data, step)
         return self._items(self.examples, step)
 
-    def epoch(self, step: int) -> float:
-        """How often each item, or byte, has been seen before ``step`` on average."""
-        return step * self.batch_size * self.context / len(self.examples)
-
     def _text(self, data: Tensor, step: int) -> Batch:
         starts = torch.randint(
             len(data) - self.context,
