@@ -7,7 +7,13 @@ import torch
 
 from liere_cli import __version__
 from liere_cli.data import Dataset, build_dataset
-from liere_cli.encodings.registry import code_digest, encoding_class, label, resolve_spec
+from liere_cli.encodings.registry import (
+    code_digest,
+    encoding_class,
+    identifying_spec,
+    label,
+    resolve_spec,
+)
 from liere_cli.errors import UsageError
 from liere_cli.model import ModelShape, Transformer, encoding_for
 from liere_cli.recipe import SIZES, Recipe
@@ -113,10 +119,15 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
         dataset=dataset,
         encoding=label(encoding),
         data=_data_label(dataset),
-        run_id=identity(
-            resolved, dataset.fingerprint, code_digest(encoding_class(encoding["name"]))
-        ),
+        run_id=run_identity(resolved, dataset.fingerprint),
     )
+
+
+def run_identity(recipe: Recipe, fingerprint: str) -> str:
+    """The identity of the run that a resolved recipe asks for, on data of that fingerprint."""
+    spec = recipe.encoding
+    digest = code_digest(encoding_class(spec["name"]))
+    return identity(recipe, identifying_spec(spec), fingerprint, digest)
 
 
 def _data_label(dataset: Dataset) -> str:

@@ -32,19 +32,25 @@ SUMMARY_FIELDS = {
 }  # fmt: skip
 
 
-def identity(recipe: Recipe, fingerprint: str, code: str | None = None) -> str:
+def identity(
+    recipe: Recipe, encoding: Mapping[str, Any], fingerprint: str, code: str | None = None
+) -> str:
     """Hex digits that change with whatever can change the run's numbers, and with nothing else.
 
     Args:
         recipe: a resolved recipe.
+        encoding: what identifies its encoding, from ``identifying_spec``.
         fingerprint: the data set's; it stands for the path that the data came from.
         code: digest of an encoding's own file, which stands for that file's path.
     """
-    settings = recipe.model_dump(mode="json", exclude={"experiment", "compare"})
+    settings = recipe.identifying()
+    for key in ("experiment", "compare"):
+        settings.pop(key)
     settings["training"].pop("checkpoint_seconds")
     settings["data"].pop("path", None)
+    settings["encoding"] = dict(encoding)
     if code is not None:
-        settings["encoding"]["name"] = settings["encoding"]["name"].rpartition(":")[2]
+        settings["encoding"]["name"] = encoding["name"].rpartition(":")[2]
     text = json.dumps([FORMAT, settings, fingerprint, code], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from liere_cli.errors import UsageError, nearest
 
@@ -14,6 +14,15 @@ from liere_cli.errors import UsageError, nearest
 MAX_SHOWN = 80
 _REPR = reprlib.Repr()
 _REPR.maxlevel, _REPR.maxstring, _REPR.maxother = 2, 60, 60
+
+
+def added(default: Any, **constraints: Any) -> Any:
+    """A field that joined its section after runs existed.
+
+    Its default means what was before it, so that at its default it is no part of an identity and
+    the runs of before are found again. A default that changes makes a new ``runs.FORMAT``.
+    """
+    return Field(default, json_schema_extra={"added": True}, **constraints)
 
 
 class Section(BaseModel):
@@ -52,6 +61,17 @@ class Section(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise UsageError(f"{where}: {_sentence(cls, error)}") from None
+
+    def identifying(self) -> dict[str, Any]:
+        """The settings as JSON has them, without added ones that are at their defaults."""
+        settings = self.model_dump(mode="json")
+        for key, field in type(self).model_fields.items():
+            value, extra = getattr(self, key), field.json_schema_extra
+            if isinstance(extra, dict) and "added" in extra and value == field.get_default():
+                settings.pop(key)
+            elif isinstance(value, Section):
+                settings[key] = value.identifying()
+        return settings
 
 
 #: what a value must be, by pydantic's name for the fault; {..} comes from the fault's context

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liere_cli.budget import Budget
+from liere_cli.encodings.registry import identifying_spec, resolve_spec
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.recipe import Recipe, apply_overrides, load_recipe, merged
-from liere_cli.schema import format_spec, parse_spec
+from liere_cli.runs import identity
+from liere_cli.schema import Section, added, format_spec, parse_spec
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,10}", fullmatch=True)
 VALUES = st.one_of(
@@ -155,3 +157,26 @@ def test_numbers_may_be_written_as_yaml_reads_them_as_text() -> None:
     # YAML 1.1 takes 3e-4 for text
     recipe = Recipe.validated({"training": {"learning_rate": "3e-4"}}, "test")
     assert recipe.training.learning_rate == pytest.approx(3e-4)
+
+
+class _Grown(Section):
+    old: int = 1
+    new: float = added(1.0, gt=0)
+
+
+class _Outer(Section):
+    inner: _Grown = _Grown()
+
+
+@given(old=st.integers(), new=st.floats(0.1, 10))
+def test_an_added_key_identifies_only_where_it_says_something(old: int, new: float) -> None:
+    settings = _Outer(inner=_Grown(old=old, new=new)).identifying()
+    assert settings == {"inner": {"old": old} | ({"new": new} if new != 1 else {})}
+
+
+def test_runs_of_earlier_versions_keep_their_identity() -> None:
+    # a key that joined without ``added``, or a changed default, trains every run of a user again
+    recipe = load_recipe(flags={"encoding": "liere", "data": "motion"})
+    spec = resolve_spec(recipe.encoding)
+    resolved = recipe.model_copy(update={"encoding": spec})
+    assert identity(resolved, identifying_spec(spec), "0123456789abcdef") == "d4f2dc139857"

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from liere_cli.assembly import Cell, assemble
+from liere_cli.assembly import Cell, assemble, run_identity
 from liere_cli.budget import Budget
 from liere_cli.comparison.cells import Arm, Plan, PlannedEncoding, PlannedRun
 from liere_cli.comparison.grouping import shared_settings
@@ -21,10 +21,9 @@ from liere_cli.comparison.naming import (
 )
 from liere_cli.comparison.request import arm_recipe
 from liere_cli.data import Dataset, build_dataset
-from liere_cli.encodings.registry import code_digest, encoding_class, label, resolve_spec
+from liere_cli.encodings.registry import encoding_class, label, resolve_spec
 from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.recipe import CompareSettings, DataArm, Recipe
-from liere_cli.runs import identity
 
 DEFAULT_EXPERIMENT = "compare"
 
@@ -179,9 +178,8 @@ def _labels(
 
 def _planned(cell: Cell, request: Recipe, seed: int, outputs: Path) -> PlannedRun:
     """The cell at another seed: all but the seed and the identity stays."""
-    digest = code_digest(encoding_class(cell.recipe.encoding["name"]))
     resolved = cell.recipe.model_copy(update={"seed": seed})
-    run_id = identity(resolved, cell.dataset.fingerprint, digest)
+    run_id = run_identity(resolved, cell.dataset.fingerprint)
     cell = replace(cell, recipe=resolved, run_id=run_id)
     return PlannedRun(
         data=cell.data,

@@ -136,6 +136,13 @@ def resolve_spec(spec: str | Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, **options.model_dump(mode="json")}
 
 
+def identifying_spec(spec: str | Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved spec without options that joined later and are at their defaults."""
+    options = resolve_spec(spec)
+    name = options.pop("name")
+    return {"name": name, **encoding_class(name).Options.model_validate(options).identifying()}
+
+
 def label(spec: str | Mapping[str, Any]) -> str:
     """The short form for tables: the name and the options that differ from their defaults."""
     resolved = resolve_spec(spec)
