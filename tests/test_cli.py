@@ -159,6 +159,28 @@ def test_wrong_usage_is_one_sentence_and_code_2(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian"], ["trian", "train"]),
+        (["train", "--budgt=3"], ["--budgt", "--budget", "train --help"]),
+        (["eval"], ["RUN"]),
+        (["compare", "--jobs=0"], ["--jobs", "1"]),
+        (["compare", "--format=xml"], ["--format", "xml", "markdown"]),
+    ],
+)
+def test_what_the_parser_refuses_is_one_sentence_too(
+    arguments: list[str], words: list[str]
+) -> None:
+    refused(liere(*arguments), 2, *words)
+
+
+def test_nothing_at_all_shows_the_help() -> None:
+    result = liere()
+    assert result.exit_code == 2
+    assert "compare" in result.stdout
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [(b"", "verse.txt"), (b"short", "verse.txt")],
 )

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from liere_cli import __version__
 from liere_cli.cli import INTERRUPTED
@@ -18,6 +19,22 @@ from liere_cli.errors import LiereError
 
 class _Commands(TyperGroup):
     """Turns errors into one sentence and an exit code, for every command."""
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """As the base class, but a wrong flag gets a sentence like every other fault."""
+        from liere_cli.cli import console
+
+        standalone = settings.pop("standalone_mode", True)
+        try:
+            result = super().main(*args, **settings | {"standalone_mode": False})
+        except TyperException as error:
+            if not standalone:
+                raise
+            console.error(_sentence(error))
+            sys.exit(2)
+        if not standalone:
+            return result
+        sys.exit(result if isinstance(result, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
         from liere_cli.cli import console
@@ -40,9 +57,19 @@ class _Commands(TyperGroup):
             raise typer.Exit(1) from None
 
 
+def _sentence(error: TyperException) -> str:
+    """What the argument parser says, in our manner, and where to read on."""
+    message = getattr(error, "format_message", lambda: str(error))().strip()
+    message = message.replace("Value error, ", "").replace("Input should", "it must")
+    message = message[:1].lower() + message[1:].rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "liere"
+    return f"{message} (see {command} --help)"
+
+
 app = typer.Typer(
     cls=_Commands,
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -58,11 +85,14 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
 app.command()(train)
