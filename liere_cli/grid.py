@@ -4,6 +4,7 @@ Shapes: T tokens, A axes.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Literal, get_args
@@ -65,7 +66,10 @@ class Grid:
         return math.prod(self.shape)
 
     def positions(
-        self, scaling: Scaling = "index", device: torch.device | str | None = None
+        self,
+        scaling: Scaling = "index",
+        device: torch.device | str | None = None,
+        move: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """Coordinates of every token, last axis fastest.
 
@@ -73,14 +77,20 @@ class Grid:
         [0, 1], end points included (LieRE's code, StanfordMIMI/LieRE models/vit.py). ``centered``
         maps it to [-1, 1].
 
+        Args:
+            move: moves the indices [T, A], before they are expressed in the units.
+
         Returns:
             [T, A] float32.
         """
         if scaling not in get_args(Scaling):
             raise unknown("position scaling", scaling, get_args(Scaling))
-        coordinates = []
-        for length, trained in zip(self.shape, self.train_shape, strict=True):
-            index = torch.arange(length, dtype=torch.float32, device=device)
-            unit = index / max(trained - 1, 1)
-            coordinates.append({"index": index, "unit": unit, "centered": 2 * unit - 1}[scaling])
-        return torch.stack(torch.meshgrid(*coordinates, indexing="ij"), -1).reshape(-1, self.axes)
+        counted = [torch.arange(n, dtype=torch.float32, device=device) for n in self.shape]
+        index = torch.stack(torch.meshgrid(*counted, indexing="ij"), -1).reshape(-1, self.axes)
+        if move is not None:
+            index = move(index)
+        if scaling == "index":
+            return index
+        spans = [max(trained - 1, 1) for trained in self.train_shape]
+        unit = index / torch.tensor(spans, dtype=torch.float32, device=device)
+        return unit if scaling == "unit" else 2 * unit - 1

@@ -205,11 +205,12 @@ class Transformer(nn.Module):
             self._positions[key] = grid.positions(self.encoding.scaling, device)
         return self._positions[key]
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, positions: Tensor | None = None) -> Tensor:
         """
         Args:
             inputs: bytes, int64 [B, T], or pixels, float [B, C, *grid]; other lengths and
                 resolutions than in training extend the positions.
+            positions: [T, A] in the encoding's units; None: those of the inputs' grid.
 
         Returns:
             [B, T, classes] for a language model, [B, classes] for a classifier.
@@ -220,7 +221,8 @@ class Transformer(nn.Module):
         else:
             tokens = self.shape.tokens(tuple(inputs.shape[2:]))
             x = self._patches(inputs, tokens)
-        positions = self.positions(tokens, inputs.device)
+        if positions is None:
+            positions = self.positions(tokens, inputs.device)
         x = self.encoding.embed(self.embed(x), positions)  # [B, T, D]
         if not self.shape.causal and self.shape.pooling == "cls":
             x = torch.cat([self.cls.to(x.dtype).expand(len(x), 1, -1), x], 1)

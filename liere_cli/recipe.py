@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from liere_cli.budget import Budget
 from liere_cli.errors import LiereError, UsageError, nearest
-from liere_cli.schema import Section, parse_scalar, parse_spec, shortened
+from liere_cli.schema import Section, added, parse_scalar, parse_spec, shortened
 
 MAX_RECIPE_BYTES = 1_000_000
 
@@ -78,6 +78,23 @@ class ModelSettings(Section):
     patch: Extent | None = Field(None, description="pixels along each axis; None: the data set's")
 
 
+class PositionSettings(Section):
+    """Random displacement of positions in training; see :mod:`liere_cli.displacement`."""
+
+    jitter: float = Field(
+        0.0, ge=0, le=1, description="of each token within its patch, as ComRoPE; 1 is its setting"
+    )
+    shift: float = Field(
+        0.0, ge=0, le=2, description="of the grid, up to this many halves of it, as DINOv3"
+    )
+    stretch: float = Field(
+        1.0, ge=1, le=10, description="of each axis, by 1/stretch to stretch, as DINOv3's jitter"
+    )
+    rescale: float = Field(
+        1.0, ge=1, le=10, description="of all axes, by 1/rescale to rescale, as DINOv3"
+    )
+
+
 class TrainingSettings(Section):
     """The optimisation, the same for every encoding."""
 
@@ -96,6 +113,9 @@ class TrainingSettings(Section):
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: no clipping")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     augment: bool = Field(True, description="the data set's random shifts and flips")
+    positions: PositionSettings = added(
+        PositionSettings(), description="random displacement of positions, in training only"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 autocast on a GPU, float32 elsewhere"
     )

@@ -27,13 +27,15 @@ from liere_cli.checkpoint import (
 )
 from liere_cli.data import ByteStream, Examples
 from liere_cli.data.batches import TrainingBatches
+from liere_cli.displacement import Displacement
 from liere_cli.encodings.registry import code_digest, encoding_class, fault_of
 from liere_cli.errors import LiereError, RunFailed
 from liere_cli.evaluation import Evaluation, evaluate
+from liere_cli.grid import Grid
 from liere_cli.interrupts import Stop, stoppable
 from liere_cli.recipe import TrainingSettings
 from liere_cli.runs import Run, to_json, write_atomically
-from liere_cli.streams import stream_seed
+from liere_cli.streams import stream, stream_seed
 
 #: a split below this many bytes lies on the device
 DEVICE_BYTES = 4 << 30
@@ -227,13 +229,14 @@ class _Trainer:
             group["lr"] = rate * group["scale"]
         torch.manual_seed(stream_seed(seed, "dropout", self.progress.step))
         inputs, targets = self.batches.at(self.progress.step)
+        positions = self._positions()
         total = torch.zeros((), device=self.device)
         parts = settings.accumulate
         for part, goal in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
             with torch.autocast(
                 self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
             ):
-                logits = self.forward(part)
+                logits = self.forward(part, positions)
             loss = F.cross_entropy(
                 logits.float().flatten(0, -2),
                 goal.flatten(),
@@ -249,6 +252,16 @@ class _Trainer:
         self.progress.examples += settings.batch
         self.progress.tokens += settings.batch * math.prod(self.model.token_grid)
         return total
+
+    def _positions(self) -> Tensor | None:
+        """Displaced positions of this step; None where the recipe asks for none."""
+        displacement = Displacement(**self.settings.positions.model_dump())
+        if not displacement.acts:
+            return None
+        tokens = self.model.token_grid
+        random = stream(self.cell.recipe.seed, "positions", self.progress.step)
+        move = displacement.draw(tokens, random)
+        return Grid(tokens).positions(self.model.encoding.scaling, self.device, move)
 
     def _report(self, loss: float, losses: list[Tensor], logged: tuple[int, float]) -> None:
         progress, share = self.progress, self._share()

@@ -92,7 +92,7 @@ def test_the_same_recipe_gives_the_same_bits(text_file: Path, tmp_path: Path, da
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     text_file: Path, tmp_path: Path, data: str, step: int
 ) -> None:
-    cell = cell_of(text_file, data=data)
+    cell = cell_of(text_file, data=data, positions={"jitter": 1, "shift": 0.1, "stretch": 1.1})
     whole = train_cell(cell, outputs=tmp_path / "whole", device=CPU)
     with pytest.raises(KeyboardInterrupt):
         train_cell(cell, outputs=tmp_path / "parts", device=CPU, observer=StopAt(step))
