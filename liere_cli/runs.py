@@ -61,6 +61,18 @@ def folder_name(data: str, encoding: str, seed: int, run_id: str) -> str:
     return f"{readable[:80]}-s{seed}-{run_id}"
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder and its parents.
+
+    Raises:
+        LiereError: it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LiereError(f"{folder}: can't be written ({error.strerror})") from None
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes beside the target, flushes to disk, then renames: readers see all of it or nothing.
 

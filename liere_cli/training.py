@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +24,7 @@ from liere_cli.checkpoint import (
     save_items,
     save_weights,
 )
+from liere_cli.claims import Claim, claim
 from liere_cli.data import ByteStream, Examples
 from liere_cli.data.batches import TrainingBatches
 from liere_cli.displacement import Displacement
@@ -34,7 +34,7 @@ from liere_cli.evaluation import Evaluation, evaluate
 from liere_cli.grid import Grid
 from liere_cli.interrupts import Stop, stoppable
 from liere_cli.recipe import TrainingSettings
-from liere_cli.runs import Run, to_json, write_atomically
+from liere_cli.runs import Run, make_folder, to_json, write_atomically
 from liere_cli.streams import stream, stream_seed
 
 #: a split below this many bytes lies on the device
@@ -102,26 +102,21 @@ def train_cell(
         The summary, as written to summary.json. ``status`` is ``finished`` or ``diverged``.
 
     Raises:
-        LiereError: another process trains this run, or a file can't be written.
+        Claimed: another process trains this run.
+        LiereError: a file can't be written.
         KeyboardInterrupt: after SIGINT or SIGTERM; a checkpoint has been written.
     """
-    run = cell.run(outputs)
-    try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run.path(".lock"), timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise LiereError(f"{run.folder}: another process is training this run") from None
-    except OSError as error:
-        raise LiereError(f"{run.folder}: can't be written ({error.strerror})") from None
-    with lock:
+    with claim(cell.run(outputs)) as held:
+        run = cell.run(outputs)  # another experiment may have begun it since
+        make_folder(run.folder)
         if fresh:
             _discard(run)
         summary = run.summary()
         if summary is None:
-            summary = _Trainer(cell, run, device, observer or _Silent()).train()
+            summary = _Trainer(cell, run, device, observer or _Silent(), held).train()
+            held.check()
             run.write_summary(summary)
-            clear_checkpoints(run)
+        clear_checkpoints(run)
         return summary
 
 
@@ -135,8 +130,11 @@ def _discard(run: Run) -> None:
 
 
 class _Trainer:
-    def __init__(self, cell: Cell, run: Run, device: torch.device, observer: Observer) -> None:
+    def __init__(
+        self, cell: Cell, run: Run, device: torch.device, observer: Observer, held: Claim
+    ) -> None:
         self.cell, self.run, self.device, self.observer = cell, run, device, observer
+        self.claim = held
         self.settings: TrainingSettings = cell.recipe.training
         self.budget = Budget.parse(self.settings.budget)
         self.text = cell.dataset.task == "language-model"
@@ -217,6 +215,7 @@ class _Trainer:
 
     def _save(self, losses: list[Tensor]) -> None:
         """Writes a checkpoint, with the losses that no line of metrics.jsonl has yet."""
+        self.claim.check()
         self.progress.pending = torch.stack(losses).tolist() if losses else []
         if not all(map(math.isfinite, self.progress.pending)):
             raise Diverged(f"the loss was not finite before step {self.progress.step + 1}")
