@@ -101,6 +101,44 @@ def encoding_for(shape: ModelShape, spec: str | Mapping[str, Any]) -> PositionEn
     )
 
 
+class KeyValueCache:
+    """Encoded keys and values of the tokens that a causal model has read, for every layer."""
+
+    def __init__(self, layers: int) -> None:
+        self._kept: list[tuple[Tensor, Tensor] | None] = [None] * layers
+
+    @property
+    def tokens(self) -> int:
+        """How many have been read."""
+        last = self._kept[-1]
+        return 0 if last is None else last[0].shape[2]
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Adds new tokens, [B, N, S, ...], and gives all of the layer's."""
+        kept = self._kept[layer]
+        if kept is not None:
+            k, v = torch.cat((kept[0], k), 2), torch.cat((kept[1], v), 2)
+        self._kept[layer] = (k, v)
+        return k, v
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What all layers of a forward pass share.
+
+    Args:
+        state: of the positions of the tokens that are read.
+        key_state: of the positions of all keys: the same, but with a cache.
+        present: bool [B, S], False for padding; None where there is none.
+        cache: of the tokens before these.
+    """
+
+    state: Any
+    key_state: Any
+    present: Tensor | None = None
+    cache: KeyValueCache | None = None
+
+
 class Attention(nn.Module):
     """Multi-head self-attention whose queries and keys pass through the encoding."""
 
@@ -111,28 +149,50 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(shape.dim, 3 * shape.dim, bias=False)
         self.out = nn.Linear(shape.dim, shape.dim, bias=False)
 
-    def forward(self, x: Tensor, encoding: PositionEncoding, state: Any) -> Tensor:
+    def forward(self, x: Tensor, encoding: PositionEncoding, scene: Scene) -> Tensor:
         """x: [B, S, D] -> [B, S, D]."""
-        q, k, v = encoding.project(x, self.qkv.weight, state, self.layer)  # each [B, N, S, H]
-        bias = encoding.bias(state, self.layer)
-        mask = None if bias is None else self._mask(bias.to(q.dtype), x.shape[1])
+        if scene.cache is None:
+            q, k, v = encoding.project(x, self.qkv.weight, scene.state, self.layer)
+        else:
+            q, k, v = encoding.split(x, self.qkv.weight)  # each [B, N, S, H]
+            q = encoding.encode_q(q, scene.state, self.layer)
+            k = encoding.encode_k(k, scene.state, self.layer)
+            k, v = scene.cache.extend(self.layer, k, v)
+        bias = encoding.bias(scene.state, scene.key_state, self.layer)
+        # one query at the end sees all keys
+        causal = self.causal and q.shape[2] > 1
+        mask = self._mask(bias, scene.present, q, k.shape[2], causal)
         y = F.scaled_dot_product_attention(
             q,
             k,
             v,
             attn_mask=mask,
-            is_causal=self.causal and mask is None,
+            is_causal=causal and mask is None,
             dropout_p=self.dropout if self.training else 0.0,
+            scale=v.shape[-1] ** -0.5,
         )
         return cast(Tensor, self.out(y.transpose(1, 2).flatten(2)))
 
-    def _mask(self, bias: Tensor, sequence: int) -> Tensor:
-        prefix = sequence - bias.shape[-1]
-        bias = F.pad(bias, (prefix, 0, prefix, 0))
-        if self.causal:
-            future = torch.ones(sequence, sequence, dtype=torch.bool, device=bias.device).triu(1)
-            bias = bias.masked_fill(future, -math.inf)
-        return bias
+    def _mask(
+        self, bias: Tensor | None, present: Tensor | None, q: Tensor, keys: int, causal: bool
+    ) -> Tensor | None:
+        """What is added to the logits, or who sees whom, [B or 1, N or 1, Sq, Sk]; None where
+        the causal flag says it all.
+        """
+        queries = q.shape[2]
+        if bias is None and present is None and (not causal or queries == keys):
+            return None
+        seen = torch.ones(queries, keys, dtype=torch.bool, device=q.device)
+        if causal:
+            seen = seen.tril(keys - queries)
+        if present is not None:
+            itself = torch.eye(queries, keys, dtype=torch.bool, device=q.device)
+            # a padded token sees itself at least: nothing at all would make it NaN
+            seen = seen & present[:, None, None] | itself
+        if bias is None:
+            return seen
+        prefix = (keys - bias.shape[-1], 0, queries - bias.shape[-2], 0)
+        return F.pad(bias.to(q.dtype), prefix).masked_fill(~seen, -math.inf)
 
 
 class Block(nn.Module):
@@ -148,8 +208,8 @@ class Block(nn.Module):
         self.mlp_out = nn.Linear(hidden, shape.dim, bias=False)
         self.dropout = nn.Dropout(shape.dropout) if shape.dropout else nn.Identity()
 
-    def forward(self, x: Tensor, encoding: PositionEncoding, state: Any) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), encoding, state))
+    def forward(self, x: Tensor, encoding: PositionEncoding, scene: Scene) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x), encoding, scene))
         hidden: Tensor = F.gelu(self.mlp_in(self.mlp_norm(x)))
         return x + cast(Tensor, self.dropout(self.mlp_out(hidden)))
 
@@ -205,34 +265,65 @@ class Transformer(nn.Module):
             self._positions[key] = grid.positions(self.encoding.scaling, device)
         return self._positions[key]
 
-    def forward(self, inputs: Tensor, positions: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        inputs: Tensor,
+        positions: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
         """
         Args:
             inputs: bytes, int64 [B, T], or pixels, float [B, C, *grid]; other lengths and
                 resolutions than in training extend the positions.
-            positions: [T, A] in the encoding's units; None: those of the inputs' grid.
+            positions: [T, A] in the encoding's units, cached bytes included; None: those of the
+                inputs' grid.
+            mask: bool [B, T] over bytes or patches, False for padding, which changes no logit of
+                another token and takes no part in the mean over tokens.
+            cache: of the bytes before ``inputs``, which join it.
 
         Returns:
             [B, T, classes] for a language model, [B, classes] for a classifier.
+
+        Raises:
+            UsageError: a mask of another shape or dtype, or a cache with a mask or in a classifier.
         """
+        if cache is not None and (mask is not None or not self.shape.causal):
+            raise UsageError("a key-value cache serves language models, and no padding")
+        read = 0 if cache is None else cache.tokens
         if self.shape.causal:
-            tokens: tuple[int, ...] = (inputs.shape[1],)
+            tokens: tuple[int, ...] = (read + inputs.shape[1],)
             x = inputs
         else:
             tokens = self.shape.tokens(tuple(inputs.shape[2:]))
             x = self._patches(inputs, tokens)
+        self._check_mask(mask, (len(x), x.shape[1]))
         if positions is None:
             positions = self.positions(tokens, inputs.device)
+        all_positions, positions = positions, positions[read:]
         x = self.encoding.embed(self.embed(x), positions)  # [B, T, D]
+        present = mask
         if not self.shape.causal and self.shape.pooling == "cls":
             x = torch.cat([self.cls.to(x.dtype).expand(len(x), 1, -1), x], 1)
+            present = None if mask is None else F.pad(mask, (1, 0), value=True)
         x = self.dropout(x)
-        state = self.encoding.prepare(positions)
+        state = key_state = self.encoding.prepare(positions)
+        if read and "bias" in self.encoding.places:
+            key_state = self.encoding.prepare(all_positions)
+        scene = Scene(state, key_state, present, cache)
         for block in self.blocks:
-            x = block(x, self.encoding, state)
+            x = block(x, self.encoding, scene)
         if not self.shape.causal:
-            x = x[:, 0] if self.shape.pooling == "cls" else x.mean(1)
+            x = x[:, 0] if self.shape.pooling == "cls" else _mean(x, mask)
         return cast(Tensor, self.head(self.norm(x)))
+
+    def _check_mask(self, mask: Tensor | None, expected: tuple[int, int]) -> None:
+        if mask is not None and (mask.dtype != torch.bool or tuple(mask.shape) != expected):
+            raise UsageError(
+                f"the mask must be bool {list(expected)}, True for tokens, not "
+                f"{str(mask.dtype).removeprefix('torch.')} {list(mask.shape)}"
+            )
 
     def _patches(self, pixels: Tensor, tokens: tuple[int, ...]) -> Tensor:
         """[B, C, *grid] -> [B, T, C * patch pixels]."""
@@ -268,6 +359,9 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Continues text byte by byte, looking back at most one training length.
 
+        Within that length each byte is read once, and its keys and values are kept. Beyond it the
+        window slides, and with it the position of every byte, so that all are read again.
+
         Args:
             prompt: int64 [P], at least one byte.
             length: bytes to add.
@@ -278,8 +372,13 @@ class Transformer(nn.Module):
             int64 [P + length].
         """
         text = prompt
+        window, cache = self.shape.grid[0], KeyValueCache(self.shape.layers)
         for _ in range(length):
-            logits = self(text[None, -self.shape.grid[0] :])[0, -1].float().cpu()
+            if len(text) <= window:
+                logits = self(text[None, cache.tokens :], cache=cache)
+            else:
+                logits = self(text[None, -window:])
+            logits = logits[0, -1].float().cpu()
             if temperature > 0:
                 probabilities = (logits / temperature).softmax(-1)
                 byte = torch.multinomial(probabilities, 1, generator=generator)
@@ -287,3 +386,11 @@ class Transformer(nn.Module):
                 byte = logits.argmax(-1, keepdim=True)
             text = torch.cat([text, byte.to(text.device)])
         return text
+
+
+def _mean(x: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean over tokens, [B, T, D] to [B, D], padding left out."""
+    if mask is None:
+        return x.mean(1)
+    weights = mask.to(x.dtype)[..., None]
+    return (x * weights).sum(1) / weights.sum(1).clamp(min=1)

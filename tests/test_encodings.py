@@ -16,7 +16,7 @@ SHAPE = {"axes": 1, "heads": 2, "head_dim": 8}
 class Bias(PositionEncoding):
     name = "slopes"
 
-    def bias(self, state: Any, layer: int) -> Tensor:
+    def bias(self, state_q: Any, state_k: Any, layer: int) -> Tensor:
         return torch.zeros(1, 4, 4)
 
 

@@ -47,8 +47,7 @@ def model_of(shape: ModelShape, encoding: str, seed: int = 0) -> Transformer:
 
 
 def defined(name: str, axes: int) -> bool:
-    most = available()[name].max_axes
-    return most is None or axes <= most
+    return available()[name].serves(axes)
 
 
 CASES = [(name, axes) for name in available() for axes in GRIDS if defined(name, axes)]

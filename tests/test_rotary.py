@@ -162,7 +162,7 @@ def test_coordinates_of_the_training_grid_are_kept_on_larger_ones(spec: str, axe
 @pytest.mark.parametrize(
     ("spec", "axes", "head_dim", "message"),
     [
-        ("rope", 2, 16, "at most 1 axis"),
+        ("rope", 2, 16, "1 axis only, not 2"),
         ("axial", 3, 4, "at least one plane"),
         ("rope-mixed", 3, 4, "at least one plane"),
         ("axial", 2, 7, "must be even"),

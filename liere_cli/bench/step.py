@@ -109,9 +109,7 @@ def cases_for(shape: StepShape) -> list[Case]:
     """Every encoding that is defined for a shape, each against the shape's reference."""
     axes = len(shape.tokens)
     names = [
-        name
-        for name, cls in available().items()
-        if name != shape.reference and (cls.max_axes is None or axes <= cls.max_axes)
+        name for name, cls in available().items() if name != shape.reference and cls.serves(axes)
     ]
     return [Case(f"{shape.size}-{'x'.join(map(str, shape.tokens))}/{n}", shape, n) for n in names]
 

@@ -116,8 +116,7 @@ def _arm(
     specs = _distinct(data_arm.encodings or compare.encodings)
     names = unambiguous([(spec["name"], label(spec)) for spec in specs])
     for spec, name in zip(specs, names, strict=True):
-        limit = encoding_class(spec["name"]).max_axes
-        if limit is not None and axes > limit and not alone:
+        if not encoding_class(spec["name"]).serves(axes) and not alone:
             rows[name] = PlannedEncoding(name, undefined=f"not defined on {axes} axes")
             continue
         wanted = request.model_copy(update={"encoding": spec, "seed": seeds[0]})

@@ -33,7 +33,8 @@ class Absolute(PositionEncoding):
     name = "absolute"
     summary = "learned vector for each position, added to the embedding"
     source = "arXiv 2012.12877 (DeiT), arXiv 1810.04805 (BERT)"
-    places = ("embed",)
+    family = "embedding"
+    formula = "x + table[p]"
     Options = AbsoluteOptions
 
     def __init__(self, shape: Shape, options: AbsoluteOptions | None = None) -> None:

@@ -29,6 +29,7 @@ class Axial(Rotary):
     name = "axial"
     summary = "rotary with fixed frequencies, each plane on one axis"
     source = "arXiv 2403.13298, 2403.00522"
+    formula = "plane i of axis a turns by p_a theta^(-i/m)"
     Options = AxialOptions
 
     def __init__(self, shape: Shape, options: AxialOptions | None = None) -> None:

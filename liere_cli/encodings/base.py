@@ -17,6 +17,14 @@ from liere_cli.grid import Scaling, check_extents, is_whole
 from liere_cli.schema import Section
 
 Place = Literal["embed", "encode_qk", "bias"]
+#: the methods that make an encoding act at a place
+ACTING: dict[Place, tuple[str, ...]] = {
+    "embed": ("embed",),
+    "encode_qk": ("encode_qk", "encode_q", "encode_k"),
+    "bias": ("bias",),
+}
+#: how encodings are grouped in lists, in this order
+Family = Literal["none", "embedding", "rotary", "matrix", "polar", "bias", "other"]
 Stream = Callable[[str], torch.Generator | None]
 
 
@@ -68,19 +76,39 @@ class PositionEncoding(nn.Module):
     """Base of all encodings; acts at three places and no other.
 
     A subclass sets the class variables and overrides ``prepare`` and one or more of ``embed``,
-    ``encode_qk`` and ``bias``; the rest stay no-ops. Prefix tokens (CLS, registers) come first in
-    the sequence, have no position and pass unchanged.
+    ``encode_qk`` and ``bias``; the rest stay no-ops. One that treats queries and keys apart
+    overrides ``encode_q`` and ``encode_k`` instead of ``encode_qk``. Prefix tokens (CLS, registers)
+    come first in the sequence and have no position: they pass unchanged, unless ``prefix`` says
+    otherwise. Parameters of an encoding are never decayed.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
+    family: ClassVar[Family] = "other"
+    #: what it computes, in one line
+    formula: ClassVar[str] = ""
+    #: where it acts, told from what it overrides
     places: ClassVar[tuple[Place, ...]] = ()
-    #: highest number of axes it is defined for; None means any
+    #: lowest and highest number of axes it is defined for; None means any
+    min_axes: ClassVar[int] = 1
     max_axes: ClassVar[int | None] = None
-    #: whether scores depend on differences of positions alone
-    relative: ClassVar[bool] = False
+    #: what happens to tokens without a position
+    prefix: ClassVar[str] = "pass unchanged"
+    #: channels of encoded queries and keys over head_dim; logits are divided by sqrt(head_dim)
+    #: whatever it is
+    qk_width: ClassVar[int] = 1
+    #: whether scores depend on differences of positions alone, and whether queries and keys keep
+    #: their norms; an instance may set its own, where that depends on shape or options
+    relative: bool = False
+    orthogonal: bool = False
     Options: ClassVar[type[EncodingOptions]] = PositionedOptions
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        cls.places = tuple(
+            place for place, methods in ACTING.items() if any(map(cls._overrides, methods))
+        )
 
     def __init__(self, shape: Shape, options: Any = None) -> None:
         super().__init__()
@@ -88,11 +116,28 @@ class PositionEncoding(nn.Module):
         self.options: Any = self.Options() if options is None else options
         #: units in which ``prepare`` expects its positions
         self.scaling: Scaling = getattr(self.options, "scaling", "index")
-        if self.max_axes is not None and shape.axes > self.max_axes:
+        if not self.serves(shape.axes):
             raise UsageError(
-                f"encoding '{self.name}' is defined for at most {self.max_axes} "
-                f"{'axis' if self.max_axes == 1 else 'axes'}, not {shape.axes}"
+                f"encoding '{self.name}' is defined for {self.axes_in_words()}, not {shape.axes}"
             )
+
+    @classmethod
+    def serves(cls, axes: int) -> bool:
+        """Whether it is defined for that many axes."""
+        return cls.min_axes <= axes and (cls.max_axes is None or axes <= cls.max_axes)
+
+    @classmethod
+    def _overrides(cls, method: str) -> bool:
+        return getattr(cls, method) is not getattr(PositionEncoding, method)
+
+    @classmethod
+    def axes_in_words(cls) -> str:
+        least, most = cls.min_axes, cls.max_axes
+        if most is None:
+            return "any number of axes" if least == 1 else f"at least {least} axes"
+        if least == most:
+            return f"{most} {'axis' if most == 1 else 'axes'} only"
+        return f"at most {most} axes" if least == 1 else f"{least} to {most} axes"
 
     def initialise(self, stream: Stream = lambda name: None) -> None:
         """Draws the initial parameters.
@@ -103,7 +148,7 @@ class PositionEncoding(nn.Module):
         """
 
     def prepare(self, positions: Tensor) -> Any:
-        """What the three places share, built once a forward pass.
+        """What the three places share, built once a forward pass: the state of these positions.
 
         Args:
             positions: [T, A] float32 in units of ``scaling``.
@@ -115,8 +160,25 @@ class PositionEncoding(nn.Module):
         return x
 
     def encode_qk(self, q: Tensor, k: Tensor, state: Any, layer: int) -> tuple[Tensor, Tensor]:
-        """Transforms queries and keys, [B, N, S, H]; the first S - T tokens pass unchanged."""
-        return q, k
+        """Transforms queries and keys at the same positions, each [B, N, S, H].
+
+        The first S - T tokens are the prefix. Only the scores q . k must be those of ``encode_q``
+        and ``encode_k``: what all of them have in common may be left out here.
+
+        Returns:
+            Two tensors [B, N, S, H * qk_width].
+        """
+        return self.encode_q(q, state, layer), self.encode_k(k, state, layer)
+
+    def encode_q(self, q: Tensor, state: Any, layer: int) -> Tensor:
+        """Transforms queries alone, [B, N, S, H] to [B, N, S, H * qk_width]: a query that is
+        encoded here fits a key that ``encode_k`` encoded in another call.
+        """
+        return self.encode_qk(q, q, state, layer)[0] if self._overrides("encode_qk") else q
+
+    def encode_k(self, k: Tensor, state: Any, layer: int) -> Tensor:
+        """Transforms keys alone, as ``encode_q`` does queries; a cache keeps what it returns."""
+        return self.encode_qk(k, k, state, layer)[1] if self._overrides("encode_qk") else k
 
     def project(
         self, x: Tensor, weight: Tensor, state: Any, layer: int
@@ -131,21 +193,41 @@ class PositionEncoding(nn.Module):
             weight: [3 * N * H, dim], of queries, keys and values.
 
         Returns:
-            Three tensors [B, N, S, H].
+            Three tensors [B, N, S, H], the first two with H * qk_width.
         """
-        qkv = nn.functional.linear(x, weight).unflatten(-1, (3, self.shape.heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = self.split(x, weight)
         q, k = self.encode_qk(q, k, state, layer)
         return q, k, v
 
-    def bias(self, state: Any, layer: int) -> Tensor | None:
-        """[N or 1, T, T] to add to the attention logits, or None."""
+    def split(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``project`` without position: queries, keys and values, each [B, N, S, H]."""
+        qkv = nn.functional.linear(x, weight).unflatten(-1, (3, self.shape.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        return q, k, v
+
+    def bias(self, state_q: Any, state_k: Any, layer: int) -> Tensor | None:
+        """[N or 1, Tq, Tk] to add to the attention logits of queries and keys whose positions
+        ``prepare`` got, or None. Logits with a prefix token get nothing.
+        """
         return None
 
     def forward(
-        self, q: Tensor, k: Tensor, positions: Tensor, layer: int = 0
+        self,
+        q: Tensor,
+        k: Tensor,
+        positions: Tensor,
+        layer: int = 0,
+        *,
+        key_positions: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """For use in another transformer: ``q, k = encoding(q, k, positions)``.
+
+        Args:
+            q: [B, N, S, H].
+            k: [B, N, S, H]; other lengths and batches with ``key_positions``.
+            positions: [T, A] in units of ``scaling``, of the last T tokens.
+            key_positions: those of k, where they are others: cross-attention, or one new query
+                against all keys so far.
 
         Raises:
             UsageError: positions, q, k or the layer are not those of the shape, or the encoding
@@ -153,8 +235,16 @@ class PositionEncoding(nn.Module):
         """
         self._check_acts_on_qk()
         self.check_positions(positions)
-        self._check_qk(q, k, layer)
-        return self.encode_qk(q, k, self.prepare(positions), layer)
+        self._check_heads("q", q, positions)
+        self._check_heads("k", k, positions if key_positions is None else key_positions)
+        self._check_layer(layer)
+        if key_positions is None:
+            return self.encode_qk(q, k, self.prepare(positions), layer)
+        self.check_positions(key_positions)
+        return (
+            self.encode_q(q, self.prepare(positions), layer),
+            self.encode_k(k, self.prepare(key_positions), layer),
+        )
 
     def check_positions(self, positions: Tensor) -> None:
         """Raises UsageError unless positions are [T, A] with this encoding's axes."""
@@ -165,26 +255,32 @@ class PositionEncoding(nn.Module):
 
     def _check_acts_on_qk(self) -> None:
         """An encoding that acts elsewhere only must not seem to work; ``none`` acts nowhere."""
-        own, base = type(self), PositionEncoding
-        if own.encode_qk is not base.encode_qk:
+        if "encode_qk" in self.places:
             return
-        name = getattr(own, "name", own.__name__)
-        if own.embed is not base.embed:
+        name = getattr(self, "name", type(self).__name__)
+        if "embed" in self.places:
             raise UsageError(f"'{name}' adds to the token embeddings: call embed(x, positions)")
-        if own.bias is not base.bias:
+        if "bias" in self.places:
             raise UsageError(
-                f"'{name}' adds to the attention logits: call bias(prepare(positions), layer)"
+                f"'{name}' adds to the attention logits: call bias(state, state, layer) with "
+                "state = prepare(positions)"
             )
 
-    def _check_qk(self, q: Tensor, k: Tensor, layer: int) -> None:
-        shape = self.shape
-        for name, x in (("q", q), ("k", k)):
-            if x.ndim != 4 or x.shape[1] != shape.heads or x.shape[3] != shape.head_dim:
-                raise UsageError(
-                    f"{name} must be [batch, heads={shape.heads}, tokens, "
-                    f"head_dim={shape.head_dim}], not {list(x.shape)}"
-                )
-        if not 0 <= layer < shape.depth:
+    def _check_heads(self, name: str, x: Tensor, positions: Tensor) -> None:
+        heads, head_dim = self.shape.heads, self.shape.head_dim
+        if x.ndim != 4 or x.shape[1] != heads or x.shape[3] != head_dim:
             raise UsageError(
-                f"layer must be from 0 to {shape.depth - 1} at depth={shape.depth}, not {layer}"
+                f"{name} must be [batch, heads={heads}, tokens, head_dim={head_dim}], not "
+                f"{list(x.shape)}"
+            )
+        if x.shape[2] < len(positions):
+            raise UsageError(
+                f"{name} has {x.shape[2]} tokens, but there are {len(positions)} positions for it"
+            )
+
+    def _check_layer(self, layer: int) -> None:
+        if not 0 <= layer < self.shape.depth:
+            raise UsageError(
+                f"layer must be from 0 to {self.shape.depth - 1} at depth={self.shape.depth}, not "
+                f"{layer}"
             )

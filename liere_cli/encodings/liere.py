@@ -91,7 +91,9 @@ class LieRE(PositionEncoding):
     name = "liere"
     summary = "rotations of whole blocks of channels with learned generators"
     source = "arXiv 2406.10322"
-    places = ("encode_qk",)
+    family = "matrix"
+    formula = "R(p) = exp(sum_a p_a (U_a - U_a^T)), blocks of b rows"
+    orthogonal = True
     Options = LieREOptions
 
     def __init__(self, shape: Shape, options: LieREOptions | None = None) -> None:
@@ -105,6 +107,8 @@ class LieRE(PositionEncoding):
                 f"encoding 'liere': head_dim={shape.head_dim} is not divisible into blocks of "
                 f"{self.block} rows"
             )
+        #: rotations of one axis commute, as do those of single planes
+        self.relative = shape.axes == 1 or self.block == 2
         share = self.options.share
         layers = 1 if share in ("layers", "all") else shape.depth
         heads = 1 if share in ("heads", "all") else shape.heads
@@ -153,19 +157,32 @@ class LieRE(PositionEncoding):
     def encode_qk(
         self, q: Tensor, k: Tensor, state: LieREState, layer: int
     ) -> tuple[Tensor, Tensor]:
+        q, k = self._turned(state, layer, q, k)
+        return q, k
+
+    def encode_q(self, q: Tensor, state: LieREState, layer: int) -> Tensor:
+        # in the channels' own basis, so that no other call need find the same eigenvectors
+        return self._turned(state, layer, q, in_eigenbasis=False)[0]
+
+    def encode_k(self, k: Tensor, state: LieREState, layer: int) -> Tensor:
+        return self._turned(state, layer, k, in_eigenbasis=False)[0]
+
+    def _turned(
+        self, state: LieREState, layer: int, *xs: Tensor, in_eigenbasis: bool = True
+    ) -> tuple[Tensor, ...]:
+        """R(p) x of every token, or, where that is cheaper, Q^T R(p) x."""
         layer = layer if len(self.upper) > 1 else 0
         if state.frequencies:
             table = phases(linear_angles(state.positions, state.frequencies[layer]))
-            return rotate_planes(q, table), rotate_planes(k, table)
+            return tuple(rotate_planes(x, table) for x in xs)
         if state.lines:
             lines = state.lines[layer]
             positions = state.positions[:, 0].to(lines.basis.dtype)
-            q, k = rotate_line(lines, line_table(lines, positions), positions, q, k)
-        elif state.generators:
-            q, k = rotate_on_grid(state.generators[layer], state.positions, q, k)
-        else:
-            q, k = rotate_blocks(state.rotations[layer], q, k)
-        return q, k
+            table = line_table(lines, positions)
+            return rotate_line(lines, table, positions, *xs, in_eigenbasis=in_eigenbasis)
+        if state.generators:
+            return rotate_on_grid(state.generators[layer], state.positions, *xs)
+        return rotate_blocks(state.rotations[layer], *xs)
 
     def project(
         self, x: Tensor, weight: Tensor, state: LieREState, layer: int

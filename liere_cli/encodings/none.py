@@ -13,5 +13,8 @@ class NoPosition(PositionEncoding):
     name = "none"
     summary = "no position information"
     source = "arXiv 2305.19466"
+    family = "none"
+    formula = "q . k"
     relative = True
+    orthogonal = True
     Options = EncodingOptions

@@ -29,6 +29,7 @@ class RoPE(Rotary):
     name = "rope"
     summary = "rotary with fixed frequencies, or learned ones (learned=true)"
     source = "arXiv 2104.09864"
+    formula = "plane i turns by p theta^(-2i/H)"
     max_axes = 1
     Options = RoPEOptions
 

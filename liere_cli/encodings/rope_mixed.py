@@ -26,6 +26,7 @@ class RoPEMixed(Rotary):
     name = "rope-mixed"
     summary = "rotary with frequencies over all axes, learned for every layer and head"
     source = "arXiv 2403.13298"
+    formula = "plane i turns by p . f_i, f learned for each layer and head"
     Options = RoPEMixedOptions
 
     def __init__(self, shape: Shape, options: RoPEMixedOptions | None = None) -> None:

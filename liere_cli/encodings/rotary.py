@@ -4,8 +4,6 @@ Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H h
 L depth, P = H/2 planes.
 """
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -31,8 +29,9 @@ class Rotary(PositionEncoding):
     and sines are computed once a forward pass, or a parameter [L, N, A, P].
     """
 
-    places = ("encode_qk",)
-    relative: ClassVar[bool] = True
+    family = "rotary"
+    relative = True
+    orthogonal = True
     Options = RotaryOptions
     frequencies: Tensor
 
@@ -57,11 +56,20 @@ class Rotary(PositionEncoding):
         return positions
 
     def encode_qk(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        table = state
-        if self.frequencies.ndim > 2:
-            table = phases(linear_angles(state, self.frequencies[layer]))
-        layout = self.options.layout
+        table, layout = self.table(state, layer), self.options.layout
         return rotate_planes(q, table, layout), rotate_planes(k, table, layout)
+
+    def encode_q(self, q: Tensor, state: Tensor, layer: int) -> Tensor:
+        return rotate_planes(q, self.table(state, layer), self.options.layout)
+
+    def encode_k(self, k: Tensor, state: Tensor, layer: int) -> Tensor:
+        return rotate_planes(k, self.table(state, layer), self.options.layout)
+
+    def table(self, state: Tensor, layer: int) -> Tensor:
+        """Cosines and sines of a layer, [N or 1, T, P, 2], from what ``prepare`` returned."""
+        if self.frequencies.ndim == 2:
+            return state
+        return phases(linear_angles(state, self.frequencies[layer]))
 
 
 def split_planes(planes: int, axes: int) -> list[int]:

@@ -32,7 +32,8 @@ class Sinusoidal(PositionEncoding):
     name = "sinusoidal"
     summary = "fixed sines and cosines of each coordinate, added to the embedding"
     source = "arXiv 1706.03762 section 3.5"
-    places = ("embed",)
+    family = "embedding"
+    formula = "x + s [sin(p_a w_i), cos(p_a w_i)], w_i = theta^(-i/n)"
     Options = SinusoidalOptions
 
     def __init__(self, shape: Shape, options: SinusoidalOptions | None = None) -> None:

@@ -145,11 +145,12 @@ def line_table(lines: Spectrum, positions: Tensor) -> Tensor:
 
 
 def rotate_line(
-    lines: Spectrum, table: Tensor, positions: Tensor, *xs: Tensor
+    lines: Spectrum, table: Tensor, positions: Tensor, *xs: Tensor, in_eigenbasis: bool = True
 ) -> tuple[Tensor, ...]:
     """exp(p A) x for every token, up to the rotation Q that all tokens of a head share.
 
-    With a prefix, Q is applied too, so that the prefix passes unchanged.
+    With a prefix, Q is applied too, so that the prefix passes unchanged; and so without
+    ``in_eigenbasis``, for products with what another call turned.
 
     Args:
         lines: spectra of the generators [N or 1, n, b, b].
@@ -169,7 +170,7 @@ def rotate_line(
         args = (basis, rates, table, positions.detach(), *xs)
         turned: tuple[Tensor, ...] = _RotateLine.apply(*args)  # type: ignore[no-untyped-call]
         prefix = xs[0].shape[2] - len(positions)
-        if prefix:
+        if prefix or not in_eigenbasis:
             turned = tuple(
                 torch.cat((x[:, :, :prefix], y[:, :, prefix:] @ basis.mT.to(y.dtype)), 2)
                 for x, y in zip(xs, turned, strict=True)
