@@ -14,7 +14,13 @@ from torch import Tensor
 
 from liere_cli.errors import UsageError, unknown
 
-Scaling = Literal["index", "unit", "centered"]
+Scaling = Literal["index", "unit", "centered", "cell", "cell-centered", "aspect", "angle"]
+#: the units in words, for options; see ``Grid.positions``
+UNITS = (
+    "units of positions: index (0..n-1), or over the training grid, and beyond it on larger ones: "
+    "unit (0..1), centered (-1..1), cell (middles of cells, 0..1 from edge to edge), cell-centered "
+    "(the same, -1..1), aspect (centered, longer axes reaching further), angle (-pi..pi)"
+)
 
 
 def is_whole(value: object) -> bool:
@@ -73,9 +79,12 @@ class Grid:
     ) -> Tensor:
         """Coordinates of every token, last axis fastest.
 
-        ``index`` counts 0..n-1 (RoFormer, arXiv 2104.09864). ``unit`` maps the training grid to
-        [0, 1], end points included (LieRE's code, StanfordMIMI/LieRE models/vit.py). ``centered``
-        maps it to [-1, 1].
+        ``index`` counts 0..n-1 (RoFormer, arXiv 2104.09864). The others map the training grid, end
+        points included, to [0, 1] (``unit``: LieRE's code, StanfordMIMI/LieRE models/vit.py), to
+        [-1, 1] (``centered``), to [-pi, pi] (``angle``: Spherical RoPE, arXiv 2511.08368) or to
+        [-n_a / m, n_a / m] with m the geometric mean of all n (``aspect``: jxiong21029/archibox
+        ropend/positional_embeddings.py), or else its cells, edge to edge, to [0, 1] (``cell``:
+        ComRoPE, arXiv 2506.03737) or [-1, 1] (``cell-centered``: DINOv3, arXiv 2508.10104).
 
         Args:
             move: moves the indices [T, A], before they are expressed in the units.
@@ -91,6 +100,18 @@ class Grid:
             index = move(index)
         if scaling == "index":
             return index
-        spans = [max(trained - 1, 1) for trained in self.train_shape]
+        if scaling in ("cell", "cell-centered"):
+            index, spans = index + 0.5, list(self.train_shape)
+        else:
+            spans = [max(trained - 1, 1) for trained in self.train_shape]
         unit = index / torch.tensor(spans, dtype=torch.float32, device=device)
-        return unit if scaling == "unit" else 2 * unit - 1
+        if scaling in ("unit", "cell"):
+            return unit
+        return (2 * unit - 1) * torch.tensor(self._reach(scaling), device=device)
+
+    def _reach(self, scaling: Scaling) -> list[float]:
+        """How far coordinates around 0 go on each axis of the training grid."""
+        if scaling == "aspect":
+            mean = math.prod(self.train_shape) ** (1 / self.axes)
+            return [trained / mean for trained in self.train_shape]
+        return [math.pi if scaling == "angle" else 1.0] * self.axes

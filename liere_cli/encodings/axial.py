@@ -1,10 +1,13 @@
 """Axial rotary position embedding: every plane belongs to one axis."""
 
+from typing import Literal
+
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from liere_cli.encodings.base import Shape
-from liere_cli.encodings.rotary import Rotary, RotaryOptions, geometric, split_planes
+from liere_cli.encodings.rotary import Order, Rotary, RotaryOptions, axial_frequencies
 
 
 class AxialOptions(RotaryOptions):
@@ -16,14 +19,35 @@ class AxialOptions(RotaryOptions):
         description="base of the frequencies; null: 10000 for one axis as RoFormer, 100 for more "
         "as RoPE-ViT (VisionLLaMA uses 10000)",
     )
+    order: Order = Field(
+        "concatenated",
+        description="planes of the axes: concatenated, axis after axis (RoPE-ViT), or interleaved, "
+        "in turn (VisionLLaMA)",
+    )
+    spectrum: Literal["geometric", "liere-repository"] = Field(
+        "geometric",
+        description="magnitudes of the m planes of an axis: geometric, theta^(-i/m), or those that "
+        "LieRE's repository calls visionllama, exp(-4 u) for u from 0 to 1 (with scaling=unit)",
+    )
+    learned: bool = Field(
+        False,
+        description="learn the frequencies of each layer and head, starting at the fixed ones",
+    )
 
 
 class Axial(Rotary):
-    """Axial rotary (arXiv 2403.13298 section 3.2; VisionLLaMA, arXiv 2403.00522).
+    """Axial rotary (arXiv 2403.13298 section 3.2; VisionLLaMA, arXiv 2403.00522 section 3.2).
 
-    The planes are split over the axes, axis after axis; plane i of the m of axis a turns by
-    p_a * theta^(-i/m). Planes that do not divide evenly go to the first axes, one each, so that
-    no channel stays without position. With one axis this is ``rope``.
+    The planes are split over the axes; plane i of the m of axis a turns by p_a * theta^(-i/m).
+    Planes that do not divide evenly go to the first axes, one each, so that no channel stays
+    without position. With one axis this is ``rope``.
+
+    ``theta=10000,order=interleaved`` is VisionLLaMA's (deit/my_models.py), the default RoPE-ViT's
+    (deit/models_v2_rope.py), but for the order of the axes: both put columns before rows, which is
+    a permutation of channels. Both count positions from 0; at other resolutions RoPE-ViT counts on,
+    and VisionLLaMA's AS2DRoPE squeezes the positions into the training grid. What LieRE's
+    repository runs as VisionLLaMA is slower than either, at most 1 radian across the image:
+    ``spectrum=liere-repository,scaling=unit``.
     """
 
     name = "axial"
@@ -35,6 +59,12 @@ class Axial(Rotary):
     def __init__(self, shape: Shape, options: AxialOptions | None = None) -> None:
         super().__init__(shape, options)
         theta = self.options.theta or (10_000.0 if shape.axes == 1 else 100.0)
-        parts = [geometric(theta, planes) for planes in split_planes(self.planes, shape.axes)]
-        frequencies = torch.block_diag(*(part[None] for part in parts))  # [A, P]
-        self.register_buffer("frequencies", frequencies, persistent=False)
+        frequencies = axial_frequencies(theta, self.planes, shape.axes, self.options.order)
+        if self.options.spectrum == "liere-repository":
+            self._respace(frequencies)
+        self.start_at(frequencies, self.options.learned)
+
+    def _respace(self, frequencies: Tensor) -> None:
+        for axis in frequencies:
+            own = axis > 0
+            axis[own] = torch.exp(-4 * torch.linspace(0, 1, int(own.sum())))

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from liere_cli.errors import UsageError
-from liere_cli.grid import Scaling, check_extents, is_whole
+from liere_cli.grid import UNITS, Scaling, check_extents, is_whole
 from liere_cli.schema import Section
 
 Place = Literal["embed", "encode_qk", "bias"]
@@ -67,9 +67,7 @@ class EncodingOptions(Section):
 class PositionedOptions(EncodingOptions):
     """Options of an encoding that reads coordinates."""
 
-    scaling: Scaling = Field(
-        "index", description="units of positions: index (0..n-1), unit (0..1), centered (-1..1)"
-    )
+    scaling: Scaling = Field("index", description=UNITS)
 
 
 class PositionEncoding(nn.Module):

@@ -14,11 +14,15 @@ from typing import Any
 from liere_cli.encodings.absolute import Absolute
 from liere_cli.encodings.axial import Axial
 from liere_cli.encodings.base import PositionEncoding, Shape
+from liere_cli.encodings.dinov3 import DINOv3
+from liere_cli.encodings.golden_gate import GoldenGate
+from liere_cli.encodings.grape import GRAPE
 from liere_cli.encodings.liere import LieRE
 from liere_cli.encodings.none import NoPosition
 from liere_cli.encodings.rope import RoPE
 from liere_cli.encodings.rope_mixed import RoPEMixed
 from liere_cli.encodings.sinusoidal import Sinusoidal
+from liere_cli.encodings.spiral import Spiral
 from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.schema import parse_spec, scalar_text, shortened
 from liere_cli.streams import stream
@@ -30,6 +34,10 @@ _BUILT_IN: tuple[type[PositionEncoding], ...] = (
     RoPE,
     Axial,
     RoPEMixed,
+    GoldenGate,
+    DINOv3,
+    Spiral,
+    GRAPE,
     LieRE,
 )
 ENTRY_POINT_GROUP = "liere.encodings"

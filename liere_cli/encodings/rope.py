@@ -2,9 +2,8 @@
 
 import torch
 from pydantic import Field
-from torch import nn
 
-from liere_cli.encodings.base import Shape, Stream
+from liere_cli.encodings.base import Shape
 from liere_cli.encodings.rotary import Rotary, RotaryOptions, geometric
 
 
@@ -12,6 +11,12 @@ class RoPEOptions(RotaryOptions):
     """Options of ``rope``."""
 
     theta: float = Field(10_000.0, gt=1, description="base of the frequencies")
+    part: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the planes that turn, the first ones; GPT-NeoX uses 0.25",
+    )
     learned: bool = Field(
         False,
         description="learn the frequencies of each layer and head, starting at the fixed ones",
@@ -21,9 +26,10 @@ class RoPEOptions(RotaryOptions):
 class RoPE(Rotary):
     """RoFormer's rotary embedding (arXiv 2104.09864, equations 14 and 15).
 
-    Plane i turns by p * theta^(-2i/H), p = 0 .. T-1. With ``learned`` every layer and head has
+    Plane i of P turns by p * theta^(-i/P), p = 0 .. T-1. With ``learned`` every layer and head has
     frequencies of its own: the fair rival of LieRE in one dimension, where both have the same
-    capacity.
+    capacity. With ``part`` only the first planes turn, with the spectrum of a head of that size
+    (GPT-NeoX, arXiv 2204.06745 section 2.1.1).
     """
 
     name = "rope"
@@ -35,15 +41,7 @@ class RoPE(Rotary):
 
     def __init__(self, shape: Shape, options: RoPEOptions | None = None) -> None:
         super().__init__(shape, options)
-        if self.options.learned:
-            size = (shape.depth, shape.heads, 1, self.planes)
-            self.frequencies = nn.Parameter(torch.empty(size))
-            self.initialise()
-        else:
-            frequencies = geometric(self.options.theta, self.planes)[None]
-            self.register_buffer("frequencies", frequencies, persistent=False)
-
-    def initialise(self, stream: Stream = lambda name: None) -> None:
-        if self.options.learned:
-            with torch.no_grad():
-                self.frequencies.copy_(geometric(self.options.theta, self.planes))
+        turned = max(1, round(self.options.part * self.planes))
+        frequencies = torch.zeros(1, self.planes)
+        frequencies[0, :turned] = geometric(self.options.theta, turned)
+        self.start_at(frequencies, self.options.learned)

@@ -4,29 +4,32 @@ Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H h
 L depth, P = H/2 planes.
 """
 
+from typing import Literal
+
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape
+from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape, Stream
 from liere_cli.errors import UsageError
 from liere_cli.rotations import Layout, linear_angles, phases, rotate_planes
+
+LAYOUTS = "channels that form a plane: interleaved (2i, 2i+1) or half-split (i, i + H/2)"
+#: how the planes of several axes follow each other
+Order = Literal["concatenated", "interleaved"]
 
 
 class RotaryOptions(PositionedOptions):
     """Options of every rotary encoding."""
 
-    layout: Layout = Field(
-        "interleaved",
-        description="channels that form a plane: interleaved (2i, 2i+1) or half-split (i, i + H/2)",
-    )
+    layout: Layout = Field("interleaved", description=LAYOUTS)
 
 
 class Rotary(PositionEncoding):
     """Turns plane i of head n in layer l at position p by the angle p . f[l, n, :, i].
 
-    A subclass gives ``frequencies``: a buffer [A, P] that all layers and heads share, whose cosines
-    and sines are computed once a forward pass, or a parameter [L, N, A, P].
+    A subclass gives ``frequencies``: a buffer that all layers share, [A, P] or [N, A, P] by heads,
+    whose cosines and sines are computed once a forward pass, or a parameter [L, N or 1, A, P].
     """
 
     family = "rotary"
@@ -49,11 +52,35 @@ class Rotary(PositionEncoding):
                 f"{shape.axes} axes; head_dim={shape.head_dim} has {self.planes}"
             )
 
+    def start_at(self, frequencies: Tensor, learned: bool) -> None:
+        """Fixed frequencies [A, P] or [N, A, P], or learned ones [L, N, A, P] that start there."""
+        if not learned:
+            self.register_buffer("frequencies", frequencies, persistent=False)
+            return
+        shape = self.shape
+        self.frequencies = nn.Parameter(
+            torch.empty(shape.depth, shape.heads, shape.axes, self.planes)
+        )
+        self.register_buffer("_start", frequencies, persistent=False)
+        self._start: Tensor
+        Rotary.initialise(self)
+
+    def initialise(self, stream: Stream = lambda name: None) -> None:
+        if hasattr(self, "_start"):
+            with torch.no_grad():
+                self.frequencies.copy_(self._start)
+
+    def frequencies_of(self, layer: int) -> Tensor:
+        """Learned frequencies of a layer, [N or 1, A, P]."""
+        frequencies: Tensor = self.frequencies[layer]
+        return frequencies
+
     def prepare(self, positions: Tensor) -> Tensor:
-        """Cosines and sines [1, T, P, 2] of fixed frequencies; the positions for learned ones."""
-        if self.frequencies.ndim == 2:
-            return phases(linear_angles(positions, self.frequencies))[None]
-        return positions
+        """Cosines and sines [N or 1, T, P, 2] of fixed frequencies; positions for learned ones."""
+        if self.frequencies.ndim == 4:
+            return positions
+        table = phases(linear_angles(positions, self.frequencies))
+        return table if table.ndim == 4 else table[None]
 
     def encode_qk(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         table, layout = self.table(state, layer), self.options.layout
@@ -67,9 +94,10 @@ class Rotary(PositionEncoding):
 
     def table(self, state: Tensor, layer: int) -> Tensor:
         """Cosines and sines of a layer, [N or 1, T, P, 2], from what ``prepare`` returned."""
-        if self.frequencies.ndim == 2:
+        if state.ndim == 4:
             return state
-        return phases(linear_angles(state, self.frequencies[layer]))
+        table: Tensor = phases(linear_angles(state, self.frequencies_of(layer)))
+        return table
 
 
 def split_planes(planes: int, axes: int) -> list[int]:
@@ -81,3 +109,21 @@ def split_planes(planes: int, axes: int) -> list[int]:
 def geometric(theta: float, planes: int) -> Tensor:
     """theta^(-i / planes) for i = 0 .. planes - 1, [planes] float32: RoFormer's spectrum."""
     return (theta ** -(torch.arange(planes, dtype=torch.float64) / planes)).to(torch.float32)
+
+
+def axial_frequencies(
+    theta: float, planes: int, axes: int, order: Order = "concatenated"
+) -> Tensor:
+    """Each plane on one axis, plane i of the m of an axis at theta^(-i/m): [axes, planes] float32.
+
+    Args:
+        order: whether the planes of an axis lie side by side or alternate with those of the others.
+    """
+    parts = [geometric(theta, share) for share in split_planes(planes, axes)]
+    frequencies: Tensor = torch.block_diag(*(part[None] for part in parts))
+    if order == "interleaved":
+        index = torch.arange(planes)
+        axis = torch.arange(axes).repeat_interleave(torch.tensor([len(part) for part in parts]))
+        within = index - torch.tensor([0, *map(len, parts)]).cumsum(0)[axis]
+        frequencies = frequencies[:, torch.argsort(within * axes + axis)]
+    return frequencies
