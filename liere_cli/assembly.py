@@ -16,7 +16,7 @@ from liere_cli.encodings.registry import (
 )
 from liere_cli.errors import UsageError
 from liere_cli.model import ModelShape, Transformer, encoding_for
-from liere_cli.recipe import SIZES, Recipe
+from liere_cli.recipe import SIZES, Recipe, TrainingSettings
 from liere_cli.runs import Run, find_run, folder_name, identity
 from liere_cli.schema import format_spec
 
@@ -170,6 +170,11 @@ def build_model(cell: Cell) -> Transformer:
     return model
 
 
+def tested(training: TrainingSettings) -> str:
+    """How much of the test split a run is scored on: ``all``, a number of items, or ``none``."""
+    return str(training.test_limit or "all") if training.tested else "none"
+
+
 def signature(cell: Cell) -> str:
     """One line that names what a result stands on, in the manner of sacreBLEU."""
     recipe = cell.recipe
@@ -182,7 +187,7 @@ def signature(cell: Cell) -> str:
         "budget": recipe.training.budget,
         "batch": recipe.training.batch,
         "precision": recipe.training.precision,
-        "tested": recipe.training.test_limit or "all",
+        "tested": tested(recipe.training),
         "seed": recipe.seed,
         "torch": torch.__version__,
         "liere": __version__,

@@ -127,6 +127,9 @@ class TrainingSettings(Section):
     test_limit: int | None = Field(
         None, ge=1, description="examples or windows in the closing evaluations; null: all"
     )
+    tested: bool = added(
+        True, description="false: the run never reads the test split, as runs that tune"
+    )
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     checkpoint_seconds: float = Field(30, gt=0, description="between checkpoints; not in identity")
 
@@ -138,6 +141,7 @@ class DataArm(Section):
     encodings: list[Spec] | None = Field(None, min_length=1)
     model: dict[str, Any] = {}
     training: dict[str, Any] = {}
+    tuning: dict[str, Any] = Field({}, description="what differs from compare.tuning for it")
     margin: float | None = Field(
         None, gt=0, description="smallest difference worth caring about, in the metric's unit"
     )
@@ -150,6 +154,10 @@ def _as_arm(value: object) -> object:
 
 def _as_seeds(value: object) -> object:
     return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _distinct(seeds: list[int]) -> list[int]:
@@ -191,6 +199,37 @@ class InteractionSettings(Section):
     )
 
 
+def _flattened(value: object) -> object:
+    """``{encoding: {scale: [..]}}`` as ``{encoding.scale: [..]}``, which ``--set`` writes."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("encoding"), Mapping):
+        return value
+    own = {f"encoding.{key}": one for key, one in value["encoding"].items()}
+    return {key: one for key, one in value.items() if key != "encoding"} | own
+
+
+class TuningSettings(Section):
+    """The same search for every encoding, on the validation split, before anything is compared.
+
+    Keys are those of ``training``, and ``encoding.KEY`` for options of the encodings that have it.
+    """
+
+    grid: Annotated[
+        dict[str, Annotated[list[Any], Field(min_length=1)]], BeforeValidator(_flattened)
+    ] = Field({}, description="values of each key; every combination of them is tried")
+    candidates: list[Annotated[dict[str, Any], BeforeValidator(_flattened)]] = Field(
+        [], description="in place of a grid: the combinations themselves"
+    )
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**31)]],
+        BeforeValidator(_as_list),
+        AfterValidator(_distinct),
+        Field(min_length=1, max_length=1000),
+    ] = Field([1000], description="of its runs; the comparison may use none of them")
+    budget: Annotated[str, AfterValidator(_as_budget)] | None = Field(
+        None, description="of each of its runs; null: that of the comparison's runs"
+    )
+
+
 class CompareSettings(Section):
     """Which cells a comparison spans: encodings x data x seeds."""
 
@@ -219,6 +258,9 @@ class CompareSettings(Section):
     )
     until_settled: SettleSettings | None = Field(
         None, description="adds seeds to those of 'seeds' where they are needed"
+    )
+    tuning: TuningSettings | None = Field(
+        None, description="chooses settings for each encoding before the comparison"
     )
     interaction: InteractionSettings | None = None
     efficiency: bool = Field(

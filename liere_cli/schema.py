@@ -134,10 +134,15 @@ def shortened(value: object) -> str:
 def _fields_at(section: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
         field = section.model_fields.get(part)
-        inner = field.annotation if field else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            section = inner
+        section = _section_in(field.annotation) or section if field else section
     return list(section.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, be it optional or in a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for one in get_args(annotation) if (found := _section_in(one))), None)
 
 
 def _takes_bool(annotation: Any) -> bool:

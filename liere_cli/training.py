@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from liere_cli import __version__
 from liere_cli.allocator import keep_freed_memory
-from liere_cli.assembly import Cell, build_model, signature
+from liere_cli.assembly import Cell, build_model, signature, tested
 from liere_cli.budget import Budget
 from liere_cli.checkpoint import (
     Progress,
@@ -311,15 +311,15 @@ class _Trainer:
 
     def _finish(self, stop: Stop) -> dict[str, Any]:
         save_weights(self.run, "last", self.model)
-        results = {}
-        for split in ("val", "test"):
+        results: dict[str, Evaluation] = {}
+        for split in ("val", "test") if self.settings.tested else ("val",):
             self.observer.evaluating(split)
             examples = self.val_split if split == "val" else self._load(split)
             results[split] = self._evaluate(examples, self.settings.test_limit, stop, [])
             save_items(self.run, split, results[split].items)
             if not results[split].finite:
                 raise Diverged(f"the {split} loss was {results[split].loss} after training")
-        return self._summary("finished", results["val"], results["test"], None)
+        return self._summary("finished", results["val"], results.get("test"), None)
 
     def _evaluate(
         self,
@@ -379,6 +379,7 @@ class _Trainer:
             "budget": self.settings.budget,
             "device": str(self.device),
             "threads": torch.get_num_threads(),
+            "tested": tested(self.settings),
             "error": error,
             "signature": self.signature,
         }

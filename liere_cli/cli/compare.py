@@ -17,6 +17,8 @@ from liere_cli.cli.options import (
 from liere_cli.report.numbers import duration
 
 if TYPE_CHECKING:
+    import torch
+
     from liere_cli.comparison.cells import Outcome, Plan
     from liere_cli.comparison.table import ComparisonTable
 
@@ -140,6 +142,9 @@ def compare(
         plan = plan_comparison(recipe, outputs=out, root=data_root, device=chosen)
         for name in repeated((recipe.compare or CompareSettings()).encodings):
             console.note(f"{name} is listed twice, and compared once")
+        plan, ready = _tune(plan, out, data_root, chosen, jobs, dry_run)
+        if not ready:
+            return
         found = _outcomes(plan)
         _show_plan(plan, found, jobs, dry_run)
         if dry_run:
@@ -202,12 +207,12 @@ def _plan_of_runs(
         raise UsageError(f"{', '.join(useless)}: finished runs are compared as they are")
     runs = runs_of(sources, out)
     for folder in sorted({run.folder.parent for run in runs}):
-        _warn_of_looks(folder / "comparison.yaml")
+        _warn_of_recipe(folder / "comparison.yaml")
     return runs_as_plan(runs, baseline)
 
 
-def _warn_of_looks(recipe: Path) -> None:
-    """Runs whose number was decided by looking at them are judged by the recipe that decided."""
+def _warn_of_recipe(recipe: Path) -> None:
+    """Runs whose number or settings were decided by results are judged by the recipe that did."""
     from liere_cli.cli import console
     from liere_cli.errors import LiereError
     from liere_cli.recipe import Recipe, read_settings
@@ -218,6 +223,11 @@ def _warn_of_looks(recipe: Path) -> None:
         compare = Recipe.validated(read_settings(recipe), str(recipe)).compare
     except LiereError:
         return
+    if compare is not None and compare.tuning is not None:
+        console.warn(
+            "encodings were tuned here, each to values of its own, and stand in one table only by "
+            f"'liere compare {recipe}'"
+        )
     if compare is not None and compare.until_settled is not None:
         console.warn(
             "seeds were added here until verdicts were settled, which p-values below don't count; "
@@ -250,6 +260,29 @@ def _train(
         except KeyboardInterrupt:
             console.note(f"{live.over} of {live.total} runs are done; the others keep their place")
             raise
+
+
+def _tune(
+    plan: "Plan", out: Path, root: Path | None, device: "torch.device", jobs: int, dry_run: bool
+) -> tuple["Plan", bool]:
+    """The plan with what tuning chose, where its recipe asks; and whether it is complete.
+
+    A dry run trains nothing, so that it may have to stop before the choice.
+    """
+    from liere_cli.cli import console
+    from liere_cli.comparison.tuning import plan_search, tuned_plan
+
+    search = plan_search(plan, outputs=out, root=root, device=device)
+    if search is None:
+        return plan, True
+    found = _outcomes(search.plan)
+    if search.plan.runs:
+        _show_plan(search.plan, found, jobs, dry_run)
+    if dry_run and not all(outcome.over for outcome in found.values()):
+        console.note("what wins decides the comparison's own runs, which follow")
+        return plan, False
+    found |= _train(search.plan, found, out, root, str(device), jobs)
+    return tuned_plan(plan, search, found, outputs=out, root=root, device=device), True
 
 
 def _settle(
@@ -320,7 +353,7 @@ def _show_plan(plan: "Plan", found: Mapping[str, "Outcome"], jobs: int, in_full:
             by_state: dict[str, list[str]] = {}
             for run in row.runs:
                 by_state.setdefault(found[run.run_id].state, []).append(str(run.seed))
-            seeds_by_state = [f"{state} {' '.join(seeds)}" for state, seeds in by_state.items()]
+            seeds_by_state = [f"{state} {_seeds(seeds)}" for state, seeds in by_state.items()]
             mark = " (baseline)" if row.label == arm.baseline else ""
             cells = (arm.title, row.label + mark, arm.budget.text, ", ".join(seeds_by_state))
             shown = [*cells[:3], row.undefined or cells[3]]
@@ -328,6 +361,14 @@ def _show_plan(plan: "Plan", found: Mapping[str, "Outcome"], jobs: int, in_full:
     screen = console.stdout()
     screen.print(table)
     screen.print(Text(closing), soft_wrap=True)
+
+
+def _seeds(seeds: list[str]) -> str:
+    """Which, or how many runs where one seed has several."""
+    distinct = list(dict.fromkeys(seeds))
+    if len(distinct) == len(seeds):
+        return " ".join(seeds)
+    return f"{' '.join(distinct)} ({len(seeds)} runs)"
 
 
 def _show_table(table: "ComparisonTable", form: Format) -> None:

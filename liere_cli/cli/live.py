@@ -97,8 +97,7 @@ class LiveCells:
             self.bars.remove_task(task)
         outcome, summary = event.outcome, event.outcome.summary or {}
         if outcome.state == "finished":
-            value = console.format_metric(str(summary["metric"]), summary["test"])
-            style, result = "dim", f"{value} ({duration(outcome.seconds)})"
+            style, result = "dim", f"{_score(summary)} ({duration(outcome.seconds)})"
         else:
             style = "yellow" if outcome.state == "diverged" else "red"
             result = f"{outcome.state}: {outcome.error or 'no reason given'}"
@@ -126,3 +125,11 @@ class LiveCells:
             else f"about {duration(left)} left"
         )
         self._show("", completed=float(self.over), details=details)
+
+
+def _score(summary: dict[str, Any]) -> str:
+    """On the test split; of a run that never reads it, on the validation split."""
+    metric = str(summary["metric"])
+    if summary["test"] is not None:
+        return console.format_metric(metric, summary["test"])
+    return f"val {console.format_metric(metric, summary['val'])}"

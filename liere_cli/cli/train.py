@@ -83,7 +83,8 @@ def _print_result(summary: dict[str, Any], folder: str) -> None:
     if summary["status"] == "finished":
         test = console.format_metric(summary["metric"], summary["test"])
         val = console.format_metric(summary["metric"], summary["val"])
-        screen.print(f"{title}: test [bold]{test}[/bold], val {val}", soft_wrap=True)
+        shown = f"test [bold]{test}[/bold]" if summary["test"] is not None else "not tested"
+        screen.print(f"{title}: {shown}, val {val}", soft_wrap=True)
     else:
         screen.print(f"{title}: [red]{summary['status']}[/red], {summary['error']}", soft_wrap=True)
     screen.print(

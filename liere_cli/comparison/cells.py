@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from liere_cli.budget import Budget
 from liere_cli.comparison.looks import Looks
+from liere_cli.comparison.trials import Tuned
 from liere_cli.errors import LiereError
 from liere_cli.recipe import Recipe
 from liere_cli.runs import Run
@@ -27,6 +28,7 @@ class PlannedRun:
         run: the folder where the run lies or will lie.
         run_id: its identity.
         request: the recipe to train, as written; None for a run that was only read.
+        detail: what tells it from others of that label.
     """
 
     data: str
@@ -35,19 +37,26 @@ class PlannedRun:
     run: Run
     run_id: str
     request: Recipe | None = None
+    detail: str = ""
 
     @property
     def label(self) -> str:
-        return f"{self.data} · {self.encoding} · seed {self.seed}"
+        parts = (self.data, self.encoding, self.detail, f"seed {self.seed}")
+        return " · ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)
 class PlannedEncoding:
-    """One row: an encoding with its runs, or why it has none on this data set."""
+    """One row: an encoding with its runs, or why it has none on this data set.
+
+    Args:
+        tuned: how its settings were chosen, where the recipe asks for that.
+    """
 
     label: str
     runs: tuple[PlannedRun, ...] = ()
     undefined: str | None = None
+    tuned: Tuned | None = None
 
 
 @dataclass(frozen=True)
@@ -152,11 +161,12 @@ def outcome(planned: PlannedRun, budget: Budget) -> Outcome:
 
 
 def outcome_of(summary: dict[str, Any]) -> Outcome:
-    """The outcome that a closing summary tells; one without a test value has failed."""
+    """The outcome that a closing summary tells; one without the value that it is for has failed."""
     state: State = summary["status"] if summary["status"] in ("finished", "diverged") else "failed"
     error = summary.get("error")
-    if state == "finished" and number(summary, "test") is None:
-        state, error = "failed", "its summary has no test value"
+    needed = "val" if summary.get("tested") == "none" else "test"
+    if state == "finished" and number(summary, needed) is None:
+        state, error = "failed", f"its summary has no {needed} value"
     share = 0.0 if state == "failed" else 1.0
     seconds = number(summary, "seconds") or 0.0
     return Outcome(state, summary, share, seconds, None if error is None else str(error))

@@ -72,6 +72,11 @@ class _Entry:
         self.name = str(recipe.encoding["name"])
         self.seed = recipe.seed
         self.cell = (place_of(self.name), self.encoding, self.seed)
+        if not recipe.training.tested:
+            raise UsageError(
+                f"{run.folder}: was never scored on the test split (training.tested: false), as "
+                "runs that tune, and can't be compared"
+            )
         self.budget = Budget.parse(recipe.training.budget)
         self.test_limit = recipe.training.test_limit
         self.axes = len(recipe.model.patch or ())

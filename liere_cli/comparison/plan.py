@@ -109,6 +109,11 @@ def _arm(
 ) -> tuple[Arm, dict[str, Any]]:
     """One arm and the settings that its runs share."""
     dataset = build_dataset(request.data, root)
+    if not request.training.tested:
+        raise UsageError(
+            f"{dataset.name}: training.tested is false, but encodings are compared by their scores "
+            "on the test split; leave it out"
+        )
     axes = len(dataset.grid)
     rows: dict[str, PlannedEncoding] = {}
     shared: dict[str, Any] = {}
@@ -125,7 +130,7 @@ def _arm(
         except LiereError as error:
             raise type(error)(f"{dataset.name}, {name}: {error}") from None
         cell = replace(cell, encoding=name)
-        runs = [_planned(cell, wanted, seed, outputs) for seed in seeds]
+        runs = [planned_run(cell, wanted, seed, outputs) for seed in seeds]
         rows[name] = PlannedEncoding(name, tuple(runs))
         data_label = cell.data
         shared = shared_settings(cell.recipe, dataset.fingerprint)
@@ -175,7 +180,7 @@ def _labels(
     ]
 
 
-def _planned(cell: Cell, request: Recipe, seed: int, outputs: Path) -> PlannedRun:
+def planned_run(cell: Cell, request: Recipe, seed: int, outputs: Path) -> PlannedRun:
     """The cell at another seed: all but the seed and the identity stays."""
     resolved = cell.recipe.model_copy(update={"seed": seed})
     run_id = run_identity(resolved, cell.dataset.fingerprint)

@@ -81,6 +81,7 @@ def comparison_recipe(
     if budget is not None:
         assignments.append(f"training.budget={budget}")
     recipe = load_recipe(source, assignments=assignments)
+    _refuse_tuned(recipe, assignments)
     compare = (recipe.compare or CompareSettings()).model_dump(mode="json")
     arms: list[dict[str, Any]] = compare["data"] or [{"data": dict(recipe.data)}]
     if data is not None:
@@ -97,6 +98,18 @@ def comparison_recipe(
     ]
     settings = recipe.model_dump(mode="json") | {"compare": compare}
     return Recipe.validated(settings, source or "flags")
+
+
+def _refuse_tuned(recipe: Recipe, assignments: Sequence[str]) -> None:
+    """A flag for a value that tuning chooses would say nothing."""
+    tuning = recipe.compare.tuning if recipe.compare else None
+    for assignment in assignments if tuning else ():
+        key = assignment.partition("=")[0].strip().removeprefix("training.")
+        if tuning and any(key in one for one in (tuning.grid, *tuning.candidates)):
+            raise UsageError(
+                f"--set {assignment}: compare.tuning chooses it; --set compare.tuning=null leaves "
+                "tuning out"
+            )
 
 
 def _settling(

@@ -16,6 +16,7 @@ from liere_cli.comparison.items import items_fault
 from liere_cli.comparison.looks import SPENDING, Looks
 from liere_cli.comparison.pairing import items_between, shared_seeds
 from liere_cli.comparison.statistics import mean_and_std
+from liere_cli.comparison.trials import Tuned, grid_text
 from liere_cli.comparison.verdicts import ALPHA, Pair, Verdict, judge
 
 #: which value of a run is compared: the test split, with the weights after the last step
@@ -35,6 +36,7 @@ class Row:
         mean, std: over finished runs (ddof 1); None where there are too few.
         verdict: against the baseline; None for the baseline itself and where there is none.
         undefined: why the encoding has no runs on this data.
+        tuned: how its settings were chosen, where the recipe asks for that.
         errors: of failed and diverged runs, each once.
         parameters, encoding_parameters: of the model, and the encoding's own among them.
         throughput: mean examples or tokens (``throughput_unit``) a second of training.
@@ -52,6 +54,7 @@ class Row:
     mean: float | None
     std: float | None
     undefined: str | None = None
+    tuned: Tuned | None = None
     errors: tuple[str, ...] = ()
     verdict: Verdict | None = None
     parameters: int | None = None
@@ -108,8 +111,9 @@ class ComparisonTable:
 
     @property
     def failed(self) -> int:
-        """Runs that failed; diverged ones are results."""
-        return sum(row.failed for arm in self.arms for row in arm.rows)
+        """Runs that failed, those that tune among them; diverged ones are results."""
+        rows = [row for arm in self.arms for row in arm.rows]
+        return sum(row.failed + (row.tuned.failed if row.tuned else 0) for row in rows)
 
 
 def make_table(plan: Plan, found: Mapping[str, Outcome]) -> ComparisonTable:
@@ -199,6 +203,7 @@ def _row(planned: PlannedEncoding, baseline: str | None, found: Mapping[str, Out
         mean=mean,
         std=std,
         undefined=planned.undefined,
+        tuned=planned.tuned,
         errors=tuple(errors),
         parameters=None if size is None else int(size),
         encoding_parameters=None if own_size is None else int(own_size),
@@ -278,6 +283,7 @@ def _signature(plan: Plan, found: Mapping[str, Outcome], verdicts: Sequence[Verd
         "data": ",".join(f"{arm.data}@{arm.fingerprint}" for arm in plan.arms),
         "budget": ",".join(_distinct(arm.budget.text for arm in plan.arms)),
         "seeds": ",".join(map(str, plan.seeds)),
+        **_tuning(plan),
         "value": VALUE,
         "p": _test(plan.looks, verdicts),
         "alpha": f"{ALPHA:g}",
@@ -285,6 +291,18 @@ def _signature(plan: Plan, found: Mapping[str, Outcome], verdicts: Sequence[Verd
         "liere": ",".join(_versions(summaries, "liere")) or __version__,
     }
     return "|".join(f"{key}:{value}" for key, value in parts.items())
+
+
+def _tuning(plan: Plan) -> dict[str, str]:
+    """What was tried before: ``tuning:learning_rate=0.001,0.002@300steps,seeds=1000``."""
+    searches = []
+    for arm in plan.arms:
+        tuned = [row.tuned for row in arm.encodings if row.tuned is not None]
+        if tuned:
+            grid = grid_text([trial for one in tuned for trial in one.trials])
+            seeds = ",".join(map(str, tuned[0].seeds))
+            searches.append(f"{grid}@{tuned[0].budget},seeds={seeds}")
+    return {"tuning": " and ".join(_distinct(searches))} if searches else {}
 
 
 def _test(looks: Looks | None, verdicts: Sequence[Verdict]) -> str:

@@ -10,6 +10,7 @@ from liere_cli.comparison.curves import Efficiency
 from liere_cli.comparison.interaction import Interaction, RelativeGain
 from liere_cli.comparison.statistics import smallest_sign_flip_p
 from liere_cli.comparison.table import ArmTable, ComparisonTable, Row
+from liere_cli.comparison.trials import Tuned
 from liere_cli.report import words
 from liere_cli.report.escape import csv_cell
 
@@ -54,7 +55,7 @@ def as_json(table: ComparisonTable) -> str:
 def as_csv(table: ComparisonTable) -> str:
     """One line an encoding and data set; per-seed values as ``seed=value`` in one column.
 
-    Learning curves and interactions follow after an empty line, with headers of their own.
+    Tuning, learning curves and interactions follow after an empty line, with headers of their own.
     """
     lines = [
         {"data": arm.title, "modality": arm.modality, "metric": arm.metric, "budget": arm.budget}
@@ -66,7 +67,8 @@ def as_csv(table: ComparisonTable) -> str:
     curves = [
         {"data": arm.title} | _efficiency(row) for arm in table.arms for row in arm.efficiency
     ]
-    return "\n".join(_csv(part) for part in (lines, curves, interactions) if part)
+    tuned = [line for arm in table.arms for line in _tuned_lines(arm)]
+    return "\n".join(_csv(part) for part in (lines, tuned, curves, interactions) if part)
 
 
 def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -92,6 +94,7 @@ def _arm(arm: ArmTable) -> dict[str, Any]:
         "test_limit": arm.test_limit,
         "warnings": list(arm.warnings),
         "rows": [_row(arm, row) for row in arm.rows],
+        "tuning": [_tuned(row.encoding, row.tuned) for row in arm.rows if row.tuned],
         "efficiency": [_efficiency(row) for row in arm.efficiency],
     }
 
@@ -147,6 +150,49 @@ def _comparison(row: Row) -> dict[str, Any]:
         {str(look.n): look.spent for look in verdict.looks},
     )
     return dict(zip(_COMPARISON, values, strict=True))
+
+
+def _tuned(encoding: str, tuned: Tuned) -> dict[str, Any]:
+    return {
+        "encoding": encoding,
+        "budget": tuned.budget,
+        "seeds": list(tuned.seeds),
+        "chosen": dict(tuned.chosen.values) if tuned.chosen else None,
+        "edges": dict(tuned.edges),
+        "fault": tuned.fault,
+        "candidates": [
+            {
+                "values": dict(trial.values),
+                "validation": trial.mean,
+                "scores": {str(seed): score for seed, score in trial.scores.items()},
+                "runs": trial.planned,
+                "diverged": trial.diverged,
+                "failed": trial.failed,
+                "errors": list(trial.errors),
+            }
+            for trial in tuned.trials
+        ],
+    }
+
+
+def _tuned_lines(arm: ArmTable) -> list[dict[str, Any]]:
+    """One line a candidate."""
+    return [
+        {
+            "data": arm.title,
+            "encoding": row.encoding,
+            "tuning_budget": row.tuned.budget,
+            "values": dict(trial.values),
+            "chosen": trial is row.tuned.chosen,
+            "validation": trial.mean,
+            "scores": dict(trial.scores),
+            "diverged": trial.diverged,
+            "failed": trial.failed,
+        }
+        for row in arm.rows
+        if row.tuned
+        for trial in row.tuned.trials
+    ]
 
 
 def _efficiency(row: Efficiency) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from liere_cli.report.columns import Column, Sheet
 from liere_cli.report.efficiency_sheet import efficiency_columns, efficiency_notes
 from liere_cli.report.interaction_sheet import interaction_columns
 from liere_cli.report.numbers import NONE, Unit
+from liere_cli.report.tuning_sheet import tuned_rows, tuning_columns, tuning_notes
 
 
 def sheets(table: ComparisonTable) -> list[Sheet]:
@@ -15,6 +16,9 @@ def sheets(table: ComparisonTable) -> list[Sheet]:
     every = []
     for arm in table.arms:
         every.append(Sheet(arm.title, arm.modality, columns(arm), words.arm_notes(arm)))
+        if tuned_rows(arm):
+            title = f"{arm.title}: what each was tuned to"
+            every.append(Sheet(title, arm.modality, tuning_columns(arm), tuning_notes(arm)))
         if arm.efficiency:
             title = f"{arm.title} by learning curves"
             notes = efficiency_notes(arm)

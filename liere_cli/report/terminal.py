@@ -28,7 +28,7 @@ _STYLES = {
     "smaller": "bold red",
 }
 #: columns whose cells may be folded on a narrow terminal, and to what width at least
-_FOLDABLE = ("encoding", "each seed")
+_FOLDABLE = ("encoding", "each seed", "tuned to", "next best")
 _FOLDED = 16
 #: padding of a cell, the most spacious first
 _GUTTERS = ((0, 1, 0, 1), (0, 1, 0, 0), (0, 0, 0, 0))

@@ -13,6 +13,8 @@ def verdict_word(arm: ArmTable, row: Row) -> str:
     """The verdict's cell: one of the four words, or why there is none."""
     if row.undefined is not None:
         return "not defined"
+    if row.tuned is not None and row.tuned.fault:
+        return "not tuned"
     if row.is_baseline:
         return "baseline"
     if not row.values:
@@ -26,7 +28,7 @@ def verdict_word(arm: ArmTable, row: Row) -> str:
 
 def seeds_cell(row: Row) -> str:
     """``3`` when all planned runs finished, else ``2/3``."""
-    if row.undefined is not None:
+    if not row.planned:
         return NONE
     return str(row.finished) if row.finished == row.planned else f"{row.finished}/{row.planned}"
 
@@ -43,6 +45,8 @@ def trouble(row: Row) -> str | None:
     """``2 of 3 diverged, 1 of 3 failed``; None when every planned run finished."""
     if row.undefined is not None:
         return row.undefined
+    if row.tuned is not None and row.tuned.fault:
+        return row.tuned.fault
     counts = {
         "diverged": row.diverged,
         "failed": row.failed,

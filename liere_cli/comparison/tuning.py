@@ -1,0 +1,318 @@
+"""Fair tuning: the same search for every encoding, on validation data, at seeds of its own.
+
+A plan of runs to tune comes first; once they are over, the comparison's own plan gets the values
+that won. Both are functions of the recipe and of finished runs, so that an interrupted search goes
+on where it stopped and a repeated one trains nothing.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from liere_cli.assembly import Cell, assemble, model_shape
+from liere_cli.budget import Budget
+from liere_cli.comparison.cells import Arm, Outcome, Plan, PlannedEncoding, PlannedRun, number
+from liere_cli.comparison.plan import planned_run
+from liere_cli.comparison.trials import Trial, Tuned, values_text
+from liere_cli.encodings.registry import encoding_class
+from liere_cli.errors import LiereError, UsageError, unknown
+from liere_cli.model import encoding_for
+from liere_cli.recipe import Recipe, TrainingSettings, TuningSettings, merged
+
+#: of the candidates of one encoding
+MAX_CANDIDATES = 1000
+#: training keys that don't change how a model learns, or that all runs of a table must share
+_FIXED = {
+    "budget", "accumulate", "tested", "validations", "validation_limit", "test_limit", "log_every",
+    "checkpoint_seconds", "compile", "precision",
+}  # fmt: skip
+_OWN = "encoding."
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Values to try, and the runs that try them: none where there is nothing to choose."""
+
+    values: Mapping[str, Any]
+    runs: tuple[PlannedRun, ...]
+
+
+@dataclass(frozen=True)
+class Search:
+    """All that is tried before a comparison.
+
+    Args:
+        plan: its runs, one row an encoding.
+        candidates: by place of the data set and label of the encoding.
+    """
+
+    plan: Plan
+    candidates: Mapping[tuple[int, str], tuple[Candidate, ...]]
+    settings: tuple[TuningSettings, ...]
+
+
+def plan_search(
+    plan: Plan, *, outputs: Path, root: Path | None, device: torch.device
+) -> Search | None:
+    """The runs that tune each encoding of a comparison; None where its recipe doesn't ask.
+
+    They share the comparison's data and model, have seeds of their own, and never read the test
+    split. They lie in an experiment beside that of the comparison.
+
+    Raises:
+        UsageError: keys or values that can't be tuned, nothing to try, or a seed of the comparison.
+    """
+    recipe = plan.recipe
+    compare = recipe.compare if recipe else None
+    if recipe is None or compare is None or compare.tuning is None:
+        return None
+    options = {
+        f"{_OWN}{option}"
+        for arm in plan.arms
+        for row in arm.encodings
+        if row.undefined is None
+        for option in encoding_class(_request(row).encoding["name"]).Options.model_fields
+    }
+    allowed = sorted((TrainingSettings.model_fields.keys() - _FIXED) | options)
+    arms: list[Arm] = []
+    every: dict[tuple[int, str], tuple[Candidate, ...]] = {}
+    settings = []
+    for index, (arm, data_arm) in enumerate(zip(plan.arms, compare.data, strict=True)):
+        where = f"compare.data, '{arm.data}', tuning" if data_arm.tuning else "compare.tuning"
+        asked = _asked(compare.tuning, data_arm.tuning, where)
+        _check(asked, plan, Budget.parse(asked.budget or arm.budget.text), allowed, where)
+        settings.append(asked)
+        rows = []
+        for row in arm.encodings:
+            if row.undefined is None:
+                request = _tuning_request(_request(row), asked, recipe.experiment)
+                found = _candidates(request, asked, where, outputs, root, device)
+                every[index, row.label] = found
+                runs = tuple(run for candidate in found for run in candidate.runs)
+                rows.append(PlannedEncoding(row.label, runs))
+        budget = Budget.parse(asked.budget or arm.budget.text)
+        arms.append(replace(arm, encodings=tuple(rows), budget=budget))
+    seeds = dict.fromkeys(seed for asked in settings for seed in asked.seeds)
+    experiment = _experiment(plan.experiment)
+    search = Plan(experiment, tuple(arms), tuple(seeds), recipe)
+    return Search(search, every, tuple(settings))
+
+
+def tuned_plan(
+    plan: Plan,
+    search: Search,
+    found: Mapping[str, Outcome],
+    *,
+    outputs: Path,
+    root: Path | None,
+    device: torch.device,
+) -> Plan:
+    """The comparison with the values that won; encodings without any have no runs.
+
+    Args:
+        found: outcome of every run of the search, by identity.
+    """
+    arms = []
+    for index, arm in enumerate(plan.arms):
+        rows = []
+        for row in arm.encodings:
+            candidates = search.candidates.get((index, row.label))
+            if candidates is not None:
+                tuned = _tuned(arm, search.settings[index], candidates, found)
+                runs = _runs(row, tuned, outputs, root, device)
+                row = PlannedEncoding(row.label, runs, tuned=tuned)
+            rows.append(row)
+        arms.append(replace(arm, encodings=tuple(rows)))
+    return replace(plan, arms=tuple(arms))
+
+
+def _tuned(
+    arm: Arm,
+    asked: TuningSettings,
+    candidates: Sequence[Candidate],
+    found: Mapping[str, Outcome],
+) -> Tuned:
+    budget = Budget.parse(asked.budget or arm.budget.text).text
+    trials = tuple(_trial(candidate, found) for candidate in candidates)
+    return Tuned(trials, arm.higher_is_better, budget, tuple(asked.seeds))
+
+
+def _trial(candidate: Candidate, found: Mapping[str, Outcome]) -> Trial:
+    results = [(run, found[run.run_id]) for run in candidate.runs]
+    states = [outcome.state for _, outcome in results]
+    scores = {
+        run.seed: value
+        for run, outcome in results
+        if outcome.state == "finished"
+        and (value := number(outcome.summary or {}, "val")) is not None
+    }
+    errors = dict.fromkeys(outcome.error for _, outcome in results if outcome.error)
+    return Trial(
+        candidate.values,
+        scores,
+        len(results),
+        states.count("diverged"),
+        states.count("failed"),
+        tuple(errors),
+    )
+
+
+def _runs(
+    row: PlannedEncoding, tuned: Tuned, outputs: Path, root: Path | None, device: torch.device
+) -> tuple[PlannedRun, ...]:
+    """The comparison's runs of one encoding with the values that won."""
+    if tuned.chosen is None:
+        return ()
+    request = _with(_request(row), tuned.chosen.values, "compare.tuning")
+    cell = assemble(request, root=root, device=device)
+    if request.encoding == _request(row).encoding:
+        cell = replace(cell, encoding=row.label)
+    return tuple(planned_run(cell, request, run.seed, outputs) for run in row.runs)
+
+
+def _request(row: PlannedEncoding) -> Recipe:
+    request = row.runs[0].request
+    assert request is not None
+    return request
+
+
+def _experiment(name: str) -> str:
+    return f"{name[:72]}-tuning"
+
+
+def _tuning_request(request: Recipe, asked: TuningSettings, experiment: str) -> Recipe:
+    """The recipe of a run that tunes, before its values."""
+    changes = {"tested": False, "budget": asked.budget or request.training.budget}
+    return request.model_copy(
+        update={
+            "experiment": _experiment(experiment),
+            "training": request.training.model_copy(update=changes),
+        }
+    )
+
+
+def _candidates(
+    request: Recipe,
+    asked: TuningSettings,
+    where: str,
+    outputs: Path,
+    root: Path | None,
+    device: torch.device,
+) -> tuple[Candidate, ...]:
+    """What is tried for one encoding: combinations that differ in what it has a use for."""
+    base = assemble(request, root=root, device=device)
+    shape = model_shape(base.recipe, base.dataset)
+    learns = any(True for _ in encoding_for(shape, base.recipe.encoding).parameters())
+    tried: dict[str, tuple[dict[str, Any], Recipe, Cell]] = {}
+    for values in _combinations(asked):
+        own = {key: value for key, value in values.items() if _useful(key, request, learns)}
+        wanted = _with(request, own, where)
+        try:
+            cell = assemble(wanted, root=root, device=device)
+        except LiereError as error:
+            what = f"{base.data}, {base.encoding} with {values_text(own)}"
+            raise type(error)(f"{where}: {what}: {error}") from None
+        tried.setdefault(cell.run_id, (_resolved(own, cell.recipe), wanted, cell))
+    if len(tried) == 1:
+        return tuple(Candidate(values, ()) for values, _, _ in tried.values())
+    return tuple(
+        Candidate(
+            values,
+            tuple(
+                replace(planned_run(cell, wanted, seed, outputs), detail=values_text(values))
+                for seed in asked.seeds
+            ),
+        )
+        for values, wanted, cell in tried.values()
+    )
+
+
+def _combinations(asked: TuningSettings) -> Iterator[dict[str, Any]]:
+    if asked.candidates:
+        yield from asked.candidates
+        return
+    for values in itertools.product(*asked.grid.values()):
+        yield dict(zip(asked.grid, values, strict=True))
+
+
+def _useful(key: str, request: Recipe, learns: bool) -> bool:
+    """Whether a key is a choice for an encoding: options that its spec states are not."""
+    if key == "encoding_rate":
+        return learns
+    if not key.startswith(_OWN):
+        return True
+    option = key.removeprefix(_OWN)
+    options = encoding_class(request.encoding["name"]).Options.model_fields
+    return option in options and option not in request.encoding
+
+
+def _with(request: Recipe, values: Mapping[str, Any], where: str) -> Recipe:
+    """The recipe with those values in place of its own."""
+    training = {key: value for key, value in values.items() if not key.startswith(_OWN)}
+    own = {key.removeprefix(_OWN): value for key, value in values.items() if key.startswith(_OWN)}
+    settings = request.training.model_dump(mode="json") | training
+    return request.model_copy(
+        update={
+            "training": TrainingSettings.validated(settings, where),
+            "encoding": request.encoding | own,
+        }
+    )
+
+
+def _resolved(values: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """The values as the resolved recipe has them: ``1e-3`` of YAML is text until then."""
+    training = recipe.training.model_dump(mode="json")
+    return {
+        key: recipe.encoding[key.removeprefix(_OWN)] if key.startswith(_OWN) else training[key]
+        for key in values
+    }
+
+
+def _asked(whole: TuningSettings, own: Mapping[str, Any], where: str) -> TuningSettings:
+    """The search of one data set: a list of its own replaces a grid, and the other way round."""
+    settings = whole.model_dump(mode="json")
+    for key, other in (("grid", "candidates"), ("candidates", "grid")):
+        if key in own:
+            del settings[other]
+    return TuningSettings.validated(merged(settings, own), where)
+
+
+def _check(
+    asked: TuningSettings, plan: Plan, budget: Budget, allowed: Sequence[str], where: str
+) -> None:
+    if bool(asked.grid) == bool(asked.candidates):
+        raise UsageError(
+            f"{where}: needs a 'grid' or a list of 'candidates', not both; as "
+            "grid: {learning_rate: [1e-3, 2e-3, 4e-3]}"
+        )
+    count = 1
+    for values in asked.grid.values():
+        count *= len(values)
+    if max(count, len(asked.candidates)) > MAX_CANDIDATES:
+        raise UsageError(f"{where}: {count:,} combinations, but at most {MAX_CANDIDATES} are tried")
+    both = [seed for seed in asked.seeds if seed in plan.seeds]
+    if both:
+        added = " or may add" if plan.looks is not None else ""
+        raise UsageError(
+            f"{where}.seeds: the comparison itself uses{added} seed {both[0]} (its seeds: "
+            f"{_span(plan.seeds)}); tune with others, such as {max(plan.seeds) + 1000}"
+        )
+    for key in dict.fromkeys(itertools.chain(asked.grid, *asked.candidates)):
+        if key not in allowed:
+            raise unknown(f"key in {where}", key, allowed)
+        if key == "batch" and budget.unit == "steps":
+            raise UsageError(
+                f"{where}: batch can't be tuned within a budget of {budget.text}, which larger "
+                "batches would outgrow; give the budget in examples, tokens or time"
+            )
+
+
+def _span(seeds: Sequence[int]) -> str:
+    ordered = sorted(seeds)
+    if len(ordered) > 2 and ordered == list(range(ordered[0], ordered[-1] + 1)):
+        return f"{ordered[0]} to {ordered[-1]}"
+    return ", ".join(map(str, ordered))
