@@ -15,12 +15,18 @@ from torch import Tensor
 from liere_cli.errors import UsageError, unknown
 
 Scaling = Literal["index", "unit", "centered", "cell", "cell-centered", "aspect", "angle"]
-#: the units in words, for options; see ``Grid.positions``
-UNITS = (
-    "units of positions: index (0..n-1), or over the training grid, and beyond it on larger ones: "
-    "unit (0..1), centered (-1..1), cell (middles of cells, 0..1 from edge to edge), cell-centered "
-    "(the same, -1..1), aspect (centered, longer axes reaching further), angle (-pi..pi)"
-)
+#: the units in words; all but the first go on beyond these ends on grids larger than in training
+MEANINGS: dict[Scaling, str] = {
+    "index": "0..n-1",
+    "unit": "0..1 over the training grid",
+    "centered": "-1..1 over the training grid",
+    "cell": "middles of cells, 0..1 from edge to edge of the training grid",
+    "cell-centered": "middles of cells, -1..1 from edge to edge of the training grid",
+    "aspect": "centered on the training grid, longer axes reaching further",
+    "angle": "-pi..pi over the training grid",
+}
+#: for options; see ``Grid.positions``
+UNITS = "units of positions: " + "; ".join(f"{key} ({words})" for key, words in MEANINGS.items())
 
 
 def is_whole(value: object) -> bool:

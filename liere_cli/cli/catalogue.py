@@ -11,29 +11,142 @@ NARROW = 70
 
 
 def encodings(
-    name: Annotated[str | None, typer.Argument(help="Show this one in full.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show this one in full; with options, NAME:key=value.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the position encodings: axes, options, sources."""
+    """List the position encodings, or show one: formula, units, costs, options, source."""
     from liere_cli.cli import console
-    from liere_cli.encodings import available, encoding_class
+    from liere_cli.encodings import available, encoding_class, resolve_spec
+    from liere_cli.encodings.facts import described
 
-    classes = {name: encoding_class(name)} if name else available()
-    rows = [
-        {
-            "name": key,
-            "summary": cls.summary,
-            "axes": _axes(cls.max_axes),
-            "acts_on": list(cls.places),
-            "relative": cls.relative,
-            "source": cls.source,
-            "options": _options(cls.Options),
-        }
-        for key, cls in classes.items()
-    ]
-    _show(rows, ["name", "axes", "summary", "options", "source"], as_json, full=name is not None)
-    if not as_json and name is None:
-        console.note("options: liere encodings NAME · use: --encoding NAME:key=value,key=value")
+    rows = []
+    for spec in [name] if name else available():
+        given = resolve_spec(spec)
+        options = _options(encoding_class(given["name"]).Options)
+        values = [{**option, "value": given.get(option["name"])} for option in options]
+        rows.append({**described(given), "options": values})
+    if as_json:
+        console.print_json(rows)
+    elif name:
+        _show_encoding(rows[0])
+    else:
+        _list_encodings(rows)
+        console.note("in full: liere encodings NAME · use: --encoding NAME:key=value,key=value")
+
+
+#: what each family of encodings is called
+FAMILIES = {
+    "none": "no position",
+    "embedding": "added to the embeddings",
+    "rotary": "rotary: planes turn by angles linear in the position",
+    "matrix": "matrices: blocks of channels turn, or are changed, together",
+    "polar": "polar: position is the phase alone",
+    "bias": "added to the attention logits",
+    "other": "other",
+}
+
+
+def _list_encodings(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    from liere_cli.cli import console
+
+    narrow = console.stdout().width < NARROW
+    for family, title in FAMILIES.items():
+        members = [row for row in rows if row["family"] == family]
+        if not members:
+            continue
+        table = Table(
+            title=title, title_justify="left", title_style="italic", box=None, pad_edge=False,
+            header_style="bold", show_header=not narrow,
+        )  # fmt: skip
+        width = max(len(row["name"]) for row in rows)
+        table.add_column("name", min_width=width, no_wrap=True, style="bold")
+        if not narrow:
+            table.add_column("axes", min_width=4)
+            table.add_column("relative", min_width=9)
+            table.add_column("learned", min_width=7)
+            table.add_column("units", min_width=8)
+        table.add_column("summary", overflow="fold")
+        for row in members:
+            facts = (
+                _axes_told(row), _relative(row), _learned(row), row["units"] or "-",
+            )  # fmt: skip
+            table.add_row(row["name"], *(() if narrow else facts), row["summary"])
+        console.stdout().print(table)
+        console.stdout().print()
+
+
+def _show_encoding(row: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from liere_cli.cli import console
+    from liere_cli.grid import MEANINGS
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    width = row["qk_width"]
+    for key, value in {
+        "name": row["name"],
+        "summary": row["summary"],
+        "formula": row["formula"] or "not stated",
+        "source": row["source"],
+        "family": FAMILIES[row["family"]],
+        "axes": row["axes"],
+        "acts on": ", ".join(row["acts_on"]) or "nothing",
+        "positions": f"{row['units']}: {MEANINGS[row['units']]}" if row["units"] else "none",
+        "prefix tokens": row["prefix"],
+        "relative": f"{_relative(row)}: scores depend on differences of positions alone"
+        if _relative(row) != "no"
+        else "no: scores depend on where tokens stand",
+        "q and k": "as wide as they were" if width == 1 else f"{width} times as wide",
+        "weight decay": "none on its parameters",
+    }.items():
+        table.add_row(key, value)
+    for option in row["options"]:
+        value = "..." if option["required"] else _written(option["value"])
+        table.add_row(f"  {option['name']}={value}", option["meaning"])
+    console.stdout().print(table)
+    console.stdout().print(
+        "\n[italic]at a nano model (4 layers of 4 heads of 32) and 64 tokens[/italic]"
+    )
+    costs = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("grid", "relative", "parameters", "extra FLOPs per token"):
+        costs.add_column(heading, justify="left" if heading == "grid" else "right")
+    for at in row["by_axes"]:
+        if "refused" in at:
+            costs.add_row(f"{at['axes']} axes", at["refused"])
+            continue
+        costs.add_row(
+            "x".join(map(str, at["grid"])),
+            "yes" if at["relative"] else "no",
+            f"{at['parameters']:,}",
+            f"+{at['flops_per_token']:,.0f}",
+        )
+    console.stdout().print(costs)
+
+
+def _axes_told(row: dict[str, Any]) -> str:
+    """``1..3``: the first and last number of axes, ``any`` for all."""
+    axes = [at["axes"] for at in row["by_axes"]]
+    if row["axes"].startswith("any"):
+        return "any"
+    return str(axes[0]) if len(axes) == 1 else f"{axes[0]}..{axes[-1]}"
+
+
+def _relative(row: dict[str, Any]) -> str:
+    held = [at for at in row["by_axes"] if "refused" not in at]
+    yes = [at["axes"] for at in held if at["relative"]]
+    if len(yes) in (0, len(held)):
+        return "yes" if yes else "no"
+    return f"with {' and '.join(map(str, yes))} {'axis' if yes == [1] else 'axes'}"
+
+
+def _learned(row: dict[str, Any]) -> str:
+    return "yes" if any(at.get("parameters") for at in row["by_axes"]) else "no"
 
 
 def data(
@@ -137,7 +250,3 @@ def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(item["name"] if isinstance(item, dict) else str(item) for item in value)
     return "null" if value is None else str(value)
-
-
-def _axes(most: int | None) -> str:
-    return "any" if most is None else "1" if most == 1 else f"1..{most}"

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape, Stream
 from liere_cli.errors import UsageError
-from liere_cli.grid import Scaling
+from liere_cli.grid import UNITS, Scaling
 from liere_cli.rotations import (
     Spectrum,
     fold_line,
@@ -75,11 +75,7 @@ class LieREOptions(PositionedOptions):
         ge=0,
         description="the initial entries above the diagonal are uniform in [0, scale)",
     )
-    scaling: Scaling = Field(
-        "unit",
-        description="units of positions: index (0..n-1), unit (0..1 over the training grid and "
-        "beyond 1 on larger ones, as the paper's code), centered (-1..1)",
-    )
+    scaling: Scaling = Field("unit", description=f"{UNITS}; the paper's code has unit")
 
 
 class LieRE(PositionEncoding):

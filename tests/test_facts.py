@@ -1,0 +1,59 @@
+"""What `liere encodings` tells is counted and holds."""
+
+import json
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from liere_cli.cli.app import app
+from liere_cli.encodings import available, build_encoding
+from liere_cli.encodings.facts import GRIDS, NANO, described, facts, served_axes
+
+PLANES, LAYERS, HEADS = 16, 4, 4
+
+
+def extra(spec: str, axes: int = 1) -> float:
+    return facts(spec, GRIDS[axes], **NANO).flops_per_token
+
+
+def test_operations_are_those_of_the_formulas() -> None:
+    assert extra("none") == extra("none", 2) == 0
+    assert extra("absolute", 2) == 128
+    # four products and two sums for each plane of q and k
+    turning = 2 * 6 * PLANES * LAYERS * HEADS
+    for spec in ("rope", "rope:learned=true", "rope:layout=half-split", "liere:block=2"):
+        assert extra(spec) == turning
+    # the change of basis is folded into the projection
+    assert extra("liere:block=8") == turning
+    # a row of 32 products and sums for each channel: four blocks of 8 are applied as one
+    assert extra("liere:block=32", 2) == extra("liere:block=8", 2) == 2 * 2 * 32 * 32 * 16
+
+
+@pytest.mark.parametrize("name", list(available()))
+def test_every_encoding_declares_what_it_is(name: str) -> None:
+    row = described(name)
+    assert row["family"] != "other"
+    assert row["formula"]
+    assert re.search(r"\d{4}\.\d{4,5}|https://|[a-z]+\.[a-z]+/", row["source"]), row["source"]
+    assert row["by_axes"], "it serves no number of axes at all"
+    for at in row["by_axes"]:
+        assert at["flops_per_token"] >= 0
+        built = build_encoding(name, axes=at["axes"], grid=GRIDS[at["axes"]], **NANO)
+        assert at["parameters"] == sum(p.numel() for p in built.parameters())
+
+
+def test_one_encoding_is_shown_with_the_options_given() -> None:
+    shown = CliRunner().invoke(app, ["encodings", "liere:block=4"], env={"COLUMNS": "120"}).stdout
+    for words in ("exp(sum_a p_a", "2406.10322", "block=4", "0..1 over the training grid"):
+        assert words in shown
+    (row,) = json.loads(CliRunner().invoke(app, ["encodings", "liere", "--json"]).stdout)
+    assert [at["relative"] for at in row["by_axes"]] == [True, False, False]
+    assert row["weight_decay"] is False
+    assert served_axes("rope") == [1]
+
+
+def test_the_list_has_every_encoding_and_survives_a_narrow_terminal() -> None:
+    for columns in ("40", "120"):
+        shown = CliRunner().invoke(app, ["encodings"], env={"COLUMNS": columns}).stdout
+        assert set(available()) <= set(shown.split())
