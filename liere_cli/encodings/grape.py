@@ -57,6 +57,3 @@ class GRAPE(Rotary):
     def frequencies_of(self, layer: int) -> Tensor:
         frequencies: Tensor = (self.logarithms[layer] / self.options.slower).exp()
         return frequencies
-
-    def prepare(self, positions: Tensor) -> Tensor:
-        return positions

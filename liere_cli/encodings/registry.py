@@ -14,9 +14,12 @@ from typing import Any
 from liere_cli.encodings.absolute import Absolute
 from liere_cli.encodings.axial import Axial
 from liere_cli.encodings.base import PositionEncoding, Shape
+from liere_cli.encodings.cayley_string import CayleySTRING
+from liere_cli.encodings.circulant_string import CirculantSTRING
 from liere_cli.encodings.dinov3 import DINOv3
 from liere_cli.encodings.golden_gate import GoldenGate
 from liere_cli.encodings.grape import GRAPE
+from liere_cli.encodings.harope import HARoPE
 from liere_cli.encodings.liere import LieRE
 from liere_cli.encodings.none import NoPosition
 from liere_cli.encodings.rope import RoPE
@@ -38,6 +41,9 @@ _BUILT_IN: tuple[type[PositionEncoding], ...] = (
     DINOv3,
     Spiral,
     GRAPE,
+    CayleySTRING,
+    CirculantSTRING,
+    HARoPE,
     LieRE,
 )
 ENTRY_POINT_GROUP = "liere.encodings"

@@ -37,14 +37,23 @@ class RoPEMixed(Rotary):
         self.initialise()
 
     def initialise(self, stream: Stream = lambda name: None) -> None:
-        shape = self.shape
-        frames = _random_frames(shape.depth * shape.heads, shape.axes, stream("frequencies"))
-        parts = split_planes(self.planes, shape.axes)
-        magnitudes = torch.cat([geometric(self.options.theta, planes) for planes in parts])
-        direction_of_plane = torch.arange(shape.axes).repeat_interleave(torch.tensor(parts))
-        frequencies = frames[:, :, direction_of_plane] * magnitudes  # [L * N, A, P]
+        start = mixed_frequencies(
+            self.options.theta, self.planes, self.shape, stream("frequencies")
+        )
         with torch.no_grad():
-            self.frequencies.copy_(frequencies.view_as(self.frequencies))
+            self.frequencies.copy_(start)
+
+
+def mixed_frequencies(
+    theta: float, planes: int, shape: Shape, generator: torch.Generator | None
+) -> Tensor:
+    """Initial frequencies of RoPE-Mixed, [L, N, A, planes] float32."""
+    frames = _random_frames(shape.depth * shape.heads, shape.axes, generator)
+    parts = split_planes(planes, shape.axes)
+    magnitudes = torch.cat([geometric(theta, share) for share in parts])
+    direction_of_plane = torch.arange(shape.axes).repeat_interleave(torch.tensor(parts))
+    frequencies = frames[:, :, direction_of_plane] * magnitudes  # [L * N, A, planes]
+    return frequencies.view(shape.depth, shape.heads, shape.axes, planes)
 
 
 def _random_frames(count: int, axes: int, generator: torch.Generator | None) -> Tensor:

@@ -4,7 +4,7 @@ Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H h
 L depth, P = H/2 planes.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -35,10 +35,10 @@ class Rotary(PositionEncoding):
     family = "rotary"
     relative = True
     orthogonal = True
-    Options = RotaryOptions
+    Options: ClassVar[type[PositionedOptions]] = RotaryOptions
     frequencies: Tensor
 
-    def __init__(self, shape: Shape, options: RotaryOptions | None = None) -> None:
+    def __init__(self, shape: Shape, options: PositionedOptions | None = None) -> None:
         super().__init__(shape, options)
         if shape.head_dim % 2:
             raise UsageError(
@@ -46,6 +46,7 @@ class Rotary(PositionEncoding):
                 f"{shape.head_dim}"
             )
         self.planes = shape.head_dim // 2
+        self.layout: Layout = getattr(self.options, "layout", "interleaved")
         if self.planes < shape.axes:
             raise UsageError(
                 f"encoding '{self.name}' needs at least one plane, two channels, for each of "
@@ -77,20 +78,20 @@ class Rotary(PositionEncoding):
 
     def prepare(self, positions: Tensor) -> Tensor:
         """Cosines and sines [N or 1, T, P, 2] of fixed frequencies; positions for learned ones."""
-        if self.frequencies.ndim == 4:
+        if "frequencies" not in self._buffers:
             return positions
         table = phases(linear_angles(positions, self.frequencies))
         return table if table.ndim == 4 else table[None]
 
     def encode_qk(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        table, layout = self.table(state, layer), self.options.layout
+        table, layout = self.table(state, layer), self.layout
         return rotate_planes(q, table, layout), rotate_planes(k, table, layout)
 
     def encode_q(self, q: Tensor, state: Tensor, layer: int) -> Tensor:
-        return rotate_planes(q, self.table(state, layer), self.options.layout)
+        return rotate_planes(q, self.table(state, layer), self.layout)
 
     def encode_k(self, k: Tensor, state: Tensor, layer: int) -> Tensor:
-        return rotate_planes(k, self.table(state, layer), self.options.layout)
+        return rotate_planes(k, self.table(state, layer), self.layout)
 
     def table(self, state: Tensor, layer: int) -> Tensor:
         """Cosines and sines of a layer, [N or 1, T, P, 2], from what ``prepare`` returned."""
