@@ -49,6 +49,20 @@ def test_float32_is_no_worse_than_torch(block: int, norm: float) -> None:
     assert ours < 4e-8 * norm
 
 
+@pytest.mark.parametrize("dtype", list(series.RADIUS))
+def test_polynomial_is_as_exact_as_its_dtype_up_to_its_radius(dtype: torch.dtype) -> None:
+    radius = series.RADIUS[dtype]
+    x = 1j * torch.linspace(-radius, radius, 200, dtype=torch.float64)
+    exact = x.exp() - 1
+    c = series.COEFFICIENTS[dtype]
+    poly = series.in_three_products(c)
+    p = x**2 * (poly.x3 + poly.x1 * x + x**2)
+    ours = poly.y1 * x + poly.y2 * x**2 + p * (poly.x4 + poly.x5 * x + poly.x6 * x**2 + poly.x7 * p)
+    rounding = 4e-16 * x.abs()
+    assert ((sum(c[k] * x**k for k in range(9)) - ours).abs() < rounding).all()
+    assert ((ours - exact).abs() < 0.4 * torch.finfo(dtype).eps * x.abs() + rounding).all()
+
+
 def test_float32_gradient_against_float64() -> None:
     a = random_skew(6, 32, 32, norm=60.0)
     weight = torch.randn(6, 32, 32, dtype=torch.float64)

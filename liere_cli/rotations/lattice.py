@@ -19,7 +19,7 @@ from torch import Tensor
 from liere_cli.errors import UsageError
 from liere_cli.rotations.precision import check_square, full_precision
 from liere_cli.rotations.series import (
-    add_identity,
+    COEFFICIENTS,
     choose_squarings,
     reading_is_free,
     square_down,
@@ -149,8 +149,7 @@ class GridExponential:
         self.x4 = self._combine(self.top, flat[:, -self.top.shape[1] :])
         self.q = self._combine(self.high, flat)
         e = self._combine(self.low, flat).add_(torch.bmm(self.x4, self.q))
-        *self.levels, last = square_up(e, chunk.squarings)
-        rotations = add_identity(last)
+        *self.levels, rotations = square_up(e, chunk.squarings)
         if isinstance(chunk.factor, Tensor):
             rotations = rotations * chunk.factor
         self.rotations = rotations.view(len(flat), len(positions), self.rows, self.rows)
@@ -203,9 +202,9 @@ def monomial_count(axes: int) -> int:
 
 
 def _weighted(powers: list[Tensor], shift: int) -> Tensor:
-    """p^alpha / (|alpha| + shift)!, [T, M]."""
-    weights = [1 / math.factorial(degree + shift) for degree in range(1, len(powers) + 1)]
-    return torch.cat([power * weight for power, weight in zip(powers, weights, strict=True)], 1)
+    """c_(|alpha| + shift) p^alpha, [T, M]."""
+    weights = COEFFICIENTS[powers[0].dtype][1 + shift :]
+    return torch.cat([power * c for power, c in zip(powers, weights, strict=False)], 1)
 
 
 def shared_products(generators: Tensor) -> Tensor:
@@ -282,7 +281,8 @@ def plan(products: Tensor, positions: Tensor) -> list[Chunk]:
         squarings, factor = choose_squarings(bounds.amax().to(products.dtype), rows)
         starts = range(0, count, step)
         return [Chunk(slice(i, i + step), None, squarings, factor) for i in starts]
-    entries = cached_entries()
+    # larger than for exponentials one by one: each chunk also reads all shared products
+    entries = 2 * cached_entries()
     step = max(1, entries // (tokens * rows**2))
     token_step = max(1, entries // (step * rows**2))
     chunks = []
