@@ -1,25 +1,42 @@
-"""What is saved while a run trains, and how it comes back bit for bit.
+"""What a run needs to go on after it was stopped, and its trained weights.
 
-A checkpoint is ``checkpoints/STEP.safetensors`` (weights and optimizer moments) and, written after
-it, ``checkpoints/STEP.json`` (counters and the tensors' digest). The two newest are kept; a damaged
-one is passed over. Random streams need no state: each is a function of the seed and the step.
+A checkpoint is ``checkpoints/STEP.safetensors`` (weights, optimizer moments, the lines of
+metrics.jsonl so far) and, written after it, ``checkpoints/STEP.json`` (counters and the tensors'
+digest); the best weights so far lie beside, as ``checkpoints/best-STEP.safetensors``. The two
+newest are kept; a damaged one is passed over. Random streams need no state: each is a function of
+the seed and the step.
 """
 
-import hashlib
-import json
 import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from liere_cli import __version__
 from liere_cli.errors import LiereError
-from liere_cli.runs import Run, to_json, write_atomically
+from liere_cli.runs import (
+    MAX_METRICS_BYTES,
+    TEMPORARY,
+    Run,
+    digest_of,
+    read_json,
+    read_limited,
+    seal,
+    to_json,
+)
+from liere_cli.runs import write_atomically as write
 from liere_cli.schema import shortened
 
 KEPT = 2
+FORMAT = 2
+#: a safetensors header, and what the description of a checkpoint may come to
+MAX_HEADER_BYTES, MAX_STATE_BYTES = 1 << 24, 1 << 26
+#: the key of the lines of metrics.jsonl among a checkpoint's tensors
+METRICS = "metrics"
 
 
 @dataclass
@@ -32,8 +49,8 @@ class Progress:
         seconds: spent in training steps, without validation.
         validations: done so far.
         best_step, best_value: of the best validation, once there is one.
+        best_digest: of the weights saved then.
         pending: training losses of the steps since the last line of metrics.jsonl.
-        warnings: what was wrong with the checkpoints that were passed over.
     """
 
     step: int = 0
@@ -43,34 +60,54 @@ class Progress:
     validations: int = 0
     best_step: int | None = None
     best_value: float | None = None
+    best_digest: str | None = None
     pending: list[float] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Where a run goes on.
+
+    Args:
+        metrics: the content of metrics.jsonl then.
+        warnings: what was wrong with checkpoints that were passed over, and what differs now.
+    """
+
+    progress: Progress
+    metrics: bytes = b""
+    warnings: tuple[str, ...] = ()
 
 
 def save_checkpoint(
-    run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+    run: Run,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    metrics: bytes = b"",
 ) -> None:
     """Writes the state after ``progress.step`` steps, then drops all but the newest two."""
     tensors = {f"model.{name}": value for name, value in _weights(model).items()}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = value.detach().cpu().contiguous()
+    tensors[METRICS] = torch.frombuffer(bytearray(metrics or b" "), dtype=torch.uint8)
     content = save(tensors)
     stem = f"checkpoints/{progress.step:09d}"
-    write_atomically(run.path(f"{stem}.safetensors"), content)
-    digest, counters = hashlib.sha256(content).hexdigest(), asdict(progress)
-    state = {"sha256": digest, "progress": counters, "check": _check(digest, counters)}
-    write_atomically(run.path(f"{stem}.json"), to_json(state))
+    write(run.path(f"{stem}.safetensors"), content)
+    state = {
+        "format": FORMAT,
+        "versions": _versions(),
+        "sha256": digest_of(content),
+        "progress": asdict(progress),
+    }
+    write(run.path(f"{stem}.json"), to_json(state | {"check": seal(state, "check")}))
     for old in _steps(run)[KEPT:]:
         _remove(run, old)
+    _drop_bests(run)
 
 
-def load_checkpoint(
-    run: Run, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> Progress | None:
-    """Restores the newest whole checkpoint, or returns None where there is none.
-
-    Damaged ones are passed over; the returned progress says so in ``warnings``.
+def load_checkpoint(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> Restored:
+    """Restores the newest whole checkpoint; damaged ones are passed over, which ``warnings`` say.
 
     Raises:
         LiereError: a whole checkpoint does not fit the model.
@@ -78,24 +115,55 @@ def load_checkpoint(
     warnings = []
     for step in _steps(run):
         try:
-            state = json.loads(run.path(f"checkpoints/{step:09d}.json").read_text())
-            content = run.path(f"checkpoints/{step:09d}.safetensors").read_bytes()
-            if hashlib.sha256(content).hexdigest() != state["sha256"]:
-                raise ValueError("its digest differs")
+            state = _state(run, step)
             progress = Progress(**state["progress"])
-            if (
-                state["check"] != _check(state["sha256"], state["progress"])
-                or progress.step != step
-            ):
-                raise ValueError("its description is not as written")
-            tensors = load(content)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            warnings.append(f"checkpoint of step {step} is damaged ({error}) and was passed over")
+            tensors = _tensors(run, step, state["sha256"], model)
+            metrics = tensors.pop(METRICS).numpy().tobytes().strip(b" ")
+            if progress.best_step is not None:
+                best_weights(run, progress)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError, LiereError) as error:
+            reason = shortened(str(error)).strip("'\"")
+            warnings.append(f"checkpoint of step {step} is damaged ({reason}) and was passed over")
             continue
         _restore(run, model, optimizer, tensors)
-        progress.warnings = warnings
-        return progress
-    return Progress(warnings=warnings) if warnings else None
+        if (before := state["versions"]) != _versions():
+            names = (", ".join(f"{name} {of[name]}" for name in of) for of in (before, _versions()))
+            warnings.append(
+                "begun with {}, goes on with {}: its last digits may differ".format(*names)
+            )
+        return Restored(progress, metrics, tuple(warnings))
+    if warnings:
+        warnings.append("no whole checkpoint is left, so training starts over")
+    return Restored(Progress(), warnings=tuple(warnings))
+
+
+def save_best(run: Run, model: nn.Module, step: int) -> str:
+    """Keeps the weights of the best validation so far, beside the checkpoints; their digest."""
+    content = save(_weights(model))
+    write(run.path(f"checkpoints/best-{step:09d}.safetensors"), content)
+    return digest_of(content)
+
+
+def best_weights(run: Run, progress: Progress) -> bytes:
+    """The weights of the best validation so far, as a safetensors file.
+
+    Raises:
+        LiereError: they are missing or damaged.
+    """
+    path = run.path(f"checkpoints/best-{progress.best_step or 0:09d}.safetensors")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise LiereError(f"{path}: can't be read ({error.strerror})") from None
+    if digest_of(content) != progress.best_digest:
+        raise LiereError(f"{path}: is damaged")
+    return content
+
+
+def clear_leftovers(run: Run) -> None:
+    """Drops half-written files of a process that was killed; for the owner of the run alone."""
+    for path in [*run.folder.glob(f"{TEMPORARY}*"), *run.folder.glob(f"checkpoints/{TEMPORARY}*")]:
+        path.unlink(missing_ok=True)
 
 
 def clear_checkpoints(run: Run) -> None:
@@ -103,13 +171,15 @@ def clear_checkpoints(run: Run) -> None:
     for step in _steps(run):
         _remove(run, step)
     folder = run.path("checkpoints")
+    for path in folder.glob("*.safetensors"):
+        path.unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
 
 def save_weights(run: Run, name: str, model: nn.Module) -> None:
     """Writes NAME.safetensors."""
-    write_atomically(run.path(f"{name}.safetensors"), save(_weights(model)))
+    write(run.path(f"{name}.safetensors"), save(_weights(model)))
 
 
 def load_weights(run: Run, name: str, model: nn.Module) -> None:
@@ -120,9 +190,11 @@ def load_weights(run: Run, name: str, model: nn.Module) -> None:
     """
     path = run.path(f"{name}.safetensors")
     try:
-        tensors = load(path.read_bytes())
+        tensors = load(run.checked(path.name, _bytes_of(model)))
     except FileNotFoundError:
         raise LiereError(f"{path}: is missing; liere train --fresh makes it anew") from None
+    except LiereError:
+        raise
     except Exception as error:
         reason = shortened(str(error))
         raise LiereError(
@@ -134,13 +206,49 @@ def load_weights(run: Run, name: str, model: nn.Module) -> None:
 def save_items(run: Run, split: str, items: dict[str, Tensor]) -> None:
     """Writes per-item results of a split."""
     content = save({name: value.contiguous() for name, value in items.items()})
-    write_atomically(run.path(f"items-{split}.safetensors"), content)
+    write(run.path(f"items-{split}.safetensors"), content)
 
 
-def _check(digest: str, counters: dict[str, Any]) -> str:
-    """Ties the counters to the tensors, so that damage to either is noticed."""
-    text = json.dumps([digest, counters], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _versions() -> dict[str, str]:
+    return {"liere": __version__, "torch": torch.__version__}
+
+
+def _state(run: Run, step: int) -> dict[str, Any]:
+    state = read_json(run.path(f"checkpoints/{step:09d}.json"), MAX_STATE_BYTES)
+    if state.get("format") != FORMAT:
+        raise ValueError("it is of another version of liere")
+    if state["check"] != seal(state, "check") or state["progress"]["step"] != step:
+        raise ValueError("its description is not as written")
+    return dict(state)
+
+
+def _tensors(run: Run, step: int, digest: str, model: nn.Module) -> dict[str, Tensor]:
+    # weights and two moments, and lines of metrics
+    most = 3 * _bytes_of(model) + MAX_METRICS_BYTES
+    content = read_limited(run.path(f"checkpoints/{step:09d}.safetensors"), most)
+    if digest_of(content) != digest:
+        raise ValueError("its digest differs")
+    return load(content)
+
+
+def _bytes_of(model: nn.Module) -> int:
+    """More than a file of the model's weights can have."""
+    sizes: list[int] = [value.nbytes for value in model.state_dict().values()]
+    return MAX_HEADER_BYTES + sum(sizes)
+
+
+def _drop_bests(run: Run) -> None:
+    """Drops best weights that no checkpoint goes back to."""
+    used = set()
+    for step in _steps(run):
+        try:
+            used.add(_state(run, step)["progress"]["best_step"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return  # a damaged one: nothing is dropped until it is gone
+    for path in run.folder.glob("checkpoints/best-*.safetensors"):
+        step_of = path.stem.removeprefix("best-")
+        if step_of.isdigit() and int(step_of) not in used:
+            path.unlink(missing_ok=True)
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

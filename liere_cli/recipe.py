@@ -131,7 +131,11 @@ class TrainingSettings(Section):
         True, description="false: the run never reads the test split, as runs that tune"
     )
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
-    checkpoint_seconds: float = Field(30, gt=0, description="between checkpoints; not in identity")
+    checkpoint_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="between checkpoints; null: 5, or more where writing takes over 2% of the time",
+    )
 
 
 class DataArm(Section):
@@ -352,6 +356,15 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise LiereError(f"{path}: can't be read ({error.strerror})") from None
     if len(content) > MAX_RECIPE_BYTES:
         raise UsageError(f"{path}: a recipe has at most {MAX_RECIPE_BYTES:,} bytes")
+    return parse_settings(content, str(path))
+
+
+def parse_settings(content: bytes, path: str) -> dict[str, Any]:
+    """The mapping in YAML, not yet validated; ``path`` is for the message.
+
+    Raises:
+        UsageError: as :func:`read_settings`.
+    """
     try:
         settings = yaml.load(content.decode(), Loader=_RecipeLoader)
     except UnicodeDecodeError:

@@ -7,29 +7,46 @@ outputs/EXPERIMENT/RUN/
     metrics.jsonl      one line per logged step or validation
     items-SPLIT.safetensors  per-item results, for paired tests
     best.safetensors, last.safetensors   weights
-    summary.json       written last: its presence means that the run is over
+    summary.json       written last: its presence means that the run is over; it holds a digest of
+                       itself and of each of the others
 """
 
 import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from liere_cli.errors import LiereError, UsageError
-from liere_cli.recipe import Recipe, dump_yaml, read_settings
+from liere_cli.recipe import MAX_RECIPE_BYTES, Recipe, dump_yaml, parse_settings
+from liere_cli.schema import shortened
 
 FORMAT = 1
+TEMPORARY = ".tmp-"
 ID_DIGITS = 12
-#: what every summary has, whatever became of the run
-SUMMARY_FIELDS = {
-    "status", "encoding", "data", "seed", "metric", "val", "test", "steps", "seconds",
-    "parameters", "encoding_parameters", "throughput", "throughput_unit", "error",
+#: of summary.json; runs without one were written before it had digests
+SUMMARY_FORMAT = 2
+#: what every summary has, whatever became of the run, and of what kind; None: there is no value
+_NUMBER = (int, float, type(None))
+SUMMARY_FIELDS: dict[str, tuple[type, ...]] = {
+    "status": (str,), "encoding": (str,), "data": (str,), "seed": (int,), "metric": (str,),
+    "val": _NUMBER, "test": _NUMBER, "steps": (int,), "seconds": _NUMBER, "parameters": (int,),
+    "encoding_parameters": (int,), "throughput": _NUMBER, "throughput_unit": (str,),
+    "error": (str, type(None)),
 }  # fmt: skip
+#: what a summary vouches for by digest
+_SEALED = (
+    "recipe.yaml", "signature.txt", "environment.json", "metrics.jsonl", "items-*.safetensors",
+    "best.safetensors", "last.safetensors",
+)  # fmt: skip
+#: largest files that are read from a run, in bytes
+MAX_SUMMARY_BYTES, MAX_METRICS_BYTES, MAX_ITEMS_BYTES = 1 << 20, 1 << 28, 1 << 30
 
 
 def identity(
@@ -73,8 +90,16 @@ def make_folder(folder: Path) -> None:
         raise LiereError(f"{folder}: can't be written ({error.strerror})") from None
 
 
+def seal(record: Mapping[str, Any], key: str) -> str:
+    """Digest of everything in a JSON record but what stands under ``key``, where it belongs."""
+    rest = {name: value for name, value in record.items() if name != key}
+    return digest_of(json.dumps(rest, sort_keys=True).encode())
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes beside the target, flushes to disk, then renames: readers see all of it or nothing.
+
+    Both file and folder reach the disk, so that the power may fail at any moment.
 
     Raises:
         LiereError: the folder can't be written, or the disk is full.
@@ -83,17 +108,72 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=TEMPORARY, delete=False) as file:
             temporary = Path(file.name)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise LiereError(f"{path}: can't be written ({error.strerror})") from None
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_limited(path: Path, most: int) -> bytes:
+    """The content of a file that others may have made.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is no plain file, or larger than ``most`` bytes.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is no plain file")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it has more than {most:,} bytes")
+    return content
+
+
+def read_json(path: Path, most: int) -> Any:
+    """The JSON value in a file that others may have made.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is too large, or no JSON of finite numbers.
+    """
+    return parse_json(read_limited(path, most))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """A JSON value of finite numbers; raises ValueError for anything else."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no number")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def digest_of(content: bytes) -> str:
+    """Hex digits by which a changed byte is noticed."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def to_json(value: Any) -> str:
@@ -122,48 +202,118 @@ class Run:
         """The closing summary, or None while the run is not over.
 
         Raises:
-            LiereError: the file is damaged.
+            LiereError: the file is damaged, or of a later version of liere.
         """
         path = self.path("summary.json")
         try:
-            summary = json.loads(path.read_text())
+            summary = read_json(path, MAX_SUMMARY_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
-            raise LiereError(f"{path}: can't be read ({error}); delete it to train again") from None
-        fields = summary.keys() if isinstance(summary, dict) else set()
-        if missing := sorted(SUMMARY_FIELDS - fields):
-            raise LiereError(
-                f"{path}: is no whole summary of a run (it lacks '{missing[0]}'); delete it to "
-                "train again"
-            )
+            raise LiereError(f"{path}: can't be read ({error}); {_AGAIN}") from None
+        if fault := _fault(summary):
+            raise LiereError(f"{path}: {fault}")
         return dict(summary)
+
+    def checked(self, name: str, most: int, summary: Mapping[str, Any] | None = None) -> bytes:
+        """The content of one of the run's files, as it was when the run ended.
+
+        Args:
+            most: bytes that it may have.
+            summary: the run's, where it is known already.
+
+        Raises:
+            OSError: it can't be read.
+            LiereError: it is too large, or not what the summary vouches for.
+        """
+        path = self.path(name)
+        try:
+            content = read_limited(path, most)
+        except ValueError as error:
+            raise LiereError(f"{path}: can't be read ({error})") from None
+        summary = summary or self.summary() or {}
+        digest = summary.get("files", {}).get(name)
+        if digest is not None and digest != digest_of(content):
+            raise LiereError(
+                f"{path}: was damaged or changed after the run ended (its digest is not the one "
+                "in summary.json); liere train --fresh makes it anew"
+            )
+        return content
 
     def recipe(self) -> Recipe:
         """The resolved recipe that the run was made from."""
         path = self.path("recipe.yaml")
-        return Recipe.validated(read_settings(path), str(path))
+        try:
+            content = self.checked(path.name, MAX_RECIPE_BYTES)
+        except OSError as error:
+            raise LiereError(f"{path}: can't be read ({error.strerror})") from None
+        return Recipe.validated(parse_settings(content, str(path)), str(path))
 
     def metrics(self) -> Iterator[dict[str, Any]]:
-        """Lines of metrics.jsonl, up to the first that is torn or damaged."""
-        path = self.path("metrics.jsonl")
-        if not path.is_file():
+        """Lines of metrics.jsonl, up to the first that is torn or damaged.
+
+        Raises:
+            LiereError: the run is over, and the file not what it was then.
+        """
+        try:
+            content = self.checked("metrics.jsonl", MAX_METRICS_BYTES)
+        except (FileNotFoundError, NotADirectoryError):
             return
-        for text in path.read_text(errors="replace").splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                return
-            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-                return
-            yield line
+        except OSError as error:
+            path = self.path("metrics.jsonl")
+            raise LiereError(f"{path}: can't be read ({error.strerror})") from None
+        yield from metrics_in(content)
 
     def write_recipe(self, recipe: Recipe) -> None:
         settings = recipe.model_dump(mode="json", exclude={"compare"})
         write_atomically(self.path("recipe.yaml"), dump_yaml(settings))
 
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
-        write_atomically(self.path("summary.json"), to_json(summary))
+    def write_summary(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """Ends the run; returns the summary as written, with digests of all that it stands on."""
+        files = sorted(path for name in _SEALED for path in self.folder.glob(name))
+        sealed = {
+            **summary,
+            "format": SUMMARY_FORMAT,
+            "files": {path.name: digest_of(path.read_bytes()) for path in files},
+        }
+        sealed["sha256"] = seal(sealed, "sha256")
+        write_atomically(self.path("summary.json"), to_json(sealed))
+        return sealed
+
+
+_AGAIN = "delete it to train again"
+
+
+def _fault(summary: object) -> str | None:
+    """Why a summary can't be used."""
+    if not isinstance(summary, dict):
+        return f"is no summary of a run; {_AGAIN}"
+    version = summary.get("format", 1)
+    if isinstance(version, int) and version > SUMMARY_FORMAT:
+        return f"was written by a later version of liere (format {version}); read it with that one"
+    if version == SUMMARY_FORMAT and summary.get("sha256") != seal(summary, "sha256"):
+        return f"was damaged or changed after it was written (its digest differs); {_AGAIN}"
+    if missing := sorted(SUMMARY_FIELDS.keys() - summary.keys()):
+        return f"is no whole summary of a run (it lacks '{missing[0]}'); {_AGAIN}"
+    for key, kinds in SUMMARY_FIELDS.items():
+        value = summary[key]
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            return f"is no summary of a run ('{key}' is {shortened(value)}); {_AGAIN}"
+    if not isinstance(summary.get("files", {}), dict):
+        return f"is no summary of a run ('files' is no list of digests); {_AGAIN}"
+    return None
+
+
+def metrics_in(content: bytes) -> Iterator[dict[str, Any]]:
+    """Lines of a metrics.jsonl, up to the first that is torn or damaged."""
+    for text in content.decode(errors="replace").splitlines():
+        try:
+            line = parse_json(text)
+        except ValueError:
+            return
+        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+            return
+        yield line
 
 
 def find_run(outputs: Path, run_id: str) -> Run | None:

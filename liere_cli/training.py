@@ -1,6 +1,5 @@
 """The training loop: one cell in, one summary out."""
 
-import json
 import math
 import platform
 import time
@@ -17,9 +16,11 @@ from liere_cli.allocator import keep_freed_memory
 from liere_cli.assembly import Cell, build_model, signature, tested
 from liere_cli.budget import Budget
 from liere_cli.checkpoint import (
-    Progress,
+    best_weights,
     clear_checkpoints,
+    clear_leftovers,
     load_checkpoint,
+    save_best,
     save_checkpoint,
     save_items,
     save_weights,
@@ -33,12 +34,15 @@ from liere_cli.errors import LiereError, RunFailed
 from liere_cli.evaluation import Evaluation, evaluate
 from liere_cli.grid import Grid
 from liere_cli.interrupts import Stop, stoppable
+from liere_cli.journal import MetricsLog
 from liere_cli.recipe import TrainingSettings
-from liere_cli.runs import Run, make_folder, to_json, write_atomically
+from liere_cli.runs import Run, make_folder, metrics_in, to_json, write_atomically
 from liere_cli.streams import stream, stream_seed
 
 #: a split below this many bytes lies on the device
 DEVICE_BYTES = 4 << 30
+#: between checkpoints where the recipe says nothing; more where writing would take a larger share
+CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 5.0, 0.02
 
 
 @dataclass(frozen=True)
@@ -115,18 +119,24 @@ def train_cell(
         if summary is None:
             summary = _Trainer(cell, run, device, observer or _Silent(), held).train()
             held.check()
-            run.write_summary(summary)
+            summary = run.write_summary(summary)
         clear_checkpoints(run)
         return summary
 
 
 def _discard(run: Run) -> None:
     # the summary first: a run without one is not over
-    for name in ("summary.json", "metrics.jsonl", "best.safetensors", "last.safetensors"):
+    for name in ("summary.json", "metrics.jsonl"):
         run.path(name).unlink(missing_ok=True)
-    for path in run.folder.glob("items-*.safetensors"):
-        path.unlink()
+    _discard_results(run)
     clear_checkpoints(run)
+
+
+def _discard_results(run: Run) -> None:
+    """Drops what an end writes, so that none of it is left from one that was cut short."""
+    for name in ("best.safetensors", "last.safetensors", "items-*.safetensors"):
+        for path in run.folder.glob(name):
+            path.unlink()
 
 
 class _Trainer:
@@ -144,6 +154,8 @@ class _Trainer:
 
     def train(self) -> dict[str, Any]:
         keep_freed_memory()
+        clear_leftovers(self.run)
+        _discard_results(self.run)
         self._describe()
         if self.device.type == "cuda":
             # warn_only: some backward kernels have no deterministic form
@@ -165,14 +177,17 @@ class _Trainer:
             device=self.device,
         )
         restored = load_checkpoint(self.run, self.model, self.optimizer)
-        self.progress = restored or Progress()
-        self._rewind_metrics()
-        self.observer.started(self.cell, self.run, self.progress.step, self.progress.warnings)
-        with stoppable() as stop, self.run.path("metrics.jsonl").open("a") as self.log:
+        self.progress = restored.progress
+        self.metrics = MetricsLog(self.run.path("metrics.jsonl"), restored.metrics)
+        for line in metrics_in(restored.metrics):
+            self.latest = line.get("val", self.latest)
+        self.observer.started(self.cell, self.run, self.progress.step, list(restored.warnings))
+        with stoppable() as stop, self.metrics:
             try:
                 self._loop(stop)
                 return self._finish(stop)
             except Diverged as error:
+                self._keep_best()
                 return self._summary("diverged", None, None, str(error))
             except (LiereError, KeyboardInterrupt):
                 raise
@@ -185,7 +200,10 @@ class _Trainer:
 
     def _loop(self, stop: Stop) -> None:
         losses = [torch.tensor(loss, device=self.device) for loss in self.progress.pending]
-        saved_at = time.monotonic()
+        saved_at, interval = (
+            time.monotonic(),
+            self.settings.checkpoint_seconds or CHECKPOINT_SECONDS,
+        )
         mark = time.perf_counter()
         logged = (self.progress.examples, self.progress.seconds)
         while True:
@@ -207,19 +225,24 @@ class _Trainer:
                 self._report(loss, losses, logged)
                 losses.clear()
                 logged = (self.progress.examples, self.progress.seconds)
-            due = time.monotonic() - saved_at > self.settings.checkpoint_seconds
-            if stop.asked or due:
+            if stop.asked or time.monotonic() - saved_at > interval:
+                began = time.monotonic()
                 self._save(losses)
                 saved_at, mark = time.monotonic(), time.perf_counter()
+                if self.settings.checkpoint_seconds is None:
+                    interval = max(CHECKPOINT_SECONDS, (saved_at - began) / CHECKPOINT_SHARE)
             stop.check()
 
     def _save(self, losses: list[Tensor]) -> None:
         """Writes a checkpoint, with the losses that no line of metrics.jsonl has yet."""
         self.claim.check()
-        self.progress.pending = torch.stack(losses).tolist() if losses else []
-        if not all(map(math.isfinite, self.progress.pending)):
-            raise Diverged(f"the loss was not finite before step {self.progress.step + 1}")
-        save_checkpoint(self.run, self.model, self.optimizer, self.progress)
+        pending = torch.stack(losses).tolist() if losses else []
+        if not all(map(math.isfinite, pending)):
+            return  # the next line of metrics.jsonl ends the run, wherever checkpoints fell
+        self.progress.pending = pending
+        save_checkpoint(
+            self.run, self.model, self.optimizer, self.progress, bytes(self.metrics.content)
+        )
 
     def _step(self, share: float) -> Tensor:
         settings, seed = self.settings, self.cell.recipe.seed
@@ -273,7 +296,7 @@ class _Trainer:
             "loss": loss if math.isfinite(loss) else None,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
         }
-        self._write(line)
+        self.metrics.write(line)
         if not math.isfinite(loss):
             raise Diverged(
                 f"the loss was {loss} within steps {progress.step - len(losses) + 1} to "
@@ -292,7 +315,7 @@ class _Trainer:
             raise Diverged(f"the validation loss was {result.loss} at step {self.progress.step}")
         self.latest = result.value
         self.progress.validations += 1
-        self._write(
+        self.metrics.write(
             {
                 "step": self.progress.step,
                 "examples": self.progress.examples,
@@ -306,11 +329,19 @@ class _Trainer:
             result.value > best if self.higher_is_better else result.value < best
         )
         if better:
+            self.claim.check()
             self.progress.best_value, self.progress.best_step = result.value, self.progress.step
-            save_weights(self.run, "best", self.model)
+            self.progress.best_digest = save_best(self.run, self.model, self.progress.step)
+
+    def _keep_best(self) -> None:
+        if self.progress.best_step is not None:
+            content = best_weights(self.run, self.progress)
+            write_atomically(self.run.path("best.safetensors"), content)
 
     def _finish(self, stop: Stop) -> dict[str, Any]:
+        self._save([])  # the closing evaluation may take long
         save_weights(self.run, "last", self.model)
+        self._keep_best()
         results: dict[str, Evaluation] = {}
         for split in ("val", "test") if self.settings.tested else ("val",):
             self.observer.evaluating(split)
@@ -415,21 +446,6 @@ class _Trainer:
             tokens=progress.tokens,
             seconds=progress.seconds,
         )
-
-    def _write(self, line: dict[str, Any]) -> None:
-        self.log.write(json.dumps(line, allow_nan=False) + "\n")
-        self.log.flush()
-
-    def _rewind_metrics(self) -> None:
-        """Drops lines that belong to steps after the checkpoint: they will be measured again."""
-        kept, validations = [], 0
-        for line in self.run.metrics():
-            validations += "val" in line
-            if line["step"] > self.progress.step or validations > self.progress.validations:
-                break
-            kept.append(json.dumps(line))
-            self.latest = line.get("val", self.latest)
-        write_atomically(self.run.path("metrics.jsonl"), "".join(f"{line}\n" for line in kept))
 
     def _describe(self) -> None:
         self.run.write_recipe(self.cell.recipe)

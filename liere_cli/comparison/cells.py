@@ -1,6 +1,5 @@
 """What a comparison spans: data sets x encodings x seeds, and how far each run has come."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,7 @@ from liere_cli.comparison.looks import Looks
 from liere_cli.comparison.trials import Tuned
 from liere_cli.errors import LiereError
 from liere_cli.recipe import Recipe
-from liere_cli.runs import Run
+from liere_cli.runs import MAX_SUMMARY_BYTES, Run, read_json, seal
 
 #: no score, time or size of a run comes near
 LARGEST = 1e100
@@ -236,7 +235,10 @@ def _newest_checkpoint(run: Run) -> dict[str, Any] | None:
     """Counters of the newest readable checkpoint."""
     for path in sorted(run.path("checkpoints").glob("*.json"), reverse=True):
         try:
-            progress = json.loads(path.read_text())["progress"]
+            state = read_json(path, MAX_SUMMARY_BYTES)
+            progress = state["progress"]
+            if state.get("check") not in (None, seal(state, "check")):
+                continue
             if {"step", "examples", "tokens", "seconds"} <= progress.keys():
                 return dict(progress)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

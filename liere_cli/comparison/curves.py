@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from liere_cli.comparison.looks import Looks
 from liere_cli.comparison.statistics import Paired, paired
 from liere_cli.comparison.verdicts import Word, decide
+from liere_cli.errors import LiereError
 from liere_cli.runs import Run
 
 Array = NDArray[np.float64]
@@ -98,17 +99,17 @@ class Efficiency:
 
 
 def read_curve(run: Run, higher_is_better: bool) -> Curve | None:
-    """The run's validations; None with fewer than 2 that can be used."""
+    """The run's validations; None with fewer than 2 that can be used, or a damaged file."""
     points: list[tuple[float, float, float]] = []
     sign = 1 if higher_is_better else -1
-    for line in run.metrics():
-        try:
+    try:
+        for line in run.metrics():
             if "val" in line:
                 step, seconds, value = (float(line[key]) for key in ("step", "seconds", "val"))
                 if math.isfinite(value) and (not points or step > points[-1][0]):
                     points.append((step, seconds, sign * value))
-        except (TypeError, ValueError, KeyError):
-            return None
+    except (TypeError, ValueError, KeyError, LiereError):
+        return None
     if len(points) < 2:
         return None
     steps, seconds, scores = np.array(points, dtype=np.float64).T

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from liere_cli.comparison.statistics import ItemError
-from liere_cli.runs import Run
+from liere_cli.errors import LiereError
+from liere_cli.runs import MAX_ITEMS_BYTES, Run
 
 Array = NDArray[np.float64]
 FILE = "items-test.safetensors"
@@ -111,8 +112,8 @@ def item_results(run: Run, metric: str) -> ItemResults | None:
     from safetensors.numpy import load
 
     try:
-        items = load(run.path(FILE).read_bytes())
-    except (OSError, SafetensorError, ValueError):
+        items = load(run.checked(FILE, MAX_ITEMS_BYTES))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, LiereError):
         return None
     key = "loss" if metric == "bits_per_byte" else "correct"
     if not {key, "weight", "group"} <= items.keys():
