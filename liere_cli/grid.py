@@ -14,8 +14,11 @@ from torch import Tensor
 
 from liere_cli.errors import UsageError, unknown
 
-Scaling = Literal["index", "unit", "centered", "cell", "cell-centered", "aspect", "angle"]
-#: the units in words; all but the first go on beyond these ends on grids larger than in training
+Scaling = Literal[
+    "index", "unit", "centered", "cell", "cell-centered", "aspect", "angle", "resized"
+]
+#: the units in words; all but the first and the last go on beyond these ends on grids larger than in
+#: training
 MEANINGS: dict[Scaling, str] = {
     "index": "0..n-1",
     "unit": "0..1 over the training grid",
@@ -24,6 +27,7 @@ MEANINGS: dict[Scaling, str] = {
     "cell-centered": "middles of cells, -1..1 from edge to edge of the training grid",
     "aspect": "centered on the training grid, longer axes reaching further",
     "angle": "-pi..pi over the training grid",
+    "resized": "0..n-1 of the training grid, over which every grid is stretched",
 }
 #: for options; see ``Grid.positions``
 UNITS = "units of positions: " + "; ".join(f"{key} ({words})" for key, words in MEANINGS.items())
@@ -91,6 +95,8 @@ class Grid:
         [-n_a / m, n_a / m] with m the geometric mean of all n (``aspect``: jxiong21029/archibox
         ropend/positional_embeddings.py), or else its cells, edge to edge, to [0, 1] (``cell``:
         ComRoPE, arXiv 2506.03737) or [-1, 1] (``cell-centered``: DINOv3, arXiv 2508.10104).
+        ``resized`` are indices of the training grid where the grid covers it, edges on edges,
+        whatever its shape; text shorter than in training keeps its indices.
 
         Args:
             move: moves the indices [T, A], before they are expressed in the units.
@@ -106,6 +112,8 @@ class Grid:
             index = move(index)
         if scaling == "index":
             return index
+        if scaling == "resized":
+            return (index + 0.5) * self._cells(device) - 0.5
         if scaling in ("cell", "cell-centered"):
             index, spans = index + 0.5, list(self.train_shape)
         else:
@@ -121,3 +129,9 @@ class Grid:
             mean = math.prod(self.train_shape) ** (1 / self.axes)
             return [trained / mean for trained in self.train_shape]
         return [math.pi if scaling == "angle" else 1.0] * self.axes
+
+    def _cells(self, device: torch.device | str | None) -> Tensor:
+        """Cells of the training grid in one of this grid, [A]."""
+        longest = [max(self.shape[0], self.train_shape[0])] if self.axes == 1 else list(self.shape)
+        shares = [n / m for n, m in zip(self.train_shape, longest, strict=True)]
+        return torch.tensor(shares, dtype=torch.float32, device=device)

@@ -12,20 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from liere_cli.encodings.absolute import Absolute
+from liere_cli.encodings.alibi import ALiBi
 from liere_cli.encodings.axial import Axial
 from liere_cli.encodings.base import PositionEncoding, Shape
 from liere_cli.encodings.cayley_string import CayleySTRING
 from liere_cli.encodings.circulant_string import CirculantSTRING
 from liere_cli.encodings.dinov3 import DINOv3
+from liere_cli.encodings.fire import FIRE
+from liere_cli.encodings.fourier import Fourier
 from liere_cli.encodings.golden_gate import GoldenGate
 from liere_cli.encodings.grape import GRAPE
 from liere_cli.encodings.harope import HARoPE
+from liere_cli.encodings.kerple import KERPLE
 from liere_cli.encodings.liere import LieRE
 from liere_cli.encodings.none import NoPosition
 from liere_cli.encodings.rope import RoPE
 from liere_cli.encodings.rope_mixed import RoPEMixed
 from liere_cli.encodings.sinusoidal import Sinusoidal
 from liere_cli.encodings.spiral import Spiral
+from liere_cli.encodings.t5 import T5
 from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.schema import parse_spec, scalar_text, shortened
 from liere_cli.streams import stream
@@ -34,6 +39,7 @@ _BUILT_IN: tuple[type[PositionEncoding], ...] = (
     NoPosition,
     Absolute,
     Sinusoidal,
+    Fourier,
     RoPE,
     Axial,
     RoPEMixed,
@@ -45,6 +51,10 @@ _BUILT_IN: tuple[type[PositionEncoding], ...] = (
     CirculantSTRING,
     HARoPE,
     LieRE,
+    ALiBi,
+    T5,
+    KERPLE,
+    FIRE,
 )
 ENTRY_POINT_GROUP = "liere.encodings"
 

@@ -37,6 +37,8 @@ class Rotary(PositionEncoding):
     orthogonal = True
     Options: ClassVar[type[PositionedOptions]] = RotaryOptions
     frequencies: Tensor
+    #: multiplies queries and keys: YaRN's temperature, see :mod:`liere_cli.encodings.extension`
+    amplitude: float = 1.0
 
     def __init__(self, shape: Shape, options: PositionedOptions | None = None) -> None:
         super().__init__(shape, options)
@@ -95,10 +97,10 @@ class Rotary(PositionEncoding):
 
     def table(self, state: Tensor, layer: int) -> Tensor:
         """Cosines and sines of a layer, [N or 1, T, P, 2], from what ``prepare`` returned."""
-        if state.ndim == 4:
-            return state
-        table: Tensor = phases(linear_angles(state, self.frequencies_of(layer)))
-        return table
+        table = state
+        if state.ndim != 4:
+            table = phases(linear_angles(state, self.frequencies_of(layer)))
+        return table if self.amplitude == 1 else self.amplitude * table
 
 
 def split_planes(planes: int, axes: int) -> list[int]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape, Stream
 from liere_cli.errors import UsageError
+from liere_cli.schema import added
 
 
 class SinusoidalOptions(PositionedOptions):
@@ -18,15 +19,17 @@ class SinusoidalOptions(PositionedOptions):
     scale: float | None = Field(
         None, gt=0, description="initial value of the learned factor on the vectors; null: dim^-0.5"
     )
+    learned: bool = added(True, description="learn that factor")
 
 
 class Sinusoidal(PositionEncoding):
     """Sines and cosines of each coordinate, added to the embedding.
 
     sin(p w_i), cos(p w_i) with w_i = theta^(-i/n), the channels split evenly over the axes
-    (arXiv 1706.03762, section 3.5; several axes as in MAE, arXiv 2111.06377). One learned factor
-    scales them, initially dim^-0.5, which is their share beside embeddings that the paper
-    multiplies by sqrt(dim) (section 3.4). Channels that do not divide by 2 * axes stay zero.
+    (arXiv 1706.03762, section 3.5; several axes as in MAE, arXiv 2111.06377). One factor scales
+    them, as in x-transformers' ScaledSinusoidalEmbedding, initially dim^-0.5, which is their share
+    beside embeddings that the paper multiplies by sqrt(dim) (section 3.4). Channels that do not
+    divide by 2 * axes stay zero.
     """
 
     name = "sinusoidal"
@@ -44,7 +47,7 @@ class Sinusoidal(PositionEncoding):
                 f"encoding 'sinusoidal' needs at least {2 * shape.axes} channels for {shape.axes} "
                 f"axes, not dim={shape.dim}"
             )
-        self.scale = nn.Parameter(torch.ones(()))
+        self.scale = nn.Parameter(torch.ones(()), requires_grad=self.options.learned)
 
     def initialise(self, stream: Stream = lambda name: None) -> None:
         nn.init.constant_(self.scale, self.options.scale or self.shape.dim**-0.5)

@@ -1,0 +1,64 @@
+"""The common base of encodings that add to the attention logits.
+
+Shapes: N heads, Tq and Tk queries and keys with a position, A axes, L depth.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from liere_cli.encodings.base import PositionEncoding
+
+
+@dataclass(frozen=True)
+class BiasState:
+    """Positions [T, A], and the biases among them that have been built in this forward pass."""
+
+    positions: Tensor
+    built: dict[int, Tensor] = field(default_factory=dict)
+
+
+class LogitBias(PositionEncoding):
+    """Adds b[l, n](p_q, p_k) to the logit of every query and key, whatever they hold.
+
+    A subclass gives ``between``. What layers share is built once a forward pass, for the whole
+    batch: ``layered`` says whether each layer has a bias of its own.
+    """
+
+    family = "bias"
+    relative = True
+    orthogonal = True
+    prefix = "get no bias, as queries and as keys"
+    layered: bool = False
+
+    def prepare(self, positions: Tensor) -> BiasState:
+        return BiasState(positions)
+
+    def bias(self, state_q: Any, state_k: Any, layer: int) -> Tensor:
+        layer = layer if self.layered else 0
+        if state_q is not state_k:
+            return self.between(state_q.positions, state_k.positions, layer)
+        if layer not in state_q.built:
+            state_q.built[layer] = self.between(state_q.positions, state_q.positions, layer)
+        built: Tensor = state_q.built[layer]
+        return built
+
+    def between(self, queries: Tensor, keys: Tensor, layer: int) -> Tensor:
+        """The bias of a layer.
+
+        Args:
+            queries, keys: positions [Tq, A] and [Tk, A].
+
+        Returns:
+            [N or 1, Tq, Tk] float32.
+        """
+        raise NotImplementedError
+
+
+def distances(queries: Tensor, keys: Tensor) -> Tensor:
+    """Euclidean distances of positions [Tq, A] and [Tk, A]: [Tq, Tk]."""
+    difference = queries[:, None] - keys[None]
+    if queries.shape[1] == 1:
+        return difference[..., 0].abs()
+    return difference.square().sum(-1).sqrt()

@@ -1,0 +1,147 @@
+"""Serving longer text or larger grids than in training, without training again.
+
+Shapes: T tokens, A axes, N heads, L depth, P planes.
+"""
+
+import math
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from liere_cli.encodings.base import PositionEncoding
+from liere_cli.encodings.rotary import Rotary
+from liere_cli.errors import UsageError, unknown
+from liere_cli.grid import Grid
+
+Method = Literal["none", "pi", "refit", "ntk", "yarn"]
+MEANINGS: dict[Method, str] = {
+    "none": "positions go on beyond the trained ones",
+    "pi": "positions are divided by the growth of each axis",
+    "refit": "the first and the last position of each axis stay those of training",
+    "ntk": "slow planes slow down by the growth, fast ones keep their rate",
+    "yarn": "planes that turn less than once in training slow down, fast ones keep their rate, and "
+    "logits grow a little; one axis only",
+}
+#: turns over the training length from which a plane keeps its rate, and below which it slows down
+YARN_TURNS = (32.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Extension:
+    """An encoding and positions for a grid that it was not trained on.
+
+    Args:
+        encoding: the trained one, or a copy with other frequencies.
+        positions: [T, A] float32 in the encoding's units.
+    """
+
+    encoding: PositionEncoding
+    positions: Tensor
+
+
+def methods_for(encoding: PositionEncoding) -> tuple[Method, ...]:
+    """The methods that an encoding can be extended by."""
+    if encoding.scaling == "resized" or not encoding.places:
+        return ("none",)
+    if not _turns_on_single_axes(encoding):
+        return ("none", "pi", "refit")
+    every: tuple[Method, ...] = get_args(Method)
+    return every if encoding.shape.axes == 1 else every[:-1]
+
+
+def extend(encoding: PositionEncoding, method: str, grid: Grid) -> Extension:
+    """Serves ``grid.shape`` with what was trained on ``grid.train_shape``.
+
+    With s_a the growth of an axis, never below 1:
+
+    ``pi`` position interpolation, p -> p / s (arXiv 2306.15595, equation 4).
+    ``refit`` maps the ends of each axis on those of the training grid, as the comparison in LieRE's
+    paper does (arXiv 2406.10322, figure 7).
+    ``ntk`` NTK-aware scaling: base theta -> theta s^(d/(d-2)) (bloc97; arXiv 2309.00071, section
+    3.1), so that plane i of the m of an axis turns at f_i s^(-i/(m-1)); each axis by its own growth
+    as in FiT (arXiv 2402.12376, section 3.3). Planes are ranked by their rates.
+    ``yarn`` (arXiv 2309.00071, sections 3.2 and 3.3): a plane of r turns over the training length
+    turns at ((1 - g) / s + g) f, g rising from 0 at r = 1 to 1 at r = 32, and queries and keys are
+    multiplied by 0.1 ln s + 1.
+
+    Raises:
+        UsageError: an unknown method, or one that the encoding has no use for.
+    """
+    if method not in get_args(Method):
+        raise unknown("extension", method, get_args(Method))
+    allowed = methods_for(encoding)
+    if method not in allowed:
+        own = "resizes its table by itself" if encoding.scaling == "resized" else "can't use it"
+        raise UsageError(
+            f"extension '{method}': encoding '{encoding.name}' {own}; it can be extended by "
+            f"{', '.join(allowed)}"
+        )
+    growth = [max(n / m, 1.0) for n, m in zip(grid.shape, grid.train_shape, strict=True)]
+    move = _move(method, grid, growth)
+    if method in ("ntk", "yarn") and max(growth) > 1:
+        assert isinstance(encoding, Rotary)
+        encoding = _with_rates(encoding, method, grid, growth)
+    return Extension(encoding, grid.positions(encoding.scaling, move=move))
+
+
+def _move(method: str, grid: Grid, growth: list[float]) -> Callable[[Tensor], Tensor] | None:
+    if method == "pi":
+        return lambda index: index / torch.tensor(growth)
+    if method == "refit":
+        pairs = zip(grid.shape, grid.train_shape, strict=True)
+        factors = torch.tensor([(m - 1) / max(n - 1, 1) for n, m in pairs])
+        return lambda index: index * factors
+    return None
+
+
+def _turns_on_single_axes(encoding: PositionEncoding) -> bool:
+    """Whether it is rotary and each plane turns with one axis alone."""
+    # an encoding that computes its frequencies has none to change
+    frequencies = getattr(encoding, "frequencies", None)
+    if not isinstance(encoding, Rotary) or frequencies is None:
+        return False
+    if encoding.shape.axes == 1:
+        return True
+    fixed = not isinstance(frequencies, nn.Parameter)
+    return fixed and bool(((frequencies != 0).sum(-2) <= 1).all())
+
+
+def _with_rates(encoding: Rotary, method: str, grid: Grid, growth: list[float]) -> Rotary:
+    """A copy whose planes turn at other rates."""
+    copy = deepcopy(encoding)
+    step = _units_per_token(grid, encoding)
+    with torch.no_grad():
+        for axis, s in enumerate(growth):
+            rates = copy.frequencies[..., axis, :]  # [..., P], a view
+            if method == "ntk":
+                rates.mul_(_ntk_factors(rates, s))
+            else:
+                turns = rates.abs() * step[axis] * grid.train_shape[axis] / (2 * math.pi)
+                fast, slow = YARN_TURNS
+                keep = ((turns - slow) / (fast - slow)).clamp(0, 1)
+                rates.mul_((1 - keep) / s + keep)
+    if method == "yarn":
+        copy.amplitude = 0.1 * math.log(growth[0]) + 1
+    return copy
+
+
+def _ntk_factors(rates: Tensor, s: float) -> Tensor:
+    """s^(-i/(m-1)) for the plane of rank i among the m that turn with the axis; 1 for the rest."""
+    on = rates != 0
+    count = on.sum(-1, keepdim=True)
+    order = rates.abs().sort(dim=-1, descending=True, stable=True).indices
+    rank = order.sort(-1).indices
+    factors = s ** (-rank / (count - 1).clamp(min=1))
+    return torch.where(on, factors, torch.ones_like(factors)).to(rates.dtype)
+
+
+def _units_per_token(grid: Grid, encoding: PositionEncoding) -> list[float]:
+    """How far neighbours of the training grid are apart in the encoding's units."""
+    trained = Grid(grid.train_shape)
+    two = torch.tensor([[0.0] * grid.axes, [1.0] * grid.axes])
+    ends = trained.positions(encoding.scaling, move=lambda index: two)
+    return [float(d) for d in ends[1] - ends[0]]
