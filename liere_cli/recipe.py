@@ -263,6 +263,11 @@ class CompareSettings(Section):
     until_settled: SettleSettings | None = Field(
         None, description="adds seeds to those of 'seeds' where they are needed"
     )
+    aa: bool = Field(
+        False,
+        description="also hold the baseline against itself at other seeds, which must not end in "
+        "'better' or 'worse'",
+    )
     tuning: TuningSettings | None = Field(
         None, description="chooses settings for each encoding before the comparison"
     )

@@ -312,3 +312,23 @@ def test_the_catalogue_s_data_root_must_be_a_folder() -> None:
 def test_the_catalogue_says_what_an_option_means() -> None:
     result = CliRunner().invoke(app, ["data", "pointing"], env={"COLUMNS": "110"})
     assert "null: 8 pixels a cell" in result.stdout
+
+
+def test_an_encoding_is_held_against_itself_at_other_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = (
+        "--data=motion:train=100,val=64,test=64", "--encodings=axial", "--aa", "--seeds=3",
+        "--budget=4steps", *TINY, "--set=training.batch=4", "--set=training.test_limit=64",
+        "--set=training.validation_limit=8", "--format=json",
+    )  # fmt: skip
+    result = liere(*arguments)
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["tables"][0]["rows"]
+    assert [row["encoding"] for row in rows] == ["axial", "axial (A/A)"]
+    assert rows[1]["own_seeds"] == [3, 4, 5]
+    assert rows[1]["verdict"] in ("undecided", "equivalent")
+    folders = [path.name for path in Path("outputs/compare").glob("*-s*")]
+    assert sorted(name.split("-s")[-1][0] for name in folders) == list("012345")
+    assert json.loads(liere(*arguments).stdout)["tables"][0]["rows"] == rows

@@ -171,3 +171,40 @@ def test_too_few_values_are_none_not_nan() -> None:
     assert statistics.paired([], []) is None
     assert statistics.paired([0.5], [0.25]) == statistics.Paired(1, 0.25)
     assert statistics.equivalence_p([0.5], [0.25], 0.1) is None
+
+
+@pytest.mark.parametrize("n", [5, 12])
+def test_pairing_equals_scipy(n: int) -> None:
+    draw = np.random.default_rng(n)
+    common = draw.normal(size=n)
+    first, second = common + draw.normal(size=n), common + draw.normal(size=n)
+    found = statistics.pairing(first, second)
+    assert found is not None
+    expected = stats.pearsonr(first, second)
+    assert found.correlation == pytest.approx(expected.statistic)
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    exact = stats.pearsonr(
+        first, second, method=stats.PermutationMethod(n_resamples=5000, rng=draw)
+    )
+    assert found.p == pytest.approx(exact.pvalue, abs=1e-12 if n == 5 else 0.05)
+    assert found.paired_std**2 == pytest.approx(np.var(first - second, ddof=1))
+    assert found.unpaired_std**2 == pytest.approx(np.var(first, ddof=1) + np.var(second, ddof=1))
+    # the seeds of its own whose interval by statsmodels is the first as narrow as the paired one's
+    wide = np.diff(stats.ttest_rel(first, second).confidence_interval(0.95))[0] / 2
+    m = found.seeds_unshared
+    assert m is not None
+    halves = [
+        stats.t.ppf(0.975, 2 * k - 2) * found.unpaired_std / math.sqrt(k)
+        for k in (m, max(m - 1, 2))
+    ]
+    assert halves[0] <= wide
+    assert m == 2 or halves[1] > wide
+
+
+def test_pairing_needs_five_seeds_with_a_spread() -> None:
+    assert statistics.pairing([1, 2, 3, 5], [1, 2, 4, 4]) is None
+    assert statistics.pairing([1, 1, 1, 1, 1], [1, 2, 4, 4, 3]) is None
+    equal = statistics.pairing([1, 2, 4, 4, 3], [1, 2, 4, 4, 3])
+    assert equal is not None
+    assert equal.correlation == pytest.approx(1)
+    assert equal.seeds_unshared is None

@@ -225,8 +225,9 @@ def test_a_real_run_reads_no_test_data(tmp_path: Path, monkeypatch: pytest.Monke
         Pointing, "load", lambda self, split: loaded.append(split) or real(self, split)
     )
     arguments = [
-        "train", "--encoding=axial", "--data=pointing:cells=4,arrows=4,letters=2", f"--out={tmp_path}", "--json",
-        "--budget=2steps", "--set=model.layers=1", "--set=model.dim=32", "--set=model.heads=2",
+        "train", "--encoding=axial", "--data=pointing:cells=4,arrows=4,letters=2", "--json",
+        f"--out={tmp_path}", "--budget=2steps", "--set=model.layers=1",
+        "--set=model.dim=32", "--set=model.heads=2",
         "--set=training.validation_limit=8", "--set=training.test_limit=8",
         "--set=training.tested=false",
     ]  # fmt: skip

@@ -85,6 +85,12 @@ def compare(
             "to the closest verdicts first.",
         ),
     ] = None,
+    against_itself: Annotated[
+        bool,
+        typer.Option(
+            "--aa", help="Also hold the baseline against itself, at seeds that nothing else uses."
+        ),
+    ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, sharing cores and GPUs.")] = 1,
     form: Annotated[
         Format, typer.Option("--format", help="How the tables are shown on stdout.")
@@ -114,6 +120,7 @@ def compare(
             "--until-settled": until_settled or None,
             "--max-seeds": max_seeds,
             "--time": time,
+            "--aa": against_itself or None,
         }
         plan = _plan_of_runs(given, out, baseline, flags)
         found = _outcomes(plan)
@@ -136,6 +143,7 @@ def compare(
             until_settled=until_settled,
             max_seeds=max_seeds,
             time=time,
+            against_itself=against_itself,
             assignments=assignments or [],
         )
         chosen = choose_device(device)

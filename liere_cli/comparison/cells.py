@@ -24,6 +24,8 @@ class PlannedRun:
 
     Args:
         data, encoding: short labels.
+        seed: under which it is held against others; its own, but for an encoding that is held
+            against itself.
         run: the folder where the run lies or will lie.
         run_id: its identity.
         request: the recipe to train, as written; None for a run that was only read.
@@ -40,7 +42,8 @@ class PlannedRun:
 
     @property
     def label(self) -> str:
-        parts = (self.data, self.encoding, self.detail, f"seed {self.seed}")
+        seed = self.request.seed if self.request else self.seed
+        parts = (self.data, self.encoding, self.detail, f"seed {seed}")
         return " · ".join(part for part in parts if part)
 
 
@@ -50,12 +53,14 @@ class PlannedEncoding:
 
     Args:
         tuned: how its settings were chosen, where the recipe asks for that.
+        own_seeds: of the baseline where it is held against itself, which no other row has.
     """
 
     label: str
     runs: tuple[PlannedRun, ...] = ()
     undefined: str | None = None
     tuned: Tuned | None = None
+    own_seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

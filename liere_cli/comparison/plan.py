@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,12 @@ def _arm(
         rows[name] = PlannedEncoding(name, tuple(runs))
         data_label = cell.data
         shared = shared_settings(cell.recipe, dataset.fingerprint)
+    chosen = _baseline(
+        data_label, axes, list(rows.values()), _labels(compare.baseline, specs, names)
+    )
+    if compare.aa:
+        twin = _twin(rows[chosen], seeds, outputs, root, device)
+        rows[twin.label] = twin
     arm = Arm(
         title=data_label,
         modality=modality(dataset.name, axes),
@@ -142,13 +149,30 @@ def _arm(
         metric=dataset.metric,
         budget=Budget.parse(request.training.budget),
         encodings=tuple(rows.values()),
-        baseline=_baseline(
-            data_label, axes, list(rows.values()), _labels(compare.baseline, specs, names)
-        ),
+        baseline=chosen,
         margin=_margin(data_label, dataset, data_arm, compare),
         test_limit=request.training.test_limit,
     )
     return arm, shared
+
+
+def _twin(
+    row: PlannedEncoding,
+    seeds: Sequence[int],
+    outputs: Path,
+    root: Path | None,
+    device: torch.device,
+) -> PlannedEncoding:
+    """The same encoding at seeds that the comparison doesn't use, each held against one it uses."""
+    label = f"{row.label} (A/A)"
+    runs = []
+    for run, other in zip(row.runs, count(max(seeds) + 1), strict=False):
+        assert run.request is not None
+        request = run.request.model_copy(update={"seed": other})
+        cell = replace(assemble(request, root=root, device=device), encoding=row.label)
+        runs.append(replace(planned_run(cell, request, other, outputs), seed=run.seed))
+    own = tuple(run.request.seed for run in runs if run.request)
+    return PlannedEncoding(label, tuple(runs), own_seeds=own)
 
 
 def _distinct(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

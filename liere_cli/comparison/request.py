@@ -63,6 +63,7 @@ def comparison_recipe(
     until_settled: bool = False,
     max_seeds: int | None = None,
     time: str | None = None,
+    against_itself: bool = False,
     assignments: Iterable[str] = (),
 ) -> Recipe:
     """The recipe of that path or name (None: the defaults) with each flag laid over it.
@@ -71,7 +72,7 @@ def comparison_recipe(
     keys of ``assignments`` also replace what single data sets of the recipe have of their own.
     ``data`` picks the recipe's data set of that name, with its settings, where there is one.
     ``until_settled`` adds seeds where they are needed, up to ``max_seeds`` of each encoding and
-    ``time`` of training by all runs together.
+    ``time`` of training by all runs together. ``against_itself`` adds the baseline at other seeds.
 
     Raises:
         UsageError: a flag that can't be read, or settings that don't validate.
@@ -92,6 +93,7 @@ def comparison_recipe(
         compare["baseline"] = _specs(baseline)
     if seeds is not None:
         compare["seeds"] = parse_seeds(seeds)
+    compare["aa"] = compare["aa"] or against_itself
     compare["until_settled"] = _settling(compare["until_settled"], until_settled, max_seeds, time)
     compare["data"] = [
         _outweighed(arm, assignments, own_encodings=encodings is None) for arm in arms

@@ -37,6 +37,7 @@ class Row:
         verdict: against the baseline; None for the baseline itself and where there is none.
         undefined: why the encoding has no runs on this data.
         tuned: how its settings were chosen, where the recipe asks for that.
+        own_seeds: of the baseline held against itself; ``values`` has those it is held against.
         errors: of failed and diverged runs, each once.
         parameters, encoding_parameters: of the model, and the encoding's own among them.
         throughput: mean examples or tokens (``throughput_unit``) a second of training.
@@ -55,6 +56,7 @@ class Row:
     std: float | None
     undefined: str | None = None
     tuned: Tuned | None = None
+    own_seeds: tuple[int, ...] = ()
     errors: tuple[str, ...] = ()
     verdict: Verdict | None = None
     parameters: int | None = None
@@ -204,6 +206,7 @@ def _row(planned: PlannedEncoding, baseline: str | None, found: Mapping[str, Out
         std=std,
         undefined=planned.undefined,
         tuned=planned.tuned,
+        own_seeds=planned.own_seeds[: len(results)],
         errors=tuple(errors),
         parameters=None if size is None else int(size),
         encoding_parameters=None if own_size is None else int(own_size),

@@ -124,7 +124,7 @@ def tuned_plan(
             if candidates is not None:
                 tuned = _tuned(arm, search.settings[index], candidates, found)
                 runs = _runs(row, tuned, outputs, root, device)
-                row = PlannedEncoding(row.label, runs, tuned=tuned)
+                row = replace(row, runs=runs, tuned=tuned)
             rows.append(row)
         arms.append(replace(arm, encodings=tuple(rows)))
     return replace(plan, arms=tuple(arms))
@@ -171,13 +171,19 @@ def _runs(
     cell = assemble(request, root=root, device=device)
     if request.encoding == _request(row).encoding:
         cell = replace(cell, encoding=row.label)
-    return tuple(planned_run(cell, request, run.seed, outputs) for run in row.runs)
+    return tuple(
+        replace(planned_run(cell, request, _request_of(run).seed, outputs), seed=run.seed)
+        for run in row.runs
+    )
 
 
 def _request(row: PlannedEncoding) -> Recipe:
-    request = row.runs[0].request
-    assert request is not None
-    return request
+    return _request_of(row.runs[0])
+
+
+def _request_of(run: PlannedRun) -> Recipe:
+    assert run.request is not None
+    return run.request
 
 
 def _experiment(name: str) -> str:
@@ -294,12 +300,13 @@ def _check(
         count *= len(values)
     if max(count, len(asked.candidates)) > MAX_CANDIDATES:
         raise UsageError(f"{where}: {count:,} combinations, but at most {MAX_CANDIDATES} are tried")
-    both = [seed for seed in asked.seeds if seed in plan.seeds]
+    used = sorted({_request_of(run).seed for run in plan.runs})
+    both = [seed for seed in asked.seeds if seed in used]
     if both:
         added = " or may add" if plan.looks is not None else ""
         raise UsageError(
             f"{where}.seeds: the comparison itself uses{added} seed {both[0]} (its seeds: "
-            f"{_span(plan.seeds)}); tune with others, such as {max(plan.seeds) + 1000}"
+            f"{_span(used)}); tune with others, such as {max(used) + 1000}"
         )
     for key in dict.fromkeys(itertools.chain(asked.grid, *asked.candidates)):
         if key not in allowed:
@@ -312,7 +319,6 @@ def _check(
 
 
 def _span(seeds: Sequence[int]) -> str:
-    ordered = sorted(seeds)
-    if len(ordered) > 2 and ordered == list(range(ordered[0], ordered[-1] + 1)):
-        return f"{ordered[0]} to {ordered[-1]}"
-    return ", ".join(map(str, ordered))
+    if len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds))

@@ -95,6 +95,11 @@ class Verdict:
         """Of encoding and baseline over shared seeds: what pairing rests on; None below 3 seeds."""
         return statistics.correlation(self.pair.values, self.pair.baseline)
 
+    @cached_property
+    def pairing(self) -> statistics.Pairing | None:
+        """What shared seeds buy; None below 5 seeds, which tell too little of a correlation."""
+        return statistics.pairing(self.pair.values, self.pair.baseline)
+
 
 @dataclass(frozen=True)
 class Decision:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from liere_cli.comparison.curves import Efficiency
@@ -110,10 +111,12 @@ def _row(arm: ArmTable, row: Row) -> dict[str, Any]:
         "unfinished": row.unfinished,
         "undefined": row.undefined,
         "errors": list(row.errors),
+        "own_seeds": list(row.own_seeds) or None,
         "values": {str(seed): value for seed, value in row.values.items()},
         "mean": row.mean,
         "std": row.std,
         **_comparison(row),
+        "pairing": asdict(pairing) if (pairing := row.verdict and row.verdict.pairing) else None,
         "verdict": row.verdict.word if row.verdict else None,
         "shown": words.verdict_word(arm, row),
         "parameters": row.parameters,
@@ -258,7 +261,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, dict):
         return " ".join(f"{key}={number!r}" for key, number in value.items())
     if isinstance(value, list):
-        return csv_cell("; ".join(value))
+        return csv_cell("; ".join(map(str, value)))
     if isinstance(value, bool):
         return "yes" if value else "no"
     return csv_cell(value) if isinstance(value, str) else repr(value)
