@@ -182,6 +182,7 @@ def signature(cell: Cell) -> str:
     parts = {
         "encoding": cell.encoding,
         "data": f"{cell.data}@{cell.dataset.fingerprint}",
+        **({"fraction": f"{fraction:g}"} if (fraction := recipe.training.fraction) < 1 else {}),
         "grid": "x".join(map(str, cell.dataset.grid)),
         "model": f"{model.dim}/{model.layers}/{model.heads}",
         "budget": recipe.training.budget,

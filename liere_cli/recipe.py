@@ -113,6 +113,9 @@ class TrainingSettings(Section):
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: no clipping")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     augment: bool = Field(True, description="the data set's random shifts and flips")
+    fraction: float = added(
+        1.0, gt=0, le=1, description="share of the training split, the same for all encodings"
+    )
     positions: PositionSettings = added(
         PositionSettings(), description="random displacement of positions, in training only"
     )
@@ -272,6 +275,11 @@ class CompareSettings(Section):
         None, description="chooses settings for each encoding before the comparison"
     )
     interaction: InteractionSettings | None = None
+    fractions: list[Annotated[float, Field(gt=0, le=1)]] = Field(
+        [],
+        max_length=100,
+        description="of the training split; each data set is compared at these and at all of it",
+    )
     efficiency: bool = Field(
         False, description="also compare at equal seconds, and what reaches the baseline's score"
     )

@@ -28,6 +28,7 @@ from liere_cli.checkpoint import (
 from liere_cli.claims import Claim, claim
 from liere_cli.data import ByteStream, Examples
 from liere_cli.data.batches import TrainingBatches
+from liere_cli.data.fraction import subset
 from liere_cli.displacement import Displacement
 from liere_cli.encodings.registry import code_digest, encoding_class, fault_of
 from liere_cli.errors import LiereError, RunFailed
@@ -163,7 +164,9 @@ class _Trainer:
         self.model = build_model(self.cell).to(self.device)
         self.forward = torch.compile(self.model) if self.settings.compile else self.model
         self.optimizer = self._optimizer()
-        self.train_split = self._load("train")
+        self.train_split = subset(
+            self._load("train"), self.settings.fraction, self.cell.recipe.seed
+        )
         self.val_split = self._load("val")
         self.batches = TrainingBatches(
             self.train_split,

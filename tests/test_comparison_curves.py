@@ -79,6 +79,18 @@ def test_at_equal_seconds_is_a_paired_t_test() -> None:
     assert found.equal_seconds.p == pytest.approx(expected.pvalue)
 
 
+def test_at_equal_steps_is_a_paired_t_test() -> None:
+    scores = np.random.default_rng(0).normal(size=(2, 5, 4))
+    made = [
+        (curve(ours.tolist(), speed=2.0), curve(theirs[:3].tolist()))
+        for ours, theirs in zip(*scores, strict=True)
+    ]
+    found = efficiency("liere", made, True)
+    assert found.steps == 300
+    assert found.equal_steps is not None
+    assert found.equal_steps.p == pytest.approx(stats.ttest_rel(*scores[:, :, 2]).pvalue)
+
+
 def test_ratios_are_geometric_means_with_an_interval_on_logarithms() -> None:
     found = efficiency("liere", pairs(), True)
     logs = []
@@ -112,6 +124,7 @@ def test_everything_is_corrected_in_one_family(looks: Looks | None) -> None:
             (before.equal_seconds, after.p_holm),
             (before.steps_ratio, after.steps_ratio.p_holm),
             (before.seconds_ratio, after.seconds_ratio.p_holm),
+            (before.equal_steps, after.p_steps_holm),
         ):
             if one is not None and one.p is not None:
                 raw.append(min(1.0, one.p / (looks.share(4) if looks else 1)))

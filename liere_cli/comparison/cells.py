@@ -74,6 +74,8 @@ class Arm:
         baseline: label of the encoding that the others are compared with; None: there is none.
         margin: the smallest difference worth caring about, in the metric's unit.
         test_limit: items or windows of the test split that are scored; None: all.
+        fraction: share of the training split.
+        family: the same for arms that differ in nothing but the fraction.
     """
 
     title: str
@@ -86,6 +88,8 @@ class Arm:
     baseline: str | None
     margin: float | None = None
     test_limit: int | None = None
+    fraction: float = 1.0
+    family: str = ""
 
     @property
     def higher_is_better(self) -> bool:

@@ -34,7 +34,11 @@ def interactions(
     asked = compare.interaction
     floor = label(asked.floor)
     named = None if asked.encodings is None else [label(spec) for spec in asked.encodings]
-    places = range(len(arms))
+    largest: dict[str, float] = {}
+    for arm in plan.arms:
+        largest[arm.family] = max(arm.fraction, largest.get(arm.family, 0.0))
+    # gains at fractions of the data are another question
+    places = [index for index, arm in enumerate(plan.arms) if arm.fraction == largest[arm.family]]
     references = [
         index
         for index in places

@@ -1,4 +1,4 @@
-"""Learning curves: scores at equal seconds, and steps or seconds to the baseline's final score.
+"""Learning curves: scores at equal steps and seconds, and what reaches the baseline's final score.
 
 Curves are validation scores, joined by straight lines between validations. All runs of a table
 share one schedule of the learning rate over their budget, so a curve inside it is that of a run
@@ -37,6 +37,10 @@ class Curve:
     def at_seconds(self, seconds: float) -> float:
         """The score after that time, which lies on the curve."""
         return float(np.interp(seconds, self.seconds, self.scores))
+
+    def at_steps(self, steps: float) -> float:
+        """The score after so many steps, which lie on the curve."""
+        return float(np.interp(steps, self.steps, self.scores))
 
     def reached(self, score: float) -> tuple[float, float] | None:
         """Steps and seconds at which the curve first reaches a score; None: it never does.
@@ -86,6 +90,7 @@ class Efficiency:
             at which the faster run of each seed ended.
         seconds: mean of that time.
         word: on that difference.
+        equal_steps, steps: the same at the steps at which the shorter run of each seed ended.
         steps_ratio, seconds_ratio: to the baseline's final validation score.
     """
 
@@ -94,7 +99,10 @@ class Efficiency:
     seconds: float | None
     steps_ratio: Ratio
     seconds_ratio: Ratio
+    equal_steps: Paired | None = None
+    steps: float | None = None
     p_holm: float | None = None
+    p_steps_holm: float | None = None
     word: Word | None = None
 
 
@@ -126,21 +134,25 @@ def efficiency(
     """
     sign = 1 if higher_is_better else -1
     ends = [min(ours.seconds[-1], theirs.seconds[-1]) for ours, theirs in pairs]
-    scores = [
-        [sign * curve.at_seconds(end) for curve in pair]
-        for pair, end in zip(pairs, ends, strict=True)
-    ]
-    difference = paired([row[0] for row in scores], [row[1] for row in scores])
+    steps_ends = [min(ours.steps[-1], theirs.steps[-1]) for ours, theirs in pairs]
+    by_seconds, by_steps = (
+        [[sign * score(curve, end) for curve in pair] for pair, end in zip(pairs, at, strict=True)]
+        for score, at in ((Curve.at_seconds, ends), (Curve.at_steps, steps_ends))
+    )
+    difference, at_steps = (
+        paired([row[0] for row in scores], [row[1] for row in scores])
+        for scores in (by_seconds, by_steps)
+    )
     reached = [ours.reached(theirs.scores[-1]) for ours, theirs in pairs]
     whole = [(theirs.steps[-1], theirs.seconds[-1]) for _, theirs in pairs]
     steps, seconds = (
-        _ratio(
+        ratio_of(
             [None if one is None else one[axis] for one in reached], [one[axis] for one in whole]
         )
         for axis in (0, 1)
     )
-    mean_end = float(np.mean(ends)) if ends else None
-    return Efficiency(encoding, difference, mean_end, steps, seconds)
+    mean_end, mean_steps = (float(np.mean(at)) if at else None for at in (ends, steps_ends))
+    return Efficiency(encoding, difference, mean_end, steps, seconds, at_steps, mean_steps)
 
 
 def judge_efficiency(
@@ -155,27 +167,29 @@ def judge_efficiency(
         p
         for row in rows
         for p in (
-            _spent(row.equal_seconds.p, row.equal_seconds.n, looks) if row.equal_seconds else None,
-            _spent(row.steps_ratio.p, row.steps_ratio.n, looks),
-            _spent(row.seconds_ratio.p, row.seconds_ratio.n, looks),
+            spent_p(row.equal_seconds.p, row.equal_seconds.n, looks) if row.equal_seconds else None,
+            spent_p(row.steps_ratio.p, row.steps_ratio.n, looks),
+            spent_p(row.seconds_ratio.p, row.seconds_ratio.n, looks),
+            spent_p(row.equal_steps.p, row.equal_steps.n, looks) if row.equal_steps else None,
         )
     ]
     p = np.array(every, dtype=np.float64)
     corrected = decide(p, np.full(p.shape, np.nan))
     judged = []
     for index, (row, upwards) in enumerate(zip(rows, higher_is_better, strict=True)):
-        own, steps, seconds = (
+        own, steps, seconds, at_steps = (
             None if math.isnan(value) else float(value)
-            for value in corrected.p_holm[3 * index : 3 * index + 3]
+            for value in corrected.p_holm[4 * index : 4 * index + 4]
         )
         word: Word | None = None
         if own is not None and row.equal_seconds is not None:
             up = (row.equal_seconds.difference > 0) == upwards
-            word = ("better" if up else "worse") if corrected.differs[3 * index] else "undecided"
+            word = ("better" if up else "worse") if corrected.differs[4 * index] else "undecided"
         judged.append(
             replace(
                 row,
                 p_holm=own,
+                p_steps_holm=at_steps,
                 word=word,
                 steps_ratio=replace(row.steps_ratio, p_holm=steps),
                 seconds_ratio=replace(row.seconds_ratio, p_holm=seconds),
@@ -184,13 +198,14 @@ def judge_efficiency(
     return judged
 
 
-def _spent(p: float | None, n: int, looks: Looks | None) -> float | None:
+def spent_p(p: float | None, n: int, looks: Looks | None) -> float | None:
+    """The p-value of n seeds, corrected for the looks of a comparison that adds seeds."""
     if p is None or looks is None:
         return p
     return float(looks.spent(np.array(p), n)) if n in looks.sizes else 1.0
 
 
-def _ratio(needed: Sequence[float | None], whole: Sequence[float]) -> Ratio:
+def ratio_of(needed: Sequence[float | None], whole: Sequence[float]) -> Ratio:
     """Of what the baseline took to what the encoding needed."""
     n, missed = len(whole), sum(one is None for one in needed)
     known = [one for one in needed if one is not None and one > 0]

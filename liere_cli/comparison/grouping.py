@@ -1,7 +1,8 @@
 """From run folders to a comparison: which runs may stand in one table."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,14 @@ def shared_settings(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
     return settings | {"fingerprint": fingerprint}
 
 
+def family_of(shared: Mapping[str, Any]) -> dict[str, Any]:
+    """``fraction`` and ``family`` of an arm with those settings."""
+    training = dict(shared["training"])
+    fraction = training.pop("fraction")
+    rest = json.dumps({**shared, "training": training}, sort_keys=True)
+    return {"fraction": fraction, "family": hashlib.sha256(rest.encode()).hexdigest()[:12]}
+
+
 def _from_signature(run: Run) -> dict[str, str]:
     """What is known of a run that is not over: it signs before its first step."""
     path = run.path("signature.txt")
@@ -160,6 +169,7 @@ class _Table:
             ),
             baseline=next((name for name in wanted if name in labels), None),
             test_limit=first.test_limit,
+            **family_of(first.shared),
         )
 
 

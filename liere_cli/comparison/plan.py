@@ -11,7 +11,7 @@ import torch
 from liere_cli.assembly import Cell, assemble, run_identity
 from liere_cli.budget import Budget
 from liere_cli.comparison.cells import Arm, Plan, PlannedEncoding, PlannedRun
-from liere_cli.comparison.grouping import shared_settings
+from liere_cli.comparison.grouping import family_of, shared_settings
 from liere_cli.comparison.looks import Looks
 from liere_cli.comparison.naming import (
     MODALITIES,
@@ -48,11 +48,11 @@ def plan_comparison(
         LiereError: data that is not at hand or broken.
     """
     compare = recipe.compare or CompareSettings()
-    data_arms = compare.data or [DataArm(data=recipe.data)]
+    data_arms = _with_fractions(compare.data or [DataArm(data=recipe.data)], recipe, compare)
     recipe = recipe.model_copy(
         update={
             "experiment": recipe.experiment or DEFAULT_EXPERIMENT,
-            "compare": compare.model_copy(update={"data": data_arms}),
+            "compare": compare.model_copy(update={"data": data_arms, "fractions": []}),
         }
     )
     looks, seeds = _looks(compare)
@@ -68,8 +68,28 @@ def plan_comparison(
     titles = arm_titles([arm.data for arm in arms], settings)
     if compare.interaction is not None:
         _check_interaction(compare.interaction.against, arms)
-    arms = [replace(arm, title=title) for arm, title in zip(arms, titles, strict=True)]
+    arms = [
+        replace(arm, title=title, **family_of(one))
+        for arm, title, one in zip(arms, titles, settings, strict=True)
+    ]
     return Plan(recipe.experiment, tuple(arms), seeds, recipe, looks)
+
+
+def _with_fractions(
+    arms: Sequence[DataArm], recipe: Recipe, compare: CompareSettings
+) -> list[DataArm]:
+    """Every data set whole, then at each fraction of its training split."""
+    parts = sorted({one for one in compare.fractions if one < 1}, reverse=True)
+    own = [arm.training.get("fraction") for arm in arms] + [recipe.training.fraction]
+    if compare.fractions and any(one not in (None, 1.0) for one in own):
+        raise UsageError(
+            "compare.fractions and training.fraction both say how much data is used; give one"
+        )
+    return [
+        arm.model_copy(update={"training": arm.training | ({"fraction": part} if part < 1 else {})})
+        for arm in arms
+        for part in (1.0, *parts)
+    ]
 
 
 def _check_interaction(against: str, arms: Sequence[Arm]) -> None:

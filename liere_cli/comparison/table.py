@@ -10,6 +10,7 @@ from liere_cli import __version__
 from liere_cli.comparison.cells import Arm, Outcome, Plan, PlannedEncoding, number
 from liere_cli.comparison.contrasts import efficiencies, interactions
 from liere_cli.comparison.curves import Efficiency
+from liere_cli.comparison.fractions import FractionTable, fraction_tables
 from liere_cli.comparison.interaction import Interaction
 from liere_cli.comparison.items import FILE as ITEMS_FILE
 from liere_cli.comparison.items import items_fault
@@ -100,6 +101,7 @@ class ComparisonTable:
         signature: one line that is enough to repeat the tables.
         looks: of a comparison that added seeds until it was settled.
         interactions: gains on one data set against those on another, where the recipe asks.
+        fractions: of the training data side by side, where there are several of one data set.
     """
 
     experiment: str
@@ -110,6 +112,7 @@ class ComparisonTable:
     signature: str
     looks: Looks | None = None
     interactions: tuple[Interaction, ...] = ()
+    fractions: tuple[FractionTable, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -158,6 +161,7 @@ def make_table(plan: Plan, found: Mapping[str, Outcome]) -> ComparisonTable:
         signature=_signature(plan, found, verdicts),
         looks=plan.looks,
         interactions=interactions(plan, arms, found),
+        fractions=fraction_tables(plan, arms, found),
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from liere_cli.comparison.curves import Efficiency
+from liere_cli.comparison.curves import Efficiency, Ratio
+from liere_cli.comparison.fractions import FractionRow, FractionTable
 from liere_cli.comparison.interaction import Interaction, RelativeGain
 from liere_cli.comparison.statistics import smallest_sign_flip_p
 from liere_cli.comparison.table import ArmTable, ComparisonTable, Row
@@ -48,6 +49,7 @@ def as_json(table: ComparisonTable) -> str:
         "looks": list(table.looks.sizes) if table.looks else None,
         "summary": words.summary_lines(table),
         "tables": [_arm(arm) for arm in table.arms],
+        "fractions": [_fractions(one) for one in table.fractions],
         "interactions": [_interaction(one) for one in table.interactions],
     }
     return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
@@ -69,7 +71,12 @@ def as_csv(table: ComparisonTable) -> str:
         {"data": arm.title} | _efficiency(row) for arm in table.arms for row in arm.efficiency
     ]
     tuned = [line for arm in table.arms for line in _tuned_lines(arm)]
-    return "\n".join(_csv(part) for part in (lines, tuned, curves, interactions) if part)
+    fractions = [
+        [{"data": one.whole.data} | _fraction(one, row) for row in one.rows]
+        for one in table.fractions
+    ]
+    parts = (lines, tuned, curves, *fractions, interactions)
+    return "\n".join(_csv(part) for part in parts if part)
 
 
 def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -199,7 +206,7 @@ def _tuned_lines(arm: ArmTable) -> list[dict[str, Any]]:
 
 
 def _efficiency(row: Efficiency) -> dict[str, Any]:
-    equal = row.equal_seconds
+    equal, at_steps = row.equal_seconds, row.equal_steps
     shown = {
         "encoding": row.encoding,
         "shared_seeds": row.steps_ratio.n,
@@ -210,6 +217,12 @@ def _efficiency(row: Efficiency) -> dict[str, Any]:
         "p": equal.p if equal else None,
         "p_holm": row.p_holm,
         "verdict": row.word,
+        "equal_steps": row.steps,
+        "steps_difference": at_steps.difference if at_steps else None,
+        "steps_low": at_steps.low if at_steps else None,
+        "steps_high": at_steps.high if at_steps else None,
+        "steps_p": at_steps.p if at_steps else None,
+        "steps_p_holm": row.p_steps_holm,
         "missed": row.steps_ratio.missed,
     }
     for name, ratio in (("steps", row.steps_ratio), ("seconds", row.seconds_ratio)):
@@ -221,6 +234,36 @@ def _efficiency(row: Efficiency) -> dict[str, Any]:
             f"{name}_ratio_p_holm": ratio.p_holm,
         }
     return shown
+
+
+def _fractions(table: FractionTable) -> dict[str, Any]:
+    return {
+        "data": table.whole.data,
+        "baseline": table.whole.baseline,
+        "fractions": list(table.fractions),
+        "rows": [_fraction(table, row) for row in table.rows],
+    }
+
+
+def _fraction(table: FractionTable, row: FractionRow) -> dict[str, Any]:
+    ratio = row.ratio or Ratio(0)
+    shown: dict[str, Any] = {"encoding": row.encoding}
+    for fraction, (mean, std, finished) in zip(table.fractions, row.scores, strict=True):
+        shown |= {
+            f"mean_{fraction:g}": mean,
+            f"std_{fraction:g}": std,
+            f"finished_{fraction:g}": finished,
+        }
+    return shown | {
+        "shared_seeds": ratio.n,
+        "missed": ratio.missed,
+        "at_smallest": row.at_smallest,
+        "data_ratio": ratio.value,
+        "data_ratio_low": ratio.low,
+        "data_ratio_high": ratio.high,
+        "data_ratio_p": ratio.p,
+        "data_ratio_p_holm": ratio.p_holm,
+    }
 
 
 def _interaction(one: Interaction) -> dict[str, Any]:

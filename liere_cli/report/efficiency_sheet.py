@@ -28,9 +28,11 @@ def efficiency_columns(arm: ArmTable) -> list[Column]:
         column("95% interval", lambda row: _interval(row, unit)),
         column("p", lambda row: numbers.probability(row.p_holm)),
         column("verdict", lambda row: row.word or NONE, number=False),
-        column("fewer steps", lambda row: _ratio(row.steps_ratio), cost=True),
+        column("at equal steps", lambda row: _at_steps(row, unit)),
+        column("p there", lambda row: numbers.probability(row.p_steps_holm)),
+        column("fewer steps", lambda row: ratio_text(row.steps_ratio), cost=True),
         column("p steps", lambda row: numbers.probability(row.steps_ratio.p_holm), cost=True),
-        column("less time", lambda row: _ratio(row.seconds_ratio), cost=True),
+        column("less time", lambda row: ratio_text(row.seconds_ratio), cost=True),
         column("p time", lambda row: numbers.probability(row.seconds_ratio.p_holm), cost=True),
     ]
 
@@ -40,7 +42,7 @@ def efficiency_notes(arm: ArmTable) -> list[str]:
     return [
         "validation scores on learning curves, joined by lines between validations; within a "
         "budget the learning rate is still on its way down. At equal seconds: where the faster "
-        "run of each seed ended",
+        "run of each seed ended; at equal steps: where the one with fewer steps did",
         f"fewer steps, less time: what {arm.baseline} took to its final validation score, over "
         "what the encoding took to that score; geometric mean over seeds, interval by Student's t "
         "on logarithms, null hypothesis: 1. p is Holm-corrected over all that learning curves are "
@@ -48,12 +50,21 @@ def efficiency_notes(arm: ArmTable) -> list[str]:
     ]
 
 
+def _at_steps(row: Efficiency, unit: Unit) -> str:
+    """``+1.2 [-0.4, +2.8]``"""
+    one = row.equal_steps
+    if one is None:
+        return NONE
+    ends = "" if one.low is None else f" {unit.interval(one.low, one.high)}"
+    return f"{unit.signed(one.difference)}{ends}"
+
+
 def _interval(row: Efficiency, unit: Unit) -> str:
     one = row.equal_seconds
     return unit.interval(one.low, one.high) if one else NONE
 
 
-def _ratio(ratio: Ratio) -> str:
+def ratio_text(ratio: Ratio) -> str:
     """``1.32x [1.10, 1.58]``; or at how many seeds the score was never reached."""
     if ratio.missed:
         return f"missed at {ratio.missed} of {ratio.n}"

@@ -6,6 +6,7 @@ from liere_cli.comparison.table import ArmTable, ComparisonTable, Row
 from liere_cli.report import interaction_words, numbers, words
 from liere_cli.report.columns import Column, Sheet
 from liere_cli.report.efficiency_sheet import efficiency_columns, efficiency_notes
+from liere_cli.report.fraction_sheet import fraction_columns, fraction_notes
 from liere_cli.report.interaction_sheet import interaction_columns
 from liere_cli.report.numbers import NONE, Unit
 from liere_cli.report.tuning_sheet import tuned_rows, tuning_columns, tuning_notes
@@ -23,6 +24,9 @@ def sheets(table: ComparisonTable) -> list[Sheet]:
             title = f"{arm.title} by learning curves"
             notes = efficiency_notes(arm)
             every.append(Sheet(title, arm.modality, efficiency_columns(arm), notes))
+    for one in table.fractions:
+        title = f"{one.whole.data}: by fraction of the training data"
+        every.append(Sheet(title, one.whole.modality, fraction_columns(one), fraction_notes(one)))
     if table.interactions:
         every.append(
             Sheet(
