@@ -17,8 +17,8 @@ from liere_cli.errors import UsageError, unknown
 Scaling = Literal[
     "index", "unit", "centered", "cell", "cell-centered", "aspect", "angle", "resized"
 ]
-#: the units in words; all but the first and the last go on beyond these ends on grids larger than in
-#: training
+#: the units in words; all but the first and the last go on beyond these ends on grids larger than
+#: in training
 MEANINGS: dict[Scaling, str] = {
     "index": "0..n-1",
     "unit": "0..1 over the training grid",

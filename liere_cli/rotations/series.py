@@ -44,8 +44,8 @@ class Polynomial(NamedTuple):
 def coefficients(radius: float) -> list[float]:
     """c_0 .. c_8 of exp(X) - I for skew-symmetric X of at most that spectral norm.
 
-    X times the Chebyshev series of (exp(X) - 1) / X on the imaginary axis to degree 7, which reaches
-    nearly twice as far as Taylor's at the same error.
+    X times the Chebyshev series of (exp(X) - 1) / X on the imaginary axis to degree 7, which
+    reaches nearly twice as far as Taylor's at the same error.
     """
     axis = (1j * radius) ** np.arange(16)
     taylor = np.array([1 / math.factorial(k + 1) for k in range(16)])
