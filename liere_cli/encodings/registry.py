@@ -31,6 +31,7 @@ from liere_cli.encodings.rope_mixed import RoPEMixed
 from liere_cli.encodings.sinusoidal import Sinusoidal
 from liere_cli.encodings.spiral import Spiral
 from liere_cli.encodings.t5 import T5
+from liere_cli.encodings.xpos import XPos
 from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.schema import parse_spec, scalar_text, shortened
 from liere_cli.streams import stream
@@ -47,6 +48,7 @@ _BUILT_IN: tuple[type[PositionEncoding], ...] = (
     DINOv3,
     Spiral,
     GRAPE,
+    XPos,
     CayleySTRING,
     CirculantSTRING,
     HARoPE,
