@@ -21,11 +21,14 @@ from liere_cli.encodings.dinov3 import DINOv3
 from liere_cli.encodings.fire import FIRE
 from liere_cli.encodings.fourier import Fourier
 from liere_cli.encodings.golden_gate import GoldenGate
+from liere_cli.encodings.golden_gate_pope import GoldenGatePoPE
 from liere_cli.encodings.grape import GRAPE
 from liere_cli.encodings.harope import HARoPE
 from liere_cli.encodings.kerple import KERPLE
 from liere_cli.encodings.liere import LieRE
+from liere_cli.encodings.lrpe import LRPE
 from liere_cli.encodings.none import NoPosition
+from liere_cli.encodings.pope import PoPE
 from liere_cli.encodings.rope import RoPE
 from liere_cli.encodings.rope_mixed import RoPEMixed
 from liere_cli.encodings.sinusoidal import Sinusoidal
@@ -53,6 +56,9 @@ _BUILT_IN: tuple[type[PositionEncoding], ...] = (
     CirculantSTRING,
     HARoPE,
     LieRE,
+    LRPE,
+    PoPE,
+    GoldenGatePoPE,
     ALiBi,
     T5,
     KERPLE,

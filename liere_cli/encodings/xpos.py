@@ -12,7 +12,6 @@ from torch import Tensor
 from liere_cli.encodings.base import Shape
 from liere_cli.encodings.rotary import Rotary, RotaryOptions, geometric
 from liere_cli.grid import Grid
-from liere_cli.rotations import rotate_planes
 
 
 class XPosOptions(RotaryOptions):
@@ -88,12 +87,12 @@ class XPos(Rotary):
     ) -> tuple[Tensor, Tensor]:
         table = self.table(state.rotary, layer)
         return (
-            rotate_planes(q, table * state.fade, self.layout),
-            rotate_planes(k, table / state.fade, self.layout),
+            self.turn(q, table * state.fade),
+            self.turn(k, table / state.fade),
         )
 
     def encode_q(self, q: Tensor, state: XPosState, layer: int) -> Tensor:  # type: ignore[override]
-        return rotate_planes(q, self.table(state.rotary, layer) * state.fade, self.layout)
+        return self.turn(q, self.table(state.rotary, layer) * state.fade)
 
     def encode_k(self, k: Tensor, state: XPosState, layer: int) -> Tensor:  # type: ignore[override]
-        return rotate_planes(k, self.table(state.rotary, layer) / state.fade, self.layout)
+        return self.turn(k, self.table(state.rotary, layer) / state.fade)
