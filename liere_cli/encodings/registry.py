@@ -19,6 +19,7 @@ from liere_cli.encodings.cayley_string import CayleySTRING
 from liere_cli.encodings.circulant_string import CirculantSTRING
 from liere_cli.encodings.dinov3 import DINOv3
 from liere_cli.encodings.fire import FIRE
+from liere_cli.encodings.fope import FoPE
 from liere_cli.encodings.fourier import Fourier
 from liere_cli.encodings.golden_gate import GoldenGate
 from liere_cli.encodings.golden_gate_pope import GoldenGatePoPE
@@ -52,6 +53,7 @@ _BUILT_IN: tuple[type[PositionEncoding], ...] = (
     Spiral,
     GRAPE,
     XPos,
+    FoPE,
     CayleySTRING,
     CirculantSTRING,
     HARoPE,
