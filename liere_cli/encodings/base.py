@@ -93,11 +93,12 @@ class PositionEncoding(nn.Module):
     max_axes: ClassVar[int | None] = None
     #: what happens to tokens without a position
     prefix: ClassVar[str] = "pass unchanged"
+    # an instance may set its own of the following, where they depend on shape or options
     #: channels of encoded queries and keys over head_dim; logits are divided by sqrt(head_dim)
     #: whatever it is
-    qk_width: ClassVar[int] = 1
+    qk_width: int = 1
     #: whether scores depend on differences of positions alone, and whether queries and keys keep
-    #: their norms; an instance may set its own, where that depends on shape or options
+    #: their norms
     relative: bool = False
     orthogonal: bool = False
     Options: ClassVar[type[EncodingOptions]] = PositionedOptions

@@ -34,6 +34,7 @@ class Facts:
     Args:
         relative: whether scores depend on differences of positions alone.
         orthogonal: whether queries and keys keep their norms.
+        qk_width: channels of encoded queries and keys over head_dim.
         parameters: learned numbers in all.
         flops_per_token: operations of a forward pass, all layers, for each token of each example,
             beyond those of a model without positions. What is built once a pass is not in it.
@@ -41,6 +42,7 @@ class Facts:
 
     relative: bool
     orthogonal: bool
+    qk_width: int
     parameters: int
     flops_per_token: float
 
@@ -64,6 +66,7 @@ def facts(
     return Facts(
         relative=encoding.relative,
         orthogonal=encoding.orthogonal,
+        qk_width=encoding.qk_width,
         parameters=sum(parameter.numel() for parameter in encoding.parameters()),
         flops_per_token=flops_per_token(encoding, grid),
     )
@@ -82,7 +85,7 @@ def described(spec: str | Mapping[str, Any]) -> dict[str, Any]:
     """
     resolved = resolve_spec(spec)
     cls = encoding_class(resolved["name"])
-    by_axes = []
+    by_axes: list[dict[str, Any]] = []
     for axes in served_axes(resolved):
         try:
             at = facts(resolved, GRIDS[axes], **NANO)
@@ -99,7 +102,7 @@ def described(spec: str | Mapping[str, Any]) -> dict[str, Any]:
         "acts_on": list(cls.places),
         "units": resolved.get("scaling", "index") if cls.places else None,
         "prefix": cls.prefix,
-        "qk_width": cls.qk_width,
+        "qk_width": max((at.get("qk_width", 1) for at in by_axes), default=1),
         "weight_decay": False,
         "source": cls.source,
         "by_axes": by_axes,

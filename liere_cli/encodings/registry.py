@@ -19,18 +19,23 @@ from liere_cli.encodings.cayley_string import CayleySTRING
 from liere_cli.encodings.circulant_string import CirculantSTRING
 from liere_cli.encodings.dinov3 import DINOv3
 from liere_cli.encodings.fire import FIRE
+from liere_cli.encodings.fope import FoPE
 from liere_cli.encodings.fourier import Fourier
 from liere_cli.encodings.golden_gate import GoldenGate
+from liere_cli.encodings.golden_gate_pope import GoldenGatePoPE
 from liere_cli.encodings.grape import GRAPE
 from liere_cli.encodings.harope import HARoPE
 from liere_cli.encodings.kerple import KERPLE
 from liere_cli.encodings.liere import LieRE
+from liere_cli.encodings.lrpe import LRPE
 from liere_cli.encodings.none import NoPosition
+from liere_cli.encodings.pope import PoPE
 from liere_cli.encodings.rope import RoPE
 from liere_cli.encodings.rope_mixed import RoPEMixed
 from liere_cli.encodings.sinusoidal import Sinusoidal
 from liere_cli.encodings.spiral import Spiral
 from liere_cli.encodings.t5 import T5
+from liere_cli.encodings.xpos import XPos
 from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.schema import parse_spec, scalar_text, shortened
 from liere_cli.streams import stream
@@ -47,10 +52,15 @@ _BUILT_IN: tuple[type[PositionEncoding], ...] = (
     DINOv3,
     Spiral,
     GRAPE,
+    XPos,
+    FoPE,
     CayleySTRING,
     CirculantSTRING,
     HARoPE,
     LieRE,
+    LRPE,
+    PoPE,
+    GoldenGatePoPE,
     ALiBi,
     T5,
     KERPLE,

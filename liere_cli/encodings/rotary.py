@@ -10,7 +10,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape, Stream
+from liere_cli.encodings.base import (
+    Family,
+    PositionedOptions,
+    PositionEncoding,
+    Shape,
+    Stream,
+)
 from liere_cli.errors import UsageError
 from liere_cli.rotations import Layout, linear_angles, phases, rotate_planes
 
@@ -32,7 +38,7 @@ class Rotary(PositionEncoding):
     whose cosines and sines are computed once a forward pass, or a parameter [L, N or 1, A, P].
     """
 
-    family = "rotary"
+    family: ClassVar[Family] = "rotary"
     relative = True
     orthogonal = True
     Options: ClassVar[type[PositionedOptions]] = RotaryOptions
@@ -42,18 +48,27 @@ class Rotary(PositionEncoding):
 
     def __init__(self, shape: Shape, options: PositionedOptions | None = None) -> None:
         super().__init__(shape, options)
-        if shape.head_dim % 2:
+        self.planes = self.count_planes()
+        self.layout: Layout = getattr(self.options, "layout", "interleaved")
+
+    def count_planes(self) -> int:
+        """Planes of a head.
+
+        Raises:
+            UsageError: they do not fit its channels, or are fewer than the axes.
+        """
+        head_dim, axes = self.shape.head_dim, self.shape.axes
+        if head_dim % 2:
             raise UsageError(
                 f"encoding '{self.name}' turns pairs of channels, so head_dim must be even, not "
-                f"{shape.head_dim}"
+                f"{head_dim}"
             )
-        self.planes = shape.head_dim // 2
-        self.layout: Layout = getattr(self.options, "layout", "interleaved")
-        if self.planes < shape.axes:
+        if head_dim // 2 < axes:
             raise UsageError(
                 f"encoding '{self.name}' needs at least one plane, two channels, for each of "
-                f"{shape.axes} axes; head_dim={shape.head_dim} has {self.planes}"
+                f"{axes} axes; head_dim={head_dim} has {head_dim // 2}"
             )
+        return head_dim // 2
 
     def start_at(self, frequencies: Tensor, learned: bool) -> None:
         """Fixed frequencies [A, P] or [N, A, P], or learned ones [L, N, A, P] that start there."""
@@ -86,14 +101,18 @@ class Rotary(PositionEncoding):
         return table if table.ndim == 4 else table[None]
 
     def encode_qk(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        table, layout = self.table(state, layer), self.layout
-        return rotate_planes(q, table, layout), rotate_planes(k, table, layout)
+        table = self.table(state, layer)
+        return self.turn(q, table), self.turn(k, table)
 
     def encode_q(self, q: Tensor, state: Tensor, layer: int) -> Tensor:
-        return rotate_planes(q, self.table(state, layer), self.layout)
+        return self.turn(q, self.table(state, layer))
 
     def encode_k(self, k: Tensor, state: Tensor, layer: int) -> Tensor:
-        return rotate_planes(k, self.table(state, layer), self.layout)
+        return self.turn(k, self.table(state, layer))
+
+    def turn(self, x: Tensor, table: Tensor) -> Tensor:
+        """Queries or keys [B, N, S, H] turned by what ``table`` gives."""
+        return rotate_planes(x, table, self.layout)
 
     def table(self, state: Tensor, layer: int) -> Tensor:
         """Cosines and sines of a layer, [N or 1, T, P, 2], from what ``prepare`` returned."""
