@@ -17,6 +17,8 @@ from liere_cli.encodings.axial import Axial
 from liere_cli.encodings.base import PositionEncoding, Shape
 from liere_cli.encodings.cayley_string import CayleySTRING
 from liere_cli.encodings.circulant_string import CirculantSTRING
+from liere_cli.encodings.comrope_ap import ComRoPEAP
+from liere_cli.encodings.comrope_ld import ComRoPELD
 from liere_cli.encodings.dinov3 import DINOv3
 from liere_cli.encodings.fire import FIRE
 from liere_cli.encodings.fourier import Fourier
@@ -50,6 +52,8 @@ _BUILT_IN: tuple[type[PositionEncoding], ...] = (
     CayleySTRING,
     CirculantSTRING,
     HARoPE,
+    ComRoPEAP,
+    ComRoPELD,
     LieRE,
     ALiBi,
     T5,
