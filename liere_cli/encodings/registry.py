@@ -32,6 +32,7 @@ from liere_cli.encodings.presets import shortest
 from liere_cli.encodings.rope import RoPE
 from liere_cli.encodings.rope_mixed import RoPEMixed
 from liere_cli.encodings.sinusoidal import Sinusoidal
+from liere_cli.encodings.spherical import Spherical
 from liere_cli.encodings.spiral import Spiral
 from liere_cli.encodings.t5 import T5
 from liere_cli.errors import LiereError, UsageError, unknown
@@ -55,6 +56,7 @@ _BUILT_IN: tuple[type[PositionEncoding], ...] = (
     HARoPE,
     ComRoPEAP,
     ComRoPELD,
+    Spherical,
     LieRE,
     ALiBi,
     T5,
