@@ -4,11 +4,14 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from slow_rotary import SHAPES, built, positions_of, random_qk, scores
 from torch import Tensor
 
 from liere_cli.encodings import Grid, PositionEncoding, build_encoding
 from liere_cli.errors import UsageError
+from liere_cli.rotations import spectrum
 
 SPECS = ["comrope-ap:block=4", "comrope-ld:block=4", "comrope-ld:block=2", "comrope-ld:block=16"]
 CASES = [(spec, axes) for spec in SPECS for axes in SHAPES]
@@ -140,3 +143,78 @@ def test_heads_that_do_not_divide_are_told_what_would(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         build_encoding(spec, axes=axes, heads=1, head_dim=head_dim)
+
+
+COMMUTING = ["comrope-ap", "comrope-ld", "liere:block=2", "rope-mixed:preset=liere-repository"]
+NOT_COMMUTING = ["spherical", "spherical:learned=true", "liere:block=3", "liere:block=4"]
+PLACE = st.tuples(st.floats(-2, 2), st.floats(-2, 2))
+
+
+def rotations(encoding: PositionEncoding, places: Tensor) -> Tensor:
+    """In layer 1, [T, N, H, H]: what becomes of each channel alone."""
+    size = encoding.shape.head_dim
+    channels = torch.eye(size, dtype=torch.float64)[:, None, None]
+    channels = channels.expand(size, encoding.shape.heads, len(places), size)
+    turned = encoding.encode_q(channels, encoding.prepare(places), 1)
+    return turned.detach().permute(2, 1, 3, 0)
+
+
+def departs(spec: str, p: tuple[float, float], q: tuple[float, float]) -> tuple[float, float]:
+    """How far two rotations are from commuting, and from telling the difference alone."""
+    encoding = built(spec, 2, head_dim=24)
+    x, y = torch.tensor([p, q], dtype=torch.float64)
+    a, b, c, zero = rotations(encoding, torch.stack((x, y, y - x, torch.zeros(2))))
+    torch.testing.assert_close(a @ a.mT, torch.eye(24).double().expand_as(a), rtol=0, atol=1e-6)
+    relative = float((a.mT @ b - c).abs().max())
+    assert torch.allclose(zero, torch.eye(24).double(), atol=1e-6)
+    return float((a @ b - b @ a).abs().max()), relative
+
+
+@pytest.mark.parametrize("spec", COMMUTING)
+@given(PLACE, PLACE)
+@settings(max_examples=15, deadline=None)
+def test_what_commutes_tells_differences_alone(
+    spec: str, p: tuple[float, float], q: tuple[float, float]
+) -> None:
+    assert max(departs(spec, p, q)) < 2e-6
+    assert built(spec, 2, head_dim=24).relative
+
+
+@pytest.mark.parametrize("spec", NOT_COMMUTING)
+def test_what_does_not_commute_tells_absolute_positions(spec: str) -> None:
+    assert min(departs(spec, (0.3, 1.1), (0.9, -0.4))) > 0.05
+    assert not built(spec, 2, head_dim=24).relative
+
+
+@pytest.mark.parametrize("block", [4, 16])
+def test_on_one_axis_four_encodings_reach_the_same_scores(block: int) -> None:
+    """LieRE, ComRoPE-LD and Cayley-STRING with the same weights, learned rope with others."""
+    liere, comrope = built(f"liere:block={block}", 1), built(f"comrope-ld:block={block}", 1)
+    cayley, rope = built("cayley-string", 1), built("rope:learned=true", 1)
+    generators = liere.generators().detach().squeeze(3)  # type: ignore[operator]
+    positions = torch.linspace(-1, 2, 6).double()
+    lines = spectrum(generators, positions)
+    rates = lines.rates.diagonal(-1, -2, -1)[..., ::2]  # [L, N, n, b/2]
+    # a Cayley transform has determinant 1: where a basis has not, one plane turns the other way
+    mirrored = torch.linalg.det(lines.basis) < 0
+    swapped = lines.basis[..., [1, 0, *range(2, block)]]
+    blocks = torch.where(mirrored[..., None, None], swapped, lines.basis)
+    rates[..., 0] = torch.where(mirrored, -rates[..., 0], rates[..., 0])
+    basis = torch.stack(
+        [torch.stack([torch.block_diag(*head) for head in layer]) for layer in blocks]
+    )
+    one = torch.eye(16).double()
+    s = torch.linalg.solve(one + basis.mT, one - basis.mT)
+    i, j = torch.triu_indices(16, 16, 1).unbind()
+    with torch.no_grad():
+        comrope.base.copy_(torch.triu(generators))  # type: ignore[union-attr,operator]
+        comrope.directions.fill_(1)  # type: ignore[union-attr,operator]
+        cayley.upper.copy_(s[..., i, j])  # type: ignore[union-attr,operator]
+        for encoding in (cayley, rope):
+            encoding.frequencies.copy_(rates.flatten(2)[:, :, None])  # type: ignore[union-attr,operator]
+    q, k = random_qk(liere)
+    found = [scores(*e(q, k, positions[:, None], 1)) for e in (liere, comrope, cayley)]
+    changed = [torch.einsum("nij,bnti->bntj", basis[1], x) for x in (q, k)]
+    found.append(scores(*rope(*changed, positions[:, None], 1)))
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-5, atol=1e-5)
