@@ -12,7 +12,7 @@ class ComRoPEAP(ComRoPE):
 
     Block j turns by exp(p_a (P_j - P_j^T)) with a = j mod A: ``axial`` in a learned basis, with
     learned frequencies. The code wants as many blocks for each axis; here the first axes get one
-    more where they don't divide.
+    more where they don't divide. :class:`ComRoPE` tells how the paper trains it.
 
     Raises:
         UsageError: head_dim does not divide into blocks, or there are fewer than axes.

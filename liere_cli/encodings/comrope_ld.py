@@ -13,7 +13,8 @@ class ComRoPELD(ComRoPE):
 
     Block j turns by exp((p . theta_j) (P_j - P_j^T)) with learned theta for each layer, axis and
     block, shared by its heads as in the code, initially standard normal: ``rope-mixed`` in a
-    learned basis, where the planes of a block share a direction.
+    learned basis, where the planes of a block share a direction. :class:`ComRoPE` tells how the
+    paper trains it.
 
     Raises:
         UsageError: head_dim does not divide into blocks.
