@@ -62,7 +62,8 @@ def test_an_encoding_is_shown_as_its_preset_has_it() -> None:
     (row,) = json.loads(shown)
     options = {option["name"]: option for option in row["options"]}
     assert options["share"]["value"] == "layers"
-    assert "paper-code (what the authors' public code computes" in options["preset"]["meaning"]
+    meaning = options["preset"]["meaning"]
+    assert "paper-code is share=layers, scale=6.283185307179586, scaling=unit" in meaning
 
 
 def test_the_papers_code_uses_one_set_of_generators_in_all_layers() -> None:

@@ -26,9 +26,10 @@ def preset_field(presets: Mapping[str, Preset]) -> Any:
     options that it stands for have their values, so that both spellings are one run.
     """
     told = "; ".join(
-        f"{name} ({preset.meaning}): {_spelled(preset.options)}" for name, preset in presets.items()
+        f"{name} is {_spelled(preset.options, ', ')}: {preset.meaning}"
+        for name, preset in presets.items()
     )
-    return added(None, description=f"stands for other options, as spelled out here; {told}")
+    return added(None, description=f"other options by one name; {told}")
 
 
 def spelled_out(presets: Mapping[str, Preset], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,5 +69,5 @@ def shortest(presets: Mapping[str, Preset], options: Mapping[str, Any], changed:
     return min(spellings, key=len)
 
 
-def _spelled(options: Mapping[str, Any]) -> str:
-    return ",".join(f"{key}={scalar_text(value)}" for key, value in options.items())
+def _spelled(options: Mapping[str, Any], between: str = ",") -> str:
+    return between.join(f"{key}={scalar_text(value)}" for key, value in options.items())
