@@ -17,7 +17,8 @@ from liere_cli.encodings.rebased import skew
 
 def rates_of(entries: Tensor, rows: int) -> Tensor:
     """Rates of generators of that many rows, ascending: [..., e] to [..., b // 2] float64."""
-    return torch.linalg.eigvalsh(1j * skew(entries.double(), rows))[..., (rows + 1) // 2 :]
+    values: Tensor = torch.linalg.eigvalsh(1j * skew(entries.double(), rows))
+    return values[..., (rows + 1) // 2 :]
 
 
 def mean_fastest(entries: Tensor, rows: int) -> float:
@@ -53,6 +54,6 @@ def with_rates_of(
     _, vectors = torch.linalg.eigh(1j * skew(entries.double(), rows))
     still = dealt.new_zeros(*dealt.shape[:-1], rows % 2)
     turning = torch.cat((-dealt.flip(-1), still, dealt), -1)
-    matrix = (-1j * (vectors * turning[..., None, :]) @ vectors.mH).real
+    matrix: Tensor = (-1j * (vectors * turning[..., None, :]) @ vectors.mH).real
     i, j = torch.triu_indices(rows, rows, 1).unbind()
     return matrix[..., i, j].float()

@@ -63,6 +63,8 @@ class Spherical(PositionEncoding):
     orthogonal = True
     min_axes = max_axes = 2
     Options = SphericalOptions
+    #: learned ones [L, N, 2, n], or the fixed ones of all [1, 2, n]
+    frequencies: Tensor
 
     def __init__(self, shape: Shape, options: SphericalOptions | None = None) -> None:
         super().__init__(shape, options)
@@ -79,7 +81,6 @@ class Spherical(PositionEncoding):
         else:
             fixed = geometric(self.options.theta ** (2 / 3), self.triples)
             self.register_buffer("frequencies", fixed.expand(1, 2, -1).clone(), persistent=False)
-            self.frequencies: Tensor
         self.initialise()
 
     def initialise(self, stream: Stream = lambda name: None) -> None:
