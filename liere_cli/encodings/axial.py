@@ -1,13 +1,22 @@
 """Axial rotary position embedding: every plane belongs to one axis."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from liere_cli.encodings.base import Shape
+from liere_cli.encodings.presets import Preset, preset_field
 from liere_cli.encodings.rotary import Order, Rotary, RotaryOptions, axial_frequencies
+
+PRESETS = {
+    "liere-repository": Preset(
+        "what LieRE's repository runs as visionllama",
+        {"spectrum": "liere-repository", "scaling": "unit"},
+    )
+}
 
 
 class AxialOptions(RotaryOptions):
@@ -33,6 +42,8 @@ class AxialOptions(RotaryOptions):
         False,
         description="learn the frequencies of each layer and head, starting at the fixed ones",
     )
+    presets: ClassVar[Mapping[str, Preset]] = PRESETS
+    preset: str | None = preset_field(PRESETS)
 
 
 class Axial(Rotary):
@@ -45,9 +56,11 @@ class Axial(Rotary):
     ``theta=10000,order=interleaved`` is VisionLLaMA's (deit/my_models.py), the default RoPE-ViT's
     (deit/models_v2_rope.py), but for the order of the axes: both put columns before rows, which is
     a permutation of channels. Both count positions from 0; at other resolutions RoPE-ViT counts on,
-    and VisionLLaMA's AS2DRoPE squeezes the positions into the training grid. What LieRE's
-    repository runs as VisionLLaMA is slower than either, at most 1 radian across the image:
-    ``spectrum=liere-repository,scaling=unit``.
+    and VisionLLaMA's AS2DRoPE squeezes the positions into the training grid.
+
+    What LieRE's repository (StanfordMIMI/LieRE at b27b41b, models/rope_vit.py) runs as visionllama
+    is slower than either, at most 1 radian across the image, and planes that do not divide evenly
+    stay without position: ``preset=liere-repository``.
     """
 
     name = "axial"
@@ -65,6 +78,8 @@ class Axial(Rotary):
         self.start_at(frequencies, self.options.learned)
 
     def _respace(self, frequencies: Tensor) -> None:
+        share = self.planes // self.shape.axes
         for axis in frequencies:
-            own = axis > 0
-            axis[own] = torch.exp(-4 * torch.linspace(0, 1, int(own.sum())))
+            own = axis.nonzero().squeeze(1)
+            axis[own] = 0
+            axis[own[:share]] = torch.exp(-4 * torch.linspace(0, 1, share))

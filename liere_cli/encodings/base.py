@@ -4,14 +4,15 @@ Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H h
 L depth.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from liere_cli.encodings.presets import Preset, spelled_out
 from liere_cli.errors import UsageError
 from liere_cli.grid import UNITS, Scaling, check_extents, is_whole
 from liere_cli.schema import Section
@@ -61,7 +62,19 @@ class Shape:
 
 
 class EncodingOptions(Section):
-    """Options of an encoding; a subclass adds its own fields, each with a description."""
+    """Options of an encoding; a subclass adds its own fields, each with a description.
+
+    One that has ``presets`` gets a field ``preset: str | None = preset_field(presets)`` as well.
+    """
+
+    presets: ClassVar[Mapping[str, Preset]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spell_out(cls, values: Any) -> Any:
+        if not cls.presets or not isinstance(values, Mapping):
+            return values
+        return spelled_out(cls.presets, values)
 
 
 class PositionedOptions(EncodingOptions):

@@ -1,15 +1,17 @@
 """LieRE: learned rotations in as many dimensions as a head has."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape, Stream
+from liere_cli.encodings.presets import Preset, preset_field
+from liere_cli.encodings.rates import mean_fastest, with_rates_of
 from liere_cli.errors import UsageError
 from liere_cli.grid import UNITS, Scaling
 from liere_cli.rotations import (
@@ -26,11 +28,25 @@ from liere_cli.rotations import (
     spectrum,
     turn_line,
 )
+from liere_cli.schema import added
 
 DEFAULT_BLOCK = 8
+PAPER_SCALE = 2 * math.pi
 #: rotations of all layers together that are kept from the forward to the backward pass, in bytes;
 #: more are built for each layer, and built again in the backward pass
 KEPT_BYTES = 256 * 2**20
+PRESETS = {
+    "paper-code": Preset(
+        "what the authors' public code computes, with its blocks as block says",
+        {
+            "share": "layers",
+            "scale": PAPER_SCALE,
+            "scaling": "unit",
+            "spectrum": None,
+            "top": None,
+        },
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -67,21 +83,63 @@ class LieREOptions(PositionedOptions):
     )
     share: Literal["none", "layers", "heads", "all"] = Field(
         "none",
-        description="what has generators in common: none (the paper's text), layers (what its "
-        "public code computes), heads, or all",
+        description="what has generators in common: none (the paper's text; multi-headed "
+        "generators), layers (what its public code computes), heads, or all; how fast they learn "
+        "is training.encoding_rate",
     )
     scale: float = Field(
-        2 * math.pi,
+        PAPER_SCALE,
         ge=0,
         description="the initial entries above the diagonal are uniform in [0, scale)",
     )
     scaling: Scaling = Field("unit", description=f"{UNITS}; the paper's code has unit")
+    spectrum: int | None = added(
+        None,
+        ge=2,
+        description="initial rates as blocks of this many rows have, in the planes of the block's "
+        "own draw; null: the block's own rates, which grow with it",
+    )
+    top: float | None = added(
+        None,
+        gt=0,
+        description="the initial draw is scaled so that a block's fastest rate on an axis is this "
+        "on average, in radians a unit of position; null: as scale says",
+    )
+    presets: ClassVar[Mapping[str, Preset]] = PRESETS
+    preset: str | None = preset_field(PRESETS)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if self.top is not None and self.scale != PAPER_SCALE:
+            raise ValueError(
+                f"top={self.top:g} and scale={self.scale:g} both set how large the initial entries "
+                "are: leave one of the two out"
+            )
+        return self
 
 
 class LieRE(PositionEncoding):
     """LieRE (arXiv 2406.10322, algorithm 2): q and k at position p are multiplied by
     R(p) = exp(sum_a p_a A_a) with learned skew-symmetric A_a = U_a - U_a^T, U_a strictly upper
     triangular, block-diagonal with blocks of ``block`` rows.
+
+    **Rates.** Under the paper's initialisation larger blocks turn faster: the fastest rate of a
+    block on one axis is near 3 radians across the image for 2 rows, 17 for 8 and 130 for 64, so
+    that a sweep of block sizes is one of frequencies too. ``spectrum=8`` gives blocks of any size
+    the rates of blocks of 8; ``top=17`` scales the draw to a fastest rate. See
+    :mod:`liere_cli.encodings.rates`.
+
+    **Sharing.** Every head has generators of its own: what the thread in which practitioners tried
+    LieRE on text (lucidrains/rotary-embedding-torch issue 26) calls multi-headed generators, the
+    authors' example there having one set for all heads (``share=heads``). A slower learning rate
+    for generators, tried there too, is a setting of training: ``training.encoding_rate=0.1``.
+
+    **The public code** (StanfordMIMI/LieRE at b27b41b) makes generators for every layer, but its
+    transformer takes those of the first layer and hands them on, so that all layers use them and
+    the others never learn. ``preset=paper-code`` is that, with entries uniform in [0, 2 pi) and
+    positions 0..1, both ends included. On grids larger than in training its positions end at
+    exactly new / old extent, where the same spacing as in training (``scaling=unit``) ends a little
+    beyond.
     """
 
     name = "liere"
@@ -119,8 +177,12 @@ class LieRE(PositionEncoding):
 
     def initialise(self, stream: Stream = lambda name: None) -> None:
         draw = torch.rand(self.upper.shape, generator=stream("upper"))
+        other, top = self.options.spectrum, self.options.top
+        if other not in (None, self.block):
+            draw = with_rates_of(draw, self.block, other, stream("spectrum"))
+        scale = self.options.scale if top is None else top / mean_fastest(draw, self.block)
         with torch.no_grad():
-            self.upper.copy_(draw * self.options.scale)
+            self.upper.copy_(draw * scale)
 
     def generators(self) -> Tensor:
         """A = U - U^T, [L or 1, N or 1, n, A, b, b] for n blocks of b rows."""
@@ -190,9 +252,8 @@ class LieRE(PositionEncoding):
             return super().project(x, weight, state, layer)
         lines = state.lines[layer if len(self.upper) > 1 else 0]
         positions = state.positions[:, 0].to(lines.basis.dtype)
-        heads = (3, self.shape.heads, self.shape.head_dim)
-        parts = weight.unflatten(0, heads)
-        folded = torch.cat((fold_line(lines, parts[:2]), parts[2:])).flatten(0, 2)
-        q, k, v = F.linear(x, folded).unflatten(-1, heads).permute(2, 0, 3, 1, 4).unbind(0)
+        parts = weight.unflatten(0, (3, self.shape.heads, self.shape.head_dim))
+        folded = torch.cat((fold_line(lines, parts[:2]), parts[2:]))
+        q, k, v = self.split(x, folded.flatten(0, 2))
         q, k = turn_line(lines, line_table(lines, positions), positions, q, k)
         return q, k, v

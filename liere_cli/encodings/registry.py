@@ -17,6 +17,8 @@ from liere_cli.encodings.axial import Axial
 from liere_cli.encodings.base import PositionEncoding, Shape
 from liere_cli.encodings.cayley_string import CayleySTRING
 from liere_cli.encodings.circulant_string import CirculantSTRING
+from liere_cli.encodings.comrope_ap import ComRoPEAP
+from liere_cli.encodings.comrope_ld import ComRoPELD
 from liere_cli.encodings.dinov3 import DINOv3
 from liere_cli.encodings.fire import FIRE
 from liere_cli.encodings.fope import FoPE
@@ -30,14 +32,16 @@ from liere_cli.encodings.liere import LieRE
 from liere_cli.encodings.lrpe import LRPE
 from liere_cli.encodings.none import NoPosition
 from liere_cli.encodings.pope import PoPE
+from liere_cli.encodings.presets import shortest
 from liere_cli.encodings.rope import RoPE
 from liere_cli.encodings.rope_mixed import RoPEMixed
 from liere_cli.encodings.sinusoidal import Sinusoidal
+from liere_cli.encodings.spherical import Spherical
 from liere_cli.encodings.spiral import Spiral
 from liere_cli.encodings.t5 import T5
 from liere_cli.encodings.xpos import XPos
 from liere_cli.errors import LiereError, UsageError, unknown
-from liere_cli.schema import parse_spec, scalar_text, shortened
+from liere_cli.schema import parse_spec, shortened
 from liere_cli.streams import stream
 
 _BUILT_IN: tuple[type[PositionEncoding], ...] = (
@@ -57,6 +61,9 @@ _BUILT_IN: tuple[type[PositionEncoding], ...] = (
     CayleySTRING,
     CirculantSTRING,
     HARoPE,
+    ComRoPEAP,
+    ComRoPELD,
+    Spherical,
     LieRE,
     LRPE,
     PoPE,
@@ -178,15 +185,16 @@ def identifying_spec(spec: str | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def label(spec: str | Mapping[str, Any]) -> str:
-    """The short form for tables: the name and the options that differ from their defaults."""
+    """The short form for tables: the name and the options that differ from their defaults, or the
+    preset that stands for them.
+    """
     resolved = resolve_spec(spec)
     name = resolved.pop("name")
-    defaults = encoding_class(name).Options().model_dump(mode="json")
-    changed = [
-        f"{key}={scalar_text(value)}" for key, value in resolved.items() if value != defaults[key]
-    ]
+    section = encoding_class(name).Options
+    defaults = section().model_dump(mode="json")
+    changed = {key for key, value in resolved.items() if value != defaults[key]}
     short = name.rpartition(":")[2] if ".py:" in name else name
-    return f"{short}:{','.join(changed)}" if changed else short
+    return f"{short}:{shortest(section.presets, resolved, changed)}" if changed else short
 
 
 def build_encoding(

@@ -7,11 +7,13 @@ from liere_cli.rotations.blocks import rotate_blocks
 from liere_cli.rotations.lattice import grid_exp
 from liere_cli.rotations.line import (
     Spectrum,
+    change_basis,
     fold_line,
     line_table,
     rotate_line,
     spectrum,
     turn_line,
+    turn_steps,
 )
 from liere_cli.rotations.passing import rotate_on_grid
 from liere_cli.rotations.planes import Layout, linear_angles, phases, rotate_planes
@@ -21,6 +23,7 @@ from liere_cli.rotations.skew import skew_exp
 __all__ = [
     "Layout",
     "Spectrum",
+    "change_basis",
     "check_generators",
     "fold_line",
     "grid_exp",
@@ -34,4 +37,5 @@ __all__ = [
     "skew_exp",
     "spectrum",
     "turn_line",
+    "turn_steps",
 ]

@@ -229,6 +229,72 @@ class _TurnLine(torch.autograd.Function):
             return grad_rates, None, None, *grad_xs
 
 
+def change_basis(lines: Spectrum, x: Tensor, back: bool = False) -> Tensor:
+    """Q^T x of every token, or Q x (``back``): what ``fold_line`` does to a projection.
+
+    Args:
+        lines: spectra of the generators [N or 1, n, b, b].
+        x: [B, N, S, n*b].
+    """
+    with full_precision(lines.basis):
+        basis = _block_diagonal(lines.basis)
+        return _times(x, basis.mT if back else basis)
+
+
+def turn_steps(lines: Spectrum, steps: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+    """exp(s D) x for every block of every token, where each block has gone its own way s along its
+    generator: ``turn_line`` for generators on several axes that are multiples of one.
+
+    Args:
+        lines: spectra of the generators [N or 1, n, b, b].
+        steps: s, [S, n], in the dtype of the spectra.
+        xs: in the eigenbasis, each [B, N, S, n*b] of one shape and dtype.
+
+    Returns:
+        As many tensors of that shape and dtype; exact gradients flow to them, to the steps, and
+        through ``lines`` to the generators as for ``rotate_line``.
+    """
+    with full_precision(lines.basis):
+        turned: tuple[Tensor, ...] = _TurnSteps.apply(  # type: ignore[no-untyped-call]
+            _block_diagonal(lines.rates), steps, *xs
+        )
+    return turned
+
+
+class _TurnSteps(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rates: Tensor, steps: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+        table = phases(rates_of(rates)[:, None] * _for_every(steps, rates.shape[-1] // 2))
+        ctx.save_for_backward(rates, steps, table, *xs)
+        return tuple(turn(x, table, "interleaved") for x in xs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        rates, steps, table, *xs = ctx.saved_tensors
+        with full_precision(rates):
+            channels = rates.shape[-1]
+            grad_rates, moments = torch.zeros_like(rates), torch.zeros_like(table[..., 0])
+            grad_xs = []
+            for x, grad in zip(xs, grads, strict=True):
+                back = turn(grad, table, "interleaved", inverse=True)
+                grad_xs.append(back)
+                grad_rates += _outer(x, back * _for_every(steps, channels).to(back.dtype), rates)
+                if ctx.needs_input_grad[1]:
+                    (x1, x2), (y1, y2) = (
+                        pair.to(moments.dtype).unflatten(-1, (-1, 2)).unbind(-1)
+                        for pair in (x, back)
+                    )
+                    moments += (x1 * y2 - x2 * y1).sum(0).sum_to_size(moments.shape)
+            speeds = (moments * rates_of(rates)[:, None]).sum(0)
+            grad_steps = speeds.unflatten(-1, (steps.shape[-1], -1)).sum(-1)
+            return grad_rates, grad_steps, *grad_xs
+
+
+def _for_every(steps: Tensor, count: int) -> Tensor:
+    """The steps of n blocks, [S, n], for each of their channels or planes, [S, count]."""
+    return steps.repeat_interleave(count // steps.shape[-1], -1)
+
+
 def _block_diagonal(blocks: Tensor) -> Tensor:
     """[N, n, b, b] as [N, n*b, n*b]."""
     heads, count, rows, _ = blocks.shape
