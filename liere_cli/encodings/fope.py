@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from liere_cli.encodings.base import Shape, Stream
 from liere_cli.encodings.rotary import LAYOUTS, Rotary, RotaryOptions, geometric
@@ -137,10 +138,7 @@ class FoPE(Rotary):
         waves = super().table(state, layer)[0].permute(2, 0, 1)  # [2, T, D]
         with full_precision(waves):
             cos, sin = (waves @ self.coefficients[layer]).unbind(1)  # each [N or 1, T, O]
-        mixed = torch.stack((cos, sin), -1)
-        unled = self.planes - self.mixed
-        if not unled:
-            return mixed
-        still = mixed.new_tensor([1.0, 0.0 if self.options.form == "paper" else 1.0])
-        rest = (self.amplitude * still).expand(*mixed.shape[:2], unled, 2)
-        return torch.cat((mixed, rest), 2)
+        unled = (0, self.planes - self.mixed)
+        still = 0.0 if self.options.form == "paper" else self.amplitude
+        cos, sin = F.pad(cos, unled, value=self.amplitude), F.pad(sin, unled, value=still)
+        return torch.stack((cos, sin), -1)

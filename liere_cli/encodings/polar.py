@@ -5,6 +5,7 @@ Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H h
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from liere_cli.encodings.rotary import Rotary
 from liere_cli.errors import UsageError
@@ -58,6 +59,6 @@ def with_prefix(table: Tensor, x: Tensor) -> Tensor:
     prefix = x.shape[2] - table.shape[1]
     if not prefix:
         return table
-    heads, _, planes, _ = table.shape
-    still = table.new_tensor([1.0, 0.0]).expand(heads, prefix, planes, 2)
-    return torch.cat((still, table), 1)
+    cos, sin = table.unbind(-1)
+    still = (0, 0, prefix, 0)
+    return torch.stack((F.pad(cos, still, value=1.0), F.pad(sin, still)), -1)
