@@ -149,20 +149,31 @@ def queries_and_keys(
     return q, k
 
 
-def logits(
-    encoding: PositionEncoding, positions: Tensor, layer: int, dtype: torch.dtype = torch.float32
+def token_vectors(
+    tokens: int = TOKENS, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    """Token vectors [B, T, D], and weights [3 * N * H, D] of queries, keys and values."""
+    weight = random(3 * DIM, DIM, seed=1, dtype=torch.float64) * DIM**-0.5
+    return random(BATCH, tokens, DIM, dtype=dtype), weight.to(dtype)
+
+
+def scored(
+    encoding: PositionEncoding, x: Tensor, weight: Tensor, positions: Tensor, layer: int
 ) -> Tensor:
-    """What a layer's softmax gets for random token vectors and weights, [B, N, T, T]: whatever
-    place an encoding acts at, it shows here.
-    """
-    x = random(BATCH, len(positions), DIM, dtype=dtype)
-    weight = random(3 * DIM, DIM, seed=1, dtype=dtype) * DIM**-0.5
+    """What a layer's softmax gets, [B, N, T, T]: whatever place an encoding acts at shows here."""
     x = encoding.embed(x, positions)
     state = encoding.prepare(positions)
     q, k, _ = encoding.project(x, weight, state, layer)
     found = q @ k.mT * HEAD_DIM**-0.5
     bias = encoding.bias(state, state, layer)
     return found if bias is None else found + bias
+
+
+def logits(
+    encoding: PositionEncoding, positions: Tensor, layer: int, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """``scored`` for random token vectors and weights."""
+    return scored(encoding, *token_vectors(len(positions), dtype), positions, layer)
 
 
 def attended(encoding: PositionEncoding, q: Tensor, k: Tensor, at: Tensor, layer: int) -> Tensor:

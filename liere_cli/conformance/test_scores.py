@@ -4,7 +4,6 @@ import torch
 
 from liere_cli.conformance.cases import (
     BATCH,
-    DIM,
     GRIDS,
     HEAD_DIM,
     TOKENS,
@@ -15,6 +14,7 @@ from liere_cli.conformance.cases import (
     queries_and_keys,
     random,
     relative_error,
+    token_vectors,
 )
 from liere_cli.encodings import Grid
 from liere_cli.encodings.base import PositionEncoding
@@ -57,7 +57,7 @@ def test_queries_and_keys_apart_score_as_together(case: Case) -> None:
 def test_a_projection_of_its_own_is_the_same(case: Case) -> None:
     encoding = case.build()
     positions = case.positions(encoding)
-    x, weight = random(BATCH, TOKENS + 1, DIM), random(3 * DIM, DIM, seed=1) * DIM**-0.5
+    x, weight = token_vectors(TOKENS + 1)
     state = encoding.prepare(positions)
     for tokens in (x, x[:, 1:]):
         q, k, v = encoding.split(tokens, weight)
