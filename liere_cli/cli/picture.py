@@ -101,7 +101,9 @@ def caption(kernel: "Kernel", encoding: "PositionEncoding", moment: str, layer: 
     if kernel.values.shape[1] == 1 and kernel.place != "embed":
         sentences.append("Every head has the same")
     if kernel.relative:
-        sentences.append("Scores depend on differences of positions alone: any query gives the same")
+        sentences.append(
+            "Relative: scores depend on differences of positions alone, so any query gives the same"
+        )
     else:
         sentences.append(
             "Not relative: scores depend on where the query stands, so a second query is shown"

@@ -26,7 +26,7 @@ GRIDS: dict[int, tuple[int, ...]] = {1: (12,), 2: (3, 4), 3: (2, 3, 2)}
 TOKENS, PREFIX, BATCH = 12, 2, 3
 #: of scores that are equal but for rounding
 TOLERANCE = 3e-4
-#: options with numbers that take another way through the code; those with choices join by themselves
+#: options with numbers that take another way through the code; choices join by themselves
 NUMBERS = ("liere:block=2", "liere:block=3", "liere:block=48", "rope:part=0.5", "alibi:heads=1")
 
 

@@ -16,7 +16,10 @@ ACROSS = 6
 #: inches of a panel, and around the panels
 PANEL, MARGIN = 1.75, 0.9
 #: blue and vermilion of Okabe and Ito, which colour-blind readers tell apart
-COLOURS = ("#0072B2", "#D55E00")
+LINES: tuple[dict[str, Any], ...] = (
+    {"color": "#0072B2", "linestyle": "-"},
+    {"color": "#D55E00", "linestyle": "--"},
+)
 #: blue, white at zero, red, as dark on both sides; one of a single direction for values of one sign
 BOTH_SIGNS, ONE_SIGN = "RdBu_r", "cividis"
 STYLE = {
@@ -102,11 +105,11 @@ def _lines(figure: Any, kernel: Kernel) -> None:
             continue
         panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
         panel.axvline(0, color="0.8", linewidth=0.6, zorder=0)
-        for (at,), values, colour in zip(
-            kernel.references, kernel.values[:, head], COLOURS, strict=False
+        for (at,), values, look in zip(
+            kernel.references, kernel.values[:, head], LINES, strict=False
         ):
             offsets = np.arange(extent) - at
-            panel.plot(offsets, values, color=colour, linewidth=1, label=f"query at {at}")
+            panel.plot(offsets, values, linewidth=1, label=f"query at {at}", **look)
         panel.set_title(_head(kernel, head))
     if len(kernel.references) > 1:
         panels[0, 0].legend(fontsize=6, frameon=False, loc="best", handlelength=1.2)
@@ -137,21 +140,22 @@ def _maps(figure: Any, kernel: Kernel) -> None:
 
 
 def _slices(figure: Any, kernel: Kernel) -> None:
-    """Three axes: a row for each head and query, a column for each of three planes of keys: that
+    """Three axes: a row for each head, and for each query three planes of keys side by side: that
     of the query, and those a quarter and half of the way to the last.
     """
     heads, queries = kernel.values.shape[1], len(kernel.references)
-    panels = _grid_of(figure, heads * queries, 3, kernel.grid[1] / kernel.grid[2])
-    for row, (head, query) in zip(panels, np.ndindex(heads, queries), strict=True):
+    panels = _grid_of(figure, heads, 3 * queries, kernel.grid[1] / kernel.grid[2])
+    for head, query in np.ndindex(heads, queries):
         first = kernel.references[query][0]
         room = kernel.grid[0] - 1 - first
         steps = sorted({0, math.ceil(room / 4), math.ceil(room / 2)})
+        row = panels[head, 3 * query : 3 * query + 3]
         for panel in row[len(steps) :]:
             panel.set_visible(False)
         for panel, step in zip(row, steps, strict=False):
             image = _map(panel, kernel, kernel.values[query, head, first + step], query)
-            panel.set_title(f"key {step} frames later" if step else "key in the same frame")
-        row[0].set_title(f"{_head(kernel, head, query)}\nkey in the same frame")
+            later = f"{step} frame{'s' if step > 1 else ''} later" if step else "same frame"
+            panel.set_title(f"{_head(kernel, head, query)}\n{later}" if not step else later)
     _name_axes(figure, panels, kernel, image)
 
 
@@ -183,10 +187,14 @@ def _map(panel: Any, kernel: Kernel, values: Any, query: int) -> Any:
 
 def _name_axes(figure: Any, panels: Any, kernel: Kernel, image: Any) -> None:
     words = "{}s from query (tokens)" if kernel.relative else "{} of key (tokens)"
+    for panel in panels.flat:
+        panel.locator_params(integer=True, nbins=5)
     for panel in panels[-1]:
         panel.set_xlabel(words.format("column"))
     for row in panels:
         row[0].set_ylabel(words.format("row"))
-    bar = figure.colorbar(image, ax=panels, shrink=0.8, aspect=25, pad=0.02)
+    # as high as two panels, however many there are
+    shrink = min(0.8, 2 / len(panels))
+    bar = figure.colorbar(image, ax=panels, shrink=shrink, aspect=25, pad=0.02, anchor=(0, 1))
     bar.set_label(DRAWN[kernel.place][0])
     bar.outline.set_visible(False)
