@@ -35,6 +35,8 @@ def encodings(
 ) -> None:
     """List the position encodings, or show one: formula, units, costs, options, source, picture."""
     if plot is not None:
+        if as_json:
+            raise UsageError(f"--json: --plot {plot} writes a picture, and nothing on stdout")
         picture(name, plot, grid=grid, layer=layer, run=run, out=out, data_root=data_root)
         return
     for flag, value in {"--grid": grid, "--layer": layer, "--run": run}.items():

@@ -22,6 +22,8 @@ from liere_cli.conformance.cases import (
     random,
 )
 from liere_cli.encodings import PositionEncoding, build_encoding
+from liere_cli.encodings.facts import GRIDS as NANO_GRIDS
+from liere_cli.encodings.facts import NANO, described
 from liere_cli.errors import UsageError
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -46,6 +48,15 @@ def test_it_says_what_it_is(plain: Case) -> None:
 def test_it_acts_somewhere(plain: Case) -> None:
     acts = plain.cls.places or plain.cls.family == "none"
     assert acts, "override embed, encode_qk (or encode_q and encode_k) or bias; it does nothing"
+
+
+def test_what_is_told_of_it_can_be_counted(plain: Case) -> None:
+    told = {at["axes"]: at for at in described(plain.spec)["by_axes"]}[plain.axes]
+    if "refused" in told:
+        return
+    built = build_encoding(plain.spec, axes=plain.axes, grid=NANO_GRIDS[plain.axes], **NANO)
+    assert told["parameters"] == sum(parameter.numel() for parameter in built.parameters())
+    assert told["flops_per_token"] >= 0, "it costs less than no encoding at all"
 
 
 def test_other_numbers_of_axes_are_refused(plain: Case) -> None:

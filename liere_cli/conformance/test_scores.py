@@ -18,6 +18,7 @@ from liere_cli.conformance.cases import (
 )
 from liere_cli.encodings import Grid
 from liere_cli.encodings.base import PositionEncoding
+from liere_cli.encodings.extension import extend, methods_for
 
 #: moves of all positions in tokens, the second one farther than any of the encodings looks
 SHIFTS = (3, 700)
@@ -136,3 +137,16 @@ def test_a_larger_grid_keeps_the_scores_of_the_training_grid(case: Case) -> None
     large = attended(encoding, q, k, positions, 1)[:, :, inside][..., inside]
     small = attended(encoding, q[:, :, inside], k[:, :, inside], case.positions(encoding), 1)
     agree(large, small, "tokens of the training grid score otherwise on a larger one")
+
+
+def test_extending_it_changes_nothing_on_the_training_grid(plain: Case) -> None:
+    encoding = plain.build()
+    grid = Grid(GRIDS[plain.axes])
+    for method in methods_for(encoding):
+        extension = extend(encoding, method, grid)
+        assert extension.encoding is encoding
+        agree(
+            extension.positions,
+            grid.positions(encoding.scaling),
+            f"extended by {method} to the grid that it was trained on, it has other positions",
+        )
