@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liere_cli.encodings import Grid, PositionEncoding, build_encoding
-from liere_cli.encodings.extension import Extension, extend, methods_for
+from liere_cli.encodings.extension import Extension, extend
 from liere_cli.errors import UsageError
 
 LENGTHS = st.integers(2, 400)

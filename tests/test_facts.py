@@ -3,12 +3,11 @@
 import json
 import re
 
-import pytest
 from typer.testing import CliRunner
 
 from liere_cli.cli.app import app
-from liere_cli.encodings import available, build_encoding
-from liere_cli.encodings.facts import GRIDS, NANO, described, facts, served_axes
+from liere_cli.encodings import available
+from liere_cli.encodings.facts import GRIDS, NANO, facts, served_axes
 
 PLANES, LAYERS, HEADS = 16, 4, 4
 
