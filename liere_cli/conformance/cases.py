@@ -6,8 +6,9 @@ D width of token vectors.
 
 import math
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin
 
 import torch
@@ -80,7 +81,7 @@ class Case:
         return grid.positions(encoding.scaling, move=lambda index: index + moved)
 
 
-def cases(specs: Iterable[str] = (), kind: Kind = "plain") -> list[Case]:
+def cases(specs: Iterable[str] = (), kind: Kind = "plain") -> Sequence[Case]:
     """Every spec at every number of axes that it claims; the registry's, if none are given.
 
     Args:
@@ -91,13 +92,17 @@ def cases(specs: Iterable[str] = (), kind: Kind = "plain") -> list[Case]:
     Raises:
         LiereError: there is no such encoding, or its file fails.
     """
-    given = list(specs)
-    chosen = given or list(available())
+    return _cases(tuple(specs), kind)
+
+
+@cache
+def _cases(given: tuple[str, ...], kind: Kind) -> Sequence[Case]:
+    chosen = given or tuple(available())
     added = [] if given or kind == "plain" else list(NUMBERS)
     if kind == "case":
         added += [choice for spec in chosen for choice in choices(spec)]
     more = [case for case in at_every_axes(added) if not refused(case)]
-    return [*at_every_axes(chosen), *more]
+    return (*at_every_axes(chosen), *more)
 
 
 def at_every_axes(specs: Iterable[str]) -> list[Case]:

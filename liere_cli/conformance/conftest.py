@@ -20,19 +20,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that asks for ``plain``, ``whole`` or ``case`` runs on all cases of that kind."""
-    for kind in get_args(Kind):
-        if kind not in metafunc.fixturenames:
-            continue
-        specs = metafunc.config.getoption("--encoding")
+def pytest_configure(config: pytest.Config) -> None:
+    """Raises UsageError, before any test, for an encoding that can't be tested."""
+    for spec in chosen(config):
         try:
-            found = cases(specs, kind)
+            found = cases([spec])
         except LiereError as error:
             raise pytest.UsageError(str(error)) from None
         if not found:
-            raise pytest.UsageError(f"{', '.join(specs)}: it serves none of 1, 2 and 3 axes")
-        metafunc.parametrize(kind, found, ids=[case.id for case in found])
+            raise pytest.UsageError(f"--encoding {spec}: it serves none of 1, 2 and 3 axes")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that asks for ``plain``, ``whole`` or ``case`` runs on all cases of that kind."""
+    for kind in get_args(Kind):
+        if kind in metafunc.fixturenames:
+            found = cases(chosen(metafunc.config), kind)
+            metafunc.parametrize(kind, found, ids=[case.id for case in found])
+
+
+def chosen(config: pytest.Config) -> list[str]:
+    """What ``--encoding`` names. pytest knows the flag where this folder is named on its command
+    line, and not where it only comes by.
+    """
+    specs: list[str] = config.getoption("--encoding", default=[])
+    return specs
 
 
 @pytest.fixture(autouse=True)
