@@ -54,8 +54,7 @@ class Case:
 
         Args:
             seed: of its initial parameters.
-            stirred: moves the parameters off their initial values, as training does: many start at
-                zero, where nothing can be seen.
+            stirred: as ``stir`` does.
         """
         try:
             encoding = build_encoding(
@@ -68,10 +67,7 @@ class Case:
                 f"{error}. Set min_axes and max_axes to the axes that it serves"
             ) from error
         if stirred:
-            generator = torch.Generator().manual_seed(1)
-            with torch.no_grad():
-                for parameter in encoding.parameters():
-                    parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+            stir(encoding)
         return encoding.eval()
 
     def positions(self, encoding: PositionEncoding, shift: float = 0) -> Tensor:
@@ -79,6 +75,16 @@ class Case:
         moved = torch.arange(self.axes) + shift if shift else torch.zeros(self.axes)
         grid = Grid(GRIDS[self.axes])
         return grid.positions(encoding.scaling, move=lambda index: index + moved)
+
+
+def stir(encoding: PositionEncoding) -> None:
+    """Moves parameters off their initial values, as training does: many start at zero, where
+    nothing can be seen.
+    """
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in encoding.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
 
 
 def cases(specs: Iterable[str] = (), kind: Kind = "plain") -> Sequence[Case]:
