@@ -192,8 +192,7 @@ class LieRE(PositionEncoding):
         positions = state.positions[:, 0].to(lines.basis.dtype)
         heads = (3, self.shape.heads, self.shape.head_dim)
         parts = weight.unflatten(0, heads)
-        turned = fold_line(lines, parts[:2]).to(weight.dtype)
-        folded = torch.cat((turned, parts[2:])).flatten(0, 2)
+        folded = torch.cat((fold_line(lines, parts[:2]), parts[2:])).flatten(0, 2)
         q, k, v = F.linear(x, folded).unflatten(-1, heads).permute(2, 0, 3, 1, 4).unbind(0)
         q, k = turn_line(lines, line_table(lines, positions), positions, q, k)
         return q, k, v
