@@ -3,16 +3,17 @@
 import torch
 from torch import Tensor
 
-from liere_cli.conformance.cases import GRIDS, Case, agree, scored, token_vectors
+from liere_cli.conformance.cases import GRIDS, NUMBERS, Case, agree, scored, token_vectors
 
 
 def test_it_compiles_into_one_graph(whole: Case) -> None:
     torch._dynamo.reset()
     encoding = whole.build()
     positions = whole.positions(encoding)
-    # both trace without a C++ compiler; the backward pass, which is slow to trace, only once
+    # neither needs a C++ compiler; the backward pass, which is slow to trace, is traced only once
     most = max(axes for axes in GRIDS if whole.cls.serves(axes))
-    backend = "aot_eager" if whole.axes == most else "eager"
+    once = whole.axes == most and whole.spec not in NUMBERS
+    backend = "aot_eager" if once else "eager"
     # fullgraph raises on any break
     compiled = torch.compile(scored, backend=backend, fullgraph=True)
     learned = [parameter for parameter in encoding.parameters() if parameter.requires_grad]
