@@ -75,6 +75,7 @@ def test_every_encoding_has_a_kernel_on_every_number_of_axes(name: str) -> None:
         ("rope", "16", "svg"),
         ("liere", "4x6", "png"),
         ("axial", "4x4x4", "pdf"),
+        ("axial", "1x4x4", "png"),
         ("fire", "8", "png"),
     ],
 )

@@ -113,8 +113,7 @@ def _lines(figure: Any, kernel: Kernel) -> None:
         panel.set_title(_head(kernel, head))
     if len(kernel.references) > 1:
         panels[0, 0].legend(fontsize=6, frameon=False, loc="best", handlelength=1.2)
-    for panel in panels[-1]:
-        panel.set_xlabel("tokens from query to key")
+    _name_below(panels, "tokens from query to key")
     for row in panels:
         row[0].set_ylabel(DRAWN[kernel.place][0])
 
@@ -185,12 +184,19 @@ def _map(panel: Any, kernel: Kernel, values: Any, query: int) -> Any:
     return image
 
 
+def _name_below(panels: Any, words: str) -> None:
+    """Names the axis below the lowest panel of every column, whatever the last row lacks."""
+    for column in panels.T:
+        for lowest in [panel for panel in column if panel.get_visible()][-1:]:
+            lowest.set_xlabel(words)
+            lowest.tick_params(labelbottom=True)
+
+
 def _name_axes(figure: Any, panels: Any, kernel: Kernel, image: Any) -> None:
     words = "{}s from query (tokens)" if kernel.relative else "{} of key (tokens)"
     for panel in panels.flat:
         panel.locator_params(integer=True, nbins=5)
-    for panel in panels[-1]:
-        panel.set_xlabel(words.format("column"))
+    _name_below(panels, words.format("column"))
     for row in panels:
         row[0].set_ylabel(words.format("row"))
     # as high as two panels, however many there are
