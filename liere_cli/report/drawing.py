@@ -60,7 +60,9 @@ def draw(kernel: Kernel, path: Path, *, title: str, caption: str) -> None:
         lines = textwrap.wrap(caption, int(width * 17))
         figure.set_figheight(figure.get_figheight() + 0.14 * len(lines))
         figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color="0.3")
-        plain: dict[str, Any] = {} if path.suffix == ".png" else {"metadata": _undated(path)}
+        plain: dict[str, Any] = {}
+        if path.suffix.lower() != ".png":  # which has no date
+            plain["metadata"] = _undated(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path, **plain)
