@@ -175,7 +175,7 @@ def scored(
     x = encoding.embed(x, positions)
     state = encoding.prepare(positions)
     q, k, _ = encoding.project(x, weight, state, layer)
-    found = q @ k.mT * HEAD_DIM**-0.5
+    found: Tensor = q @ k.mT * HEAD_DIM**-0.5
     bias = encoding.bias(state, state, layer)
     return found if bias is None else found + bias
 

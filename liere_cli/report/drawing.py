@@ -22,7 +22,7 @@ LINES: tuple[dict[str, Any], ...] = (
 )
 #: blue, white at zero, red, as dark on both sides; one of a single direction for values of one sign
 BOTH_SIGNS, ONE_SIGN = "RdBu_r", "cividis"
-STYLE = {
+STYLE: Any = {
     "font.size": 8, "axes.titlesize": 8, "axes.spines.top": False, "axes.spines.right": False,
     "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
     "figure.dpi": 100, "savefig.dpi": 200, "svg.fonttype": "none", "svg.hashsalt": "liere",
