@@ -18,8 +18,8 @@ README = (ROOT / "README.md").read_text()
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def code_blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def code_blocks(language: str, document: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", document, re.DOTALL)
 
 
 def test_the_library_example_runs_as_it_stands() -> None:
@@ -29,11 +29,12 @@ def test_the_library_example_runs_as_it_stands() -> None:
         exec(compile(block, "README.md", "exec"), {})
 
 
-def test_commands_in_the_readme_have_only_flags_that_exist() -> None:
+def test_commands_in_the_documents_have_only_flags_that_exist() -> None:
     command = typer.main.get_command(app)
     lines = [
         line.partition("#")[0].split()
-        for block in code_blocks("sh")
+        for document in DOCUMENTS
+        for block in code_blocks("sh", document.read_text())
         for line in block.splitlines()
         if line.startswith("liere ")
     ]

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liere_cli.encodings import Grid, PositionEncoding, available, build_encoding
-from liere_cli.encodings.extension import Extension, extend, methods_for
+from liere_cli.encodings import Grid, PositionEncoding, build_encoding
+from liere_cli.encodings.extension import Extension, extend
 from liere_cli.errors import UsageError
 
 LENGTHS = st.integers(2, 400)
@@ -81,19 +81,6 @@ def test_refitted_positions_end_where_trained_ones_did(scaling: str) -> None:
     trained = Grid((8, 8)).positions(scaling)  # type: ignore[arg-type]
     for end in (0, -1):
         torch.testing.assert_close(found[end], trained[end])
-
-
-@pytest.mark.parametrize("name", list(available()))
-def test_nothing_changes_on_the_training_grid(name: str) -> None:
-    for axes in (1, 2):
-        if not available()[name].serves(axes):
-            continue
-        encoding = built(name, axes)
-        grid = Grid((8,) * axes)
-        for method in methods_for(encoding):
-            extension = extend(encoding, method, grid)
-            assert extension.encoding is encoding
-            torch.testing.assert_close(extension.positions, grid.positions(encoding.scaling))
 
 
 @pytest.mark.parametrize(

@@ -107,29 +107,6 @@ def test_scores_are_those_of_the_papers_matrices(spec: str, axes: int, prefix: i
         torch.testing.assert_close(scores(*ours), expected, rtol=1e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize(("spec", "axes"), CASES)
-@pytest.mark.parametrize("prefix", [0, 1])
-def test_folding_into_the_projection_changes_no_score(spec: str, axes: int, prefix: int) -> None:
-    encoding = built(spec, axes)
-    assert isinstance(encoding, Rebased)
-    x = torch.randn(2, math.prod(SHAPES[axes]) + prefix, 32, dtype=torch.float64)
-    weight = torch.randn(3 * 32, 32, dtype=torch.float64) / 6
-    state = encoding.prepare(positions_of(encoding))
-    q, k, v = encoding.split(x, weight)
-    expected = scores(*encoding.encode_qk(q, k, state, 1))
-    folded_q, folded_k, folded_v = encoding.project(x, weight, state, 1)
-    torch.testing.assert_close(scores(folded_q, folded_k), expected, rtol=1e-5, atol=1e-5)
-    assert torch.equal(folded_v, v)
-
-
-@pytest.mark.parametrize(("spec", "axes"), CASES)
-def test_prefix_passes_unchanged(spec: str, axes: int) -> None:
-    encoding = built(spec, axes)
-    q, k = random_qk(encoding, prefix=2)
-    for ours, x in zip(encoding(q, k, positions_of(encoding)), (q, k), strict=True):
-        assert torch.equal(ours[:, :, :2], x[:, :, :2])
-
-
 @pytest.mark.parametrize("axes", list(SHAPES))
 @pytest.mark.parametrize(
     ("spec", "like"),

@@ -32,32 +32,6 @@ def random_qk(axes: int, head_dim: int = 16, prefix: int = 0) -> tuple[Tensor, T
     return q, k
 
 
-@pytest.mark.parametrize(("spec", "axes"), CASES)
-@pytest.mark.parametrize("layout", ["interleaved", "half-split"])
-def test_scores_depend_on_differences_of_positions_alone(spec: str, axes: int, layout: str) -> None:
-    encoding = build(f"{spec}{',' if ':' in spec else ':'}layout={layout}", axes)
-    q, k = random_qk(axes)
-    positions = Grid(SHAPES[axes]).positions()
-    shift = torch.arange(3.0, 3.0 + axes)
-    scores = []
-    for at in (positions, positions + shift):
-        turned_q, turned_k = encoding(q, k, at, layer=1)
-        torch.testing.assert_close(turned_q.norm(dim=-1), q.norm(dim=-1))
-        scores.append(turned_q @ turned_k.mT)
-    torch.testing.assert_close(*scores, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize(("spec", "axes"), CASES)
-def test_prefix_passes_unchanged(spec: str, axes: int) -> None:
-    encoding = build(spec, axes)
-    q, k = random_qk(axes, prefix=2)
-    positions = Grid(SHAPES[axes]).positions()
-    turned, _ = encoding(q, k, positions)
-    assert torch.equal(turned[:, :, :2], q[:, :, :2])
-    alone, _ = encoding(q[:, :, 2:], k[:, :, 2:], positions)
-    torch.testing.assert_close(turned[:, :, 2:], alone)
-
-
 def test_rope_equals_rotary_embedding_torch() -> None:
     q, _ = random_qk(1)
     encoding = build("rope", 1)
@@ -139,24 +113,6 @@ def test_initialisation_depends_on_the_seed_alone() -> None:
     torch.manual_seed(7)
     assert torch.equal(build_encoding("rope-mixed", **shape, seed=1).frequencies, first)
     assert not torch.equal(build_encoding("rope-mixed", **shape, seed=2).frequencies, first)
-
-
-@pytest.mark.parametrize(("spec", "axes"), CASES)
-def test_coordinates_of_the_training_grid_are_kept_on_larger_ones(spec: str, axes: int) -> None:
-    encoding = build(spec, axes)
-    trained = SHAPES[axes]
-    larger = tuple(n + 2 for n in trained)
-    q = torch.randn(1, 2, *larger, 16)
-    corner = (slice(None), slice(None), *(slice(n) for n in trained))
-    turned, _ = encoding(
-        q.flatten(2, -2), q.flatten(2, -2), Grid(larger, trained).positions(encoding.scaling)
-    )
-    small, _ = encoding(
-        q[corner].flatten(2, -2),
-        q[corner].flatten(2, -2),
-        Grid(trained).positions(encoding.scaling),
-    )
-    torch.testing.assert_close(turned.unflatten(2, larger)[corner].flatten(2, -2), small)
 
 
 @pytest.mark.parametrize(

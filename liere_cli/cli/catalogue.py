@@ -1,10 +1,13 @@
 """``liere encodings`` and ``liere data``: what there is."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from liere_cli.cli.options import AsJson, DataRoot
+from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Outputs
+from liere_cli.cli.picture import picture
+from liere_cli.errors import UsageError
 
 #: columns of a terminal below which rows of a table become blocks of lines
 NARROW = 70
@@ -14,9 +17,31 @@ def encodings(
     name: Annotated[
         str | None, typer.Argument(help="Show this one in full; with options, NAME:key=value.")
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw how it scores by position: .png, .svg or .pdf."),
+    ] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="Of --plot: training grid in tokens, as 256 or 14x14.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option(min=0, help="Of --plot: which layer.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Of --plot: a trained run instead of initialisation."),
+    ] = None,
+    out: Outputs = DEFAULT_OUTPUTS,
+    data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the position encodings, or show one: formula, units, costs, options, source."""
+    """List the position encodings, or show one: formula, units, costs, options, source, picture."""
+    if plot is not None:
+        if as_json:
+            raise UsageError(f"--json: --plot {plot} writes a picture, and nothing on stdout")
+        picture(name, plot, grid=grid, layer=layer, run=run, out=out, data_root=data_root)
+        return
+    for flag, value in {"--grid": grid, "--layer": layer, "--run": run}.items():
+        if value is not None:
+            raise UsageError(f"{flag} {value} says what to draw; it needs --plot FILE")
     from liere_cli.cli import console
     from liere_cli.encodings import available, encoding_class, resolve_spec
     from liere_cli.encodings.facts import described

@@ -189,10 +189,11 @@ def fold_line(lines: Spectrum, weight: Tensor) -> Tensor:
         weight: [..., N, n*b, D].
 
     Returns:
-        [..., N, n*b, D] in the dtype of the spectra.
+        [..., N, n*b, D] in the dtype of the weight, computed in that of the spectra.
     """
     with full_precision(lines.basis):
-        return _block_diagonal(lines.basis).mT @ weight.to(lines.basis.dtype)
+        turned = _block_diagonal(lines.basis).mT @ weight.to(lines.basis.dtype)
+    return turned.to(weight.dtype)
 
 
 def turn_line(lines: Spectrum, table: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:

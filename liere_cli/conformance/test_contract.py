@@ -1,0 +1,209 @@
+"""What an encoding declares, takes and gives."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from liere_cli.conformance.cases import (
+    BATCH,
+    DEPTH,
+    DIM,
+    HEAD_DIM,
+    HEADS,
+    PREFIX,
+    TOKENS,
+    Case,
+    agree,
+    attended,
+    logits,
+    queries_and_keys,
+    random,
+)
+from liere_cli.encodings import PositionEncoding, build_encoding
+from liere_cli.encodings.facts import GRIDS as NANO_GRIDS
+from liere_cli.encodings.facts import NANO, described
+from liere_cli.errors import UsageError
+
+DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+
+
+def test_it_says_what_it_is(plain: Case) -> None:
+    cls = plain.cls
+    for variable, meaning in {
+        "name": "what it is called in tables",
+        "summary": "what it does, in a line",
+        "source": "its paper or page",
+        "formula": "what it computes, in a line",
+    }.items():
+        value = getattr(cls, variable, "")
+        assert isinstance(value, str), f"{variable} must be a string"
+        assert value.strip(), f"set the class variable {variable}: {meaning}"
+        assert "\n" not in value, f"{variable} must be one line"
+    for key, field in cls.Options.model_fields.items():
+        assert field.description, f"give option '{key}' a description: Field(..., description=...)"
+
+
+def test_it_acts_somewhere(plain: Case) -> None:
+    acts = plain.cls.places or plain.cls.family == "none"
+    assert acts, "override embed, encode_qk (or encode_q and encode_k) or bias; it does nothing"
+
+
+def test_what_is_told_of_it_can_be_counted(plain: Case) -> None:
+    told = {at["axes"]: at for at in described(plain.spec)["by_axes"]}[plain.axes]
+    if "refused" in told:
+        return
+    built = build_encoding(plain.spec, axes=plain.axes, grid=NANO_GRIDS[plain.axes], **NANO)
+    assert told["parameters"] == sum(parameter.numel() for parameter in built.parameters())
+    assert told["flops_per_token"] >= 0, "it costs less than no encoding at all"
+
+
+def test_other_numbers_of_axes_are_refused(plain: Case) -> None:
+    for axes in range(1, 5):
+        if not plain.cls.serves(axes):
+            with pytest.raises(UsageError, match="is defined for"):
+                build_encoding(plain.spec, axes=axes, heads=HEADS, head_dim=HEAD_DIM, dim=DIM)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
+def test_shapes_and_dtypes(case: Case, dtype: torch.dtype) -> None:
+    encoding = case.build()
+    if dtype == torch.float64:
+        encoding = encoding.double()
+    positions = case.positions(encoding)
+    q, k = queries_and_keys(TOKENS + PREFIX, dtype)
+    state = encoding.prepare(positions)
+    wide = (BATCH, HEADS, TOKENS + PREFIX, HEAD_DIM * encoding.qk_width)
+    for layer in range(DEPTH):
+        given: dict[str, Tensor] = {
+            "encode_q": encoding.encode_q(q, state, layer),
+            "encode_k": encoding.encode_k(k, state, layer),
+        }
+        given["encode_qk, q"], given["encode_qk, k"] = encoding.encode_qk(q, k, state, layer)
+        for name, x in given.items():
+            assert x.shape == wide, (
+                f"{name} must give [batch, heads, tokens, head_dim * qk_width] = {list(wide)}, not "
+                f"{list(x.shape)}; set qk_width if it makes queries and keys wider"
+            )
+            assert x.dtype == dtype, (
+                f"{name} must keep the dtype {dtype}, not give {x.dtype}: compute in float32 and "
+                "return x.to(q.dtype)"
+            )
+        bias = encoding.bias(state, state, layer)
+        assert (bias is not None) == ("bias" in encoding.places)
+        if bias is not None:
+            assert bias.is_floating_point()
+            assert bias.shape in ((HEADS, TOKENS, TOKENS), (1, TOKENS, TOKENS)), (
+                f"bias must give [heads or 1, queries, keys], not {list(bias.shape)}"
+            )
+    x = random(BATCH, TOKENS, DIM, dtype=dtype)
+    added = encoding.embed(x, positions)
+    assert added.shape == x.shape, "embed must keep [batch, tokens, dim]"
+    assert added.dtype == dtype, "embed must keep the dtype of x: x + vectors.to(x.dtype)"
+
+
+def test_nothing_is_changed_in_place(case: Case) -> None:
+    encoding = case.build()
+    positions = case.positions(encoding)
+    q, k = queries_and_keys()
+    x = random(BATCH, TOKENS, DIM)
+    given = (positions, q, k, x)
+    before = [tensor.clone() for tensor in given]
+    encoding.embed(x, positions)
+    attended(encoding, q, k, positions, 1)
+    for tensor, was in zip(given, before, strict=True):
+        assert torch.equal(tensor, was), "it writes into a tensor that it was given; clone it"
+
+
+def test_tokens_of_the_prefix(case: Case) -> None:
+    encoding = case.build()
+    positions = case.positions(encoding)
+    q, k = queries_and_keys(TOKENS + PREFIX)
+    state = encoding.prepare(positions)
+    if encoding.prefix.startswith("pass unchanged"):
+        for x, turned in zip((q, k), encoding.encode_qk(q, k, state, 1), strict=True):
+            agree(
+                turned[:, :, :PREFIX],
+                x[:, :, :PREFIX],
+                "the first S - T tokens have no position and must pass unchanged, or the class "
+                "variable prefix say what happens to them",
+                tolerance=0,
+            )
+    with_prefix = attended(encoding, q, k, positions, 1)[..., PREFIX:, PREFIX:]
+    without = attended(encoding, q[:, :, PREFIX:], k[:, :, PREFIX:], positions, 1)
+    agree(with_prefix, without, "positions belong to the last T tokens, whatever stands before")
+
+
+def test_gradients_are_finite_and_reach_every_parameter(case: Case) -> None:
+    encoding = case.build()
+    positions = case.positions(encoding)
+    total = torch.stack([logits(encoding, positions, layer).tanh().sum() for layer in range(DEPTH)])
+    learned = {name: p for name, p in encoding.named_parameters() if p.requires_grad}
+    if not learned:
+        return
+    found = torch.autograd.grad(total.sum(), list(learned.values()), allow_unused=True)
+    for name, gradient in zip(learned, found, strict=True):
+        assert gradient is not None, (
+            f"no gradient reaches '{name}': it is unused, or cut off by detach, .data or no_grad"
+        )
+        assert bool(gradient.isfinite().all()), f"the gradient of '{name}' is not finite"
+        assert bool(gradient.any()), f"the gradient of '{name}' is zero everywhere"
+
+
+def test_gradients_reach_queries_and_keys(case: Case) -> None:
+    encoding = case.build()
+    q, k = queries_and_keys()
+    for x in (q, k):
+        x.requires_grad_()
+    attended(encoding, q, k, case.positions(encoding), 1).tanh().sum().backward()
+    for name, x in (("queries", q), ("keys", k)):
+        assert x.grad is not None, f"no gradient reaches the {name}"
+        assert bool(x.grad.isfinite().all()), f"gradients of the {name} are not finite"
+
+
+def state_of(encoding: PositionEncoding) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in encoding.state_dict().items()}
+
+
+def test_initial_parameters_depend_on_the_seed_alone(case: Case) -> None:
+    advice = "draw every parameter in initialise, with generator=stream('its name')"
+    first = state_of(case.build(seed=3, stirred=False))
+    torch.manual_seed(99)
+    again = case.build(seed=3, stirred=False)
+    for name, value in state_of(again).items():
+        agree(value, first[name], f"'{name}' depends on torch's global generator: {advice}", 0)
+    before = torch.get_rng_state()
+    again.initialise(lambda name: torch.Generator().manual_seed(5))
+    assert torch.equal(torch.get_rng_state(), before), (
+        f"initialise draws from torch's global generator: {advice}"
+    )
+
+
+def test_copies_and_saved_states_compute_the_same(case: Case) -> None:
+    encoding = case.build()
+    positions = case.positions(encoding)
+    expected = logits(encoding, positions, 1)
+    agree(logits(copy.deepcopy(encoding), positions, 1), expected, "a deep copy differs", 0)
+    other = case.build(seed=1)
+    other.load_state_dict(encoding.state_dict())
+    agree(
+        logits(other, positions, 1),
+        expected,
+        "the state dict does not hold all that was learned or drawn: register parameters and "
+        "buffers, and derive nothing from them in __init__",
+        0,
+    )
+
+
+def test_examples_of_a_batch_do_not_meet(case: Case) -> None:
+    encoding = case.build()
+    positions = case.positions(encoding)
+    q, k = queries_and_keys()
+    x = random(BATCH, TOKENS, DIM)
+    whole, added = attended(encoding, q, k, positions, 1), encoding.embed(x, positions)
+    for row in range(BATCH):
+        alone = slice(row, row + 1)
+        advice = "an example's result depends on the rest of the batch"
+        agree(attended(encoding, q[alone], k[alone], positions, 1), whole[alone], advice, 1e-5)
+        agree(encoding.embed(x[alone], positions), added[alone], advice, 1e-5)

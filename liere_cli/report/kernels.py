@@ -1,0 +1,125 @@
+"""How an encoding makes a score depend on position: what ``liere encodings --plot`` draws.
+
+Shapes: N heads, T tokens with a position, A axes, H head_dim, F vectors of a frame.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from liere_cli.encodings import Grid, PositionEncoding
+from liere_cli.encodings.base import Place
+from liere_cli.errors import UsageError
+
+#: orthonormal frames that queries are taken from; one is exact where queries and keys are
+#: transformed linearly, since the mean over a frame is then a trace
+FRAMES = 8
+#: numbers that are encoded at once
+CHUNK = 2**24
+#: what is drawn for an encoding that acts at a place, and how an axis calls it
+DRAWN: dict[Place, tuple[str, str]] = {
+    "encode_qk": ("mean score of q = k", "mean of q . k over random unit vectors q = k"),
+    "bias": ("bias on the logit", "the bias that is added to the logit"),
+    "embed": ("inner product", "inner products of the vectors that are added to the embeddings"),
+}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The score of a key at every token of a grid, seen from a few queries.
+
+    Args:
+        place: where the encoding acts; the first of DRAWN, if at several places.
+        grid: the training grid in tokens.
+        references: indices of the queries on each axis, [A] each; the first is the middle.
+        values: [references, heads, *grid] float32; one head, if all are alike.
+        relative: whether scores depend on differences of positions alone: one reference is enough.
+    """
+
+    place: Place
+    grid: tuple[int, ...]
+    references: tuple[tuple[int, ...], ...]
+    values: NDArray[np.float32]
+    relative: bool
+
+
+@torch.no_grad()
+def kernel_of(encoding: PositionEncoding, grid: tuple[int, ...], layer: int = 0) -> Kernel:
+    """Measures an encoding as it stands, at initialisation or trained.
+
+    Args:
+        grid: the training grid in tokens.
+        layer: which of ``encoding.shape.depth``.
+
+    Raises:
+        UsageError: there is no such layer, or the encoding acts nowhere.
+    """
+    depth = encoding.shape.depth
+    if not 0 <= layer < depth:
+        raise UsageError(f"--layer {layer}: layers are 0 to {depth - 1}")
+    place = next((place for place in DRAWN if place in encoding.places), None)
+    if place is None:
+        raise UsageError(f"encoding '{encoding.name}' acts nowhere: there is nothing to draw")
+    positions = Grid(grid).positions(encoding.scaling)
+    middle = tuple(n // 2 for n in grid)
+    # an eighth of the grid from the corner: near an edge, but not at it
+    aside = tuple(n // 8 for n in grid)
+    references = (middle,) if encoding.relative else (middle, aside)
+    rows = [_row(reference, grid) for reference in references]
+    if place == "encode_qk":
+        values = _mean_scores(encoding, positions, rows, layer)
+    elif place == "bias":
+        values = _biases(encoding, positions, rows, layer)
+    else:
+        vectors = encoding.embed(torch.zeros(1, len(positions), encoding.shape.dim), positions)[0]
+        values = (vectors[rows] @ vectors.mT)[:, None]
+    if torch.equal(values, values[:, :1].expand_as(values)):
+        values = values[:, :1]
+    return Kernel(
+        place=place,
+        grid=grid,
+        references=references,
+        values=values.float().unflatten(-1, grid).numpy(),
+        relative=encoding.relative,
+    )
+
+
+def _row(index: tuple[int, ...], grid: tuple[int, ...]) -> int:
+    """The token at an index of the grid, last axis fastest."""
+    row = 0
+    for place, extent in zip(index, grid, strict=True):
+        row = row * extent + place
+    return row
+
+
+def _mean_scores(
+    encoding: PositionEncoding, positions: Tensor, rows: list[int], layer: int
+) -> Tensor:
+    """[references, N, T]: means of q . k with k = q at every token and q at the references."""
+    shape = encoding.shape
+    generator = torch.Generator().manual_seed(0)
+    total = torch.zeros(len(rows), shape.heads, len(positions))
+    state_k, state_q = encoding.prepare(positions), encoding.prepare(positions[rows])
+    at_once = max(1, CHUNK // (shape.heads * len(positions) * shape.head_dim * encoding.qk_width))
+    for _ in range(FRAMES):
+        frame = torch.linalg.qr(torch.randn(shape.head_dim, shape.head_dim, generator=generator))[0]
+        for unit in frame.split(at_once):
+            x = unit[:, None, None, :].expand(-1, shape.heads, -1, -1)
+            q = encoding.encode_q(x.expand(-1, -1, len(rows), -1), state_q, layer)
+            k = encoding.encode_k(x.expand(-1, -1, len(positions), -1), state_k, layer)
+            total += torch.einsum("fnrh,fnth->rnt", q, k)
+    return total / (FRAMES * shape.head_dim)
+
+
+def _biases(encoding: PositionEncoding, positions: Tensor, rows: list[int], layer: int) -> Tensor:
+    found = encoding.bias(encoding.prepare(positions[rows]), encoding.prepare(positions), layer)
+    assert found is not None
+    return found.transpose(0, 1)
+
+
+def default_grid(axes: int) -> tuple[int, ...]:
+    """A training grid to draw at initialisation: 128 tokens, 24 x 24, or 8 x 16 x 16."""
+    return {1: (128,), 2: (24, 24), 3: (8, 16, 16)}.get(axes, (8,) * axes)
