@@ -250,14 +250,14 @@ class _Trainer:
             if share >= 1:
                 return
             losses.append(self._step(share))
-            mark, stopping = self._count_seconds(mark, stop)
+            mark = self._count_seconds(mark)
             if len(losses) >= self.settings.log_every or self._share() >= 1:
                 loss = float(torch.stack(losses).mean())
-                mark, stopping = self._count_seconds(mark, stop)
+                mark = self._count_seconds(mark)
                 self._report(loss, losses, logged)
                 losses.clear()
                 logged = (self.progress.examples, self.progress.seconds)
-            self._heed(stopping, losses)
+            self._heed(stop, losses)
             if time.monotonic() - saved_at > interval:
                 began = time.monotonic()
                 self._save(losses)
@@ -265,19 +265,17 @@ class _Trainer:
                 if self.settings.checkpoint_seconds is None:
                     interval = max(CHECKPOINT_SECONDS, (saved_at - began) / CHECKPOINT_SHARE)
 
-    def _count_seconds(self, mark: float, stop: Stop) -> tuple[float, bool]:
-        """Counts the time since ``mark``, by the clock of rank 0.
-
-        Returns:
-            The next mark, and whether any rank was asked to stop.
-        """
+    def _count_seconds(self, mark: float) -> float:
+        """Counts the time since ``mark``, and returns the next one."""
         now = time.perf_counter()
-        seconds = self.progress.seconds + now - mark
-        self.progress.seconds, asked = self.ranks.agree(seconds, stop.asked)
-        return now, asked
+        self.progress.seconds += now - mark
+        if self.budget.unit == "seconds":  # then the clock of rank 0 decides when all end
+            self.progress.seconds, _ = self.ranks.agree(self.progress.seconds, False)
+        return now
 
-    def _heed(self, asked: bool, losses: list[Tensor]) -> None:
-        """Ends here, resumably, where all ranks know that one was asked to stop."""
+    def _heed(self, stop: Stop, losses: list[Tensor]) -> None:
+        """Ends here, resumably, where any rank was asked to stop."""
+        _, asked = self.ranks.agree(0.0, stop.asked)
         if asked:
             self._save(losses)
             self.ranks.wait()  # the first to end ends all, so the checkpoint must be there
@@ -423,7 +421,7 @@ class _Trainer:
         losses: list[Tensor],
     ) -> Evaluation:
         def check() -> None:
-            self._heed(self.ranks.agree(0.0, stop.asked)[1], losses)
+            self._heed(stop, losses)
 
         return evaluate(
             self.model,

@@ -152,7 +152,7 @@ def main() -> int:
             for seed in range(asked.seeds):
                 make(runs, cell, text, seed, level, asked.items)
         print(f"made in {time.perf_counter() - began:.1f} s")
-    index = asked.folder / ".index.jsonl"
+    index = asked.folder / ".index.json"
     seconds = {}
     for name in ("cold", "warm", "index deleted"):
         if name != "warm":

@@ -11,7 +11,8 @@ import torch
 from liere_cli.assembly import Cell, assemble, run_identity
 from liere_cli.budget import Budget
 from liere_cli.comparison.cells import Arm, Plan, PlannedEncoding, PlannedRun
-from liere_cli.comparison.grouping import family_of, shared_settings
+from liere_cli.comparison.facts import shared_settings
+from liere_cli.comparison.grouping import family_of
 from liere_cli.comparison.looks import Looks
 from liere_cli.comparison.naming import (
     MODALITIES,
