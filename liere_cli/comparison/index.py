@@ -123,9 +123,8 @@ class RunIndex(ItemReader):
         key = digest_of(json.dumps([metric, digests]).encode())[:32]
         n = len(ours)
         if key in folder.pairs:
-            error = _error_in(folder.pairs[key])
             folder.used[key] = folder.pairs[key]
-            return KnownItems(n, error)
+            return KnownItems(n, _error_in(folder.pairs[key]))
         differences = super().between(ours, theirs, metric)
         error = differences.test_set(n) if differences else None
         folder.used[key] = [error.error, error.clusters] if error else []
@@ -165,8 +164,12 @@ class RunIndex(ItemReader):
             if described["made by"] != _maker():
                 return folder
             value = parse_json(body)
+            for record in value["pairs"].values():
+                _error_in(record)
+            for text in value["shared"]:
+                float(parse_json(text)["training"]["fraction"])
             return _Folder(path, dict(value["runs"]), list(value["shared"]), dict(value["pairs"]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             self.warnings.append(f"{path}: is damaged, so it is made anew from the runs")
             return folder
 
@@ -226,7 +229,10 @@ def _known(folder: _Folder, record: Any, stamps: list[Stamp]) -> _Entry | None:
 
 
 def _error_in(record: Any) -> ItemError | None:
-    return ItemError(float(record[0]), int(record[1])) if record else None
+    if not record:
+        return None
+    error, clusters = record
+    return ItemError(float(error), int(clusters))
 
 
 def _content(folder: _Folder, seen: dict[str, _Entry], place: str) -> bytes:
