@@ -129,7 +129,7 @@ def timed(folder: Path) -> float:
     """Seconds of ``liere compare FOLDER/*`` in a process of its own."""
     began = time.perf_counter()
     paths = sorted(os.path.relpath(path, folder) for path in folder.iterdir())
-    command = [sys.executable, "-m", "liere_cli", "compare", "--format", "json", *paths]
+    command = [sys.executable, "-m", "liere_cli", "compare", *paths]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
     subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began

@@ -5,6 +5,7 @@ Where it is too narrow for whole words, each encoding is a block of lines.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from rich import box
 from rich.cells import cell_len
@@ -125,12 +126,14 @@ def _table(
 def _width(shown: Sequence[Column], gutter: tuple[int, int, int, int]) -> int:
     """Columns of the terminal that they take as a table, without folding a cell."""
     # the longest cell of each alone: to lay out a table of hundreds of rows takes long
-    widest = [
-        replace(column, cells=(max(column.cells, key=lambda cell: cell_len(plain(cell))),))
-        for column in shown
-    ]
+    widest = [replace(column, cells=(_widest(column.cells),)) for column in shown]
     wide = Console(width=10_000, force_terminal=False, no_color=True)
     return Measurement.get(wide, wide.options, _table(widest, gutter)).maximum
+
+
+@lru_cache(maxsize=128)
+def _widest(cells: tuple[str, ...]) -> str:
+    return max(cells, key=lambda cell: cell_len(plain(cell)), default="")
 
 
 def _note(text: str) -> RenderableType:
