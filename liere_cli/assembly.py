@@ -17,7 +17,7 @@ from liere_cli.encodings.registry import (
 from liere_cli.errors import UsageError
 from liere_cli.model import ModelShape, Transformer, encoding_for
 from liere_cli.recipe import SIZES, Recipe, TrainingSettings
-from liere_cli.runs import Run, find_run, folder_name, identity
+from liere_cli.runs import Listing, Run, find_run, folder_name, identity
 from liere_cli.schema import format_spec
 
 
@@ -39,11 +39,15 @@ class Cell:
     data: str
     run_id: str
 
-    def run(self, outputs: Path) -> Run:
+    def run(self, outputs: Path | Listing) -> Run:
         """Where the run lies or will lie: an equal run of any experiment is reused."""
+        if isinstance(outputs, Listing):
+            known, outputs = outputs.find(self.run_id), outputs.outputs
+        else:
+            known = find_run(outputs, self.run_id)
         name = folder_name(self.data, self.encoding, self.recipe.seed, self.run_id)
         experiment = self.recipe.experiment or self.dataset.name
-        return find_run(outputs, self.run_id) or Run(outputs / experiment / name)
+        return known or Run(outputs / experiment / name)
 
 
 def choose_device(name: str) -> torch.device:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from liere_cli import __version__
 from liere_cli.errors import LiereError
+from liere_cli.ranks import ALONE, Ranks
 from liere_cli.runs import (
     MAX_METRICS_BYTES,
     TEMPORARY,
@@ -106,12 +107,24 @@ def save_checkpoint(
     _drop_bests(run)
 
 
-def load_checkpoint(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> Restored:
+def load_checkpoint(
+    run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks = ALONE
+) -> Restored:
     """Restores the newest whole checkpoint; damaged ones are passed over, which ``warnings`` say.
+
+    Rank 0 reads, and the others get from it what it read.
 
     Raises:
         LiereError: a whole checkpoint does not fit the model.
     """
+    restored, tensors = ranks.from_first(lambda: _newest(run, model))
+    if tensors:
+        _restore(run, model, optimizer, tensors)
+    return restored
+
+
+def _newest(run: Run, model: nn.Module) -> tuple[Restored, dict[str, Tensor]]:
+    """The newest whole checkpoint; no tensors where there is none."""
     warnings = []
     for step in _steps(run):
         try:
@@ -125,16 +138,15 @@ def load_checkpoint(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer
             reason = shortened(str(error)).strip("'\"")
             warnings.append(f"checkpoint of step {step} is damaged ({reason}) and was passed over")
             continue
-        _restore(run, model, optimizer, tensors)
         if (before := state["versions"]) != _versions():
             names = (", ".join(f"{name} {of[name]}" for name in of) for of in (before, _versions()))
             warnings.append(
                 "begun with {}, goes on with {}: its last digits may differ".format(*names)
             )
-        return Restored(progress, metrics, tuple(warnings))
+        return Restored(progress, metrics, tuple(warnings)), tensors
     if warnings:
         warnings.append("no whole checkpoint is left, so training starts over")
-    return Restored(Progress(), warnings=tuple(warnings))
+    return Restored(Progress(), warnings=tuple(warnings)), {}
 
 
 def save_best(run: Run, model: nn.Module, step: int) -> str:

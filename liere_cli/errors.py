@@ -15,6 +15,8 @@ class LiereError(Exception):
     """A failure that one sentence explains; never shown as a traceback."""
 
     exit_code = 1
+    #: another process of the same run says it
+    said = False
 
 
 class RunFailed(LiereError):

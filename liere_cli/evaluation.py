@@ -3,13 +3,15 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from liere_cli.data import ByteStream, Dataset, Examples
-from liere_cli.data.batches import evaluation_batches, evenly_spaced
+from liere_cli.data.batches import evaluation_batches, evaluation_parts, evenly_spaced
+from liere_cli.ranks import ALONE, Ranks
 
 #: tokens or pixels in one evaluation batch; bounds memory, does not change a number
 BATCH_VALUES = 1 << 19
@@ -51,6 +53,7 @@ def evaluate(
     precision: str,
     limit: int | None = None,
     before_batch: Callable[[], None] = lambda: None,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Runs the model over every item once.
 
@@ -58,41 +61,61 @@ def evaluate(
         grid: extent of the examples; for text the window that the model reads.
         precision: ``bfloat16`` autocasts, ``float32`` does not.
         limit: at most so many items or windows, evenly spaced.
-        before_batch: called before each batch; may raise to stop.
+        before_batch: called before each batch, by all ranks equally often; may raise to stop.
+        ranks: take turns at the batches, which are those of one process, and all get the result.
     """
     was_training = model.training
     model.eval()
     text = isinstance(examples, ByteStream)
     size = math.prod(grid) * (VALUES_PER_BYTE if text else dataset.channels)
-    losses, weights, correct = [], [], []
+    batch_size, context = max(1, BATCH_VALUES // size), grid[0] if text else None
+    batches = evaluation_batches(
+        examples,
+        batch_size=batch_size,
+        context=context,
+        mean=dataset.mean,
+        std=dataset.std,
+        device=device,
+        limit=limit,
+        turns=slice(ranks.rank, None, ranks.size),
+    )
+    parts = evaluation_parts(examples, batch_size=batch_size, context=context, limit=limit)
+    rounds = math.ceil(len(parts) / ranks.size)
+    results = []
     try:
-        for inputs, targets in evaluation_batches(
-            examples,
-            batch_size=max(1, BATCH_VALUES // size),
-            context=grid[0] if text else None,
-            mean=dataset.mean,
-            std=dataset.std,
-            device=device,
-            limit=limit,
-        ):
+        for _ in range(rounds):
             before_batch()
+            batch = next(batches, None)
+            if batch is None:
+                break  # the last round has no batch left for this rank
+            inputs, targets = batch
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                 logits = model(inputs)
             loss = F.cross_entropy(
                 logits.float().flatten(0, -2), targets.flatten(), reduction="none"
             )
-            losses.append(loss.view(len(inputs), -1).sum(1))
-            weights.append(torch.full((len(inputs),), targets[0].numel(), dtype=torch.int32))
-            if not text:
-                correct.append(logits.argmax(-1) == targets)
+            results.append(
+                {
+                    "loss": loss.view(len(inputs), -1).sum(1),
+                    "weight": torch.full((len(inputs),), targets[0].numel(), dtype=torch.int32),
+                    **({} if text else {"correct": (logits.argmax(-1) == targets).byte()}),
+                }
+            )
     finally:
         model.train(was_training)
-    items = {"loss": torch.cat(losses).float().cpu(), "weight": torch.cat(weights)}
+    items = _in_order(results, ranks)
     count = int(items["weight"].sum())
     mean_loss = float(items["loss"].double().sum()) / count
     if isinstance(examples, ByteStream):
         items["group"] = torch.arange(len(items["loss"]))
         return Evaluation(mean_loss / math.log(2), mean_loss, count, items)
     items["group"] = examples.groups[evenly_spaced(len(examples), limit)].cpu()
-    items["correct"] = torch.cat(correct).to(torch.uint8).cpu()
     return Evaluation(float(items["correct"].double().mean()), mean_loss, count, items)
+
+
+def _in_order(results: list[dict[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:
+    """Results of all batches, each a mapping of tensors [B], as tensors over all items."""
+    own = [{name: value.cpu() for name, value in one.items()} for one in results]
+    every = ranks.gather(own)
+    batches = [one for turn in zip_longest(*every) for one in turn if one is not None]
+    return {name: torch.cat([one[name] for one in batches]) for name in batches[0]}

@@ -11,16 +11,13 @@ class Stop:
 
     asked = False
 
-    def check(self) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-
 
 @contextmanager
-def stoppable() -> Iterator[Stop]:
+def stoppable(patient: bool = False) -> Iterator[Stop]:
     """Turns SIGINT, SIGTERM or SIGHUP into a wish to stop at the next step.
 
-    A second one stops at once.
+    A second one stops at once, but of a ``patient`` process: a launcher passes on the signal that
+    the terminal has sent to all already.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -28,7 +25,7 @@ def stoppable() -> Iterator[Stop]:
         return
 
     def ask(number: int, frame: object) -> None:
-        if stop.asked:
+        if stop.asked and not patient:
             raise KeyboardInterrupt
         stop.asked = True
 

@@ -17,7 +17,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -316,11 +316,30 @@ def metrics_in(content: bytes) -> Iterator[dict[str, Any]]:
         yield line
 
 
+class Listing:
+    """What lies in an outputs folder, listed once for a plan of many runs.
+
+    What is begun later is not in it, so training looks for itself.
+    """
+
+    def __init__(self, outputs: Path) -> None:
+        self.outputs = outputs
+        self._by_id: dict[str, list[Path]] = {}
+        for folder in outputs.glob("*/*-*"):
+            self._by_id.setdefault(Run(folder).run_id, []).append(folder)
+
+    def find(self, run_id: str) -> Run | None:
+        """As :func:`find_run`."""
+        return _first_of(self._by_id.get(run_id, ()))
+
+
 def find_run(outputs: Path, run_id: str) -> Run | None:
     """The run of that identity in any experiment, a finished one first."""
-    candidates = [
-        Run(folder) for folder in sorted(outputs.glob(f"*/*-{run_id}")) if folder.is_dir()
-    ]
+    return _first_of(outputs.glob(f"*/*-{run_id}"))
+
+
+def _first_of(folders: Iterable[Path]) -> Run | None:
+    candidates = [Run(folder) for folder in sorted(folders) if folder.is_dir()]
     finished = [run for run in candidates if run.path("summary.json").is_file()]
     return next(iter(finished + candidates), None)
 

@@ -3,6 +3,7 @@
 import math
 import platform
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,11 +32,12 @@ from liere_cli.data.batches import TrainingBatches
 from liere_cli.data.fraction import subset
 from liere_cli.displacement import Displacement
 from liere_cli.encodings.registry import code_digest, encoding_class, fault_of
-from liere_cli.errors import LiereError, RunFailed
+from liere_cli.errors import LiereError, RunFailed, UsageError
 from liere_cli.evaluation import Evaluation, evaluate
 from liere_cli.grid import Grid
 from liere_cli.interrupts import Stop, stoppable
 from liere_cli.journal import MetricsLog
+from liere_cli.ranks import ALONE, Ranks
 from liere_cli.recipe import TrainingSettings
 from liere_cli.runs import Run, make_folder, metrics_in, to_json, write_atomically
 from liere_cli.streams import stream, stream_seed
@@ -96,33 +98,53 @@ def train_cell(
     device: torch.device,
     fresh: bool = False,
     observer: Observer | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Trains a cell, or goes on where it stopped, or returns what an earlier run found.
 
     Args:
         fresh: discards earlier results of this cell.
         observer: is told of progress.
+        ranks: the processes that train it together, of which this is one.
 
     Returns:
         The summary, as written to summary.json. ``status`` is ``finished`` or ``diverged``.
 
     Raises:
         Claimed: another process trains this run.
-        LiereError: a file can't be written.
+        LiereError: a file can't be written, or another rank has ended.
+        UsageError: the ranks can't share the work equally.
         KeyboardInterrupt: after SIGINT or SIGTERM; a checkpoint has been written.
     """
+    _parts(cell, ranks)  # refused before anything is claimed or discarded
+    if len(set(ranks.gather(cell.run_id))) > 1:
+        raise LiereError(
+            "the processes of this run differ in their recipe, or find other data or encodings"
+        )
+    if not ranks.leads:
+        return _follow(cell, outputs, device, ranks)
     with claim(cell.run(outputs)) as held:
         run = cell.run(outputs)  # another experiment may have begun it since
         make_folder(run.folder)
         if fresh:
             _discard(run)
-        summary = run.summary()
+        known = run.summary()
+        summary = ranks.from_first(lambda: known)
         if summary is None:
-            summary = _Trainer(cell, run, device, observer or _Silent(), held).train()
+            summary = _Trainer(cell, run, device, observer or _Silent(), held, ranks).train()
             held.check()
             summary = run.write_summary(summary)
         clear_checkpoints(run)
-        return summary
+        return ranks.from_first(lambda: summary)
+
+
+def _follow(cell: Cell, outputs: Path, device: torch.device, ranks: Ranks) -> dict[str, Any]:
+    """The part of a rank that neither claims nor writes."""
+    summary: dict[str, Any] | None = ranks.from_first(dict)
+    if summary is None:
+        run = cell.run(outputs)
+        _Trainer(cell, run, device, _Silent(), Claim(run), ranks).train()
+    return ranks.from_first(dict)
 
 
 def _discard(run: Run) -> None:
@@ -142,11 +164,19 @@ def _discard_results(run: Run) -> None:
 
 class _Trainer:
     def __init__(
-        self, cell: Cell, run: Run, device: torch.device, observer: Observer, held: Claim
+        self,
+        cell: Cell,
+        run: Run,
+        device: torch.device,
+        observer: Observer,
+        held: Claim,
+        ranks: Ranks,
     ) -> None:
         self.cell, self.run, self.device, self.observer = cell, run, device, observer
-        self.claim = held
+        self.claim, self.ranks = held, ranks
         self.settings: TrainingSettings = cell.recipe.training
+        self.rows = ranks.rows(self.settings.batch)
+        self.parts = _parts(cell, ranks)
         self.budget = Budget.parse(self.settings.budget)
         self.text = cell.dataset.task == "language-model"
         self.higher_is_better = cell.dataset.metric == "top1"
@@ -155,9 +185,10 @@ class _Trainer:
 
     def train(self) -> dict[str, Any]:
         keep_freed_memory()
-        clear_leftovers(self.run)
-        _discard_results(self.run)
-        self._describe()
+        if self.ranks.leads:
+            clear_leftovers(self.run)
+            _discard_results(self.run)
+            self._describe()
         if self.device.type == "cuda":
             # warn_only: some backward kernels have no deterministic form
             torch.use_deterministic_algorithms(True, warn_only=True)
@@ -179,13 +210,15 @@ class _Trainer:
             shift=self.cell.dataset.shift if self.settings.augment else 0,
             device=self.device,
         )
-        restored = load_checkpoint(self.run, self.model, self.optimizer)
+        restored = load_checkpoint(self.run, self.model, self.optimizer, self.ranks)
         self.progress = restored.progress
-        self.metrics = MetricsLog(self.run.path("metrics.jsonl"), restored.metrics)
+        self.metrics = None
+        if self.ranks.leads:
+            self.metrics = MetricsLog(self.run.path("metrics.jsonl"), restored.metrics)
         for line in metrics_in(restored.metrics):
             self.latest = line.get("val", self.latest)
         self.observer.started(self.cell, self.run, self.progress.step, list(restored.warnings))
-        with stoppable() as stop, self.metrics:
+        with stoppable(patient=self.ranks.size > 1) as stop, self.metrics or nullcontext():
             try:
                 self._loop(stop)
                 return self._finish(stop)
@@ -217,27 +250,41 @@ class _Trainer:
             if share >= 1:
                 return
             losses.append(self._step(share))
-            now = time.perf_counter()
-            self.progress.seconds += now - mark
-            mark = now
+            mark = self._count_seconds(mark)
             if len(losses) >= self.settings.log_every or self._share() >= 1:
                 loss = float(torch.stack(losses).mean())
-                now = time.perf_counter()
-                self.progress.seconds += now - mark
-                mark = now
+                mark = self._count_seconds(mark)
                 self._report(loss, losses, logged)
                 losses.clear()
                 logged = (self.progress.examples, self.progress.seconds)
-            if stop.asked or time.monotonic() - saved_at > interval:
+            self._heed(stop, losses)
+            if time.monotonic() - saved_at > interval:
                 began = time.monotonic()
                 self._save(losses)
                 saved_at, mark = time.monotonic(), time.perf_counter()
                 if self.settings.checkpoint_seconds is None:
                     interval = max(CHECKPOINT_SECONDS, (saved_at - began) / CHECKPOINT_SHARE)
-            stop.check()
+
+    def _count_seconds(self, mark: float) -> float:
+        """Counts the time since ``mark``, and returns the next one."""
+        now = time.perf_counter()
+        self.progress.seconds += now - mark
+        if self.budget.unit == "seconds":  # then the clock of rank 0 decides when all end
+            self.progress.seconds, _ = self.ranks.agree(self.progress.seconds, False)
+        return now
+
+    def _heed(self, stop: Stop, losses: list[Tensor]) -> None:
+        """Ends here, resumably, where any rank was asked to stop."""
+        _, asked = self.ranks.agree(0.0, stop.asked)
+        if asked:
+            self._save(losses)
+            self.ranks.wait()  # the first to end ends all, so the checkpoint must be there
+            raise KeyboardInterrupt
 
     def _save(self, losses: list[Tensor]) -> None:
         """Writes a checkpoint, with the losses that no line of metrics.jsonl has yet."""
+        if self.metrics is None:
+            return
         self.claim.check()
         pending = torch.stack(losses).tolist() if losses else []
         if not all(map(math.isfinite, pending)):
@@ -252,12 +299,15 @@ class _Trainer:
         rate = settings.learning_rate * schedule(share, settings.warmup, settings.final_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
-        torch.manual_seed(stream_seed(seed, "dropout", self.progress.step))
-        inputs, targets = self.batches.at(self.progress.step)
+        inputs, targets = self.batches.at(self.progress.step, self.rows)
         positions = self._positions()
         total = torch.zeros((), device=self.device)
-        parts = settings.accumulate
-        for part, goal in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
+        parts = self.parts * self.ranks.size
+        chunks = zip(inputs.chunk(self.parts), targets.chunk(self.parts), strict=True)
+        for index, (part, goal) in enumerate(chunks, self.parts * self.ranks.rank):
+            # a stream for every part, so that it draws alike whichever rank computes it
+            names = (self.progress.step, index) if index else (self.progress.step,)
+            torch.manual_seed(stream_seed(seed, "dropout", *names))
             with torch.autocast(
                 self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
             ):
@@ -269,6 +319,7 @@ class _Trainer:
             )
             (loss / parts).backward()
             total += loss.detach() / parts
+        total = self.ranks.sum_gradients(self.model.parameters(), total)
         if settings.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
         self.optimizer.step()
@@ -299,7 +350,7 @@ class _Trainer:
             "loss": loss if math.isfinite(loss) else None,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
         }
-        self.metrics.write(line)
+        self._write(line)
         if not math.isfinite(loss):
             raise Diverged(
                 f"the loss was {loss} within steps {progress.step - len(losses) + 1} to "
@@ -318,7 +369,7 @@ class _Trainer:
             raise Diverged(f"the validation loss was {result.loss} at step {self.progress.step}")
         self.latest = result.value
         self.progress.validations += 1
-        self.metrics.write(
+        self._write(
             {
                 "step": self.progress.step,
                 "examples": self.progress.examples,
@@ -334,23 +385,30 @@ class _Trainer:
         if better:
             self.claim.check()
             self.progress.best_value, self.progress.best_step = result.value, self.progress.step
-            self.progress.best_digest = save_best(self.run, self.model, self.progress.step)
+            if self.ranks.leads:
+                self.progress.best_digest = save_best(self.run, self.model, self.progress.step)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self.metrics is not None:
+            self.metrics.write(line)
 
     def _keep_best(self) -> None:
-        if self.progress.best_step is not None:
+        if self.ranks.leads and self.progress.best_step is not None:
             content = best_weights(self.run, self.progress)
             write_atomically(self.run.path("best.safetensors"), content)
 
     def _finish(self, stop: Stop) -> dict[str, Any]:
         self._save([])  # the closing evaluation may take long
-        save_weights(self.run, "last", self.model)
+        if self.ranks.leads:
+            save_weights(self.run, "last", self.model)
         self._keep_best()
         results: dict[str, Evaluation] = {}
         for split in ("val", "test") if self.settings.tested else ("val",):
             self.observer.evaluating(split)
             examples = self.val_split if split == "val" else self._load(split)
             results[split] = self._evaluate(examples, self.settings.test_limit, stop, [])
-            save_items(self.run, split, results[split].items)
+            if self.ranks.leads:
+                save_items(self.run, split, results[split].items)
             if not results[split].finite:
                 raise Diverged(f"the {split} loss was {results[split].loss} after training")
         return self._summary("finished", results["val"], results.get("test"), None)
@@ -363,9 +421,7 @@ class _Trainer:
         losses: list[Tensor],
     ) -> Evaluation:
         def check() -> None:
-            if stop.asked:
-                self._save(losses)
-                stop.check()
+            self._heed(stop, losses)
 
         return evaluate(
             self.model,
@@ -376,6 +432,7 @@ class _Trainer:
             precision=self.settings.precision,
             limit=limit,
             before_batch=check,
+            ranks=self.ranks,
         )
 
     def _summary(
@@ -463,8 +520,29 @@ class _Trainer:
             if self.device.type == "cuda"
             else platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
+            "processes": self.ranks.size,
         }
         write_atomically(self.run.path("environment.json"), to_json(environment))
+
+
+def _parts(cell: Cell, ranks: Ranks) -> int:
+    """Parts in which a rank computes its rows: none is larger than the recipe's.
+
+    Raises:
+        UsageError: the batch can't be split, or, with dropout, which is drawn for whole parts,
+            these can't be dealt out.
+    """
+    settings, dropout = cell.recipe.training, cell.recipe.model.dropout
+    ranks.rows(settings.batch)
+    if dropout and settings.accumulate % ranks.size:
+        raise UsageError(
+            f"model.dropout {dropout:g} is drawn for each of the training.accumulate "
+            f"{settings.accumulate} parts of a batch, which can't be dealt out to {ranks.size} "
+            f"processes; set training.accumulate={ranks.size}, in one process too for equal numbers"
+        )
+    rows = settings.batch // ranks.size
+    least = math.ceil(settings.accumulate / ranks.size)
+    return next(parts for parts in range(least, rows + 1) if rows % parts == 0)
 
 
 def schedule(share: float, warmup: float, final: float) -> float:

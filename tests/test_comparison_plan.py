@@ -238,11 +238,13 @@ BOTH = {"encodings": ["axial", "none"], "data": ["pointing"], "seeds": 2}
 
 def test_finished_runs_make_the_plan_that_they_came_from(tmp_path: Path) -> None:
     runs = finished_runs(tmp_path, BOTH)
-    made = runs_as_plan(runs)
+    made, _ = runs_as_plan(runs)
     assert [arm.title for arm in made.arms] == ["pointing"]
     assert made.arms[0].baseline == "axial"
     assert {run.run_id for run in made.runs} == {run.run_id for run in runs}
-    assert {run.run_id for run in runs_as_plan([*runs, *runs]).runs} == {run.run_id for run in runs}
+    assert {run.run_id for run in runs_as_plan([*runs, *runs])[0].runs} == {
+        run.run_id for run in runs
+    }
 
 
 def test_runs_of_other_settings_get_a_table_of_their_own(tmp_path: Path) -> None:
@@ -251,7 +253,7 @@ def test_runs_of_other_settings_get_a_table_of_their_own(tmp_path: Path) -> None
     runs += finished_runs(
         tmp_path, BOTH, model=TINY | {"layers": 2}, training={"budget": "20steps"}
     )
-    titles = [arm.title for arm in runs_as_plan(runs).arms]
+    titles = [arm.title for arm in runs_as_plan(runs)[0].arms]
     assert len(set(titles)) == 3
     assert "pointing (model.layers=1, training.budget=10steps)" in titles
 
@@ -259,7 +261,7 @@ def test_runs_of_other_settings_get_a_table_of_their_own(tmp_path: Path) -> None
 def test_an_interrupted_run_joins_its_table(tmp_path: Path) -> None:
     made = plan(tmp_path, BOTH)
     runs = [write_run(cell_of(made.runs[0]), tmp_path), begin_run(cell_of(made.runs[1]), tmp_path)]
-    again = runs_as_plan(runs)
+    again, _ = runs_as_plan(runs)
     assert len(again.arms) == 1
     assert sorted(outcome.state for outcome in outcomes(again).values()) == ["finished", "partial"]
     with pytest.raises(UsageError, match="none of the runs on pointing is over"):
@@ -268,10 +270,10 @@ def test_an_interrupted_run_joins_its_table(tmp_path: Path) -> None:
 
 def test_a_baseline_that_no_run_has_is_refused(tmp_path: Path) -> None:
     runs = finished_runs(tmp_path, BOTH)
-    assert runs_as_plan(runs, "none").arms[0].baseline == "none"
+    assert runs_as_plan(runs, "none")[0].arms[0].baseline == "none"
     with pytest.raises(UsageError, match="allowed: axial, none"):
         runs_as_plan(runs, "rope")
-    assert runs_as_plan(runs[1:2]).arms[0].baseline is None
+    assert runs_as_plan(runs[1:2])[0].arms[0].baseline is None
 
 
 def test_a_folder_stands_for_the_runs_in_it(tmp_path: Path) -> None:
@@ -294,5 +296,5 @@ def test_a_file_s_path_may_be_written_in_two_ways(
     for seed, path in enumerate(("a.py", f"{tmp_path}/a.py")):
         compare = BOTH | {"encodings": [{"name": f"{path}:E"}, {"name": "axial"}], "seeds": [seed]}
         runs += finished_runs(tmp_path / "outputs", compare)
-    (arm,) = runs_as_plan(runs).arms
+    (arm,) = runs_as_plan(runs)[0].arms
     assert {row.label: len(row.runs) for row in arm.encodings} == {"E": 2, "axial": 2}

@@ -1,5 +1,6 @@
 """The command ``liere``: parses, calls, prints. Nothing heavy is imported before a command runs."""
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from liere_cli.cli.catalogue import data, encodings
 from liere_cli.cli.compare import compare
 from liere_cli.cli.evaluate import evaluate
 from liere_cli.cli.train import train
-from liere_cli.errors import LiereError
+from liere_cli.errors import LiereError, UsageError
 
 
 class _Commands(TyperGroup):
@@ -30,7 +31,8 @@ class _Commands(TyperGroup):
         except TyperException as error:
             if not standalone:
                 raise
-            console.error(_sentence(error))
+            if _is_first():
+                console.error(_sentence(error))
             sys.exit(2)
         if not standalone:
             return result
@@ -44,7 +46,8 @@ class _Commands(TyperGroup):
             sys.stdout.flush()
             return result
         except LiereError as error:
-            console.error(str(error))
+            if not error.said:
+                console.error(str(error))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             console.note("stopped; the same command goes on from here")
@@ -55,6 +58,16 @@ class _Commands(TyperGroup):
             # a full disk, a vanished mount: whatever was finished is safe in its folder
             console.error(f"{error.filename or 'output'}: {error.strerror or error}")
             raise typer.Exit(1) from None
+
+
+def _launched() -> bool:
+    """Whether torchrun started this process as one of several."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _is_first() -> bool:
+    """Whether this process speaks of a wrong command line, which all ranks got."""
+    return not _launched() or os.environ.get("RANK") == "0"
 
 
 def _sentence(error: TyperException) -> str:
@@ -93,6 +106,13 @@ def _options(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)
+    if context.invoked_subcommand != "train" and _launched():
+        error = UsageError(
+            f"torchrun starts several processes for one training: liere train, not liere "
+            f"{context.invoked_subcommand} (liere compare --jobs N trains several runs at a time)"
+        )
+        error.said = not _is_first()
+        raise error
 
 
 app.command()(train)

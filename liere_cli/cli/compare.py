@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from liere_cli.comparison.cells import Outcome, Plan
+    from liere_cli.comparison.index import RunIndex
     from liere_cli.comparison.table import ComparisonTable
 
 DEFAULT_RECIPE = "quick"
@@ -109,6 +110,7 @@ def compare(
     from liere_cli.cli import console
     from liere_cli.comparison.table import make_table
 
+    index: RunIndex | None = None
     given = sources or []
     if len(given) > 1 or any(_names_runs(source, out) for source in given):
         flags = {
@@ -122,8 +124,7 @@ def compare(
             "--time": time,
             "--aa": against_itself or None,
         }
-        plan = _plan_of_runs(given, out, baseline, flags)
-        found = _outcomes(plan)
+        plan, found, index = _plan_of_runs(given, out, baseline, flags)
     else:
         from liere_cli.assembly import choose_device
         from liere_cli.comparison.plan import plan_comparison, repeated
@@ -161,10 +162,12 @@ def compare(
             found |= _train(plan, found, out, data_root, str(chosen), jobs)
         else:
             plan, found = _settle(plan, found, out, data_root, str(chosen), jobs)
-    table = make_table(plan, found)
+    table = make_table(plan, found, index)
     _show_table(table, form)
     if plan.recipe is not None:
         console.note(f"written to {_write(plan, table, out)}")
+    if index is not None:
+        index.save()
     if table.failed:
         raise typer.Exit(1)
 
@@ -206,8 +209,10 @@ def _outcomes(plan: "Plan") -> dict[str, "Outcome"]:
 
 def _plan_of_runs(
     sources: list[str], out: Path, baseline: str | None, flags: Mapping[str, object]
-) -> "Plan":
+) -> tuple["Plan", dict[str, "Outcome"], "RunIndex"]:
+    from liere_cli.cli import console
     from liere_cli.comparison.grouping import runs_as_plan, runs_of
+    from liere_cli.comparison.index import RunIndex
     from liere_cli.errors import UsageError
 
     useless = [flag for flag, value in flags.items() if value is not None]
@@ -216,7 +221,10 @@ def _plan_of_runs(
     runs = runs_of(sources, out)
     for folder in sorted({run.folder.parent for run in runs}):
         _warn_of_recipe(folder / "comparison.yaml")
-    return runs_as_plan(runs, baseline)
+    index = RunIndex(runs)
+    for warning in index.warnings:
+        console.warn(warning)
+    return *runs_as_plan(runs, baseline, index.facts), index
 
 
 def _warn_of_recipe(recipe: Path) -> None:

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 #: seconds between lines of progress where stderr is no terminal
 QUIET_SECONDS = 15.0
+_silent = False
+
+
+def silence() -> None:
+    """From now on this process says nothing but errors: another one of the same run speaks."""
+    global _silent
+    _silent = True
 
 
 def stdout() -> Console:
@@ -30,7 +37,7 @@ def stderr() -> Console:
     """The console for progress, notes and errors."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, quiet=_silent)
 
 
 def note(message: str) -> None:
@@ -49,9 +56,11 @@ def warn(message: str) -> None:
 
 def error(message: str) -> None:
     """An error on stderr."""
+    from rich.console import Console
     from rich.markup import escape
 
-    stderr().print(f"[bold red]error[/bold red]: {escape(printable(message))}", soft_wrap=True)
+    line = f"[bold red]error[/bold red]: {escape(printable(message))}"
+    Console(stderr=True, highlight=False).print(line, soft_wrap=True)
 
 
 def printable(text: str) -> str:

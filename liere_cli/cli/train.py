@@ -40,10 +40,12 @@ def train(
     """Train one model with one encoding; go on where an earlier run stopped.
 
     Without flags: liere on stdlib, Python's own source. Exit code 1 when a run fails or diverges.
+    One large run in N processes: torchrun --nproc-per-node N -m liere_cli train ...
     """
     from liere_cli.assembly import assemble, choose_device
     from liere_cli.cli import console
     from liere_cli.errors import UsageError
+    from liere_cli.ranks import joined, own_device
     from liere_cli.recipe import load_recipe
     from liere_cli.training import train_cell
 
@@ -51,26 +53,31 @@ def train(
     flags = {key: value for key, value in flags.items() if value is not None}
     if budget is not None:
         flags["training"] = {"budget": budget}
-    chosen = choose_device(device)
-    settings = load_recipe(recipe, flags=flags, assignments=assignments or [])
-    if settings.compare is not None and "data" not in settings.model_fields_set:
-        raise UsageError(
-            f"recipe '{recipe}' compares {len(settings.compare.data)} data sets; choose one with "
-            f"--data, or run liere compare {recipe}"
-        )
-    cell = assemble(settings, root=data_root, device=chosen)
-    run = cell.run(out)
-    known = None if fresh else run.summary()
-    if known is not None:
-        console.note(f"already {known['status']}, so not trained again (--fresh trains anew)")
-        summary = known
-    else:
-        with console.LiveProgress() as progress:
-            summary = train_cell(cell, outputs=out, device=chosen, fresh=fresh, observer=progress)
-    if as_json:
-        console.print_json({**summary, "folder": str(run.folder)})
-    else:
-        _print_result(summary, str(run.folder))
+    with joined() as ranks:
+        if not ranks.leads:
+            console.silence()
+        chosen = own_device(choose_device(device))
+        settings = load_recipe(recipe, flags=flags, assignments=assignments or [])
+        if settings.compare is not None and "data" not in settings.model_fields_set:
+            raise UsageError(
+                f"recipe '{recipe}' compares {len(settings.compare.data)} data sets; choose one "
+                f"with --data, or run liere compare {recipe}"
+            )
+        cell = assemble(settings, root=data_root, device=chosen)
+        run = cell.run(out)
+        known = ranks.from_first(lambda: None if fresh else run.summary())
+        if known is not None:
+            console.note(f"already {known['status']}, so not trained again (--fresh trains anew)")
+            summary = known
+        else:
+            with console.LiveProgress() as progress:
+                summary = train_cell(
+                    cell, outputs=out, device=chosen, fresh=fresh, observer=progress, ranks=ranks
+                )
+        if ranks.leads and as_json:
+            console.print_json({**summary, "folder": str(run.folder)})
+        elif ranks.leads:
+            _print_result(summary, str(run.folder))
     if summary["status"] != "finished":
         raise typer.Exit(1)
 

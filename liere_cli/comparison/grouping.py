@@ -2,21 +2,36 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from liere_cli.budget import Budget
-from liere_cli.comparison.cells import Arm, Plan, PlannedEncoding, PlannedRun
+from liere_cli.comparison.cells import (
+    Arm,
+    Outcome,
+    Plan,
+    PlannedEncoding,
+    PlannedRun,
+    outcome,
+    outcome_of,
+)
+from liere_cli.comparison.facts import FactReader, Facts
 from liere_cli.comparison.naming import arm_titles, modality, place_of, unambiguous
 from liere_cli.comparison.request import split_specs
-from liere_cli.errors import LiereError, UsageError
-from liere_cli.recipe import CompareSettings, Recipe
+from liere_cli.errors import UsageError
+from liere_cli.recipe import CompareSettings
 from liere_cli.runs import Run, open_run
 from liere_cli.schema import format_spec, parse_spec
 
 
-def runs_as_plan(runs: Sequence[Run], baseline: str | None = None) -> Plan:
+def runs_as_plan(
+    runs: Sequence[Run],
+    baseline: str | None = None,
+    read: Callable[[Run], Facts] | None = None,
+) -> tuple[Plan, dict[str, Outcome]]:
     """Runs with the same data and settings share a table; encodings are rows, seeds are pairs.
 
     Runs that differ in data, model or training in any way stand in tables of their own, whose
@@ -26,24 +41,27 @@ def runs_as_plan(runs: Sequence[Run], baseline: str | None = None) -> Plan:
     Args:
         baseline: labels of the encodings to compare with, as on the flag; the first that is in a
             table is its baseline.
+        read: what is known of a run; from its files unless given.
+
+    Returns:
+        The plan, and the outcome of each run by identity.
 
     Raises:
         UsageError: no run of a table is over, two runs claim one cell, or no table holds the
             baseline.
         LiereError: a run's recipe or summary can't be read.
     """
+    read = read or FactReader().read
     tables: dict[str, _Table] = {}
-    for run in {run.folder.resolve(): run for run in runs}.values():
-        entry = _Entry(run)
-        tables.setdefault(json.dumps(entry.shared, sort_keys=True), _Table()).add(entry)
+    for run in _distinct(runs):
+        facts = read(run)
+        tables.setdefault(facts.shared, _Table()).add(_Entry(run, facts))
     found = list(tables.values())
     for table in found:
         table.name_apart()
     wanted = [format_spec(parse_spec(spec)) for spec in split_specs(baseline)] if baseline else None
     usual = [format_spec(spec) for spec in CompareSettings().baseline]
-    titles = arm_titles(
-        [table.data for table in found], [table.entries[0].shared for table in found]
-    )
+    titles = arm_titles([table.data for table in found], [json.loads(shared) for shared in tables])
     arms = tuple(
         table.arm(title, wanted or usual) for table, title in zip(found, titles, strict=True)
     )
@@ -53,49 +71,42 @@ def runs_as_plan(runs: Sequence[Run], baseline: str | None = None) -> Plan:
             f"--baseline {baseline}: none of the runs has it (allowed: {', '.join(names)})"
         )
     seeds = sorted({run.seed for arm in arms for row in arm.encodings for run in row.runs})
-    return Plan("", arms, tuple(seeds))
+    outcomes = {
+        entry.facts.run_id: entry.outcome for table in found for entry in table.entries.values()
+    }
+    return Plan("", arms, tuple(seeds)), outcomes
 
 
-class _Entry:
-    """One run: its cell, and the settings that it must share with the others of its table."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        recipe = run.recipe()
-        self.summary = run.summary()
-        known = self.summary or _from_signature(run)
+def _distinct(runs: Sequence[Run]) -> list[Run]:
+    """Each folder once, by whatever path it was named."""
+    by_place: dict[Any, Run] = {}
+    for run in runs:
         try:
-            self.encoding, self.data = str(known["encoding"]), str(known["data"])
-            self.fingerprint, self.run_id = str(known["fingerprint"]), str(known["id"])
-        except KeyError as error:
-            raise LiereError(f"{run.folder}: its summary lacks {error}; train it again") from None
-        self.metric = str(known.get("metric", ""))
-        self.name = str(recipe.encoding["name"])
-        self.seed = recipe.seed
-        self.cell = (place_of(self.name), self.encoding, self.seed)
-        if not recipe.training.tested:
-            raise UsageError(
-                f"{run.folder}: was never scored on the test split (training.tested: false), as "
-                "runs that tune, and can't be compared"
-            )
-        self.budget = Budget.parse(recipe.training.budget)
-        self.test_limit = recipe.training.test_limit
-        self.axes = len(recipe.model.patch or ())
-        self.dataset = str(recipe.data["name"])
-        self.shared = shared_settings(recipe, self.fingerprint)
+            found = os.stat(run.folder)
+            by_place[found.st_dev, found.st_ino] = run
+        except OSError:
+            by_place[run.folder] = run  # reading it says what is wrong
+    return list(by_place.values())
+
+
+@dataclass
+class _Entry:
+    """One run of a table; ``label`` is its encoding's there."""
+
+    run: Run
+    facts: Facts
+    label: str = ""
 
     @property
     def planned(self) -> PlannedRun:
-        return PlannedRun(self.data, self.encoding, self.seed, self.run, self.run_id)
+        facts = self.facts
+        return PlannedRun(facts.data, self.label, facts.seed, self.run, facts.run_id)
 
-
-def shared_settings(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
-    """What all runs of one table have in common: everything but encoding and seed."""
-    settings = recipe.model_dump(mode="json", exclude={"experiment", "compare", "encoding", "seed"})
-    settings["training"].pop("checkpoint_seconds")
-    # the fingerprint stands for the path
-    settings["data"].pop("path", None)
-    return settings | {"fingerprint": fingerprint}
+    @property
+    def outcome(self) -> Outcome:
+        if self.facts.summary is not None:
+            return outcome_of(self.facts.summary)
+        return outcome(self.planned, Budget.parse(self.facts.budget))
 
 
 def family_of(shared: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,70 +117,58 @@ def family_of(shared: Mapping[str, Any]) -> dict[str, Any]:
     return {"fraction": fraction, "family": hashlib.sha256(rest.encode()).hexdigest()[:12]}
 
 
-def _from_signature(run: Run) -> dict[str, str]:
-    """What is known of a run that is not over: it signs before its first step."""
-    path = run.path("signature.txt")
-    try:
-        line = path.read_text().strip()
-    except (OSError, ValueError):
-        raise LiereError(f"{run.folder}: is no run, or had not begun to train") from None
-    fields = dict(part.split(":", 1) for part in line.split("|") if ":" in part)
-    data, _, fingerprint = fields.pop("data", "").rpartition("@")
-    return fields | {"data": data, "fingerprint": fingerprint}
-
-
 class _Table:
-    """Runs that share all but encoding and seed."""
+    """Runs that share all but encoding and seed, by identity."""
 
     def __init__(self) -> None:
-        self.entries: list[_Entry] = []
+        self.entries: dict[str, _Entry] = {}
+        self.cells: dict[tuple[str, str, int], _Entry] = {}
 
     def name_apart(self) -> None:
-        """Qualifies the labels of encodings that share theirs."""
-        names = unambiguous([(entry.name, entry.encoding) for entry in self.entries])
-        for entry, name in zip(self.entries, names, strict=True):
-            entry.encoding = name
+        """Labels the encodings, and qualifies those that would share a label."""
+        entries = list(self.entries.values())
+        names = unambiguous([(entry.facts.name, entry.facts.encoding) for entry in entries])
+        for entry, name in zip(entries, names, strict=True):
+            entry.label = name
 
     @property
     def data(self) -> str:
-        return self.entries[0].data
+        return next(iter(self.entries.values())).facts.data
 
     def add(self, entry: _Entry) -> None:
-        if any(other.run_id == entry.run_id for other in self.entries):
+        facts = entry.facts
+        if facts.run_id in self.entries:
             return
-        for other in self.entries:
-            if other.cell != entry.cell:
-                continue
+        cell = (place_of(facts.name), facts.encoding, facts.seed)
+        if cell in self.cells:
             raise UsageError(
-                f"{other.run.folder} and {entry.run.folder} are both {entry.encoding} at seed "
-                f"{entry.seed}, but differ in the encoding's own code; compare one of them"
+                f"{self.cells[cell].run.folder} and {entry.run.folder} are both {facts.encoding} "
+                f"at seed {facts.seed}, but differ in the encoding's own code; compare one of them"
             )
-        self.entries.append(entry)
+        self.entries[facts.run_id] = self.cells[cell] = entry
 
     def arm(self, title: str, wanted: Sequence[str]) -> Arm:
-        first = next((entry for entry in self.entries if entry.summary), None)
+        entries = self.entries.values()
+        first = next((entry.facts for entry in entries if entry.facts.summary), None)
         if first is None:
             raise UsageError(
                 f"none of the runs on {self.data} is over; 'liere train' or the recipe that they "
                 "came from goes on with them"
             )
-        labels = list(dict.fromkeys(entry.encoding for entry in self.entries))
+        rows: dict[str, list[PlannedRun]] = {}
+        for entry in entries:
+            rows.setdefault(entry.label, []).append(entry.planned)
         return Arm(
             title=title,
             modality=modality(first.dataset, first.axes),
             data=first.data,
             fingerprint=first.fingerprint,
             metric=first.metric,
-            budget=first.budget,
-            encodings=tuple(
-                PlannedEncoding(
-                    name, tuple(entry.planned for entry in self.entries if entry.encoding == name)
-                )
-                for name in labels
-            ),
-            baseline=next((name for name in wanted if name in labels), None),
+            budget=Budget.parse(first.budget),
+            encodings=tuple(PlannedEncoding(name, tuple(runs)) for name, runs in rows.items()),
+            baseline=next((name for name in wanted if name in rows), None),
             test_limit=first.test_limit,
-            **family_of(first.shared),
+            **family_of(json.loads(first.shared)),
         )
 
 
@@ -187,7 +186,7 @@ def runs_of(paths: Sequence[str], outputs: Path) -> list[Run]:
 
 def _is_written_beside(path: Path) -> bool:
     """Whether ``EXPERIMENT/*`` names it beside the runs: the comparison's recipe and tables."""
-    return path.is_file() and (path.name == "comparison.yaml" or path.stem == "table")
+    return (path.name == "comparison.yaml" or path.stem == "table") and path.is_file()
 
 
 def runs_at(path: str, outputs: Path) -> list[Run]:
@@ -197,7 +196,7 @@ def runs_at(path: str, outputs: Path) -> list[Run]:
         UsageError: there is none.
     """
     folder = Path(path)
+    if (folder / "recipe.yaml").is_file():
+        return [Run(folder)]
     inside = sorted(place.parent for place in folder.glob("*/recipe.yaml"))
-    if inside and not (folder / "recipe.yaml").is_file():
-        return [Run(place) for place in inside]
-    return [open_run(path, outputs)]
+    return [Run(place) for place in inside] or [open_run(path, outputs)]

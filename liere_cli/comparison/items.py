@@ -13,7 +13,9 @@ layout without replication; two-way clustering subtracts the same term: Cameron,
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -25,6 +27,7 @@ from liere_cli.runs import MAX_ITEMS_BYTES, Run
 
 Array = NDArray[np.float64]
 FILE = "items-test.safetensors"
+RUNS_IN_MEMORY = 128
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,40 @@ class ItemDifferences:
         return ItemError(math.sqrt(max(averaged - interaction, 0.0)), clusters)
 
 
+@dataclass(frozen=True)
+class KnownItems:
+    """What :class:`ItemDifferences` of ``n`` seeds said of all of them."""
+
+    n: int
+    error: ItemError | None
+
+    def test_set(self, n: int) -> ItemError | None:
+        """As it was; of other numbers of seeds nothing is known."""
+        if n != self.n:
+            raise ValueError(f"{n} seeds, but the error is that of {self.n}")
+        return self.error
+
+
+class ItemReader:
+    """Results per item of many runs; a baseline's are read once for all held against it."""
+
+    def __init__(self) -> None:
+        self._results = lru_cache(maxsize=RUNS_IN_MEMORY)(item_results)
+
+    def fault(self, run: Run, metric: str) -> Literal["missing", "damaged"] | None:
+        """Why the run has no results per item; None where it has."""
+        if item_results(run, metric) is not None:
+            return None
+        return "damaged" if run.path(FILE).exists() else "missing"
+
+    def between(
+        self, ours: Sequence[Run], theirs: Sequence[Run], metric: str
+    ) -> ItemDifferences | KnownItems | None:
+        """Differences between two encodings' runs at the same seeds; None where items differ."""
+        values, baseline = ([self._results(run, metric) for run in one] for one in (ours, theirs))
+        return item_differences(values, baseline)
+
+
 def clustered_error(sums: ArrayLike, weights: ArrayLike) -> float:
     """The cluster-robust standard error of ``sums.sum() / weights.sum()``, both [G].
 
@@ -97,13 +134,6 @@ def _residuals(sums: Array, weights: Array) -> Array:
     total = weights.sum()
     mean = sums.mean(axis=0).sum() / total if sums.ndim > 1 else sums.sum() / total
     return np.asarray((sums - mean * weights) / total, dtype=np.float64)
-
-
-def items_fault(run: Run, metric: str) -> Literal["missing", "damaged"] | None:
-    """Why the run has no results per item; None where it has."""
-    if item_results(run, metric) is not None:
-        return None
-    return "damaged" if run.path(FILE).exists() else "missing"
 
 
 def item_results(run: Run, metric: str) -> ItemResults | None:

@@ -48,17 +48,21 @@ def arm_titles(labels: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> 
         settings: of each arm; nested sections become ``section.key``.
     """
     flat = [_flatten(values) for values in settings]
+    rivals: dict[str, list[dict[str, Any]]] = {}
+    for name, values in zip(labels, flat, strict=True):
+        rivals.setdefault(name, []).append(values)
+    differing = {name: _differing(values) for name, values in rivals.items()}
     titles = []
-    for index, name in enumerate(labels):
-        rivals = [flat[other] for other, label in enumerate(labels) if label == name]
-        differing = [
-            key
-            for key in flat[index]
-            if any(rival.get(key) != flat[index][key] for rival in rivals)
-        ]
-        detail = ", ".join(f"{key}={flat[index][key]}" for key in differing)
+    for name, values in zip(labels, flat, strict=True):
+        detail = ", ".join(f"{key}={values[key]}" for key in values if key in differing[name])
         titles.append(f"{name} ({detail})" if detail else name)
     return titles
+
+
+def _differing(settings: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Keys that have not the same value in all."""
+    first = settings[0]
+    return {key for other in settings for key in other | first if other.get(key) != first.get(key)}
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,6 +5,7 @@ from itertools import takewhile
 
 from liere_cli.comparison.cells import Outcome, Plan, PlannedEncoding
 from liere_cli.comparison.items import ItemDifferences, item_differences, item_results
+from liere_cli.runs import Run
 
 
 def shared_seeds(
@@ -31,8 +32,13 @@ def items_between(
     """Differences per test item, where every run stored its results."""
     if len(seeds) < 2:
         return None
-    results = []
-    for row in (encoding, baseline):
-        runs = {run.seed: run.run for run in row.runs}
-        results.append([item_results(runs[seed], metric) for seed in seeds])
+    results = [
+        [item_results(run, metric) for run in runs_at(row, seeds)] for row in (encoding, baseline)
+    ]
     return item_differences(*results)
+
+
+def runs_at(row: PlannedEncoding, seeds: Sequence[int]) -> list[Run]:
+    """The row's runs at those seeds, in their order."""
+    runs = {run.seed: run.run for run in row.runs}
+    return [runs[seed] for seed in seeds]

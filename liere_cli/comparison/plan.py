@@ -11,7 +11,8 @@ import torch
 from liere_cli.assembly import Cell, assemble, run_identity
 from liere_cli.budget import Budget
 from liere_cli.comparison.cells import Arm, Plan, PlannedEncoding, PlannedRun
-from liere_cli.comparison.grouping import family_of, shared_settings
+from liere_cli.comparison.facts import shared_settings
+from liere_cli.comparison.grouping import family_of
 from liere_cli.comparison.looks import Looks
 from liere_cli.comparison.naming import (
     MODALITIES,
@@ -25,6 +26,7 @@ from liere_cli.data import Dataset, build_dataset
 from liere_cli.encodings.registry import encoding_class, label, resolve_spec
 from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.recipe import CompareSettings, DataArm, Recipe
+from liere_cli.runs import Listing
 
 DEFAULT_EXPERIMENT = "compare"
 
@@ -56,11 +58,12 @@ def plan_comparison(
         }
     )
     looks, seeds = _looks(compare)
+    listing = Listing(outputs)
     arms, settings = [], []
     for index, data_arm in enumerate(data_arms):
         request = arm_recipe(recipe, index)
         arm, resolved = _arm(
-            request, data_arm, compare, seeds, outputs, root, device, len(data_arms) == 1
+            request, data_arm, compare, seeds, listing, root, device, len(data_arms) == 1
         )
         arms.append(arm)
         settings.append(resolved)
@@ -123,7 +126,7 @@ def _arm(
     data_arm: DataArm,
     compare: CompareSettings,
     seeds: Sequence[int],
-    outputs: Path,
+    listing: Listing,
     root: Path | None,
     device: torch.device,
     alone: bool,
@@ -151,7 +154,7 @@ def _arm(
         except LiereError as error:
             raise type(error)(f"{dataset.name}, {name}: {error}") from None
         cell = replace(cell, encoding=name)
-        runs = [planned_run(cell, wanted, seed, outputs) for seed in seeds]
+        runs = [planned_run(cell, wanted, seed, listing) for seed in seeds]
         rows[name] = PlannedEncoding(name, tuple(runs))
         data_label = cell.data
         shared = shared_settings(cell.recipe, dataset.fingerprint)
@@ -159,7 +162,7 @@ def _arm(
         data_label, axes, list(rows.values()), _labels(compare.baseline, specs, names)
     )
     if compare.aa:
-        twin = _twin(rows[chosen], seeds, outputs, root, device)
+        twin = _twin(rows[chosen], seeds, listing, root, device)
         rows[twin.label] = twin
     arm = Arm(
         title=data_label,
@@ -179,7 +182,7 @@ def _arm(
 def _twin(
     row: PlannedEncoding,
     seeds: Sequence[int],
-    outputs: Path,
+    listing: Listing,
     root: Path | None,
     device: torch.device,
 ) -> PlannedEncoding:
@@ -190,7 +193,7 @@ def _twin(
         assert run.request is not None
         request = run.request.model_copy(update={"seed": other})
         cell = replace(assemble(request, root=root, device=device), encoding=row.label)
-        runs.append(replace(planned_run(cell, request, other, outputs), seed=run.seed))
+        runs.append(replace(planned_run(cell, request, other, listing), seed=run.seed))
     own = tuple(run.request.seed for run in runs if run.request)
     return PlannedEncoding(label, tuple(runs), own_seeds=own)
 
@@ -224,7 +227,7 @@ def _labels(
     ]
 
 
-def planned_run(cell: Cell, request: Recipe, seed: int, outputs: Path) -> PlannedRun:
+def planned_run(cell: Cell, request: Recipe, seed: int, listing: Listing) -> PlannedRun:
     """The cell at another seed: all but the seed and the identity stays."""
     resolved = cell.recipe.model_copy(update={"seed": seed})
     run_id = run_identity(resolved, cell.dataset.fingerprint)
@@ -233,7 +236,7 @@ def planned_run(cell: Cell, request: Recipe, seed: int, outputs: Path) -> Planne
         data=cell.data,
         encoding=cell.encoding,
         seed=seed,
-        run=cell.run(outputs),
+        run=cell.run(listing),
         run_id=run_id,
         request=request.model_copy(update={"seed": seed}),
     )

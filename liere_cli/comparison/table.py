@@ -13,9 +13,9 @@ from liere_cli.comparison.curves import Efficiency
 from liere_cli.comparison.fractions import FractionTable, fraction_tables
 from liere_cli.comparison.interaction import Interaction
 from liere_cli.comparison.items import FILE as ITEMS_FILE
-from liere_cli.comparison.items import items_fault
+from liere_cli.comparison.items import ItemReader
 from liere_cli.comparison.looks import SPENDING, Looks
-from liere_cli.comparison.pairing import items_between, shared_seeds
+from liere_cli.comparison.pairing import runs_at, shared_seeds
 from liere_cli.comparison.statistics import mean_and_std
 from liere_cli.comparison.trials import Tuned, grid_text
 from liere_cli.comparison.verdicts import ALPHA, Pair, Verdict, judge
@@ -121,20 +121,24 @@ class ComparisonTable:
         return sum(row.failed + (row.tuned.failed if row.tuned else 0) for row in rows)
 
 
-def make_table(plan: Plan, found: Mapping[str, Outcome]) -> ComparisonTable:
+def make_table(
+    plan: Plan, found: Mapping[str, Outcome], items: ItemReader | None = None
+) -> ComparisonTable:
     """Tables, statistics and verdicts of a plan.
 
     Args:
         found: outcome of every run of the plan, by identity.
+        items: results per item, where some of them are known already.
     """
-    arms = [_arm_table(arm, found) for arm in plan.arms]
+    items = items or ItemReader()
+    arms = [_arm_table(arm, found, items) for arm in plan.arms]
     places = [
         (index, position)
         for index, arm in enumerate(arms)
         for position, row in enumerate(arm.rows)
         if arm.baseline is not None and not row.is_baseline and row.undefined is None
     ]
-    pairs = [_pair(plan, arms[index], index, position, found) for index, position in places]
+    pairs = [_pair(plan, arms[index], index, position, found, items) for index, position in places]
     verdicts = judge(pairs, plan.looks)
     judged = dict(zip(places, verdicts, strict=True))
     arms = [
@@ -165,7 +169,7 @@ def make_table(plan: Plan, found: Mapping[str, Outcome]) -> ComparisonTable:
     )
 
 
-def _arm_table(arm: Arm, found: Mapping[str, Outcome]) -> ArmTable:
+def _arm_table(arm: Arm, found: Mapping[str, Outcome], items: ItemReader) -> ArmTable:
     return ArmTable(
         title=arm.title,
         modality=arm.modality,
@@ -178,7 +182,7 @@ def _arm_table(arm: Arm, found: Mapping[str, Outcome]) -> ArmTable:
         budget=arm.budget.text,
         test_limit=arm.test_limit,
         rows=tuple(_row(row, arm.baseline, found) for row in arm.encodings),
-        warnings=(*_warnings(arm, _summaries(arm, found)), *_without_items(arm, found)),
+        warnings=(*_warnings(arm, _summaries(arm, found)), *_without_items(arm, found, items)),
     )
 
 
@@ -221,19 +225,25 @@ def _row(planned: PlannedEncoding, baseline: str | None, found: Mapping[str, Out
 
 
 def _pair(
-    plan: Plan, table: ArmTable, arm: int, position: int, found: Mapping[str, Outcome]
+    plan: Plan,
+    table: ArmTable,
+    arm: int,
+    position: int,
+    found: Mapping[str, Outcome],
+    items: ItemReader,
 ) -> Pair:
     """What an encoding and its baseline scored at the seeds that both finished."""
     base = next(index for index, row in enumerate(table.rows) if row.is_baseline)
     rows = [plan.arms[arm].encodings[index] for index in (position, base)]
     values, baseline = table.rows[position].values, table.rows[base].values
     shared = shared_seeds(plan, rows, found)
+    ours, theirs = (runs_at(row, shared) for row in rows)
     return Pair(
         [values[seed] for seed in shared],
         [baseline[seed] for seed in shared],
         table.higher_is_better,
         table.margin,
-        items_between(rows[0], rows[1], shared, table.metric),
+        items.between(ours, theirs, table.metric) if len(shared) > 1 else None,
     )
 
 
@@ -256,7 +266,7 @@ def _warnings(arm: Arm, summaries: Sequence[Mapping[str, Any]]) -> tuple[str, ..
     return tuple(warnings)
 
 
-def _without_items(arm: Arm, found: Mapping[str, Outcome]) -> list[str]:
+def _without_items(arm: Arm, found: Mapping[str, Outcome], items: ItemReader) -> list[str]:
     """Finished runs whose results per item can't be read, where intervals would use them."""
     finished = [
         [run for run in row.runs if found[run.run_id].state == "finished"] for row in arm.encodings
@@ -267,7 +277,7 @@ def _without_items(arm: Arm, found: Mapping[str, Outcome]) -> list[str]:
         (row.label, run.seed): fault
         for row, runs in zip(arm.encodings, finished, strict=True)
         for run in runs
-        if (fault := items_fault(run.run, arm.metric))
+        if (fault := items.fault(run.run, arm.metric))
     }
     left_out = "so the test set's share of the error is left out"
     if len(faults) == sum(map(len, finished)) and set(faults.values()) == {"missing"}:

@@ -22,6 +22,7 @@ from liere_cli.encodings.registry import encoding_class
 from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.model import encoding_for
 from liere_cli.recipe import Recipe, TrainingSettings, TuningSettings, merged
+from liere_cli.runs import Listing
 
 #: of the candidates of one encoding
 MAX_CANDIDATES = 1000
@@ -80,7 +81,7 @@ def plan_search(
     allowed = sorted((TrainingSettings.model_fields.keys() - _FIXED) | options)
     arms: list[Arm] = []
     every: dict[tuple[int, str], tuple[Candidate, ...]] = {}
-    settings = []
+    settings, listing = [], Listing(outputs)
     for index, (arm, data_arm) in enumerate(zip(plan.arms, compare.data, strict=True)):
         where = f"compare.data, '{arm.data}', tuning" if data_arm.tuning else "compare.tuning"
         asked = _asked(compare.tuning, data_arm.tuning, where)
@@ -90,7 +91,7 @@ def plan_search(
         for row in arm.encodings:
             if row.undefined is None:
                 request = _tuning_request(_request(row), asked, recipe.experiment)
-                found = _candidates(request, asked, where, outputs, root, device)
+                found = _candidates(request, asked, where, listing, root, device)
                 every[index, row.label] = found
                 runs = tuple(run for candidate in found for run in candidate.runs)
                 rows.append(PlannedEncoding(row.label, runs))
@@ -116,14 +117,14 @@ def tuned_plan(
     Args:
         found: outcome of every run of the search, by identity.
     """
-    arms = []
+    arms, listing = [], Listing(outputs)
     for index, arm in enumerate(plan.arms):
         rows = []
         for row in arm.encodings:
             candidates = search.candidates.get((index, row.label))
             if candidates is not None:
                 tuned = _tuned(arm, search.settings[index], candidates, found)
-                runs = _runs(row, tuned, outputs, root, device)
+                runs = _runs(row, tuned, listing, root, device)
                 row = replace(row, runs=runs, tuned=tuned)
             rows.append(row)
         arms.append(replace(arm, encodings=tuple(rows)))
@@ -162,7 +163,7 @@ def _trial(candidate: Candidate, found: Mapping[str, Outcome]) -> Trial:
 
 
 def _runs(
-    row: PlannedEncoding, tuned: Tuned, outputs: Path, root: Path | None, device: torch.device
+    row: PlannedEncoding, tuned: Tuned, listing: Listing, root: Path | None, device: torch.device
 ) -> tuple[PlannedRun, ...]:
     """The comparison's runs of one encoding with the values that won."""
     if tuned.chosen is None:
@@ -172,7 +173,7 @@ def _runs(
     if request.encoding == _request(row).encoding:
         cell = replace(cell, encoding=row.label)
     return tuple(
-        replace(planned_run(cell, request, _request_of(run).seed, outputs), seed=run.seed)
+        replace(planned_run(cell, request, _request_of(run).seed, listing), seed=run.seed)
         for run in row.runs
     )
 
@@ -205,7 +206,7 @@ def _candidates(
     request: Recipe,
     asked: TuningSettings,
     where: str,
-    outputs: Path,
+    listing: Listing,
     root: Path | None,
     device: torch.device,
 ) -> tuple[Candidate, ...]:
@@ -229,7 +230,7 @@ def _candidates(
         Candidate(
             values,
             tuple(
-                replace(planned_run(cell, wanted, seed, outputs), detail=values_text(values))
+                replace(planned_run(cell, wanted, seed, listing), detail=values_text(values))
                 for seed in asked.seeds
             ),
         )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from liere_cli.comparison import statistics
-from liere_cli.comparison.items import ItemDifferences
+from liere_cli.comparison.items import ItemDifferences, KnownItems
 from liere_cli.comparison.looks import SETTLED_CONFIDENCE, Looks
 from liere_cli.comparison.statistics import ItemError, Paired
 
@@ -39,7 +39,7 @@ class Pair:
     baseline: ArrayLike
     higher_is_better: bool
     margin: float | None = None
-    items: ItemDifferences | None = None
+    items: ItemDifferences | KnownItems | None = None
 
     def test_set(self, n: int) -> ItemError | None:
         """What the choice of test items adds to the first n seeds."""

@@ -75,27 +75,27 @@ class TrainingBatches:
         # the permutations of two epochs, since a batch may straddle them
         self._permutation = lru_cache(maxsize=2)(self._permutation_of)
 
-    def at(self, step: int) -> Batch:
-        """The batch of ``step``.
+    def at(self, step: int, rows: slice = slice(None)) -> Batch:
+        """The batch of ``step``, or those rows of it.
 
         Returns:
             For text int64 [B, T] and int64 [B, T], the next byte of each; for classification
             float32 [B, C, *grid], normalised, and int64 [B].
         """
         if isinstance(self.examples, ByteStream):
-            return self._text(self.examples.data, step)
-        return self._items(self.examples, step)
+            return self._text(self.examples.data, step, rows)
+        return self._items(self.examples, step, rows)
 
-    def _text(self, data: Tensor, step: int) -> Batch:
+    def _text(self, data: Tensor, step: int, rows: slice) -> Batch:
         starts = torch.randint(
             len(data) - self.context,
             (self.batch_size,),
             generator=stream(self.seed, "order", step),
         )
-        windows = _windows(data, starts, self.context, self.device)
+        windows = _windows(data, starts[rows], self.context, self.device)
         return windows[:, :-1], windows[:, 1:]
 
-    def _items(self, examples: Examples, step: int) -> Batch:
+    def _items(self, examples: Examples, step: int, rows: slice) -> Batch:
         count = len(examples)
         first, last = step * self.batch_size, (step + 1) * self.batch_size
         chosen = torch.cat(
@@ -104,14 +104,16 @@ class TrainingBatches:
                 for epoch in range(first // count, (last - 1) // count + 1)
             ]
         )
-        inputs, labels = _gather(examples, chosen, self.device)
+        inputs, labels = _gather(examples, chosen[rows], self.device)
         if not self.shift and not self.flips:
             return self._normalise(inputs), labels
         random = stream(self.seed, "augment", step)
         # both are drawn whatever is in use, so that flips are the same with and without shifts
         shifts = torch.randint(-self.shift, self.shift + 1, (self.batch_size, 2), generator=random)
         mirrored = torch.rand(self.batch_size, generator=random) < (0.5 if self.flips else 0.0)
-        moved, inside = _translate(inputs, _send(shifts, self.device), _send(mirrored, self.device))
+        moved, inside = _translate(
+            inputs, _send(shifts[rows], self.device), _send(mirrored[rows], self.device)
+        )
         return self._normalise(moved) * inside, labels
 
     def _permutation_of(self, epoch: int) -> Tensor:
@@ -127,6 +129,7 @@ def evaluation_batches(
     std: Sequence[float] = (0.5,),
     device: torch.device | str = "cpu",
     limit: int | None = None,
+    turns: slice = slice(None),
 ) -> Iterator[Batch]:
     """Every item once, in order.
 
@@ -135,6 +138,7 @@ def evaluation_batches(
 
     Args:
         limit: at most so many windows or items, evenly spaced over the split.
+        turns: which of the batches; all, unless several processes take turns.
 
     Yields:
         The same shapes and dtypes as :meth:`TrainingBatches.at`.
@@ -144,26 +148,42 @@ def evaluation_batches(
         LiereError: when there is nothing to evaluate.
     """
     device = torch.device(device)
-    length = _context_of(examples, context)
+    parts = evaluation_parts(examples, batch_size=batch_size, context=context, limit=limit)[turns]
     if isinstance(examples, ByteStream):
-        targets = len(examples) - 1
-        if targets < 1:
-            raise LiereError(f"a text of {len(examples)} bytes has nothing to predict")
-        full, rest = divmod(targets, length)
-        starts = evenly_spaced(full, limit) * length
-        for part in starts.split(batch_size) if full else ():
-            windows = _windows(examples.data, part, length, device)
+        for starts, length in parts:
+            windows = _windows(examples.data, starts, length, device)
             yield windows[:, :-1], windows[:, 1:]
-        if rest and (limit is None or full < limit):
-            window = examples.data[full * length :].to(device).long()[None]
-            yield window[:, :-1], window[:, 1:]
         return
-    if len(examples) == 0:
-        raise LiereError("the split to evaluate has no items")
     normalise = _Normaliser(examples, mean, std, device)
-    for part in evenly_spaced(len(examples), limit).split(batch_size):
-        inputs, labels = _gather(examples, part, device)
+    for items, _ in parts:
+        inputs, labels = _gather(examples, items, device)
         yield normalise(inputs), labels
+
+
+def evaluation_parts(
+    examples: ByteStream | Examples,
+    *,
+    batch_size: int,
+    context: int | None = None,
+    limit: int | None = None,
+) -> list[tuple[Tensor, int]]:
+    """What each of the :func:`evaluation_batches` holds: items, or where windows begin, and the
+    length of a window.
+    """
+    length = _context_of(examples, context)
+    if not isinstance(examples, ByteStream):
+        if len(examples) == 0:
+            raise LiereError("the split to evaluate has no items")
+        return [(items, 1) for items in evenly_spaced(len(examples), limit).split(batch_size)]
+    targets = len(examples) - 1
+    if targets < 1:
+        raise LiereError(f"a text of {len(examples)} bytes has nothing to predict")
+    full, rest = divmod(targets, length)
+    starts = evenly_spaced(full, limit) * length
+    parts = [(part, length) for part in starts.split(batch_size)] if full else []
+    if rest and (limit is None or full < limit):
+        parts.append((torch.tensor([full * length]), rest))
+    return parts
 
 
 def evenly_spaced(count: int, limit: int | None) -> Tensor:

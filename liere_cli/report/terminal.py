@@ -5,8 +5,10 @@ Where it is too narrow for whole words, each encoding is a block of lines.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
@@ -60,12 +62,11 @@ def _tables(sheet: Sheet, width: int) -> list[RenderableType]:
     costs = [every[0], *(column for column in every if column.cost)]
     for layout in ([every], [results, costs]):
         for gutter in _GUTTERS:
-            tables = [_table(shown, gutter) for shown in layout]
-            if max(map(_width, tables)) <= width:
-                return [*tables]
+            if all(_width(shown, gutter) <= width for shown in layout):
+                return [_table(shown, gutter) for shown in layout]
     # each seed's value stands below, so that their number can go
     bare = [column for column in results if column.header != "seeds"]
-    if all(_width(_table(_folded(shown), _GUTTERS[-1])) <= width for shown in (bare, costs)):
+    if all(_width(_folded(shown), _GUTTERS[-1]) <= width for shown in (bare, costs)):
         return [_table(shown, _GUTTERS[-1], narrow=True) for shown in (bare, costs)]
     return [_block(every, index) for index in range(sheet.rows)]
 
@@ -122,10 +123,17 @@ def _table(
     return table
 
 
-def _width(table: Table) -> int:
-    """Columns that the table takes without folding a cell."""
+def _width(shown: Sequence[Column], gutter: tuple[int, int, int, int]) -> int:
+    """Columns of the terminal that they take as a table, without folding a cell."""
+    # the longest cell of each alone: to lay out a table of hundreds of rows takes long
+    widest = [replace(column, cells=(_widest(column.cells),)) for column in shown]
     wide = Console(width=10_000, force_terminal=False, no_color=True)
-    return Measurement.get(wide, wide.options, table).maximum
+    return Measurement.get(wide, wide.options, _table(widest, gutter)).maximum
+
+
+@lru_cache(maxsize=128)
+def _widest(cells: tuple[str, ...]) -> str:
+    return max(cells, key=lambda cell: cell_len(plain(cell)), default="")
 
 
 def _note(text: str) -> RenderableType:
