@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from liere_cli.data import ByteStream, Dataset, Examples
 from liere_cli.data.batches import evaluation_batches, evenly_spaced
+from liere_cli.data.shuffle import orders, shuffled
 
 #: tokens or pixels in one evaluation batch; bounds memory, does not change a number
 BATCH_VALUES = 1 << 19
@@ -25,8 +26,8 @@ class Evaluation:
         value: bits per byte, or the share of items whose best guess is right (top-1).
         loss: mean cross-entropy in nats, without label smoothing.
         count: bytes predicted, or items.
-        items: per item, in the split's order: ``loss`` float32 (nats, summed over a window's
-            bytes), ``weight`` int32 (bytes of the window, 1 for an item), ``group`` int64, and for
+        items: per item, in the split's order: ``loss`` float32 (nats, summed over a block's
+            bytes), ``weight`` int32 (bytes of the block, 1 for an item), ``group`` int64, and for
             classification ``correct`` uint8.
     """
 
@@ -50,6 +51,9 @@ def evaluate(
     device: torch.device,
     precision: str,
     limit: int | None = None,
+    block: int | None = None,
+    positions: Tensor | None = None,
+    shuffle: tuple[int, ...] | None = None,
     before_batch: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Runs the model over every item once.
@@ -57,27 +61,40 @@ def evaluate(
     Args:
         grid: extent of the examples; for text the window that the model reads.
         precision: ``bfloat16`` autocasts, ``float32`` does not.
-        limit: at most so many items or windows, evenly spaced.
+        limit: at most so many items or blocks, evenly spaced.
+        block: of text, bytes at the end of a window that it predicts; None: all of them.
+        positions: [T, A] of the grid's tokens; None: the model's own.
+        shuffle: a patch's extent: each item's patches change places; None: they stay.
         before_batch: called before each batch; may raise to stop.
     """
     was_training = model.training
     model.eval()
     text = isinstance(examples, ByteStream)
     size = math.prod(grid) * (VALUES_PER_BYTE if text else dataset.channels)
-    losses, weights, correct = [], [], []
+    losses, weights, correct, seen = [], [], [], 0
+    chosen = evenly_spaced(0 if text else len(examples), limit)
     try:
         for inputs, targets in evaluation_batches(
             examples,
             batch_size=max(1, BATCH_VALUES // size),
             context=grid[0] if text else None,
+            block=block,
             mean=dataset.mean,
             std=dataset.std,
             device=device,
             limit=limit,
         ):
             before_batch()
+            if shuffle is not None:
+                places = chosen[seen : seen + len(inputs)]
+                patches = math.prod(grid) // math.prod(shuffle)
+                inputs = shuffled(inputs, shuffle, orders(places, patches).to(device))
+            seen += len(inputs)
+            own = positions if positions is None or not text else positions[: inputs.shape[1]]
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                logits = model(inputs)
+                logits = model(inputs, own)
+            if text:
+                logits = logits[:, -targets.shape[1] :]
             loss = F.cross_entropy(
                 logits.float().flatten(0, -2), targets.flatten(), reduction="none"
             )
@@ -93,6 +110,6 @@ def evaluate(
     if isinstance(examples, ByteStream):
         items["group"] = torch.arange(len(items["loss"]))
         return Evaluation(mean_loss / math.log(2), mean_loss, count, items)
-    items["group"] = examples.groups[evenly_spaced(len(examples), limit)].cpu()
+    items["group"] = examples.groups[chosen.to(examples.groups.device)].cpu()
     items["correct"] = torch.cat(correct).to(torch.uint8).cpu()
     return Evaluation(float(items["correct"].double().mean()), mean_loss, count, items)

@@ -123,6 +123,7 @@ def evaluation_batches(
     *,
     batch_size: int,
     context: int | None = None,
+    block: int | None = None,
     mean: Sequence[float] = (0.5,),
     std: Sequence[float] = (0.5,),
     device: torch.device | str = "cpu",
@@ -130,14 +131,19 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """Every item once, in order.
 
-    Text is cut into windows that do not overlap, so that every byte but the first is predicted
-    exactly once; the last window may be shorter and is then a batch of its own.
+    Text is cut into blocks of bytes, so that every byte but the first is predicted exactly once,
+    and each block is predicted by the window of ``context`` bytes that ends before its last byte.
+    Windows are cut off at the beginning of the text, and the last block may be shorter; these are
+    batches of their own.
 
     Args:
-        limit: at most so many windows or items, evenly spaced over the split.
+        block: at most ``context``; None: as much, so that windows do not overlap. The same blocks
+            are the same targets, whatever the context.
+        limit: at most so many blocks or items, evenly spaced over the split.
 
     Yields:
-        The same shapes and dtypes as :meth:`TrainingBatches.at`.
+        The same dtypes as :meth:`TrainingBatches.at`, and the same shapes but for text with a
+        block: int64 [B, T] and int64 [B, block], the bytes that follow the last of them.
 
     Raises:
         UsageError: for text without a context.
@@ -146,17 +152,9 @@ def evaluation_batches(
     device = torch.device(device)
     length = _context_of(examples, context)
     if isinstance(examples, ByteStream):
-        targets = len(examples) - 1
-        if targets < 1:
-            raise LiereError(f"a text of {len(examples)} bytes has nothing to predict")
-        full, rest = divmod(targets, length)
-        starts = evenly_spaced(full, limit) * length
-        for part in starts.split(batch_size) if full else ():
-            windows = _windows(examples.data, part, length, device)
-            yield windows[:, :-1], windows[:, 1:]
-        if rest and (limit is None or full < limit):
-            window = examples.data[full * length :].to(device).long()[None]
-            yield window[:, :-1], window[:, 1:]
+        yield from _text_batches(
+            examples.data, length, min(block or length, length), batch_size, device, limit
+        )
         return
     if len(examples) == 0:
         raise LiereError("the split to evaluate has no items")
@@ -164,6 +162,35 @@ def evaluation_batches(
     for part in evenly_spaced(len(examples), limit).split(batch_size):
         inputs, labels = _gather(examples, part, device)
         yield normalise(inputs), labels
+
+
+def _text_batches(
+    data: Tensor,
+    context: int,
+    block: int,
+    batch_size: int,
+    device: torch.device,
+    limit: int | None,
+) -> Iterator[Batch]:
+    targets = len(data) - 1
+    if targets < 1:
+        raise LiereError(f"a text of {len(data)} bytes has nothing to predict")
+    full, rest = divmod(targets, block)
+    before = context - block  # bytes that a window has before its block's first input
+    ends = evenly_spaced(full, limit) * block + block  # of each block's inputs
+
+    def cut(end: int, predicted: int, begin: int) -> Batch:
+        window = data[max(begin, 0) : end + 1].to(device).long()[None]
+        return window[:, :-1], window[:, -predicted:]
+
+    for end in ends[ends < context].tolist():
+        yield cut(end, block, 0)
+    whole = ends[ends >= context] - context
+    for part in whole.split(batch_size) if len(whole) else ():
+        windows = _windows(data, part, context, device)
+        yield windows[:, :-1], windows[:, -block:]
+    if rest and (limit is None or full < limit):
+        yield cut(targets, rest, full * block - before)
 
 
 def evenly_spaced(count: int, limit: int | None) -> Tensor:
