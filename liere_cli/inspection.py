@@ -9,6 +9,7 @@ import torch
 
 from liere_cli.assembly import Cell, assemble, build_model
 from liere_cli.checkpoint import load_weights
+from liere_cli.conditions import Condition, grid_text
 from liere_cli.data import Split
 from liere_cli.data.options import parse_grid
 from liere_cli.encodings import Grid
@@ -17,7 +18,7 @@ from liere_cli.errors import LiereError, UsageError
 from liere_cli.model import Transformer
 from liere_cli.runs import Run, open_run
 from liere_cli.streams import stream
-from liere_cli.transfer import Condition, grid_text, measure
+from liere_cli.transfer import measure
 
 
 @dataclass(frozen=True)

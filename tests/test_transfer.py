@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from liere_cli.cli.app import app
+from liere_cli.conditions import Condition, block_of
 from liere_cli.data import ByteStream
 from liere_cli.data.batches import evaluation_batches, evenly_spaced
 from liere_cli.data.shuffle import orders, shuffled
 from liere_cli.encodings.extension import MEANINGS
-from liere_cli.transfer import Condition, block_of
 
 TINY = (
     "--set=model.layers=1", "--set=model.dim=32", "--set=model.heads=2", "--set=training.batch=4",

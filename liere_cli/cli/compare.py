@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from liere_cli.cli.measuring import measure
 from liere_cli.cli.options import (
     DEFAULT_OUTPUTS,
     Assignments,
@@ -109,7 +110,7 @@ def compare(
     from liere_cli.cli import console
     from liere_cli.comparison.table import make_table
 
-    given = sources or []
+    given, faults = sources or [], {}
     if len(given) > 1 or any(_names_runs(source, out) for source in given):
         flags = {
             "--encodings": encodings,
@@ -128,6 +129,7 @@ def compare(
         from liere_cli.assembly import choose_device
         from liere_cli.comparison.plan import plan_comparison, repeated
         from liere_cli.comparison.request import comparison_recipe
+        from liere_cli.comparison.worker import Site
         from liere_cli.recipe import CompareSettings
 
         source = given[0] if given else None
@@ -161,7 +163,8 @@ def compare(
             found |= _train(plan, found, out, data_root, str(chosen), jobs)
         else:
             plan, found = _settle(plan, found, out, data_root, str(chosen), jobs)
-    table = make_table(plan, found)
+        faults = measure(plan, found, Site(out, data_root, str(chosen)), jobs)
+    table = make_table(plan, found, faults)
     _show_table(table, form)
     if plan.recipe is not None:
         console.note(f"written to {_write(plan, table, out)}")

@@ -57,9 +57,10 @@ def evaluate(
     """
     from liere_cli.assembly import choose_device
     from liere_cli.cli import console
+    from liere_cli.conditions import Condition, block_of
     from liere_cli.errors import UsageError
     from liere_cli.inspection import TrainedRun
-    from liere_cli.transfer import Condition, block_of, cannot_shuffle
+    from liere_cli.transfer import cannot_shuffle
 
     chosen = choose_device(device)
     trained = TrainedRun.open(run, outputs=out, root=data_root, device=chosen, weights=weights)

@@ -13,8 +13,9 @@ layout without replication; two-way clustering subtracts the same term: Cameron,
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -115,6 +116,11 @@ def item_results(run: Run, metric: str) -> ItemResults | None:
         items = load(run.checked(FILE, MAX_ITEMS_BYTES))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, LiereError):
         return None
+    return results_of(items, metric)
+
+
+def results_of(items: Mapping[str, NDArray[Any]], metric: str) -> ItemResults | None:
+    """Results per item in the metric's units; None where they can't be used."""
     key = "loss" if metric == "bits_per_byte" else "correct"
     if not {key, "weight", "group"} <= items.keys():
         return None
