@@ -69,7 +69,8 @@ def _differences(table: TransferTable) -> list[Column]:
 
 def score_text(cell: TransferCell, unit: Unit) -> str:
     """``31.2 [30.4, 32.0]``; with the number of seeds at which a loss was not finite."""
-    lost = f"not finite at {len(cell.not_finite)} seeds" if cell.not_finite else ""
+    count = len(cell.not_finite)
+    lost = f"not finite at {count} seed{'' if count == 1 else 's'}" if count else ""
     if cell.mean is None:
         return lost or "no result"
     ends = ""
