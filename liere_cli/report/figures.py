@@ -28,12 +28,12 @@ COLOURS = (
     "#7F7F7F", "#5254A3",
 )  # fmt: skip
 #: dashes and marks by extension
-LINES = {
+LINES: dict[str, tuple[Any, str]] = {
     "none": ("-", "o"), "pi": ("--", "s"), "refit": ((0, (6, 1)), "D"), "ntk": ("-.", "^"),
     "yarn": (":", "v"),
 }  # fmt: skip
 CAPTION = "line: mean over seeds; band: lowest to highest seed"
-STYLE = {
+STYLE: Any = {
     "font.size": 8, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False,
     "savefig.dpi": 160, "svg.fonttype": "none", "svg.hashsalt": "liere", "pdf.fonttype": 42,
 }  # fmt: skip
