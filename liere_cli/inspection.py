@@ -9,13 +9,16 @@ import torch
 
 from liere_cli.assembly import Cell, assemble, build_model
 from liere_cli.checkpoint import load_weights
+from liere_cli.conditions import Condition, grid_text
 from liere_cli.data import Split
 from liere_cli.data.options import parse_grid
+from liere_cli.encodings import Grid
+from liere_cli.encodings.extension import extend
 from liere_cli.errors import LiereError, UsageError
-from liere_cli.evaluation import evaluate
 from liere_cli.model import Transformer
 from liere_cli.runs import Run, open_run
 from liere_cli.streams import stream
+from liere_cli.transfer import measure
 
 
 @dataclass(frozen=True)
@@ -54,35 +57,42 @@ class TrainedRun:
         Raises:
             UsageError: wrong number of axes, or not divided by the model's patches.
         """
-        grid = parse_grid(text, len(self.cell.dataset.grid))
-        self.model.shape.tokens(grid)
+        dataset, shape = self.cell.dataset, self.model.shape
+        grid = parse_grid(text, len(dataset.grid))
+        # first, since the grids that the model suggests know of patches alone
+        dataset.check_grid(grid, shape.patch)
+        shape.tokens(grid)
         return grid
 
-    def measure(self, split: Split, grid: tuple[int, ...], limit: int | None) -> dict[str, Any]:
-        """One row of results at a grid: metric, loss in nats (None if not finite), counts."""
-        dataset = self.cell.dataset
-        text = dataset.task == "language-model"
-        examples = dataset.load(split) if text else dataset.load(split, grid)
-        if text and grid[0] >= len(examples):
-            raise UsageError(
-                f"--grid {grid[0]}: the {split} text has {len(examples):,} bytes, and a window "
-                "needs one more than its length"
-            )
-        result = evaluate(
+    def check_extension(self, method: str) -> None:
+        """Raises UsageError unless the encoding can be extended by that method."""
+        extend(self.model.encoding, method, Grid(self.model.token_grid))
+
+    def measure(
+        self, split: Split, condition: Condition, limit: int | None, block: int | None
+    ) -> dict[str, Any]:
+        """One row of results: metric, loss in nats (None if not finite), counts.
+
+        Args:
+            limit, block: as in :func:`liere_cli.transfer.measure`.
+        """
+        result = measure(
             self.model,
-            dataset,
-            examples.to(self.device),
-            grid=grid,
+            self.cell,
+            condition,
+            split=split,
             device=self.device,
-            precision=self.cell.recipe.training.precision,
             limit=limit,
+            block=block,
         )
         return {
-            "grid": "x".join(map(str, grid)),
-            "trained": grid == dataset.grid,
-            "tokens": math.prod(self.model.shape.tokens(grid)),
+            "grid": grid_text(condition.grid),
+            "trained": condition.grid == self.cell.dataset.grid,
+            "extension": condition.extend,
+            "shuffled": condition.shuffle,
+            "tokens": math.prod(self.model.shape.tokens(condition.grid)),
             "split": split,
-            "metric": dataset.metric,
+            "metric": self.cell.dataset.metric,
             "value": result.value if result.finite else None,
             "loss": result.loss if result.finite else None,
             "count": result.count,

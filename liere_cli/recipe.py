@@ -149,6 +149,9 @@ class DataArm(Section):
     model: dict[str, Any] = {}
     training: dict[str, Any] = {}
     tuning: dict[str, Any] = Field({}, description="what differs from compare.tuning for it")
+    transfer: dict[str, Any] | None = Field(
+        {}, description="what differs from compare.transfer for it; null: nothing of the kind"
+    )
     margin: float | None = Field(
         None, gt=0, description="smallest difference worth caring about, in the metric's unit"
     )
@@ -237,6 +240,24 @@ class TuningSettings(Section):
     )
 
 
+class TransferSettings(Section):
+    """After training, every run at other lengths or resolutions, beside those of training."""
+
+    grids: list[Any] = Field(
+        [], max_length=100, description="as 512, 48x48 or 8x32x32; the trained one is among them"
+    )
+    extend: list[Literal["none", "pi", "refit", "ntk", "yarn"]] = Field(
+        ["none"],
+        description="how encodings serve them, each by those that it has; none is among them",
+    )
+    shuffle: bool = Field(
+        False, description="also the training grid with its patches in random order"
+    )
+    limit: int | None = Field(
+        None, ge=1, description="test items or blocks of text; null: training.test_limit"
+    )
+
+
 class CompareSettings(Section):
     """Which cells a comparison spans: encodings x data x seeds."""
 
@@ -279,6 +300,9 @@ class CompareSettings(Section):
         [],
         max_length=100,
         description="of the training split; each data set is compared at these and at all of it",
+    )
+    transfer: TransferSettings | None = Field(
+        None, description="measures every run at other lengths or resolutions"
     )
     efficiency: bool = Field(
         False, description="also compare at equal seconds, and what reaches the baseline's score"

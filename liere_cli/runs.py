@@ -7,6 +7,7 @@ outputs/EXPERIMENT/RUN/
     metrics.jsonl      one line per logged step or validation
     items-SPLIT.safetensors  per-item results, for paired tests
     best.safetensors, last.safetensors   weights
+    transfer/          per-item results at other grids, see conditions.py
     summary.json       written last: its presence means that the run is over; it holds a digest of
                        itself and of each of the others
 """

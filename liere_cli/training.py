@@ -27,6 +27,7 @@ from liere_cli.checkpoint import (
     save_weights,
 )
 from liere_cli.claims import Claim, claim
+from liere_cli.conditions import FOLDER as TRANSFER_FOLDER
 from liere_cli.data import ByteStream, Examples
 from liere_cli.data.batches import TrainingBatches
 from liere_cli.data.fraction import subset
@@ -157,7 +158,8 @@ def _discard(run: Run) -> None:
 
 def _discard_results(run: Run) -> None:
     """Drops what an end writes, so that none of it is left from one that was cut short."""
-    for name in ("best.safetensors", "last.safetensors", "items-*.safetensors"):
+    kept = f"{TRANSFER_FOLDER}/*.safetensors"
+    for name in ("best.safetensors", "last.safetensors", "items-*.safetensors", kept):
         for path in run.folder.glob(name):
             path.unlink()
 

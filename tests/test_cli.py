@@ -303,7 +303,7 @@ def test_a_diverged_run_is_shown_and_ends_with_code_1(here: Path) -> None:
 
 def test_windows_longer_than_the_text_are_refused(here: Path) -> None:
     folder = json.loads(train("--encoding=rope", "--json").stdout)["folder"]
-    refused(liere("eval", folder, "--grid=9999"), 2, "--grid 9999", "bytes")
+    refused(liere("eval", folder, "--grid=9999"), 2, "length of 9999", "bytes")
 
 
 def test_a_comparison_recipe_is_not_trained_as_a_run() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from liere_cli.cli.measuring import measure
 from liere_cli.cli.options import (
     DEFAULT_OUTPUTS,
     Assignments,
@@ -96,6 +97,13 @@ def compare(
     form: Annotated[
         Format, typer.Option("--format", help="How the tables are shown on stdout.")
     ] = Format.TABLE,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also draw learning curves, and scores at other grids, as .png, .svg or .pdf.",
+        ),
+    ] = None,
     device: Device = "auto",
     out: Outputs = DEFAULT_OUTPUTS,
     data_root: DataRoot = None,
@@ -110,8 +118,12 @@ def compare(
     from liere_cli.cli import console
     from liere_cli.comparison.table import make_table
 
+    if plot is not None:
+        from liere_cli.report.figures import check_picture
+
+        check_picture(plot)
     index: RunIndex | None = None
-    given = sources or []
+    given, faults = sources or [], {}
     if len(given) > 1 or any(_names_runs(source, out) for source in given):
         flags = {
             "--encodings": encodings,
@@ -129,6 +141,7 @@ def compare(
         from liere_cli.assembly import choose_device
         from liere_cli.comparison.plan import plan_comparison, repeated
         from liere_cli.comparison.request import comparison_recipe
+        from liere_cli.comparison.worker import Site
         from liere_cli.recipe import CompareSettings
 
         source = given[0] if given else None
@@ -162,8 +175,11 @@ def compare(
             found |= _train(plan, found, out, data_root, str(chosen), jobs)
         else:
             plan, found = _settle(plan, found, out, data_root, str(chosen), jobs)
-    table = make_table(plan, found, index)
+        faults = measure(plan, found, Site(out, data_root, str(chosen)), jobs)
+    table = make_table(plan, found, index, faults)
     _show_table(table, form)
+    if plot is not None:
+        _draw(plan, found, table, plot)
     if plan.recipe is not None:
         console.note(f"written to {_write(plan, table, out)}")
     if index is not None:
@@ -399,6 +415,17 @@ def _show_table(table: "ComparisonTable", form: Format) -> None:
     from liere_cli.report.formats import FORMATS
 
     typer.echo(FORMATS[form](table), nl=False)
+
+
+def _draw(
+    plan: "Plan", found: Mapping[str, "Outcome"], table: "ComparisonTable", path: Path
+) -> None:
+    from liere_cli.cli import console
+    from liere_cli.comparison.curves import courses
+    from liere_cli.report.figures import draw
+
+    draw(table, [courses(arm, found) for arm in plan.arms], path)
+    console.note(f"drawn in {path}")
 
 
 def _write(plan: "Plan", table: "ComparisonTable", out: Path) -> Path:

@@ -16,6 +16,21 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Another length or resolution, as 512, 48x48 or 8x32x32; repeatable."),
     ] = None,
+    extend: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD",
+            help="How the encoding serves a larger grid: none, pi (interpolated positions), refit "
+            "(positions end where trained ones did), ntk or yarn; repeatable.",
+        ),
+    ] = None,
+    shuffle: Annotated[
+        bool,
+        typer.Option(
+            "--shuffle",
+            help="Also with the patches of each picture or clip in random order, positions kept.",
+        ),
+    ] = False,
     weights: Annotated[
         Literal["last", "best"], typer.Option(help="After training, or of the best validation.")
     ] = "last",
@@ -27,29 +42,48 @@ def evaluate(
         float, typer.Option(min=0, max=100, help="Of the sample; 0 takes the likeliest byte.")
     ] = 0.8,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many items, evenly spaced.")
+        int | None,
+        typer.Option(min=1, help="At most so many items or blocks, evenly spaced."),
     ] = None,
     device: Device = "auto",
     out: Outputs = DEFAULT_OUTPUTS,
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a trained run, also at other lengths and resolutions."""
+    """Measure a trained run, also at other lengths and resolutions.
+
+    Text of several lengths: the same bytes are predicted at each, the last ones of every window, as
+    many as the shortest length (or the trained one) has.
+    """
     from liere_cli.assembly import choose_device
     from liere_cli.cli import console
-    from liere_cli.data.options import parse_grid
+    from liere_cli.conditions import Condition, block_of
+    from liere_cli.errors import UsageError
     from liere_cli.inspection import TrainedRun
+    from liere_cli.transfer import cannot_shuffle
 
     chosen = choose_device(device)
     trained = TrainedRun.open(run, outputs=out, root=data_root, device=chosen, weights=weights)
-    dataset, patch = trained.cell.dataset, trained.model.shape.patch
-    for wanted in grid or []:
-        # first, since the grids that the model suggests know of patches alone
-        dataset.check_grid(parse_grid(wanted, len(dataset.grid)), patch)
-    grids = [trained.parse_grid(text) for text in grid or []] or [dataset.grid]
+    own = trained.cell.dataset
+    grids = [trained.parse_grid(text) for text in grid or []] or [own.grid]
+    methods = list(dict.fromkeys(extend or ["none"]))
+    for method in methods:
+        trained.check_extension(method)
+    if all(one == own.grid for one in grids) and methods != ["none"]:
+        raise UsageError(
+            f"--extend {methods[0]}: changes nothing on the grid of training; give another one "
+            "with --grid"
+        )
+    if shuffle and own.task == "language-model":
+        raise UsageError(f"--shuffle: {cannot_shuffle(trained.cell.data)}")
+    orders = (False, True) if shuffle else (False,)
+    conditions = [
+        Condition(one, method, order) for one in grids for method in methods for order in orders
+    ]
     text = trained.sample(sample, prompt=prompt, temperature=temperature) if sample else None
+    block = block_of(grids, own.grid)
     with console.stderr().status(f"evaluating {trained.cell.encoding} on {split}"):
-        rows = [trained.measure(split, shape, limit=limit) for shape in grids]
+        rows = [trained.measure(split, one, limit=limit, block=block) for one in conditions]
     if as_json:
         console.print_json({"run": str(trained.run.folder), "rows": rows, "sample": text})
         return
@@ -65,12 +99,16 @@ def _print_rows(rows: list[dict[str, Any]], title: str) -> None:
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     table.add_column("grid")
+    extended = any(row["extension"] != "none" for row in rows)
+    if extended:
+        table.add_column("extension")
     for heading in ("tokens", "metric", "loss (nats)", "items"):
         table.add_column(heading, justify="right")
     for row in rows:
-        trained_at = " (trained)" if row["trained"] else ""
+        marks = [mark for mark in ("trained", "shuffled") if row[mark]]
         table.add_row(
-            f"{row['grid']}{trained_at}",
+            f"{row['grid']} ({', '.join(marks)})" if marks else row["grid"],
+            *([row["extension"]] if extended else []),
             f"{row['tokens']:,}",
             console.format_metric(row["metric"], row["value"]),
             "not finite" if row["loss"] is None else f"{row['loss']:.4f}",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from liere_cli.budget import Budget
 from liere_cli.comparison.looks import Looks
 from liere_cli.comparison.trials import Tuned
+from liere_cli.conditions import Grids
 from liere_cli.errors import LiereError
 from liere_cli.recipe import Recipe
 from liere_cli.runs import MAX_SUMMARY_BYTES, Run, read_json, seal
@@ -54,6 +55,7 @@ class PlannedEncoding:
     Args:
         tuned: how its settings were chosen, where the recipe asks for that.
         own_seeds: of the baseline where it is held against itself, which no other row has.
+        extensions: methods by which it can serve other grids.
     """
 
     label: str
@@ -61,6 +63,7 @@ class PlannedEncoding:
     undefined: str | None = None
     tuned: Tuned | None = None
     own_seeds: tuple[int, ...] = ()
+    extensions: tuple[str, ...] = ("none",)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Arm:
         test_limit: items or windows of the test split that are scored; None: all.
         fraction: share of the training split.
         family: the same for arms that differ in nothing but the fraction.
+        transfer: other grids at which its runs are measured, where the recipe asks.
     """
 
     title: str
@@ -90,6 +94,7 @@ class Arm:
     test_limit: int | None = None
     fraction: float = 1.0
     family: str = ""
+    transfer: Grids | None = None
 
     @property
     def higher_is_better(self) -> bool:

@@ -6,12 +6,13 @@ that was not meant to end there.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from liere_cli.comparison.cells import Arm, Outcome
 from liere_cli.comparison.looks import Looks
 from liere_cli.comparison.statistics import Paired, paired
 from liere_cli.comparison.verdicts import Word, decide
@@ -122,6 +123,38 @@ def read_curve(run: Run, higher_is_better: bool) -> Curve | None:
         return None
     steps, seconds, scores = np.array(points, dtype=np.float64).T
     return Curve(steps, np.maximum.accumulate(seconds), scores)
+
+
+@dataclass(frozen=True)
+class Course:
+    """How the validation scores of one encoding went.
+
+    Args:
+        steps: [k], of training, that all its runs came to.
+        scores: [n, k] of n runs, in units of the metric.
+    """
+
+    encoding: str
+    steps: Array
+    scores: Array
+
+
+def courses(arm: Arm, found: Mapping[str, Outcome]) -> list[Course]:
+    """Learning curves of the encodings of a data set, over finished runs."""
+    sign = 1 if arm.higher_is_better else -1
+    every = []
+    for row in arm.encodings:
+        finished = [run.run for run in row.runs if found[run.run_id].state == "finished"]
+        read = [read_curve(run, arm.higher_is_better) for run in finished]
+        curves = [curve for curve in read if curve is not None]
+        if curves:
+            first = max(curve.steps[0] for curve in curves)
+            last = min(curve.steps[-1] for curve in curves)
+            marks = np.unique(np.concatenate([curve.steps for curve in curves]))
+            steps = marks[(marks >= first) & (marks <= last)]
+            scores = [np.interp(steps, curve.steps, sign * curve.scores) for curve in curves]
+            every.append(Course(row.label, steps, np.stack(scores)))
+    return every
 
 
 def efficiency(

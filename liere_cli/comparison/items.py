@@ -13,10 +13,10 @@ layout without replication; two-way clustering subtracts the same term: Cameron,
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -145,6 +145,11 @@ def item_results(run: Run, metric: str) -> ItemResults | None:
         items = load(run.checked(FILE, MAX_ITEMS_BYTES))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, LiereError):
         return None
+    return results_of(items, metric)
+
+
+def results_of(items: Mapping[str, NDArray[Any]], metric: str) -> ItemResults | None:
+    """Results per item in the metric's units; None where they can't be used."""
     key = "loss" if metric == "bits_per_byte" else "correct"
     if not {key, "weight", "group"} <= items.keys():
         return None

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from liere_cli.assembly import Cell, assemble, run_identity
+from liere_cli.assembly import Cell, assemble, model_shape, run_identity
 from liere_cli.budget import Budget
 from liere_cli.comparison.cells import Arm, Plan, PlannedEncoding, PlannedRun
 from liere_cli.comparison.facts import shared_settings
+from liere_cli.comparison.grids import grids_of
 from liere_cli.comparison.grouping import family_of
 from liere_cli.comparison.looks import Looks
 from liere_cli.comparison.naming import (
@@ -22,9 +23,12 @@ from liere_cli.comparison.naming import (
     unambiguous,
 )
 from liere_cli.comparison.request import arm_recipe
+from liere_cli.conditions import Grids
 from liere_cli.data import Dataset, build_dataset
+from liere_cli.encodings.extension import methods_for
 from liere_cli.encodings.registry import encoding_class, label, resolve_spec
 from liere_cli.errors import LiereError, UsageError, unknown
+from liere_cli.model import encoding_for
 from liere_cli.recipe import CompareSettings, DataArm, Recipe
 from liere_cli.runs import Listing
 
@@ -89,7 +93,12 @@ def _with_fractions(
             "compare.fractions and training.fraction both say how much data is used; give one"
         )
     return [
-        arm.model_copy(update={"training": arm.training | ({"fraction": part} if part < 1 else {})})
+        arm
+        if part == 1
+        # other grids are asked of the runs on all data
+        else arm.model_copy(
+            update={"training": arm.training | {"fraction": part}, "transfer": None}
+        )
         for arm in arms
         for part in (1.0, *parts)
     ]
@@ -141,7 +150,8 @@ def _arm(
     axes = len(dataset.grid)
     rows: dict[str, PlannedEncoding] = {}
     shared: dict[str, Any] = {}
-    data_label = dataset.name
+    data_label, limit = dataset.name, request.training.test_limit
+    transfer: Grids | None = None
     specs = _distinct(data_arm.encodings or compare.encodings)
     names = unambiguous([(spec["name"], label(spec)) for spec in specs])
     for spec, name in zip(specs, names, strict=True):
@@ -155,7 +165,10 @@ def _arm(
             raise type(error)(f"{dataset.name}, {name}: {error}") from None
         cell = replace(cell, encoding=name)
         runs = [planned_run(cell, wanted, seed, listing) for seed in seeds]
-        rows[name] = PlannedEncoding(name, tuple(runs))
+        shape = model_shape(cell.recipe, dataset)
+        extensions = methods_for(encoding_for(shape, cell.recipe.encoding))
+        rows[name] = PlannedEncoding(name, tuple(runs), extensions=extensions)
+        transfer = transfer or grids_of(compare.transfer, data_arm.transfer, dataset, shape, limit)
         data_label = cell.data
         shared = shared_settings(cell.recipe, dataset.fingerprint)
     chosen = _baseline(
@@ -174,7 +187,8 @@ def _arm(
         encodings=tuple(rows.values()),
         baseline=chosen,
         margin=_margin(data_label, dataset, data_arm, compare),
-        test_limit=request.training.test_limit,
+        test_limit=limit,
+        transfer=transfer,
     )
     return arm, shared
 
@@ -195,7 +209,7 @@ def _twin(
         cell = replace(assemble(request, root=root, device=device), encoding=row.label)
         runs.append(replace(planned_run(cell, request, other, listing), seed=run.seed))
     own = tuple(run.request.seed for run in runs if run.request)
-    return PlannedEncoding(label, tuple(runs), own_seeds=own)
+    return PlannedEncoding(label, tuple(runs), own_seeds=own, extensions=row.extensions)
 
 
 def _distinct(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

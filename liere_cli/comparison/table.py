@@ -17,6 +17,7 @@ from liere_cli.comparison.items import ItemReader
 from liere_cli.comparison.looks import SPENDING, Looks
 from liere_cli.comparison.pairing import runs_at, shared_seeds
 from liere_cli.comparison.statistics import mean_and_std
+from liere_cli.comparison.transfer import TransferTable, transfer_tables
 from liere_cli.comparison.trials import Tuned, grid_text
 from liere_cli.comparison.verdicts import ALPHA, Pair, Verdict, judge
 
@@ -102,6 +103,7 @@ class ComparisonTable:
         looks: of a comparison that added seeds until it was settled.
         interactions: gains on one data set against those on another, where the recipe asks.
         fractions: of the training data side by side, where there are several of one data set.
+        transfers: at other lengths and resolutions, where the recipe asks.
     """
 
     experiment: str
@@ -113,22 +115,30 @@ class ComparisonTable:
     looks: Looks | None = None
     interactions: tuple[Interaction, ...] = ()
     fractions: tuple[FractionTable, ...] = ()
+    transfers: tuple[TransferTable, ...] = ()
 
     @property
     def failed(self) -> int:
-        """Runs that failed, those that tune among them; diverged ones are results."""
+        """Runs that failed or could not be measured, those that tune among them; diverged ones are
+        results.
+        """
         rows = [row for arm in self.arms for row in arm.rows]
-        return sum(row.failed + (row.tuned.failed if row.tuned else 0) for row in rows)
+        trained = sum(row.failed + (row.tuned.failed if row.tuned else 0) for row in rows)
+        return trained + sum(len(one.faults or {}) for one in self.transfers)
 
 
 def make_table(
-    plan: Plan, found: Mapping[str, Outcome], items: ItemReader | None = None
+    plan: Plan,
+    found: Mapping[str, Outcome],
+    items: ItemReader | None = None,
+    faults: Mapping[str, str] | None = None,
 ) -> ComparisonTable:
     """Tables, statistics and verdicts of a plan.
 
     Args:
         found: outcome of every run of the plan, by identity.
         items: results per item, where some of them are known already.
+        faults: why runs could not be measured at other grids, by identity.
     """
     items = items or ItemReader()
     arms = [_arm_table(arm, found, items) for arm in plan.arms]
@@ -166,6 +176,7 @@ def make_table(
         looks=plan.looks,
         interactions=interactions(plan, arms, found),
         fractions=fraction_tables(plan, arms, found),
+        transfers=transfer_tables(plan, arms, found, faults or {}),
     )
 
 
@@ -301,6 +312,7 @@ def _signature(plan: Plan, found: Mapping[str, Outcome], verdicts: Sequence[Verd
         "budget": ",".join(_distinct(arm.budget.text for arm in plan.arms)),
         "seeds": ",".join(map(str, plan.seeds)),
         **_tuning(plan),
+        **_transfer(plan),
         "value": VALUE,
         "p": _test(plan.looks, verdicts),
         "alpha": f"{ALPHA:g}",
@@ -320,6 +332,12 @@ def _tuning(plan: Plan) -> dict[str, str]:
             seeds = ",".join(map(str, tuned[0].seeds))
             searches.append(f"{grid}@{tuned[0].budget},seeds={seeds}")
     return {"tuning": " and ".join(_distinct(searches))} if searches else {}
+
+
+def _transfer(plan: Plan) -> dict[str, str]:
+    """Other grids: ``transfer:256,512@none,ntk/64``, that is grids, extensions, items scored."""
+    asked = _distinct(arm.transfer.text for arm in plan.arms if arm.transfer is not None)
+    return {"transfer": " and ".join(asked)} if asked else {}
 
 
 def _test(looks: Looks | None, verdicts: Sequence[Verdict]) -> str:

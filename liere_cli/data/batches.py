@@ -4,6 +4,7 @@ Shapes: B batch, T tokens of a window, C channels, A axes of the grid, N items.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -125,6 +126,7 @@ def evaluation_batches(
     *,
     batch_size: int,
     context: int | None = None,
+    block: int | None = None,
     mean: Sequence[float] = (0.5,),
     std: Sequence[float] = (0.5,),
     device: torch.device | str = "cpu",
@@ -133,31 +135,53 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """Every item once, in order.
 
-    Text is cut into windows that do not overlap, so that every byte but the first is predicted
-    exactly once; the last window may be shorter and is then a batch of its own.
+    Text is cut into blocks of bytes, so that every byte but the first is predicted exactly once,
+    and each block is predicted by the window of ``context`` bytes that ends before its last byte.
+    Windows are cut off at the beginning of the text, and the last block may be shorter; these are
+    batches of their own.
 
     Args:
-        limit: at most so many windows or items, evenly spaced over the split.
+        block: at most ``context``; None: as much, so that windows do not overlap. The same blocks
+            are the same targets, whatever the context.
+        limit: at most so many blocks or items, evenly spaced over the split.
         turns: which of the batches; all, unless several processes take turns.
 
     Yields:
-        The same shapes and dtypes as :meth:`TrainingBatches.at`.
+        The same dtypes as :meth:`TrainingBatches.at`, and the same shapes but for text with a
+        block: int64 [B, T] and int64 [B, block], the bytes that follow the last of them.
 
     Raises:
         UsageError: for text without a context.
         LiereError: when there is nothing to evaluate.
     """
     device = torch.device(device)
-    parts = evaluation_parts(examples, batch_size=batch_size, context=context, limit=limit)[turns]
+    parts = evaluation_parts(
+        examples, batch_size=batch_size, context=context, block=block, limit=limit
+    )[turns]
     if isinstance(examples, ByteStream):
-        for starts, length in parts:
-            windows = _windows(examples.data, starts, length, device)
-            yield windows[:, :-1], windows[:, 1:]
+        for part in parts:
+            windows = _windows(examples.data, part.items, part.length, device)
+            yield windows[:, :-1], windows[:, -part.predicted :]
         return
     normalise = _Normaliser(examples, mean, std, device)
-    for items, _ in parts:
-        inputs, labels = _gather(examples, items, device)
+    for part in parts:
+        inputs, labels = _gather(examples, part.items, device)
         yield normalise(inputs), labels
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one of the :func:`evaluation_batches` holds.
+
+    Args:
+        items: which ones, or where windows of text begin, [B].
+        length: of a window's inputs; 1 for other items.
+        predicted: bytes that each window predicts; 1 for other items.
+    """
+
+    items: Tensor
+    length: int = 1
+    predicted: int = 1
 
 
 def evaluation_parts(
@@ -165,24 +189,30 @@ def evaluation_parts(
     *,
     batch_size: int,
     context: int | None = None,
+    block: int | None = None,
     limit: int | None = None,
-) -> list[tuple[Tensor, int]]:
-    """What each of the :func:`evaluation_batches` holds: items, or where windows begin, and the
-    length of a window.
-    """
-    length = _context_of(examples, context)
+) -> list[Part]:
+    """All :func:`evaluation_batches`, which takes the same arguments."""
+    context = _context_of(examples, context)
     if not isinstance(examples, ByteStream):
         if len(examples) == 0:
             raise LiereError("the split to evaluate has no items")
-        return [(items, 1) for items in evenly_spaced(len(examples), limit).split(batch_size)]
+        return [Part(items) for items in evenly_spaced(len(examples), limit).split(batch_size)]
     targets = len(examples) - 1
     if targets < 1:
         raise LiereError(f"a text of {len(examples)} bytes has nothing to predict")
-    full, rest = divmod(targets, length)
-    starts = evenly_spaced(full, limit) * length
-    parts = [(part, length) for part in starts.split(batch_size)] if full else []
+    block = min(block or context, context)
+    full, rest = divmod(targets, block)
+    ends = evenly_spaced(full, limit) * block + block  # of each block's inputs
+    # windows that the beginning of the text cuts off
+    parts = [
+        Part(torch.zeros(1, dtype=torch.long), end, block) for end in ends[ends < context].tolist()
+    ]
+    starts = ends[ends >= context] - context
+    parts += [Part(some, context, block) for some in starts.split(batch_size) if len(some)]
     if rest and (limit is None or full < limit):
-        parts.append((torch.tensor([full * length]), rest))
+        begin = max(full * block - (context - block), 0)
+        parts.append(Part(torch.tensor([begin]), targets - begin, rest))
     return parts
 
 

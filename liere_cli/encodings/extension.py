@@ -18,7 +18,7 @@ from liere_cli.errors import UsageError, unknown
 from liere_cli.grid import Grid
 
 Method = Literal["none", "pi", "refit", "ntk", "yarn"]
-MEANINGS: dict[Method, str] = {
+MEANINGS: dict[str, str] = {
     "none": "positions go on beyond the trained ones",
     "pi": "positions are divided by the growth of each axis",
     "refit": "the first and the last position of each axis stay those of training",

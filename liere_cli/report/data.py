@@ -10,32 +10,12 @@ from typing import Any
 from liere_cli.comparison.curves import Efficiency, Ratio
 from liere_cli.comparison.fractions import FractionRow, FractionTable
 from liere_cli.comparison.interaction import Interaction, RelativeGain
-from liere_cli.comparison.statistics import smallest_sign_flip_p
 from liere_cli.comparison.table import ArmTable, ComparisonTable, Row
 from liere_cli.comparison.trials import Tuned
 from liere_cli.report import words
 from liere_cli.report.escape import csv_cell
-
-_COMPARISON = (
-    "shared_seeds",
-    "difference",
-    "difference_std",
-    "seed_error",
-    "test_error",
-    "test_clusters",
-    "low",
-    "high",
-    "p",
-    "p_holm",
-    "p_sign_flip",
-    "smallest_p_sign_flip",
-    "p_equivalent",
-    "detectable",
-    "seeds_needed",
-    "seed_correlation",
-    "looks",
-    "looks_spent",
-)
+from liere_cli.report.transfer_data import transfer, transfer_lines
+from liere_cli.report.verdict_data import verdict_numbers
 
 
 def as_json(table: ComparisonTable) -> str:
@@ -50,6 +30,7 @@ def as_json(table: ComparisonTable) -> str:
         "summary": words.summary_lines(table),
         "tables": [_arm(arm) for arm in table.arms],
         "fractions": [_fractions(one) for one in table.fractions],
+        "transfers": [transfer(one) for one in table.transfers],
         "interactions": [_interaction(one) for one in table.interactions],
     }
     return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
@@ -58,7 +39,7 @@ def as_json(table: ComparisonTable) -> str:
 def as_csv(table: ComparisonTable) -> str:
     """One line an encoding and data set; per-seed values as ``seed=value`` in one column.
 
-    Tuning, learning curves and interactions follow after an empty line, with headers of their own.
+    What else a recipe asks follows after an empty line, with headers of their own.
     """
     lines = [
         {"data": arm.title, "modality": arm.modality, "metric": arm.metric, "budget": arm.budget}
@@ -75,7 +56,8 @@ def as_csv(table: ComparisonTable) -> str:
         [{"data": one.whole.data} | _fraction(one, row) for row in one.rows]
         for one in table.fractions
     ]
-    parts = (lines, tuned, curves, *fractions, interactions)
+    transfers = [line for one in table.transfers for line in transfer_lines(one)]
+    parts = (lines, tuned, curves, *fractions, transfers, interactions)
     return "\n".join(_csv(part) for part in parts if part)
 
 
@@ -122,7 +104,7 @@ def _row(arm: ArmTable, row: Row) -> dict[str, Any]:
         "values": {str(seed): value for seed, value in row.values.items()},
         "mean": row.mean,
         "std": row.std,
-        **_comparison(row),
+        **verdict_numbers(row.verdict),
         "pairing": asdict(pairing) if (pairing := row.verdict and row.verdict.pairing) else None,
         "verdict": row.verdict.word if row.verdict else None,
         "shown": words.verdict_word(arm, row),
@@ -132,34 +114,6 @@ def _row(arm: ArmTable, row: Row) -> dict[str, Any]:
         "throughput_unit": row.throughput_unit,
         "seconds": row.seconds,
     }
-
-
-def _comparison(row: Row) -> dict[str, Any]:
-    verdict = row.verdict
-    estimate = verdict.estimate if verdict else None
-    if verdict is None or estimate is None:
-        return dict.fromkeys(_COMPARISON)
-    values = (
-        estimate.n,
-        estimate.difference,
-        estimate.std,
-        estimate.seed_error,
-        estimate.test_set.error if estimate.test_set else None,
-        estimate.test_set.clusters if estimate.test_set else None,
-        estimate.low,
-        estimate.high,
-        estimate.p,
-        verdict.p_holm,
-        verdict.p_sign_flip,
-        smallest_sign_flip_p(estimate.n),
-        verdict.p_equivalent,
-        verdict.detectable,
-        verdict.seeds_needed,
-        verdict.seed_correlation,
-        {str(look.n): look.p for look in verdict.looks},
-        {str(look.n): look.spent for look in verdict.looks},
-    )
-    return dict(zip(_COMPARISON, values, strict=True))
 
 
 def _tuned(encoding: str, tuned: Tuned) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from liere_cli.report.efficiency_sheet import efficiency_columns, efficiency_not
 from liere_cli.report.fraction_sheet import fraction_columns, fraction_notes
 from liere_cli.report.interaction_sheet import interaction_columns
 from liere_cli.report.numbers import NONE, Unit
+from liere_cli.report.transfer_sheet import transfer_sheets
 from liere_cli.report.tuning_sheet import tuned_rows, tuning_columns, tuning_notes
 
 
 def sheets(table: ComparisonTable) -> list[Sheet]:
-    """Every data set's tables, then that of the interactions where there are some."""
+    """Every data set's tables, then those over several of them, and of the interactions."""
     every = []
     for arm in table.arms:
         every.append(Sheet(arm.title, arm.modality, columns(arm), words.arm_notes(arm)))
@@ -27,6 +28,8 @@ def sheets(table: ComparisonTable) -> list[Sheet]:
     for one in table.fractions:
         title = f"{one.whole.data}: by fraction of the training data"
         every.append(Sheet(title, one.whole.modality, fraction_columns(one), fraction_notes(one)))
+    for transfer in table.transfers:
+        every += transfer_sheets(transfer)
     if table.interactions:
         every.append(
             Sheet(
