@@ -59,12 +59,22 @@ class Claim:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.lost = Event()
+        #: which folder of claims this one lies in
+        self.place: tuple[int, int] | None = None
 
     def check(self) -> None:
-        """Raises Claimed where another process took the run, believing this one dead.
+        """To be called before the run's folder is written.
 
-        It can come to that on a file system without kernel locks, after this process stood still.
+        Raises:
+            LiereError: the outputs folder was removed, or its file system taken away.
+            Claimed: another process took the run, believing this one dead. It can come to that on
+                a file system without kernel locks, after this process stood still.
         """
+        if not self.run.folder.is_dir() or _identity(_place(self.run, "lock").parent) != self.place:
+            raise LiereError(
+                f"{self.run.folder}: vanished while the run was in training (removed, or on a "
+                "file system that is no longer there)"
+            )
         if self.lost.is_set():
             raise Claimed(self.run, owner_of(self.run))
 
@@ -90,6 +100,7 @@ def claim(run: Run) -> Iterator[Claim]:
     with ExitStack() as stack:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
+            held.place = _identity(place.parent)
             _take_kernel_lock(place, stack)
             stack.enter_context(
                 lease.acquire(timeout=LEASE_SECONDS + PATIENCE_SECONDS, poll_interval=0.1)
@@ -123,6 +134,13 @@ def _take_kernel_lock(place: Path, stack: ExitStack) -> None:
             raise
         return  # the lease alone decides
     stack.callback(lock.release)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    with suppress(OSError):
+        status = folder.stat()
+        return status.st_dev, status.st_ino
+    return None
 
 
 def _forget_owner(run: Run, held: Claim) -> None:

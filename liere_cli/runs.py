@@ -13,6 +13,7 @@ outputs/EXPERIMENT/RUN/
 
 import hashlib
 import json
+import math
 import os
 import re
 import stat
@@ -35,7 +36,8 @@ SUMMARY_FORMAT = 2
 #: what every summary has, whatever became of the run, and of what kind; None: there is no value
 _NUMBER = (int, float, type(None))
 SUMMARY_FIELDS: dict[str, tuple[type, ...]] = {
-    "status": (str,), "encoding": (str,), "data": (str,), "seed": (int,), "metric": (str,),
+    "id": (str,), "status": (str,), "encoding": (str,), "data": (str,), "seed": (int,),
+    "metric": (str,),
     "val": _NUMBER, "test": _NUMBER, "steps": (int,), "seconds": _NUMBER, "parameters": (int,),
     "encoding_parameters": (int,), "throughput": _NUMBER, "throughput_unit": (str,),
     "error": (str, type(None)),
@@ -159,14 +161,26 @@ def read_json(path: Path, most: int) -> Any:
     return parse_json(read_limited(path, most))
 
 
+#: half of a surrogate pair, which a string may hold but no file in UTF-8
+_HALF_A_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
 def parse_json(text: str | bytes) -> Any:
     """A JSON value of finite numbers; raises ValueError for anything else."""
 
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is no number")
 
+    def finite(digits: str) -> float:
+        if math.isfinite(number := float(digits)):
+            return number
+        raise ValueError(f"{shortened(digits)} is no number of a usual size")
+
     try:
-        return json.loads(text, parse_constant=refuse)
+        value = json.loads(text, parse_constant=refuse, parse_float=finite)
+        if _HALF_A_CHARACTER.search(text if isinstance(text, bytes) else text.encode()):
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -211,7 +225,7 @@ class Run:
             return None
         except (OSError, ValueError) as error:
             raise LiereError(f"{path}: can't be read ({error}); {_AGAIN}") from None
-        if fault := _fault(summary):
+        if fault := _fault(summary, self):
             raise LiereError(f"{path}: {fault}")
         return dict(summary)
 
@@ -284,14 +298,15 @@ class Run:
 _AGAIN = "delete it to train again"
 
 
-def _fault(summary: object) -> str | None:
-    """Why a summary can't be used."""
+def _fault(summary: object, run: Run) -> str | None:
+    """Why a summary can't be used as that run's."""
     if not isinstance(summary, dict):
         return f"is no summary of a run; {_AGAIN}"
     version = summary.get("format", 1)
     if isinstance(version, int) and version > SUMMARY_FORMAT:
         return f"was written by a later version of liere (format {version}); read it with that one"
-    if version == SUMMARY_FORMAT and summary.get("sha256") != seal(summary, "sha256"):
+    sealed = "sha256" in summary or version != 1
+    if sealed and summary.get("sha256") != seal(summary, "sha256"):
         return f"was damaged or changed after it was written (its digest differs); {_AGAIN}"
     if missing := sorted(SUMMARY_FIELDS.keys() - summary.keys()):
         return f"is no whole summary of a run (it lacks '{missing[0]}'); {_AGAIN}"
@@ -301,6 +316,9 @@ def _fault(summary: object) -> str | None:
             return f"is no summary of a run ('{key}' is {shortened(value)}); {_AGAIN}"
     if not isinstance(summary.get("files", {}), dict):
         return f"is no summary of a run ('files' is no list of digests); {_AGAIN}"
+    # a folder that someone renamed has no identity to compare with
+    if re.fullmatch(r"[0-9a-f]{%d}" % ID_DIGITS, run.run_id) and summary["id"] != run.run_id:
+        return f"is the summary of another run ({shortened(summary['id'])}); {_AGAIN}"
     return None
 
 
