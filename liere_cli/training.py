@@ -3,6 +3,7 @@
 import math
 import platform
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -123,6 +124,14 @@ def train_cell(
             summary = run.write_summary(summary)
         clear_checkpoints(run)
         return summary
+
+
+def tidy(run: Run) -> None:
+    """Drops the checkpoints that a kill right after the end left in a run, where that can be."""
+    if run.path("checkpoints").is_dir():
+        with suppress(LiereError, OSError), claim(run):
+            if run.summary() is not None:
+                clear_checkpoints(run)
 
 
 def _discard(run: Run) -> None:
