@@ -106,7 +106,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     Raises:
         LiereError: the folder can't be written, or the disk is full.
     """
-    data = content.encode() if isinstance(content, str) else content
+    # a file's name need not be valid UTF-8, and may be part of a label
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,10 +162,6 @@ def read_json(path: Path, most: int) -> Any:
     return parse_json(read_limited(path, most))
 
 
-#: half of a surrogate pair, which a string may hold but no file in UTF-8
-_HALF_A_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
-
-
 def parse_json(text: str | bytes) -> Any:
     """A JSON value of finite numbers; raises ValueError for anything else."""
 
@@ -177,10 +174,7 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError(f"{shortened(digits)} is no number of a usual size")
 
     try:
-        value = json.loads(text, parse_constant=refuse, parse_float=finite)
-        if _HALF_A_CHARACTER.search(text if isinstance(text, bytes) else text.encode()):
-            json.dumps(value, ensure_ascii=False).encode()
-        return value
+        return json.loads(text, parse_constant=refuse, parse_float=finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -191,8 +185,13 @@ def digest_of(content: bytes) -> str:
 
 
 def to_json(value: Any) -> str:
-    """JSON that any reader takes: no NaN, no infinity."""
-    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    """JSON that any reader takes (no NaN, no infinity) and that any terminal only shows."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    return _UNSHOWN.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+
+
+#: what JSON may hold as it is, but drives terminals, reorders a line or is half a character
+_UNSHOWN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -317,7 +316,8 @@ def _fault(summary: object, run: Run) -> str | None:
     if not isinstance(summary.get("files", {}), dict):
         return f"is no summary of a run ('files' is no list of digests); {_AGAIN}"
     # a folder that someone renamed has no identity to compare with
-    if re.fullmatch(r"[0-9a-f]{%d}" % ID_DIGITS, run.run_id) and summary["id"] != run.run_id:
+    named = len(run.run_id) == ID_DIGITS and re.fullmatch("[0-9a-f]+", run.run_id)
+    if named and summary["id"] != run.run_id:
         return f"is the summary of another run ({shortened(summary['id'])}); {_AGAIN}"
     return None
 

@@ -29,6 +29,12 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most so many items, evenly spaced.")
     ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:Class", help="Of a run with an encoding of your own: runs that file."
+        ),
+    ] = None,
     device: Device = "auto",
     out: Outputs = DEFAULT_OUTPUTS,
     data_root: DataRoot = None,
@@ -41,14 +47,16 @@ def evaluate(
     from liere_cli.inspection import TrainedRun
 
     chosen = choose_device(device)
-    trained = TrainedRun.open(run, outputs=out, root=data_root, device=chosen, weights=weights)
+    trained = TrainedRun.open(
+        run, outputs=out, root=data_root, device=chosen, weights=weights, code=encoding
+    )
     dataset, patch = trained.cell.dataset, trained.model.shape.patch
     for wanted in grid or []:
         # first, since the grids that the model suggests know of patches alone
         dataset.check_grid(parse_grid(wanted, len(dataset.grid)), patch)
     grids = [trained.parse_grid(text) for text in grid or []] or [dataset.grid]
     text = trained.sample(sample, prompt=prompt, temperature=temperature) if sample else None
-    with console.stderr().status(f"evaluating {trained.cell.encoding} on {split}"):
+    with console.stderr().status(f"evaluating {console.shown(trained.cell.encoding)} on {split}"):
         rows = [trained.measure(split, shape, limit=limit) for shape in grids]
     if as_json:
         console.print_json({"run": str(trained.run.folder), "rows": rows, "sample": text})
@@ -63,7 +71,10 @@ def _print_rows(rows: list[dict[str, Any]], title: str) -> None:
 
     from liere_cli.cli import console
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(
+        title=console.shown(title), title_justify="left", box=None, pad_edge=False,
+        header_style="bold",
+    )  # fmt: skip
     table.add_column("grid")
     for heading in ("tokens", "metric", "loss (nats)", "items"):
         table.add_column(heading, justify="right")

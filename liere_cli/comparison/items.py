@@ -113,10 +113,17 @@ def item_results(run: Run, metric: str) -> ItemResults | None:
 
     try:
         items = load(run.checked(FILE, MAX_ITEMS_BYTES))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, LiereError):
+    except (
+        OSError, SafetensorError, ValueError, KeyError, TypeError, OverflowError, LiereError
+    ):  # fmt: skip
         return None
     key = "loss" if metric == "bits_per_byte" else "correct"
     if not {key, "weight", "group"} <= items.keys():
+        return None
+    if any(
+        items[name].ndim != 1 or items[name].dtype.kind not in kinds
+        for name, kinds in ((key, "biuf"), ("weight", "iuf"), ("group", "iu"))
+    ):
         return None
     scores = items[key].astype(np.float64)
     if metric == "bits_per_byte":
