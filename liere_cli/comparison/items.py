@@ -130,9 +130,10 @@ def item_results(run: Run, metric: str) -> ItemResults | None:
         scores /= math.log(2)
     if not scores.size == items["weight"].size == items["group"].size:
         return None
-    if not np.isfinite(scores).all() or not (items["weight"] > 0).all():
+    weights = items["weight"].astype(np.float64)
+    if not (np.isfinite(scores) & np.isfinite(weights) & (weights > 0)).all():
         return None
-    return ItemResults(scores, items["weight"].astype(np.float64), items["group"])
+    return ItemResults(scores, weights, items["group"])
 
 
 def item_differences(
