@@ -59,8 +59,9 @@ class Claim:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.lost = Event()
-        #: which folder of claims this one lies in
+        #: which folder of claims this one lies in, and which folder is the run's
         self.place: tuple[int, int] | None = None
+        self.folder: tuple[int, int] | None = None
 
     def check(self) -> None:
         """To be called before the run's folder is written.
@@ -70,7 +71,11 @@ class Claim:
             Claimed: another process took the run, believing this one dead. It can come to that on
                 a file system without kernel locks, after this process stood still.
         """
-        if not self.run.folder.is_dir() or _identity(_place(self.run, "lock").parent) != self.place:
+        folder = _identity(self.run.folder)
+        self.folder = self.folder or folder
+        # a folder of that name that was made since is another one, and lacks what this one held
+        places = (_identity(_place(self.run, "lock").parent), folder)
+        if folder is None or places != (self.place, self.folder):
             raise LiereError(
                 f"{self.run.folder}: vanished while the run was in training (removed, or on a "
                 "file system that is no longer there)"

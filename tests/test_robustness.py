@@ -133,6 +133,23 @@ def test_a_later_versions_files_are_left_to_it(verse: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("gone", ["outputs", "run"])
+def test_outputs_that_vanish_at_the_end_are_said(verse: Path, tmp_path: Path, gone: str) -> None:
+    cell, outputs = cell_of(verse), tmp_path / "outputs"
+    folder = outputs if gone == "outputs" else cell.run(outputs).folder
+
+    class Late(StopAt):
+        def evaluating(self, split: str) -> None:
+            if split == "test":
+                shutil.rmtree(folder)
+
+    with pytest.raises(LiereError, match=r"vanished while the run was in training"):
+        train_cell(cell, outputs=outputs, device=CPU, observer=Late(-1))
+    assert cell.run(outputs).summary() is None
+    assert train_cell(cell, outputs=outputs, device=CPU)["status"] == "finished"
+    assert cell.run(outputs).path("metrics.jsonl").stat().st_size
+
+
+@pytest.mark.parametrize("gone", ["outputs", "run"])
 def test_outputs_that_vanish_in_mid_run_are_said(verse: Path, tmp_path: Path, gone: str) -> None:
     cell, outputs = cell_of(verse), tmp_path / "outputs"
     folder = outputs if gone == "outputs" else cell.run(outputs).folder
