@@ -168,13 +168,18 @@ def parse_json(text: str | bytes) -> Any:
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is no number")
 
+    def whole(digits: str) -> int:
+        if len(digits) <= 30:
+            return int(digits)
+        raise ValueError(f"{shortened(digits)} is no number of a usual size")
+
     def finite(digits: str) -> float:
         if math.isfinite(number := float(digits)):
             return number
         raise ValueError(f"{shortened(digits)} is no number of a usual size")
 
     try:
-        return json.loads(text, parse_constant=refuse, parse_float=finite)
+        return json.loads(text, parse_constant=refuse, parse_float=finite, parse_int=whole)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
