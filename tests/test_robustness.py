@@ -14,8 +14,11 @@ from test_training import StopAt, cell_of, losses
 from typer.testing import CliRunner
 
 from liere_cli import claims
+from liere_cli.budget import Budget
 from liere_cli.claims import Claimed, claim
 from liere_cli.cli.app import app
+from liere_cli.comparison.cells import Arm, Outcome, PlannedEncoding, PlannedRun
+from liere_cli.comparison.contrasts import without_curves
 from liere_cli.errors import LiereError
 from liere_cli.runs import Run, seal
 from liere_cli.training import Report, train_cell
@@ -209,3 +212,20 @@ def test_finished_runs_are_read_from_a_folder_that_cannot_be_written(
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.output
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_table_says_which_curves_it_lacks(verse: Path, tmp_path: Path) -> None:
+    cell = cell_of(verse)
+    train_cell(cell, outputs=tmp_path, device=CPU)
+    run = cell.run(tmp_path)
+    planned = PlannedRun("text", "liere", 0, run, run.run_id)
+    row = PlannedEncoding("liere", (planned,))
+    budget = Budget.parse("12steps")
+    arm = Arm("text", "text", "text", "0", "bits_per_byte", budget, (row,), None)
+    found = {run.run_id: Outcome("finished")}
+    path = run.path("metrics.jsonl")
+    assert without_curves(arm, found) == []
+    path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
+    assert "seed 0: metrics.jsonl is damaged" in without_curves(arm, found)[0]
+    path.unlink()
+    assert "seed 0: metrics.jsonl is missing" in without_curves(arm, found)[0]
