@@ -61,6 +61,9 @@ class Section(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise UsageError(f"{where}: {_sentence(cls, error)}") from None
+        except UnicodeEncodeError as error:
+            wrong = ascii(error.object)[:MAX_SHOWN]
+            raise UsageError(f"{where}: {wrong} is no text in UTF-8") from None
 
     def identifying(self) -> dict[str, Any]:
         """The settings as JSON has them, without added ones that are at their defaults."""

@@ -116,6 +116,11 @@ def test_a_flags_value_unfolds_to_nothing_huge(value: str) -> None:
         refused(liere("train", f"--set={key}={value}"), 2)
 
 
+@pytest.mark.parametrize("flag", ["--budget", "--encoding", "--data", "--set=experiment"])
+def test_text_that_is_no_utf8_is_refused(flag: str) -> None:
+    refused(liere("train", f"{flag}=\udce9"), 2)
+
+
 @pytest.mark.parametrize(
     "text", ["1e999", "-1e999", "NaN", "[" * 90_000, "9" * 9000, '{"a": 1e400}', "1" + "0" * 400]
 )
