@@ -33,7 +33,7 @@ from liere_cli.runs import write_atomically as write
 from liere_cli.schema import shortened
 
 KEPT = 2
-FORMAT = 2
+FORMAT = 3
 #: a safetensors header, and what the description of a checkpoint may come to
 MAX_HEADER_BYTES, MAX_STATE_BYTES = 1 << 24, 1 << 26
 #: the key of the lines of metrics.jsonl among a checkpoint's tensors
@@ -63,6 +63,10 @@ class Progress:
     best_value: float | None = None
     best_digest: str | None = None
     pending: list[float] = field(default_factory=list)
+
+
+class _Later(LiereError):
+    """Not damaged, and not ours to pass over: going on would delete it."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ def save_checkpoint(
     write(run.path(f"{stem}.safetensors"), content)
     state = {
         "format": FORMAT,
+        "run": run.run_id,
         "versions": _versions(),
         "sha256": digest_of(content),
         "progress": asdict(progress),
@@ -115,7 +120,7 @@ def load_checkpoint(
     Rank 0 reads, and the others get from it what it read.
 
     Raises:
-        LiereError: a whole checkpoint does not fit the model.
+        LiereError: a whole checkpoint does not fit the model, or is of a later version of liere.
     """
     restored, tensors = ranks.from_first(lambda: _newest(run, model))
     if tensors:
@@ -134,6 +139,8 @@ def _newest(run: Run, model: nn.Module) -> tuple[Restored, dict[str, Tensor]]:
             metrics = tensors.pop(METRICS).numpy().tobytes().strip(b" ")
             if progress.best_step is not None:
                 best_weights(run, progress)
+        except _Later:
+            raise
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, LiereError) as error:
             reason = shortened(str(error)).strip("'\"")
             warnings.append(f"checkpoint of step {step} is damaged ({reason}) and was passed over")
@@ -226,11 +233,19 @@ def _versions() -> dict[str, str]:
 
 
 def _state(run: Run, step: int) -> dict[str, Any]:
-    state = read_json(run.path(f"checkpoints/{step:09d}.json"), MAX_STATE_BYTES)
-    if state.get("format") != FORMAT:
-        raise ValueError("it is of another version of liere")
+    path = run.path(f"checkpoints/{step:09d}.json")
+    state = read_json(path, MAX_STATE_BYTES)
     if state["check"] != seal(state, "check") or state["progress"]["step"] != step:
         raise ValueError("its description is not as written")
+    if state["format"] > FORMAT:
+        raise _Later(
+            f"{path}: was written by a later version of liere (format {state['format']}); go on "
+            "with that one, or start over with liere train --fresh"
+        )
+    if state["format"] != FORMAT:
+        raise ValueError("it is of an earlier version of liere")
+    if state["run"] != run.run_id:
+        raise ValueError(f"it is of run {shortened(state['run'])}")
     return dict(state)
 
 
@@ -255,7 +270,7 @@ def _drop_bests(run: Run) -> None:
     for step in _steps(run):
         try:
             used.add(_state(run, step)["progress"]["best_step"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, LiereError):
             return  # a damaged one: nothing is dropped until it is gone
     for path in run.folder.glob("checkpoints/best-*.safetensors"):
         step_of = path.stem.removeprefix("best-")

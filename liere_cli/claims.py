@@ -59,12 +59,27 @@ class Claim:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.lost = Event()
+        #: which folder of claims this one lies in, and which folder is the run's
+        self.place: tuple[int, int] | None = None
+        self.folder: tuple[int, int] | None = None
 
     def check(self) -> None:
-        """Raises Claimed where another process took the run, believing this one dead.
+        """To be called before the run's folder is written.
 
-        It can come to that on a file system without kernel locks, after this process stood still.
+        Raises:
+            LiereError: the outputs folder was removed, or its file system taken away.
+            Claimed: another process took the run, believing this one dead. It can come to that on
+                a file system without kernel locks, after this process stood still.
         """
+        folder = _identity(self.run.folder)
+        self.folder = self.folder or folder
+        # a folder of that name that was made since is another one, and lacks what this one held
+        places = (_identity(_place(self.run, "lock").parent), folder)
+        if folder is None or places != (self.place, self.folder):
+            raise LiereError(
+                f"{self.run.folder}: vanished while the run was in training (removed, or on a "
+                "file system that is no longer there)"
+            )
         if self.lost.is_set():
             raise Claimed(self.run, owner_of(self.run))
 
@@ -90,6 +105,7 @@ def claim(run: Run) -> Iterator[Claim]:
     with ExitStack() as stack:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
+            held.place = _identity(place.parent)
             _take_kernel_lock(place, stack)
             stack.enter_context(
                 lease.acquire(timeout=LEASE_SECONDS + PATIENCE_SECONDS, poll_interval=0.1)
@@ -123,6 +139,13 @@ def _take_kernel_lock(place: Path, stack: ExitStack) -> None:
             raise
         return  # the lease alone decides
     stack.callback(lock.release)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    with suppress(OSError):
+        status = folder.stat()
+        return status.st_dev, status.st_ino
+    return None
 
 
 def _forget_owner(run: Run, held: Claim) -> None:

@@ -16,6 +16,7 @@ from liere_cli.encodings import Grid
 from liere_cli.encodings.extension import extend
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.model import Transformer
+from liere_cli.recipe import refuse_foreign_code
 from liere_cli.runs import Run, open_run
 from liere_cli.streams import stream
 from liere_cli.transfer import measure
@@ -32,16 +33,32 @@ class TrainedRun:
 
     @classmethod
     def open(
-        cls, path: str, *, outputs: Path, root: Path | None, device: torch.device, weights: str
+        cls,
+        path: str,
+        *,
+        outputs: Path,
+        root: Path | None,
+        device: torch.device,
+        weights: str,
+        code: str | None = None,
     ) -> Self:
         """Rebuilds the model of a run and loads its weights.
 
+        Args:
+            code: ``FILE.py:Class`` of a run whose encoding is not one of liere's; that file is run,
+                and must be the one that the run was trained with.
+
         Raises:
-            UsageError: there is no such run.
+            UsageError: there is no such run, or its encoding is in a file that ``code`` does not
+                name.
             LiereError: no weights yet, damaged files, or data that is not the run's.
         """
         run = open_run(path, outputs)
-        cell = assemble(run.recipe(), root=root, device=device)
+        recipe = run.recipe()
+        if code is not None:
+            recipe = recipe.model_copy(update={"encoding": {**recipe.encoding, "name": code}})
+        refuse_foreign_code(recipe, str(run.folder), [code])
+        cell = assemble(recipe, root=root, device=device)
         if cell.run_id != run.run_id:
             raise LiereError(
                 f"{run.folder}: the data or code that this run was trained with has changed since "

@@ -5,7 +5,7 @@ comparison (the same, with ``compare`` spanning the cells).
 """
 
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from liere_cli.budget import Budget
 from liere_cli.errors import LiereError, UsageError, nearest
-from liere_cli.schema import Section, added, parse_scalar, parse_spec, shortened
+from liere_cli.schema import Section, added, load_yaml, parse_scalar, parse_spec, shortened
 
 MAX_RECIPE_BYTES = 1_000_000
 
@@ -321,29 +321,6 @@ class Recipe(Section):
     compare: CompareSettings | None = None
 
 
-class _RecipeLoader(yaml.SafeLoader):
-    """Refuses what a recipe never needs: two equal keys, of which PyYAML keeps the last in silence,
-    and aliases, by which a small file unfolds into a huge one.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="aliases (*) are not used here", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark
-                )
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def recipe_folders() -> list[Path]:
     """Where recipes that come with liere lie: installed, or beside the package in a checkout."""
     package = Path(__file__).parent
@@ -403,7 +380,7 @@ def parse_settings(content: bytes, path: str) -> dict[str, Any]:
         UsageError: as :func:`read_settings`.
     """
     try:
-        settings = yaml.load(content.decode(), Loader=_RecipeLoader)
+        settings = load_yaml(content.decode())
     except UnicodeDecodeError:
         raise UsageError(f"{path}: this is not text in UTF-8") from None
     except yaml.MarkedYAMLError as error:
@@ -478,6 +455,39 @@ def load_recipe(
             settings[key] = merged(base if isinstance(base, Mapping) else {}, value)
     settings = apply_overrides(settings, assignments)
     return Recipe.validated(settings, where)
+
+
+def refuse_foreign_code(recipe: Recipe, where: str, given: Iterable[str | None]) -> None:
+    """Refuses a recipe that would run a file of code which no flag names.
+
+    Recipes and runs come from others too, and opening one must not run what they brought along.
+
+    Args:
+        where: what holds the recipe, for the message.
+        given: texts of the flags that may name encodings.
+
+    Raises:
+        UsageError: names the file, and how to run it all the same.
+    """
+    flags = [text for text in given if text]
+    for name in _names_in(recipe.model_dump(mode="json")):
+        if ".py:" in name and not any(name in text for text in flags):
+            raise UsageError(
+                f"{where}: would run the code in '{name.rpartition(':')[0]}'; if you trust it, "
+                f"name it in a flag: {'--encodings' if recipe.compare else '--encoding'} {name}"
+            )
+
+
+def _names_in(value: object) -> Iterator[str]:
+    """Every 'name' of a spec within nested settings."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("name"), str):
+            yield value["name"]
+        for part in value.values():
+            yield from _names_in(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _names_in(part)
 
 
 def dump_yaml(settings: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ outputs/EXPERIMENT/RUN/
 
 import hashlib
 import json
+import math
 import os
 import re
 import stat
@@ -36,7 +37,8 @@ SUMMARY_FORMAT = 2
 #: what every summary has, whatever became of the run, and of what kind; None: there is no value
 _NUMBER = (int, float, type(None))
 SUMMARY_FIELDS: dict[str, tuple[type, ...]] = {
-    "status": (str,), "encoding": (str,), "data": (str,), "seed": (int,), "metric": (str,),
+    "id": (str,), "status": (str,), "encoding": (str,), "data": (str,), "seed": (int,),
+    "metric": (str,),
     "val": _NUMBER, "test": _NUMBER, "steps": (int,), "seconds": _NUMBER, "parameters": (int,),
     "encoding_parameters": (int,), "throughput": _NUMBER, "throughput_unit": (str,),
     "error": (str, type(None)),
@@ -105,7 +107,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     Raises:
         LiereError: the folder can't be written, or the disk is full.
     """
-    data = content.encode() if isinstance(content, str) else content
+    # a file's name need not be valid UTF-8, and may be part of a label
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,8 +169,18 @@ def parse_json(text: str | bytes) -> Any:
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is no number")
 
+    def whole(digits: str) -> int:
+        if len(digits) <= 30:
+            return int(digits)
+        raise ValueError(f"{shortened(digits)} is no number of a usual size")
+
+    def finite(digits: str) -> float:
+        if math.isfinite(number := float(digits)):
+            return number
+        raise ValueError(f"{shortened(digits)} is no number of a usual size")
+
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, parse_float=finite, parse_int=whole)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -178,8 +191,13 @@ def digest_of(content: bytes) -> str:
 
 
 def to_json(value: Any) -> str:
-    """JSON that any reader takes: no NaN, no infinity."""
-    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    """JSON that any reader takes (no NaN, no infinity) and that any terminal only shows."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    return _UNSHOWN.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+
+
+#: what JSON may hold as it is, but drives terminals, reorders a line or is half a character
+_UNSHOWN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -212,7 +230,7 @@ class Run:
             return None
         except (OSError, ValueError) as error:
             raise LiereError(f"{path}: can't be read ({error}); {_AGAIN}") from None
-        if fault := _fault(summary):
+        if fault := _fault(summary, self):
             raise LiereError(f"{path}: {fault}")
         return dict(summary)
 
@@ -285,14 +303,15 @@ class Run:
 _AGAIN = "delete it to train again"
 
 
-def _fault(summary: object) -> str | None:
-    """Why a summary can't be used."""
+def _fault(summary: object, run: Run) -> str | None:
+    """Why a summary can't be used as that run's."""
     if not isinstance(summary, dict):
         return f"is no summary of a run; {_AGAIN}"
     version = summary.get("format", 1)
     if isinstance(version, int) and version > SUMMARY_FORMAT:
         return f"was written by a later version of liere (format {version}); read it with that one"
-    if version == SUMMARY_FORMAT and summary.get("sha256") != seal(summary, "sha256"):
+    sealed = "sha256" in summary or version != 1
+    if sealed and summary.get("sha256") != seal(summary, "sha256"):
         return f"was damaged or changed after it was written (its digest differs); {_AGAIN}"
     if missing := sorted(SUMMARY_FIELDS.keys() - summary.keys()):
         return f"is no whole summary of a run (it lacks '{missing[0]}'); {_AGAIN}"
@@ -302,6 +321,10 @@ def _fault(summary: object) -> str | None:
             return f"is no summary of a run ('{key}' is {shortened(value)}); {_AGAIN}"
     if not isinstance(summary.get("files", {}), dict):
         return f"is no summary of a run ('files' is no list of digests); {_AGAIN}"
+    # a folder that someone renamed has no identity to compare with
+    named = len(run.run_id) == ID_DIGITS and re.fullmatch("[0-9a-f]+", run.run_id)
+    if named and summary["id"] != run.run_id:
+        return f"is the summary of another run ({shortened(summary['id'])}); {_AGAIN}"
     return None
 
 

@@ -2,7 +2,7 @@
 
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Self, get_args
 
 import yaml
@@ -61,6 +61,9 @@ class Section(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise UsageError(f"{where}: {_sentence(cls, error)}") from None
+        except UnicodeEncodeError as error:
+            wrong = ascii(error.object)[:MAX_SHOWN]
+            raise UsageError(f"{where}: {wrong} is no text in UTF-8") from None
 
     def identifying(self) -> dict[str, Any]:
         """The settings as JSON has them, without added ones that are at their defaults."""
@@ -127,7 +130,10 @@ def _sentence(section: type[BaseModel], error: ValidationError) -> str:
 
 def shortened(value: object) -> str:
     """A value as Python writes it, cut where it would flood a message."""
-    text = _REPR.repr(value)
+    try:
+        text = _REPR.repr(value)
+    except ValueError:  # Python writes no whole number of thousands of digits
+        text = "a number of thousands of digits"
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
 
@@ -149,10 +155,42 @@ def _takes_bool(annotation: Any) -> bool:
     return annotation in (bool, Any, object) or any(map(_takes_bool, get_args(annotation)))
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses what settings never need: two equal keys, of which PyYAML keeps the last in silence,
+    and aliases, by which a small file unfolds into a huge one.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases (*) are not used here", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark
+                )
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(text: str) -> Any:
+    """A YAML value of plain types, without aliases or equal keys.
+
+    Raises:
+        yaml.YAMLError, ValueError, RecursionError: the text is no such value.
+    """
+    return yaml.load(text, Loader=_Loader)
+
+
 def parse_scalar(text: str) -> Any:
     """A flag's value read as YAML would read it; text that is no YAML stays text."""
     try:
-        return yaml.safe_load(text)
+        return load_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         return text
 

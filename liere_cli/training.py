@@ -3,7 +3,7 @@
 import math
 import platform
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -146,6 +146,14 @@ def _follow(cell: Cell, outputs: Path, device: torch.device, ranks: Ranks) -> di
         run = cell.run(outputs)
         _Trainer(cell, run, device, _Silent(), Claim(run), ranks).train()
     return ranks.from_first(dict)
+
+
+def tidy(run: Run) -> None:
+    """Drops the checkpoints that a kill right after the end left in a run, where that can be."""
+    if run.path("checkpoints").is_dir():
+        with suppress(LiereError, OSError), claim(run):
+            if run.summary() is not None:
+                clear_checkpoints(run)
 
 
 def _discard(run: Run) -> None:

@@ -5,12 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # tests run side by side, so each takes one core; read by torch when it is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # read by datasets and huggingface_hub when they are imported
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
+# no test depends on the clock: the first text drawn in a fresh checkout builds a table of all
+# characters, which on a busy machine takes longer than Hypothesis has patience
+settings.register_profile(
+    "liere", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+settings.load_profile("liere")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,7 +13,7 @@ from filelock import FileLock
 from liere_cli import claims
 from liere_cli.claims import Claimed, claim, owner_of
 from liere_cli.errors import LiereError
-from liere_cli.runs import Run
+from liere_cli.runs import Run, make_folder
 
 
 @pytest.fixture
@@ -83,6 +83,7 @@ def test_without_kernel_locks_the_lease_decides(run: Run, monkeypatch: pytest.Mo
     without_kernel_locks(monkeypatch)
     monkeypatch.setattr(claims, "LEASE_SECONDS", 0.6)
     monkeypatch.setattr(claims, "PATIENCE_SECONDS", 0.3)
+    make_folder(run.folder)
     with held_elsewhere(run):
         # as from another host, where no process number can be asked about
         marker = lease_of(run).read_text()

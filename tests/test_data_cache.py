@@ -115,7 +115,8 @@ def test_several_processes_build_an_entry_once(cache: Path) -> None:
         worker.join()
     assert sums == {int(np.arange(100_000).sum())}
     assert len((cache / "builders").read_text().split()) == 1
-    assert json.loads((cache / "shared" / "entry.json").read_text())["a"]["shape"] == [100, 1000]
+    entry = json.loads((cache / "shared" / "entry.json").read_text())
+    assert entry["arrays"]["a"]["shape"] == [100, 1000]
 
 
 @pytest.mark.parametrize("name", ["../outside", "a/../../outside"])

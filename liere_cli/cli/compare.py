@@ -281,7 +281,11 @@ def _train(
     from liere_cli.cli.live import LiveCells
     from liere_cli.comparison.launch import launch
     from liere_cli.comparison.worker import Site
+    from liere_cli.training import tidy
 
+    for run in plan.runs:
+        if found[run.run_id].over:
+            tidy(run.run)
     left = [run for run in plan.runs if not found[run.run_id].over and run.run_id not in waiting]
     if not left:
         return {}

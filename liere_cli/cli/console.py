@@ -42,30 +42,32 @@ def stderr() -> Console:
 
 def note(message: str) -> None:
     """A line of explanation on stderr."""
-    from rich.markup import escape
-
-    stderr().print(f"[dim]{escape(printable(message))}[/dim]", soft_wrap=True)
+    stderr().print(f"[dim]{shown(message)}[/dim]", soft_wrap=True)
 
 
 def warn(message: str) -> None:
     """A warning on stderr."""
-    from rich.markup import escape
-
-    stderr().print(f"[yellow]warning[/yellow]: {escape(printable(message))}", soft_wrap=True)
+    stderr().print(f"[yellow]warning[/yellow]: {shown(message)}", soft_wrap=True)
 
 
 def error(message: str) -> None:
     """An error on stderr."""
     from rich.console import Console
-    from rich.markup import escape
 
-    line = f"[bold red]error[/bold red]: {escape(printable(message))}"
+    line = f"[bold red]error[/bold red]: {shown(message)}"
     Console(stderr=True, highlight=False).print(line, soft_wrap=True)
 
 
 def printable(text: str) -> str:
     """Text without control characters, so that no name can drive the terminal."""
     return "\n".join(plain(line) for line in text.split("\n"))
+
+
+def shown(text: object) -> str:
+    """Text for the midst of markup, which shows it as it stands."""
+    from rich.markup import escape
+
+    return escape(printable(str(text)))
 
 
 def print_json(value: Any) -> None:
@@ -122,7 +124,7 @@ class LiveProgress:
             note(f"going on from step {step:,} of {run.folder}")
         if self.bar is not None:
             self.task = self.bar.add_task(
-                f"{cell.encoding} on {cell.data}", total=1.0, details="first step"
+                shown(f"{cell.encoding} on {cell.data}"), total=1.0, details="first step"
             )
 
     def reported(self, report: Report) -> None:

@@ -45,6 +45,12 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="At most so many items or blocks, evenly spaced."),
     ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:Class", help="Of a run with an encoding of your own: runs that file."
+        ),
+    ] = None,
     device: Device = "auto",
     out: Outputs = DEFAULT_OUTPUTS,
     data_root: DataRoot = None,
@@ -58,13 +64,19 @@ def evaluate(
     from liere_cli.assembly import choose_device
     from liere_cli.cli import console
     from liere_cli.conditions import Condition, block_of
+    from liere_cli.data.options import parse_grid
     from liere_cli.errors import UsageError
     from liere_cli.inspection import TrainedRun
     from liere_cli.transfer import cannot_shuffle
 
     chosen = choose_device(device)
-    trained = TrainedRun.open(run, outputs=out, root=data_root, device=chosen, weights=weights)
-    own = trained.cell.dataset
+    trained = TrainedRun.open(
+        run, outputs=out, root=data_root, device=chosen, weights=weights, code=encoding
+    )
+    own, patch = trained.cell.dataset, trained.model.shape.patch
+    for wanted in grid or []:
+        # first, since the grids that the model suggests know of patches alone
+        own.check_grid(parse_grid(wanted, len(own.grid)), patch)
     grids = [trained.parse_grid(text) for text in grid or []] or [own.grid]
     methods = list(dict.fromkeys(extend or ["none"]))
     for method in methods:
@@ -82,7 +94,7 @@ def evaluate(
     ]
     text = trained.sample(sample, prompt=prompt, temperature=temperature) if sample else None
     block = block_of(grids, own.grid)
-    with console.stderr().status(f"evaluating {trained.cell.encoding} on {split}"):
+    with console.stderr().status(f"evaluating {console.shown(trained.cell.encoding)} on {split}"):
         rows = [trained.measure(split, one, limit=limit, block=block) for one in conditions]
     if as_json:
         console.print_json({"run": str(trained.run.folder), "rows": rows, "sample": text})
@@ -97,7 +109,10 @@ def _print_rows(rows: list[dict[str, Any]], title: str) -> None:
 
     from liere_cli.cli import console
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(
+        title=console.shown(title), title_justify="left", box=None, pad_edge=False,
+        header_style="bold",
+    )  # fmt: skip
     table.add_column("grid")
     extended = any(row["extension"] != "none" for row in rows)
     if extended:

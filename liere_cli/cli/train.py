@@ -46,8 +46,8 @@ def train(
     from liere_cli.cli import console
     from liere_cli.errors import UsageError
     from liere_cli.ranks import joined, own_device
-    from liere_cli.recipe import load_recipe
-    from liere_cli.training import train_cell
+    from liere_cli.recipe import load_recipe, refuse_foreign_code
+    from liere_cli.training import tidy, train_cell
 
     flags: dict[str, Any] = {"encoding": encoding, "data": data, "seed": seed}
     flags = {key: value for key, value in flags.items() if value is not None}
@@ -58,6 +58,7 @@ def train(
             console.silence()
         chosen = own_device(choose_device(device))
         settings = load_recipe(recipe, flags=flags, assignments=assignments or [])
+        refuse_foreign_code(settings, recipe or "flags", [encoding, *(assignments or [])])
         if settings.compare is not None and "data" not in settings.model_fields_set:
             raise UsageError(
                 f"recipe '{recipe}' compares {len(settings.compare.data)} data sets; choose one "
@@ -68,6 +69,8 @@ def train(
         known = ranks.from_first(lambda: None if fresh else run.summary())
         if known is not None:
             console.note(f"already {known['status']}, so not trained again (--fresh trains anew)")
+            if ranks.leads:
+                tidy(run)
             summary = known
         else:
             with console.LiveProgress() as progress:
@@ -86,18 +89,20 @@ def _print_result(summary: dict[str, Any], folder: str) -> None:
     from liere_cli.cli import console
 
     screen = console.stdout()
-    title = f"[bold]{summary['encoding']}[/bold] on {summary['data']}, seed {summary['seed']}"
+    encoding, data = console.shown(summary["encoding"]), console.shown(summary["data"])
+    title = f"[bold]{encoding}[/bold] on {data}, seed {summary['seed']}"
     if summary["status"] == "finished":
         test = console.format_metric(summary["metric"], summary["test"])
         val = console.format_metric(summary["metric"], summary["val"])
-        shown = f"test [bold]{test}[/bold]" if summary["test"] is not None else "not tested"
-        screen.print(f"{title}: {shown}, val {val}", soft_wrap=True)
+        scored = f"test [bold]{test}[/bold]" if summary["test"] is not None else "not tested"
+        screen.print(f"{title}: {scored}, val {val}", soft_wrap=True)
     else:
-        screen.print(f"{title}: [red]{summary['status']}[/red], {summary['error']}", soft_wrap=True)
+        status, reason = console.shown(summary["status"]), console.shown(summary["error"])
+        screen.print(f"{title}: [red]{status}[/red], {reason}", soft_wrap=True)
     screen.print(
         f"{summary['parameters']:,} parameters ({summary['encoding_parameters']:,} of the "
         f"encoding) · {summary['steps']:,} steps in {duration(summary['seconds'])} · "
-        f"{summary['throughput']:,.0f} {summary['throughput_unit']}",
+        f"{summary['throughput'] or 0:,.0f} {console.shown(summary['throughput_unit'])}",
         soft_wrap=True,
     )
-    screen.print(f"run: {folder}", soft_wrap=True, markup=False)
+    screen.print(f"run: {console.shown(folder)}", soft_wrap=True)

@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from liere_cli.comparison.cells import Outcome, Plan
-from liere_cli.comparison.curves import Efficiency, efficiency, judge_efficiency, read_curve
+from liere_cli.comparison.cells import Arm, Outcome, Plan
+from liere_cli.comparison.curves import (
+    Efficiency,
+    curve_fault,
+    efficiency,
+    judge_efficiency,
+    read_curve,
+)
 from liere_cli.comparison.interaction import (
     Interaction,
     Side,
@@ -86,6 +92,16 @@ def efficiencies(
     return [
         tuple(row for row, place in zip(judged, places, strict=True) if place == index)
         for index in range(len(arms))
+    ]
+
+
+def without_curves(arm: Arm, found: Mapping[str, Outcome]) -> list[str]:
+    """Finished runs whose metrics can't be read, which learning curves leave out."""
+    return [
+        f"{row.label}, seed {run.seed}: metrics.jsonl is {fault}, so learning curves leave it out"
+        for row in arm.encodings
+        for run in row.runs
+        if found[run.run_id].state == "finished" and (fault := curve_fault(run.run))
     ]
 
 

@@ -8,6 +8,7 @@ that was not meant to end there.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +106,14 @@ class Efficiency:
     p_holm: float | None = None
     p_steps_holm: float | None = None
     word: Word | None = None
+
+
+def curve_fault(run: Run) -> Literal["missing", "damaged"] | None:
+    """Why the metrics of a run that is over can't be read; None where they can."""
+    try:
+        return None if any(True for _ in run.metrics()) else "missing"
+    except LiereError:
+        return "damaged"
 
 
 def read_curve(run: Run, higher_is_better: bool) -> Curve | None:

@@ -143,7 +143,9 @@ def item_results(run: Run, metric: str) -> ItemResults | None:
 
     try:
         items = load(run.checked(FILE, MAX_ITEMS_BYTES))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, LiereError):
+    except (
+        OSError, SafetensorError, ValueError, KeyError, TypeError, OverflowError, LiereError
+    ):  # fmt: skip
         return None
     return results_of(items, metric)
 
@@ -153,14 +155,20 @@ def results_of(items: Mapping[str, NDArray[Any]], metric: str) -> ItemResults | 
     key = "loss" if metric == "bits_per_byte" else "correct"
     if not {key, "weight", "group"} <= items.keys():
         return None
+    if any(
+        items[name].ndim != 1 or items[name].dtype.kind not in kinds
+        for name, kinds in ((key, "biuf"), ("weight", "iuf"), ("group", "iu"))
+    ):
+        return None
     scores = items[key].astype(np.float64)
     if metric == "bits_per_byte":
         scores /= math.log(2)
     if not scores.size == items["weight"].size == items["group"].size:
         return None
-    if not np.isfinite(scores).all() or not (items["weight"] > 0).all():
+    weights = items["weight"].astype(np.float64)
+    if not (np.isfinite(scores) & np.isfinite(weights) & (weights > 0)).all():
         return None
-    return ItemResults(scores, items["weight"].astype(np.float64), items["group"])
+    return ItemResults(scores, weights, items["group"])
 
 
 def item_differences(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from liere_cli.errors import UsageError
-from liere_cli.recipe import CompareSettings, Recipe, load_recipe, merged
+from liere_cli.recipe import CompareSettings, Recipe, load_recipe, merged, refuse_foreign_code
 from liere_cli.schema import format_spec, parse_spec
 
 #: settings that an arm may hold, and that a flag therefore has to replace there too
@@ -99,7 +99,9 @@ def comparison_recipe(
         _outweighed(arm, assignments, own_encodings=encodings is None) for arm in arms
     ]
     settings = recipe.model_dump(mode="json") | {"compare": compare}
-    return Recipe.validated(settings, source or "flags")
+    recipe = Recipe.validated(settings, source or "flags")
+    refuse_foreign_code(recipe, source or "flags", [encodings, baseline, *assignments])
+    return recipe
 
 
 def _refuse_tuned(recipe: Recipe, assignments: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from liere_cli import __version__
 from liere_cli.comparison.cells import Arm, Outcome, Plan, PlannedEncoding, number
-from liere_cli.comparison.contrasts import efficiencies, interactions
+from liere_cli.comparison.contrasts import efficiencies, interactions, without_curves
 from liere_cli.comparison.curves import Efficiency
 from liere_cli.comparison.fractions import FractionTable, fraction_tables
 from liere_cli.comparison.interaction import Interaction
@@ -162,8 +162,10 @@ def make_table(
         for index, arm in enumerate(arms)
     ]
     arms = [
-        replace(arm, efficiency=rows)
-        for arm, rows in zip(arms, efficiencies(plan, arms, found), strict=True)
+        replace(arm, efficiency=rows, warnings=(*arm.warnings, *without_curves(planned, found)))
+        if rows
+        else arm
+        for planned, arm, rows in zip(plan.arms, arms, efficiencies(plan, arms, found), strict=True)
     ]
     comparisons = sum(verdict.p_holm is not None for verdict in verdicts)
     return ComparisonTable(

@@ -18,6 +18,9 @@ from liere_cli.errors import LiereError
 
 COMPRESSED = (".gz", ".xz", ".zst", ".zip")
 _BLOCK = 1 << 20
+#: a text is packed to a third, a picture hardly: what unpacks to more than so many times its size,
+#: and more than that anyway, is made to fill a disk or the memory
+MOST_TIMES, MOST_BYTES_ANYWAY = 200, 1 << 28
 
 
 @contextmanager
@@ -25,8 +28,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """The unpacked content of ``path``, as a stream; plain unless its name says otherwise.
 
     Raises:
-        LiereError: for a file that is missing, unreadable or broken, or a ``.zip`` that holds
-            anything but one file.
+        LiereError: for a file that is missing, unreadable or broken, a ``.zip`` that holds
+            anything but one file, or one that unpacks to very much more than its size.
     """
     broken: tuple[type[Exception], ...] = (
         EOFError, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zlib.error
@@ -37,7 +40,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         broken += (zstandard.ZstdError,)
     try:
         with _unpacker(path) as stream:
-            yield stream
+            packed = path.suffix.lower() in COMPRESSED
+            yield cast(BinaryIO, _Limited(stream, path, _allowed(path))) if packed else stream
     except FileNotFoundError:
         raise LiereError(f"there is no file {path}") from None
     except IsADirectoryError:
@@ -67,11 +71,17 @@ def extract_into(archive: Path, folder: Path) -> None:
     """Unpacks a tar archive beside ``folder`` and renames the result to it, never writing outside.
 
     Raises:
-        LiereError: for a broken archive, or a member with an unsafe path, link or device.
+        LiereError: for a broken archive, a member with an unsafe path, link or device, or one that
+            unpacks to very much more than its size.
     """
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         with tarfile.open(archive) as members:
+            size = 0
+            for member in members:
+                size += member.size
+                if size > _allowed(archive):
+                    raise _bomb(archive, _allowed(archive))
             members.extractall(work, filter="data")
         work.rename(folder)
     except tarfile.FilterError as error:
@@ -80,6 +90,39 @@ def extract_into(archive: Path, folder: Path) -> None:
         raise LiereError(f"{archive} can't be unpacked: {error}") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def check_members(path: Path) -> None:
+    """Refuses a ``.zip`` whose files together unpack to very much more than its size."""
+    with zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > _allowed(path):
+            raise _bomb(path, _allowed(path))
+
+
+def _allowed(archive: Path) -> int:
+    return max(MOST_BYTES_ANYWAY, MOST_TIMES * archive.stat().st_size)
+
+
+def _bomb(archive: Path, most: int) -> LiereError:
+    return LiereError(
+        f"{archive} unpacks to more than {most:,} bytes, {MOST_TIMES} times its size or more: "
+        "unpack it yourself if you trust it"
+    )
+
+
+class _Limited:
+    """A stream that gives no more than so many bytes."""
+
+    def __init__(self, stream: BinaryIO, path: Path, most: int) -> None:
+        self._stream, self._path, self._most, self._given = stream, path, most, 0
+
+    def read(self, size: int = -1) -> bytes:
+        left = self._most - self._given + 1
+        block = self._stream.read(left if size < 0 else min(size, left))
+        self._given += len(block)
+        if self._given > self._most:
+            raise _bomb(self._path, self._most)
+        return block
 
 
 def _unpacker(path: Path) -> BinaryIO:

@@ -18,6 +18,7 @@ import torch
 from pydantic import Field, field_validator
 from torch.nn import functional as F
 
+from liere_cli.data.archives import check_members
 from liere_cli.data.archives import digest_of as file_digest
 from liere_cli.data.base import Dataset, Examples, Split
 from liere_cli.data.cache import file_key, remembered
@@ -130,9 +131,13 @@ class ArrayFile(Dataset):
         try:
             if not zipfile.is_zipfile(self.path):
                 raise LiereError(f"{self.path} is no .npz file")
+            check_members(self.path)
             with np.load(self.path, allow_pickle=False) as file:
                 return {key: file[key] for key in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (
+            OSError, ValueError, EOFError, MemoryError, OverflowError, NotImplementedError,
+            RuntimeError, zipfile.BadZipFile, zlib.error,
+        ) as error:  # fmt: skip
             # nothing pickled is ever loaded: it could run code
             reason = "it holds Python objects" if "pickle" in str(error) else str(error)
             raise LiereError(f"{self.path} is broken or no .npz file of arrays: {reason}") from None

@@ -1,9 +1,10 @@
 """The prepared cache: decoded arrays, stored once and mapped into memory by every later run.
 
-An entry is a folder ``CACHE/prepared/KEY`` of ``.npy`` files and an ``entry.json`` that lists the
-size, dtype, shape and a sampled digest of each. It is written beside its place and renamed, under
+An entry is a folder ``CACHE/prepared/KEY`` of ``.npy`` files and an ``entry.json`` that holds the
+key and the size, dtype, shape and digest of each. It is written beside its place and renamed, under
 a lock, so that several processes may ask for it at once; an entry that does not match its list
-(cut short by a full disk, say) is built again.
+(cut short by a full disk, say, or put in another's place) is built again. Digests are checked once
+in a process.
 """
 
 import hashlib
@@ -22,8 +23,10 @@ from liere_cli.errors import LiereError
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
-_SAMPLES = 64
-_SAMPLE_BYTES = 4096
+#: raised when entries come to hold something else
+_FORMAT = 2
+#: what identifies files that this process has found to be as they were written
+_verified: set[tuple[object, ...]] = set()
 
 
 def cache_root() -> Path:
@@ -48,11 +51,11 @@ def prepared(key: str, build: Callable[[Path], None]) -> Arrays:
         LiereError: when the cache folder can't be written.
     """
     place = cache_root() / "prepared" / key
-    arrays = _read(place)
+    arrays = _read(place, key)
     if arrays is not None:
         return arrays
     with _writable(place.parent) as parent, _lock(parent / f".{place.name}.lock"):
-        arrays = _read(place)
+        arrays = _read(place, key)
         if arrays is not None:
             return arrays
         # under the lock nobody else writes here: what lies about was left by a killed process
@@ -61,13 +64,13 @@ def prepared(key: str, build: Callable[[Path], None]) -> Arrays:
         work = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=parent))
         try:
             build(work)
-            _seal(work)
+            _seal(work, key)
             # another process may still have the damaged entry mapped: it keeps its open files
             shutil.rmtree(place, ignore_errors=True)
             work.rename(place)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    arrays = _read(place)
+    arrays = _read(place, key)
     if arrays is None:
         raise LiereError(f"the cache entry {place} can't be read back after writing it")
     return arrays
@@ -80,17 +83,21 @@ def remembered(key: Sequence[object], compute: Callable[[], Any]) -> Any:
     """
     name = hashlib.sha256(json.dumps([str(part) for part in key]).encode()).hexdigest()[:32]
     place = cache_root() / "facts" / f"{name}.json"
-    try:
-        return json.loads(place.read_text())
-    except (OSError, ValueError):
-        pass
+
+    def sealed(value: object) -> str:
+        return hashlib.sha256(f"{name} {json.dumps(value)}".encode()).hexdigest()
+
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        fact = json.loads(place.read_text())
+        if fact["sha256"] == sealed(fact["value"]):
+            return fact["value"]
     value = compute()
     # without a cache it is merely computed again
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=place.parent)
         with os.fdopen(handle, "w") as file:
-            json.dump(value, file)
+            json.dump({"value": value, "sha256": sealed(value)}, file)
         os.replace(temporary, place)
     return value
 
@@ -101,9 +108,10 @@ def file_key(path: Path) -> tuple[str, int, int]:
     return str(path.resolve()), status.st_size, status.st_mtime_ns
 
 
-def _seal(folder: Path) -> None:
-    entries = {path.stem: _describe(path) for path in sorted(folder.glob("*.npy"))}
-    (folder / "entry.json").write_text(json.dumps(entries, indent=1))
+def _seal(folder: Path, key: str) -> None:
+    arrays = {path.stem: _describe(path) for path in sorted(folder.glob("*.npy"))}
+    entry = {"format": _FORMAT, "key": key, "arrays": arrays}
+    (folder / "entry.json").write_text(json.dumps(entry, indent=1))
 
 
 def _describe(path: Path) -> dict[str, object]:
@@ -112,32 +120,39 @@ def _describe(path: Path) -> dict[str, object]:
         "bytes": path.stat().st_size,
         "dtype": str(array.dtype),
         "shape": list(array.shape),
-        "sampled_sha256": _sampled_digest(path),
+        "sha256": _digest_of(path),
     }
 
 
-def _sampled_digest(path: Path) -> str:
-    """Digest of evenly spaced blocks: notices holes and truncation at once, however large."""
-    size = path.stat().st_size
-    digest = hashlib.sha256()
+def _digest_of(path: Path) -> str:
     with path.open("rb") as file:
-        for number in range(_SAMPLES):
-            file.seek(max(size - _SAMPLE_BYTES, 0) * number // (_SAMPLES - 1))
-            digest.update(file.read(_SAMPLE_BYTES))
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read(place: Path) -> Arrays | None:
+def _is_as_described(path: Path, facts: Any) -> bool:
+    status = path.stat()
+    mark = (*file_key(path), status.st_ino, status.st_ctime_ns, json.dumps(facts, sort_keys=True))
+    if mark not in _verified:
+        if _describe(path) != facts:
+            return False
+        _verified.add(mark)
+    return True
+
+
+def _read(place: Path, key: str) -> Arrays | None:
     try:
-        entries = json.loads((place / "entry.json").read_text())
-        if any(_describe(place / f"{name}.npy") != facts for name, facts in entries.items()):
+        entry = json.loads((place / "entry.json").read_text())
+        if (entry["format"], entry["key"]) != (_FORMAT, key):
+            return None
+        arrays = entry["arrays"].items()
+        if not all(_is_as_described(place / f"{name}.npy", facts) for name, facts in arrays):
             return None
         # copy-on-write: torch wants writable memory, the file must never change
         return {
             name: np.load(place / f"{name}.npy", mmap_mode="c" if _size(facts) else None)
-            for name, facts in entries.items()
+            for name, facts in arrays
         }
-    except (OSError, ValueError, AttributeError, EOFError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError):
         return None
 
 

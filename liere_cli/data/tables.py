@@ -137,7 +137,9 @@ class Table(Source):
         self.classes = len(self._names or self._numbers)
 
     def _class_numbers(self) -> dict[Any, int]:
-        names = self.shards[0].features().get(self.label, {}).get("names")
+        feature = self.shards[0].features().get(self.label)
+        names = feature.get("names") if isinstance(feature, dict) else None
+        names = names if isinstance(names, list) else None
         self._names: list[str] | None = names
         if names:
             return {number: number for number in range(len(names))}

@@ -1,8 +1,10 @@
 """Running text as bytes: named corpora, any local file, and Python's own standard library."""
 
 import hashlib
+import os
 import sysconfig
 from abc import abstractmethod
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -255,25 +257,27 @@ class Stdlib(_Text):
         return hashlib.sha256(self._bytes().tobytes()).hexdigest()
 
     def _bytes(self) -> ByteArray:
-        if not hasattr(self, "_joined"):
-            self._joined = self._read()
-        return self._joined
+        return _joined(self.LIMIT, self._LEFT_OUT)
 
-    def _read(self) -> ByteArray:
-        home = Path(sysconfig.get_path("stdlib"))
-        modules = sorted(
-            (path.relative_to(home).as_posix(), path)
-            for path in home.rglob("*.py")
-            if not self._LEFT_OUT.intersection(path.relative_to(home).parts)
-            and not path.name.startswith("_sysconfigdata")
+
+@cache
+def _joined(limit: int, left_out: frozenset[str]) -> ByteArray:
+    home = Path(sysconfig.get_path("stdlib"))
+    modules = []
+    for place, folders, files in os.walk(home):
+        folders[:] = [name for name in folders if name not in left_out]
+        modules += [
+            Path(place, name)
+            for name in files
+            if name.endswith(".py") and not name.startswith("_sysconfigdata")
+        ]
+    text = bytearray()
+    for path in sorted(modules, key=lambda path: path.relative_to(home).as_posix()):
+        if len(text) >= limit:
+            break
+        text += path.read_bytes()
+    if not text:
+        raise LiereError(
+            f"this Python has no source of its standard library in {home}: use text:PATH"
         )
-        text = bytearray()
-        for _, path in modules:
-            if len(text) >= self.LIMIT:
-                break
-            text += path.read_bytes()
-        if not text:
-            raise LiereError(
-                f"this Python has no source of its standard library in {home}: use text:PATH"
-            )
-        return np.frombuffer(text, np.uint8)[: self.LIMIT]
+    return np.frombuffer(text, np.uint8)[:limit]

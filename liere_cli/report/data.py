@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +15,7 @@ from liere_cli.report import words
 from liere_cli.report.escape import csv_cell
 from liere_cli.report.transfer_data import transfer, transfer_lines
 from liere_cli.report.verdict_data import verdict_numbers
+from liere_cli.runs import to_json
 
 
 def as_json(table: ComparisonTable) -> str:
@@ -33,7 +33,7 @@ def as_json(table: ComparisonTable) -> str:
         "transfers": [transfer(one) for one in table.transfers],
         "interactions": [_interaction(one) for one in table.interactions],
     }
-    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return to_json(content)
 
 
 def as_csv(table: ComparisonTable) -> str:
@@ -256,7 +256,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, dict):
-        return " ".join(f"{key}={number!r}" for key, number in value.items())
+        return csv_cell(" ".join(f"{key}={number!r}" for key, number in value.items()))
     if isinstance(value, list):
         return csv_cell("; ".join(map(str, value)))
     if isinstance(value, bool):

@@ -22,6 +22,10 @@ _LATEX = {
 }
 
 
+#: what begins a formula, also as wide as an ideograph
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # noqa: RUF001
+
+
 def plain(text: str) -> str:
     """Text on one line, without control characters that could drive a terminal."""
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
@@ -43,4 +47,4 @@ def latex(text: str) -> str:
 def csv_cell(text: str) -> str:
     """Text that a spreadsheet shows instead of running it as a formula."""
     shown = plain(text)
-    return f"'{shown}" if shown.lstrip().startswith(("=", "+", "-", "@")) else shown
+    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown

@@ -6,6 +6,7 @@ from liere_cli.comparison.table import ComparisonTable
 from liere_cli.report import words
 from liere_cli.report.columns import Sheet
 from liere_cli.report.escape import latex as escape
+from liere_cli.report.escape import plain
 from liere_cli.report.sheet import sheets
 
 #: the per-seed values stay in CSV and JSON: a page is narrow
@@ -14,7 +15,7 @@ _LEFT_OUT = "each seed"
 
 def latex(table: ComparisonTable) -> str:
     r"""Needs ``\usepackage{booktabs}``; captions hold what is compared and how it was judged."""
-    head = "% \\usepackage{booktabs}\n% " + " ".join(table.signature.split())
+    head = "% \\usepackage{booktabs}\n% " + " ".join(plain(table.signature).split())
     return "\n\n".join([head, *(_sheet(sheet, table) for sheet in sheets(table))]) + "\n"
 
 

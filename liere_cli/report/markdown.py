@@ -6,6 +6,7 @@ from liere_cli.comparison.table import ComparisonTable
 from liere_cli.report import words
 from liere_cli.report.columns import Sheet
 from liere_cli.report.escape import markdown as escape
+from liere_cli.report.escape import plain
 from liere_cli.report.sheet import sheets
 
 
@@ -36,4 +37,4 @@ def _bullets(notes: Iterable[str]) -> str:
 
 def _code(text: str) -> str:
     """For a code span, which knows no escapes."""
-    return " ".join(text.replace("`", "'").split())
+    return " ".join(plain(text).replace("`", "'").split())
