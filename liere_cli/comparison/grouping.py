@@ -8,6 +8,7 @@ from typing import Any
 
 from liere_cli.budget import Budget
 from liere_cli.comparison.cells import Arm, Plan, PlannedEncoding, PlannedRun
+from liere_cli.comparison.jobs import JOBS_FILE
 from liere_cli.comparison.naming import arm_titles, modality, place_of, unambiguous
 from liere_cli.comparison.request import split_specs
 from liere_cli.errors import LiereError, UsageError
@@ -186,7 +187,9 @@ def runs_of(paths: Sequence[str], outputs: Path) -> list[Run]:
 
 
 def _is_written_beside(path: Path) -> bool:
-    """Whether ``EXPERIMENT/*`` names it beside the runs: the comparison's recipe and tables."""
+    """Whether ``EXPERIMENT/*`` names it beside the runs: the comparison's recipe, tables, jobs."""
+    if path.is_dir():
+        return (path / JOBS_FILE).is_file()
     return path.is_file() and (path.name == "comparison.yaml" or path.stem == "table")
 
 
