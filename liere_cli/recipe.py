@@ -239,8 +239,8 @@ class TuningSettings(Section):
 
 
 def _as_job_time(text: str) -> str:
-    if Budget.parse(_as_time(text)).amount < 60:
-        raise ValueError("must be at least a minute, which is Slurm's unit")
+    if Budget.parse(_as_time(text)).amount < 300:  # notice of the end may come 150 s before it
+        raise ValueError("must be at least 5m")
     return text
 
 

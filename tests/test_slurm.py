@@ -198,6 +198,21 @@ def test_a_job_that_says_why_it_failed_is_not_submitted_again(fake: FakeSlurm, s
     assert str(found[made[1].run_id].error).startswith("the disk is full (log: ")
 
 
+def test_a_run_that_another_experiment_has_is_found_there(fake: FakeSlurm, site: Site) -> None:
+    made = cells(site)[:1]
+
+    def end() -> None:
+        finish(made[0], site)
+        (site.outputs / "mine" / made[0].run.name).rename(other / made[0].run.name)
+        fake.set("1", "COMPLETED")
+
+    other = site.outputs / "other"
+    other.mkdir(parents=True)
+    found, _ = run(made, site, {2: end})
+    assert found[made[0].run_id].state == "finished"
+    assert fake.submissions == 1
+
+
 def test_a_second_launch_waits_for_the_jobs_of_the_first(fake: FakeSlurm, site: Site) -> None:
     made = cells(site)
 
@@ -314,7 +329,7 @@ def compare(*flags: str) -> Result:
         (["--launcher=slurm", "--slurm=gpu"], "--slurm gpu: expected KEY=VALUE"),
         (["--launcher=slurm", "--slurm=partion=a"], "did you mean 'partition'?"),
         (["--launcher=slurm", "--slurm=partition=a\nrm"], "must be one word, as sbatch takes it"),
-        (["--launcher=slurm", "--slurm=time=10s"], "at least a minute"),
+        (["--launcher=slurm", "--slurm=time=10s"], "but must be at least 5m"),
         (["--launcher=slurm", "--slurm=memory=lots"], "a number and K, M, G or T, as 16G"),
         (["--launcher=slrum"], "slrum"),
     ],

@@ -15,7 +15,7 @@ def test_a_job_cancelled_and_a_node_lost_change_nothing_in_the_table() -> None:
     pytest.importorskip("submitit", reason="the extra 'slurm' is not installed")
     command = [
         sys.executable, SCRIPTS / "slurm-on-one-machine", "--nodes", "3",
-        sys.executable, SCRIPTS / "compare-through-slurm", "--steps", "150",
+        sys.executable, SCRIPTS / "compare-through-slurm", "--steps", "100",
     ]  # fmt: skip
     done = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, check=False, timeout=900

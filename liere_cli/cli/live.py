@@ -107,7 +107,8 @@ class LiveCells:
         else:
             self._add_bar(event.run, event.who)
             self._show(run_id, completed=event.outcome.share, details=event.who)
-            if before is None or (before.who, before.queued) != (event.who, None):
+            known = before is not None and (before.who, before.queued) == (event.who, None)
+            if self.bars is None and not known:
                 self._line(f"{event.run.label}: {event.who} trains it", "dim")
         if self.bars is None and time.monotonic() - self.printed_at > console.QUIET_SECONDS:
             self._line(f"{self._count()} {self._others()}", "dim")

@@ -160,10 +160,12 @@ class _Launch:
         lost: list[PlannedRun] = []
         before = len(self.left)
         for run in list(self.left.values()):
-            outcome, state = progress(run), states.get(self.jobs[run.run_id].job)
+            state = states.get(self.jobs[run.run_id].job)
+            alive = state is not None and state.alive
+            outcome = progress(run, anywhere=not alive)
             if outcome.over:
                 self._end(run, outcome)
-            elif state is not None and state.alive:
+            elif state is not None and alive:
                 self.gone.discard(run.run_id)
                 self.listener(self._elsewhere(run, state, outcome))
             elif run.run_id not in self.gone:

@@ -13,7 +13,7 @@ from liere_cli.claims import Claimed, Owner, owner_of, seems_held
 from liere_cli.comparison.cells import Outcome, PlannedRun, outcome_of
 from liere_cli.comparison.cells import outcome as outcome_so_far
 from liere_cli.errors import LiereError
-from liere_cli.runs import Run
+from liere_cli.runs import Run, find_run
 from liere_cli.training import Report
 
 
@@ -137,11 +137,19 @@ def elsewhere(planned: PlannedRun, owner: Owner | None) -> CellElsewhere:
     return CellElsewhere(planned, str(owner or "another process"), progress(planned))
 
 
-def progress(planned: PlannedRun) -> Outcome:
-    """How far a cell has come that someone else trains, from its folder."""
+def progress(planned: PlannedRun, anywhere: bool = False) -> Outcome:
+    """How far a cell has come that someone else trains, from its folder.
+
+    Args:
+        anywhere: looks for the folder in other experiments too, which may have begun it since.
+    """
     if planned.request is None:
         return Outcome("missing")
-    return outcome_so_far(planned, Budget.parse(planned.request.training.budget))
+    budget = Budget.parse(planned.request.training.budget)
+    if anywhere:
+        outputs = planned.run.folder.parent.parent
+        planned = replace(planned, run=find_run(outputs, planned.run_id) or planned.run)
+    return outcome_so_far(planned, budget)
 
 
 def _outcome(planned: PlannedRun, site: Site, trainer: Trainer, tell: Listener) -> Outcome:
