@@ -79,7 +79,7 @@ def test_a_cell_of_another_process_comes_last_and_is_not_trained_again(
         )
     assert [found[run.run_id].state for run in made] == ["finished"] * 3
     elsewhere = [event for event in events if isinstance(event, CellElsewhere)]
-    assert {event.run for event in elsewhere} == {made[0]}
+    assert {event.run.run_id for event in elsewhere} == {made[0].run_id}
     ended = [event.run for event in events if isinstance(event, CellEnded)]
     assert len(ended) == 3
     assert ended[-1] == made[0]
