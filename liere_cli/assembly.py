@@ -50,11 +50,14 @@ class Cell:
         return known or Run(outputs / experiment / name)
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, here: bool = True) -> torch.device:
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` as a device that is there.
 
+    Args:
+        here: False: it need not be there, as it is another machine's.
+
     Raises:
-        UsageError: no such device here.
+        UsageError: no such device, or not here.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -64,10 +67,10 @@ def choose_device(name: str) -> torch.device:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
         raise UsageError(f"--device {name}: allowed are auto, cpu, cuda and cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if here and device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        here = f"this machine has {count} CUDA devices" if count else "no CUDA device is available"
-        raise UsageError(f"--device {name}: {here}; use --device cpu or auto")
+        there = f"this machine has {count} CUDA devices" if count else "no CUDA device is available"
+        raise UsageError(f"--device {name}: {there}; use --device cpu or auto")
     return device
 
 

@@ -122,6 +122,30 @@ def claim(run: Run) -> Iterator[Claim]:
         yield held
 
 
+def seems_held(run: Run) -> bool:
+    """Whether someone probably trains the run: a quick look, for those who have others to train.
+
+    It waits for nobody and may be wrong either way; :func:`claim` decides.
+    """
+    owner = owner_of(run)
+    if owner is None or (owner.host == socket.gethostname() and not _runs_here(owner.pid)):
+        return False
+    with suppress(OSError):
+        age = time.time() - _place(run, "lease").stat().st_mtime
+        return abs(age) < LEASE_SECONDS + PATIENCE_SECONDS
+    return False
+
+
+def _runs_here(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True  # someone else's
+    return True
+
+
 def owner_of(run: Run) -> Owner | None:
     """Who claimed the run last; None where nobody did, or the note of it can't be read."""
     with suppress(OSError, ValueError, KeyError, TypeError):

@@ -4,6 +4,7 @@ One schema serves a single run (``encoding``, ``data``, ``model``, ``training``,
 comparison (the same, with ``compare`` spanning the cells).
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -258,6 +259,60 @@ class TransferSettings(Section):
     )
 
 
+def _as_job_time(text: str) -> str:
+    if Budget.parse(_as_time(text)).amount < 300:  # notice of the end may come 150 s before it
+        raise ValueError("must be at least 5m")
+    return text
+
+
+def _one_word(text: str) -> str:
+    if not re.fullmatch(r"[\w.,:=&|*()\[\]@+/-]{1,200}", text):
+        raise ValueError("must be one word, as sbatch takes it")
+    return text
+
+
+def _as_memory(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,9}[KMGT]", text):
+        raise ValueError("must be a number and K, M, G or T, as 16G")
+    return text
+
+
+#: on a line of its own in the script that Slurm gets
+Word = Annotated[str, AfterValidator(_one_word)]
+
+
+class SlurmSettings(Section):
+    """The jobs that train a comparison with ``--launcher slurm``: an array, one job a run."""
+
+    partition: Word | None = None
+    account: Word | None = None
+    qos: Word | None = None
+    time: Annotated[str, AfterValidator(_as_job_time)] = Field(
+        "1h", description="limit of each job; a run that needs longer goes on in its next"
+    )
+    gpus: int = Field(0, ge=0, le=8, description="of each job; a run uses one")
+    gres: Word | None = Field(None, description="where GPUs are asked for so, as gpu:a100:1")
+    cpus: int = Field(1, ge=1, le=1024, description="of each job, and threads of its run")
+    memory: Annotated[str, AfterValidator(_as_memory)] | None = Field(
+        None, description="of each job, as 16G"
+    )
+    constraint: Word | None = None
+    reservation: Word | None = None
+    exclude: Word | None = Field(None, description="nodes to avoid")
+    resubmissions: int = Field(
+        3, ge=0, le=100, description="of a run whose job died without saying why"
+    )
+
+    @property
+    def device(self) -> str:
+        """What runs are trained on: ``cuda`` where GPUs are asked for, else ``cpu``."""
+        return "cuda" if self.gpus or (self.gres or "").startswith("gpu") else "cpu"
+
+    @property
+    def minutes(self) -> int:
+        return math.ceil(Budget.parse(self.time).amount / 60)
+
+
 class CompareSettings(Section):
     """Which cells a comparison spans: encodings x data x seeds."""
 
@@ -306,6 +361,9 @@ class CompareSettings(Section):
     )
     efficiency: bool = Field(
         False, description="also compare at equal seconds, and what reaches the baseline's score"
+    )
+    slurm: SlurmSettings = Field(
+        SlurmSettings(), description="what each job asks for, with --launcher slurm"
     )
 
 

@@ -289,7 +289,7 @@ class _Trainer:
         if asked:
             self._save(losses)
             self.ranks.wait()  # the first to end ends all, so the checkpoint must be there
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(stop.number)
 
     def _save(self, losses: list[Tensor]) -> None:
         """Writes a checkpoint, with the losses that no line of metrics.jsonl has yet."""

@@ -128,3 +128,11 @@ def train_and_break(
     if cell.encoding == "none":
         raise ZeroDivisionError("division by zero")
     return train(cell, outputs=outputs, device=device, fresh=fresh, observer=observer)
+
+
+def train_and_show_environment(
+    cell: Cell, *, outputs: Path, device: torch.device, fresh: bool, observer: Observer
+) -> dict[str, Any]:
+    """Fails, and says what its process was given."""
+    given = [os.environ[key] for key in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")]
+    raise LiereError(" ".join(given))

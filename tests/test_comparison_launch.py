@@ -13,14 +13,16 @@ from synthetic_runs import (
     summary_of,
     train,
     train_and_break,
+    train_and_show_environment,
     train_until_killed,
     train_until_stopped,
 )
 
 from liere_cli.assembly import assemble
 from liere_cli.comparison.cells import Plan, outcomes
-from liere_cli.comparison.launch import device_of, launch, threads_each
+from liere_cli.comparison.launch import launch
 from liere_cli.comparison.plan import plan_comparison
+from liere_cli.comparison.pool import gpu_of, threads_each
 from liere_cli.comparison.worker import CellEnded, CellStarted, Event, Site
 from liere_cli.recipe import Recipe
 
@@ -137,6 +139,21 @@ def test_workers_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     assert threads_each(2) == 2
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert [device_of(slot, "cuda") for slot in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
-    assert device_of(1, "cuda:0") == "cuda:0"
-    assert device_of(1, "cpu") == "cpu"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [gpu_of(slot, "cuda") for slot in range(3)] == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
+    assert [gpu_of(slot, "cuda") for slot in range(3)] == ["5", "GPU-7", "5"]
+    assert gpu_of(1, "cuda:0") is None
+    assert gpu_of(1, "cpu") is None
+
+
+def test_a_worker_sees_its_gpu_and_its_threads_only(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liere_cli.comparison.pool.gpu_of", lambda slot, device: f"GPU-{slot}")
+    made = plan(site.outputs, "axial", "none", seeds=1)
+    found = launch(made.runs, site, jobs=2, trainer=train_and_show_environment)
+    seen = {run.encoding: str(found[run.run_id].error).split() for run in made.runs}
+    threads = str(threads_each(2))
+    assert seen == {"axial": ["GPU-0", threads], "none": ["GPU-1", threads]}
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") is None

@@ -1,12 +1,19 @@
 """``liere compare``: plan, train what is missing, judge."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from liere_cli.cli.launching import (
+    LauncherName,
+    Launchers,
+    Launching,
+    SlurmAssignments,
+    slurm_assignments,
+)
 from liere_cli.cli.measuring import measure
 from liere_cli.cli.options import (
     DEFAULT_OUTPUTS,
@@ -18,8 +25,6 @@ from liere_cli.cli.options import (
 from liere_cli.report.numbers import duration
 
 if TYPE_CHECKING:
-    import torch
-
     from liere_cli.comparison.cells import Outcome, Plan
     from liere_cli.comparison.index import RunIndex
     from liere_cli.comparison.table import ComparisonTable
@@ -93,7 +98,14 @@ def compare(
             "--aa", help="Also hold the baseline against itself, at seeds that nothing else uses."
         ),
     ] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, sharing cores and GPUs.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Runs at a time: here 1, sharing cores and GPUs; in Slurm all of them."
+        ),
+    ] = None,
+    launcher: LauncherName = Launchers.LOCAL,
+    slurm: SlurmAssignments = None,
     form: Annotated[
         Format, typer.Option("--format", help="How the tables are shown on stdout.")
     ] = Format.TABLE,
@@ -135,6 +147,8 @@ def compare(
             "--max-seeds": max_seeds,
             "--time": time,
             "--aa": against_itself or None,
+            "--launcher": None if launcher == Launchers.LOCAL else launcher,
+            "--slurm": slurm,
         }
         plan, found, index = _plan_of_runs(given, out, baseline, flags)
     else:
@@ -158,24 +172,26 @@ def compare(
             max_seeds=max_seeds,
             time=time,
             against_itself=against_itself,
-            assignments=assignments or [],
+            assignments=[*(assignments or []), *slurm_assignments(launcher, slurm)],
         )
-        chosen = choose_device(device)
-        plan = plan_comparison(recipe, outputs=out, root=data_root, device=chosen)
+        launching = Launching.of(recipe, launcher, jobs, device, out, data_root)
+        plan = plan_comparison(recipe, outputs=out, root=data_root, device=launching.device)
         for name in repeated((recipe.compare or CompareSettings()).encodings):
             console.note(f"{name} is listed twice, and compared once")
-        plan, ready = _tune(plan, out, data_root, chosen, jobs, dry_run)
+        plan, ready = _tune(plan, launching, dry_run)
         if not ready:
             return
         found = _outcomes(plan)
-        _show_plan(plan, found, jobs, dry_run)
+        _show_plan(plan, found, launching.jobs, dry_run)
         if dry_run:
             return
         if plan.looks is None:
-            found |= _train(plan, found, out, data_root, str(chosen), jobs)
+            found |= launching.train(plan, found)
         else:
-            plan, found = _settle(plan, found, out, data_root, str(chosen), jobs)
-        faults = measure(plan, found, Site(out, data_root, str(chosen)), jobs)
+            plan, found = _settle(plan, found, launching)
+        # on this machine, whatever trained the runs
+        here = choose_device(device if launcher == Launchers.LOCAL else "auto")
+        faults = measure(plan, found, Site(out, data_root, str(here)), jobs or 1)
     table = make_table(plan, found, index, faults)
     _show_table(table, form)
     if plot is not None:
@@ -201,20 +217,6 @@ def _names_runs(source: str, out: Path) -> bool:
     except LiereError:
         return False
     return True
-
-
-def _check_writable(folder: Path) -> None:
-    """Once and beforehand, so that not every run has to fail at it."""
-    from tempfile import TemporaryFile
-
-    from liere_cli.errors import LiereError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise LiereError(f"{folder}: can't be written ({error.strerror})") from None
 
 
 def _outcomes(plan: "Plan") -> dict[str, "Outcome"]:
@@ -267,40 +269,7 @@ def _warn_of_recipe(recipe: Path) -> None:
         )
 
 
-def _train(
-    plan: "Plan",
-    found: Mapping[str, "Outcome"],
-    out: Path,
-    root: Path | None,
-    device: str,
-    jobs: int,
-    waiting: Container[str] = (),
-) -> dict[str, "Outcome"]:
-    """Trains what is missing, but what waits; says how far it came when it is interrupted."""
-    from liere_cli.cli import console
-    from liere_cli.cli.live import LiveCells
-    from liere_cli.comparison.launch import launch
-    from liere_cli.comparison.worker import Site
-    from liere_cli.training import tidy
-
-    for run in plan.runs:
-        if found[run.run_id].over:
-            tidy(run.run)
-    left = [run for run in plan.runs if not found[run.run_id].over and run.run_id not in waiting]
-    if not left:
-        return {}
-    _check_writable(out / plan.experiment)
-    with LiveCells(plan, dict(found), jobs) as live:
-        try:
-            return launch(left, Site(out, root, device), jobs=jobs, listener=live)
-        except KeyboardInterrupt:
-            console.note(f"{live.over} of {live.total} runs are done; the others keep their place")
-            raise
-
-
-def _tune(
-    plan: "Plan", out: Path, root: Path | None, device: "torch.device", jobs: int, dry_run: bool
-) -> tuple["Plan", bool]:
+def _tune(plan: "Plan", launching: Launching, dry_run: bool) -> tuple["Plan", bool]:
     """The plan with what tuning chose, where its recipe asks; and whether it is complete.
 
     A dry run trains nothing, so that it may have to stop before the choice.
@@ -308,26 +277,22 @@ def _tune(
     from liere_cli.cli import console
     from liere_cli.comparison.tuning import plan_search, tuned_plan
 
+    out, root, device = launching.out, launching.root, launching.device
     search = plan_search(plan, outputs=out, root=root, device=device)
     if search is None:
         return plan, True
     found = _outcomes(search.plan)
     if search.plan.runs:
-        _show_plan(search.plan, found, jobs, dry_run)
+        _show_plan(search.plan, found, launching.jobs, dry_run)
     if dry_run and not all(outcome.over for outcome in found.values()):
         console.note("what wins decides the comparison's own runs, which follow")
         return plan, False
-    found |= _train(search.plan, found, out, root, str(device), jobs)
+    found |= launching.train(search.plan, found)
     return tuned_plan(plan, search, found, outputs=out, root=root, device=device), True
 
 
 def _settle(
-    plan: "Plan",
-    found: Mapping[str, "Outcome"],
-    out: Path,
-    root: Path | None,
-    device: str,
-    jobs: int,
+    plan: "Plan", found: Mapping[str, "Outcome"], launching: Launching
 ) -> tuple["Plan", dict[str, "Outcome"]]:
     """Trains seed after seed until nothing is open; returns how far plan and outcomes came."""
     from liere_cli.cli import console
@@ -336,7 +301,7 @@ def _settle(
     found = dict(found)
     tried: set[str] = set()
     while True:
-        coming = next_runs(plan, found, tried, jobs)
+        coming = next_runs(plan, found, tried, launching.jobs)
         if not coming.runs:
             break
         if coming.going:
@@ -344,7 +309,7 @@ def _settle(
         chosen = {run.run_id for run in coming.runs}
         part = begun_part(plan, found, chosen)
         waiting = {run.run_id for run in part.runs if not found[run.run_id].over} - chosen
-        found |= _train(part, found, out, root, device, jobs, waiting | tried)
+        found |= launching.train(part, found, waiting | tried)
         tried |= {run_id for run_id in chosen if not found[run_id].over}
     if coming.out_of_time:
         console.note(f"the time is up; {_comparisons(coming.going)} not settled")

@@ -6,13 +6,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from liere_cli.cli import console
-from liere_cli.comparison.cells import Outcome, Plan, seconds_left
+from liere_cli.comparison.cells import Outcome, Plan, PlannedRun, seconds_left
 from liere_cli.comparison.worker import (
+    CellElsewhere,
     CellEnded,
     CellEvaluating,
     CellReported,
     CellStarted,
     Event,
+    Remark,
 )
 from liere_cli.report.numbers import duration
 
@@ -32,6 +34,8 @@ class LiveCells:
         self.screen = console.stderr()
         self.bars: Progress | None = None
         self.tasks: dict[str, TaskID] = {}
+        #: who else has which cell, and why nobody works on it yet
+        self.elsewhere: dict[str, CellElsewhere] = {}
         self.printed_at = time.monotonic()
 
     def __enter__(self) -> LiveCells:
@@ -66,6 +70,10 @@ class LiveCells:
             self._reported(event)
         elif isinstance(event, CellEvaluating):
             self._show(event.run.run_id, details=f"evaluating on {event.split}")
+        elif isinstance(event, CellElsewhere):
+            self._elsewhere(event)
+        elif isinstance(event, Remark):
+            self._line(event.text, "dim")
         else:
             self._ended(event)
         self._update_total()
@@ -73,10 +81,8 @@ class LiveCells:
     def _started(self, event: CellStarted) -> None:
         for warning in event.warnings:
             self._line(f"{event.run.label}: {warning}", "yellow")
-        if self.bars is not None:
-            self.tasks[event.run.run_id] = self.bars.add_task(
-                console.printable(event.run.label), total=1.0, details="first step"
-            )
+        self.elsewhere.pop(event.run.run_id, None)
+        self._add_bar(event.run, "first step")
 
     def _reported(self, event: CellReported) -> None:
         report = event.report
@@ -90,11 +96,38 @@ class LiveCells:
         if self.bars is None and time.monotonic() - self.printed_at > console.QUIET_SECONDS:
             self._line(f"{self._count()} {event.run.label}: {report.share:.0%} · {details}", "dim")
 
+    def _elsewhere(self, event: CellElsewhere) -> None:
+        """A bar for what others train; what nobody works on yet is counted only."""
+        run_id = event.run.run_id
+        before = self.elsewhere.get(run_id)
+        self.elsewhere[run_id] = event
+        self.found[run_id] = event.outcome
+        if event.queued is not None:
+            self._remove_bar(run_id)
+        else:
+            self._add_bar(event.run, event.who)
+            self._show(run_id, completed=event.outcome.share, details=event.who)
+            known = before is not None and (before.who, before.queued) == (event.who, None)
+            if self.bars is None and not known:
+                self._line(f"{event.run.label}: {event.who} trains it", "dim")
+        if self.bars is None and time.monotonic() - self.printed_at > console.QUIET_SECONDS:
+            self._line(f"{self._count()} {self._others()}", "dim")
+
+    def _others(self) -> str:
+        """How many cells are in other hands, and what those wait for that nobody works on."""
+        queued = [one.queued for one in self.elsewhere.values() if one.queued is not None]
+        parts = []
+        if running := len(self.elsewhere) - len(queued):
+            parts.append(f"{running} trained elsewhere")
+        if queued:
+            reasons = ", ".join(sorted({reason for reason in queued if reason}))
+            parts.append(f"{len(queued)} queued" + (f" ({reasons})" if reasons else ""))
+        return " · ".join(parts)
+
     def _ended(self, event: CellEnded) -> None:
         self.found[event.run.run_id] = event.outcome
-        task = self.tasks.pop(event.run.run_id, None)
-        if self.bars is not None and task is not None:
-            self.bars.remove_task(task)
+        self.elsewhere.pop(event.run.run_id, None)
+        self._remove_bar(event.run.run_id)
         outcome, summary = event.outcome, event.outcome.summary or {}
         if outcome.state == "finished":
             style, result = "dim", f"{_score(summary)} ({duration(outcome.seconds)})"
@@ -113,17 +146,31 @@ class LiveCells:
         target = self.bars.console if self.bars is not None else self.screen
         target.print(Text(console.printable(text), style=style), soft_wrap=True)
 
+    def _add_bar(self, run: PlannedRun, details: str) -> None:
+        if self.bars is not None and run.run_id not in self.tasks:
+            self.tasks[run.run_id] = self.bars.add_task(
+                console.printable(run.label), total=1.0, details=console.printable(details)
+            )
+
+    def _remove_bar(self, run_id: str) -> None:
+        task = self.tasks.pop(run_id, None)
+        if self.bars is not None and task is not None:
+            self.bars.remove_task(task)
+
     def _show(self, run_id: str, **fields: Any) -> None:
         if self.bars is not None and run_id in self.tasks:
             self.bars.update(self.tasks[run_id], **fields)
 
     def _update_total(self) -> None:
         left = seconds_left(self.plan, self.found, self.jobs)
-        details = f"{self._count()} · " + (
+        parts = [
+            self._count(),
             "time left unknown until the first reports"
             if left is None
-            else f"about {duration(left)} left"
-        )
+            else f"about {duration(left)} left",
+            self._others(),
+        ]
+        details = console.printable(" · ".join(part for part in parts if part))
         self._show("", completed=float(self.over), details=details)
 
 

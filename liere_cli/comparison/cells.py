@@ -213,7 +213,7 @@ def seconds_left(plan: Plan, found: dict[str, Outcome], jobs: int = 1) -> float 
     Returns:
         None while nothing of some data set has been trained.
     """
-    left = 0.0
+    left, count = 0.0, 0
     for arm in plan.arms:
         own = {row.label: full_seconds(row.runs, found) for row in arm.encodings}
         known = [seconds for seconds in own.values() if seconds is not None]
@@ -227,7 +227,8 @@ def seconds_left(plan: Plan, found: dict[str, Outcome], jobs: int = 1) -> float 
                     return None
                 seconds = sum(known) / len(known)
             left += seconds * sum(shares)
-    return left / jobs
+            count += len(shares)
+    return left / max(1, min(jobs, count))
 
 
 def full_seconds(runs: tuple[PlannedRun, ...], found: Mapping[str, Outcome]) -> float | None:

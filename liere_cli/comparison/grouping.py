@@ -19,6 +19,7 @@ from liere_cli.comparison.cells import (
     outcome_of,
 )
 from liere_cli.comparison.facts import FactReader, Facts
+from liere_cli.comparison.jobs import JOBS_FILE
 from liere_cli.comparison.naming import arm_titles, modality, place_of, unambiguous
 from liere_cli.comparison.request import split_specs
 from liere_cli.errors import UsageError
@@ -185,7 +186,9 @@ def runs_of(paths: Sequence[str], outputs: Path) -> list[Run]:
 
 
 def _is_written_beside(path: Path) -> bool:
-    """Whether ``EXPERIMENT/*`` names it beside the runs: the comparison's recipe and tables."""
+    """Whether ``EXPERIMENT/*`` names it beside the runs: the comparison's recipe, tables, jobs."""
+    if path.is_dir():
+        return (path / JOBS_FILE).is_file()
     return (path.name == "comparison.yaml" or path.stem == "table") and path.is_file()
 
 

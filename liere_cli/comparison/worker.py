@@ -1,19 +1,19 @@
-"""Runs one cell after the other, and tells what happens as typed events."""
+"""Trains a planned cell, and tells what happens as typed events."""
 
-import os
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from liere_cli.assembly import Cell, assemble
+from liere_cli.budget import Budget
+from liere_cli.claims import Claimed, Owner, owner_of, seems_held
 from liere_cli.comparison.cells import Outcome, PlannedRun, outcome_of
+from liere_cli.comparison.cells import outcome as outcome_so_far
 from liere_cli.errors import LiereError
-from liere_cli.runs import Run
+from liere_cli.runs import Run, find_run
 from liere_cli.training import Report
 
 
@@ -50,7 +50,30 @@ class CellEnded:
     outcome: Outcome
 
 
-Event = CellStarted | CellReported | CellEvaluating | CellEnded
+@dataclass(frozen=True)
+class CellElsewhere:
+    """A cell is in the hands of another process, or of a job.
+
+    Args:
+        who: has it, as ``process 12 on node1, since 2026-01-31 12:00:00`` or ``job 17_3``.
+        outcome: how far it has come.
+        queued: why nobody works on it yet; None: it is being trained.
+    """
+
+    run: PlannedRun
+    who: str
+    outcome: Outcome
+    queued: str | None = None
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something about the launch as a whole that a person should know."""
+
+    text: str
+
+
+Event = CellStarted | CellReported | CellEvaluating | CellEnded | CellElsewhere | Remark
 Listener = Callable[[Event], None]
 #: with the parameters of :func:`liere_cli.training.train_cell`
 Trainer = Callable[..., dict[str, Any]]
@@ -64,11 +87,13 @@ class Site:
         outputs: folder of the runs.
         root: folder of a local mirror of the data sets.
         device: as on the flag; ``auto`` is resolved.
+        experiment: folder of the comparison, under ``outputs``.
     """
 
     outputs: Path
     root: Path | None
     device: str
+    experiment: str = ""
 
 
 class _Observer:
@@ -87,15 +112,44 @@ class _Observer:
         self.tell(CellEvaluating(self.planned, split))
 
 
-def run_cell(planned: PlannedRun, site: Site, trainer: Trainer, tell: Listener) -> Outcome:
+def run_cell(planned: PlannedRun, site: Site, trainer: Trainer, tell: Listener) -> Outcome | None:
     """Trains a planned cell; whatever goes wrong becomes its outcome.
+
+    Returns:
+        None where another process trains it; :class:`CellElsewhere` has told of it.
 
     Raises:
         KeyboardInterrupt: someone asked to stop; the run can go on later.
     """
-    outcome = _outcome(planned, site, trainer, tell)
+    try:
+        if seems_held(planned.run):
+            raise Claimed(planned.run, owner_of(planned.run))
+        outcome = _outcome(planned, site, trainer, tell)
+    except Claimed as error:
+        tell(elsewhere(planned, error.owner))
+        return None
     tell(CellEnded(planned, outcome))
     return outcome
+
+
+def elsewhere(planned: PlannedRun, owner: Owner | None) -> CellElsewhere:
+    """The event of a cell that another process trains."""
+    return CellElsewhere(planned, str(owner or "another process"), progress(planned))
+
+
+def progress(planned: PlannedRun, anywhere: bool = False) -> Outcome:
+    """How far a cell has come that someone else trains, from its folder.
+
+    Args:
+        anywhere: looks for the folder in other experiments too, which may have begun it since.
+    """
+    if planned.request is None:
+        return Outcome("missing")
+    budget = Budget.parse(planned.request.training.budget)
+    if anywhere:
+        outputs = planned.run.folder.parent.parent
+        planned = replace(planned, run=find_run(outputs, planned.run_id) or planned.run)
+    return outcome_so_far(planned, budget)
 
 
 def _outcome(planned: PlannedRun, site: Site, trainer: Trainer, tell: Listener) -> Outcome:
@@ -115,33 +169,10 @@ def _outcome(planned: PlannedRun, site: Site, trainer: Trainer, tell: Listener) 
             observer=_Observer(planned, tell),
         )
         return outcome_of(summary)
+    except Claimed:
+        raise
     except LiereError as error:
         return Outcome("failed", error=str(error))
     except Exception as error:
         # one broken cell must not stop the others, whatever it died of
         return Outcome("failed", error=f"{type(error).__name__}: {error}")
-
-
-def work(connection: Connection, site: Site, threads: int, trainer: Trainer) -> None:
-    """A worker process: trains each cell that arrives, until None arrives.
-
-    SIGTERM stops the cell in training, which leaves a resumable run. So does the end of the
-    process that reads the events.
-    """
-    torch.set_num_threads(threads)
-    alone = False
-
-    def tell(event: Event) -> None:
-        nonlocal alone
-        try:
-            if not alone:
-                connection.send(event)
-        except OSError:
-            alone = True  # a second signal would cut the checkpoint short
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    try:
-        while not alone and (planned := connection.recv()) is not None:
-            run_cell(planned, site, trainer, tell)
-    except (EOFError, KeyboardInterrupt):
-        return
