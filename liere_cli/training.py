@@ -393,9 +393,9 @@ class _Trainer:
             result.value > best if self.higher_is_better else result.value < best
         )
         if better:
-            self.claim.check()
             self.progress.best_value, self.progress.best_step = result.value, self.progress.step
             if self.ranks.leads:
+                self.claim.check()
                 self.progress.best_digest = save_best(self.run, self.model, self.progress.step)
 
     def _write(self, line: dict[str, Any]) -> None:

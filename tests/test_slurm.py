@@ -293,8 +293,7 @@ def test_a_notice_from_slurm_ends_the_run_resumably_and_asks_for_a_new_turn(
     def train_until_noticed(*arguments: object, **settings: object) -> dict[str, Outcome]:
         with stoppable() as stop:
             os.kill(os.getpid(), number)
-            stop.check()
-        raise AssertionError
+            raise KeyboardInterrupt(stop.number)
 
     monkeypatch.setattr("liere_cli.comparison.job.launch", train_until_noticed)
     before = signal.signal(signal.SIGUSR2, lambda number, frame: asked.append(number))
