@@ -131,7 +131,7 @@ def compare(
     from liere_cli.comparison.table import make_table
 
     if plot is not None:
-        from liere_cli.report.figures import check_picture
+        from liere_cli.report.pictures import check_picture
 
         check_picture(plot)
     index: RunIndex | None = None

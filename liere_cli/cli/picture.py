@@ -27,10 +27,11 @@ def picture(
         LiereError: the run can't be opened, or the picture can't be drawn.
     """
     from liere_cli.cli import console
-    from liere_cli.report.drawing import check_suffix, draw
+    from liere_cli.report.drawing import draw
     from liere_cli.report.kernels import kernel_of
+    from liere_cli.report.pictures import check_picture
 
-    check_suffix(path)
+    check_picture(path)
     if (name is None) == (run is None):
         raise UsageError("--plot draws either NAME at initialisation or, with --run RUN, that run")
     if run is None:

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from liere_cli.errors import LiereError, UsageError
 from liere_cli.report.kernels import DRAWN, Kernel
+from liere_cli.report.pictures import STYLE, check_picture, save
 
-SUFFIXES = (".png", ".svg", ".pdf")
 #: panels side by side, before the next heads go below
 ACROSS = 6
 #: inches of a panel, and around the panels
@@ -22,36 +21,19 @@ LINES: tuple[dict[str, Any], ...] = (
 )
 #: blue, white at zero, red, as dark on both sides; one of a single direction for values of one sign
 BOTH_SIGNS, ONE_SIGN = "RdBu_r", "cividis"
-STYLE: Any = {
-    "font.size": 8, "axes.titlesize": 8, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
-    "figure.dpi": 100, "savefig.dpi": 200, "svg.fonttype": "none", "svg.hashsalt": "liere",
-    "pdf.fonttype": 42,
-}  # fmt: skip
-
-
-def check_suffix(path: Path) -> None:
-    """Raises UsageError unless a picture can be written under that name."""
-    if path.suffix.lower() not in SUFFIXES:
-        end = f"ends in '{path.suffix}'" if path.suffix else "has no suffix"
-        raise UsageError(f"--plot {path} {end}; allowed are {', '.join(SUFFIXES)}")
 
 
 def draw(kernel: Kernel, path: Path, *, title: str, caption: str) -> None:
     """Writes the picture of a kernel as png, svg or pdf, by suffix.
 
     Raises:
-        UsageError: another suffix.
-        LiereError: matplotlib is not installed, or the file can't be written.
+        UsageError, LiereError: as :func:`liere_cli.report.pictures.check_picture`, or the file
+            can't be written.
     """
-    check_suffix(path)
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise LiereError(
-            f"{path} needs matplotlib to be drawn: pip install 'liere[report]'"
-        ) from None
+    check_picture(path)
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context(STYLE):
         figure = Figure(layout="constrained")
         {1: _lines, 2: _maps, 3: _slices}[len(kernel.grid)](figure, kernel)
@@ -60,19 +42,7 @@ def draw(kernel: Kernel, path: Path, *, title: str, caption: str) -> None:
         lines = textwrap.wrap(caption, int(width * 17))
         figure.set_figheight(figure.get_figheight() + 0.14 * len(lines))
         figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color="0.3")
-        plain: dict[str, Any] = {}
-        if path.suffix.lower() != ".png":  # which has no date
-            plain["metadata"] = _undated(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, **plain)
-        except OSError as error:
-            raise LiereError(f"{path}: can't be written ({error.strerror})") from None
-
-
-def _undated(path: Path) -> dict[str, None]:
-    """The same picture twice is the same file."""
-    return {"Date" if path.suffix.lower() == ".svg" else "CreationDate": None}
+        save(figure, path)
 
 
 def _grid_of(figure: Any, rows: int, columns: int, aspect: float = 1.0) -> Any:

@@ -4,7 +4,6 @@ One row a data set; a line is the mean over seeds, the band around it reaches fr
 highest seed.
 """
 
-import io
 import math
 from collections.abc import Iterator, Sequence
 from itertools import cycle
@@ -15,11 +14,9 @@ from liere_cli.comparison.curves import Course
 from liere_cli.comparison.table import ArmTable, ComparisonTable
 from liere_cli.comparison.transfer import TransferTable
 from liere_cli.conditions import grid_text
-from liere_cli.errors import LiereError, UsageError
 from liere_cli.report.numbers import Unit
-from liere_cli.runs import write_atomically
+from liere_cli.report.pictures import STYLE, check_picture, save
 
-FORMATS = ("png", "svg", "pdf")
 #: inches of a panel
 WIDTH, HEIGHT = 4.2, 3.0
 #: Okabe and Ito's colours, which colour-blind readers tell apart, and three more
@@ -33,29 +30,6 @@ LINES: dict[str, tuple[Any, str]] = {
     "yarn": (":", "v"),
 }  # fmt: skip
 CAPTION = "line: mean over seeds; band: lowest to highest seed"
-STYLE: Any = {
-    "font.size": 8, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False,
-    "savefig.dpi": 160, "svg.fonttype": "none", "svg.hashsalt": "liere", "pdf.fonttype": 42,
-}  # fmt: skip
-
-
-def check_picture(path: Path) -> None:
-    """Raises, before anything is computed, where no picture could be drawn there.
-
-    Raises:
-        UsageError: a suffix of no known format.
-        LiereError: matplotlib is not installed.
-    """
-    if path.suffix.lower().lstrip(".") not in FORMATS:
-        end = f"ends in '{path.suffix}'" if path.suffix else "has no suffix"
-        allowed = ", ".join(f".{form}" for form in FORMATS)
-        raise UsageError(f"--plot {path} {end}; allowed are {allowed}")
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise LiereError(
-            f"{path} needs matplotlib to be drawn: pip install 'liere[report]'"
-        ) from None
 
 
 def draw(table: ComparisonTable, courses: Sequence[Sequence[Course]], path: Path) -> None:
@@ -65,7 +39,8 @@ def draw(table: ComparisonTable, courses: Sequence[Sequence[Course]], path: Path
         courses: learning curves of each data set's encodings.
 
     Raises:
-        UsageError, LiereError: as :func:`check_picture`, or the file can't be written.
+        UsageError, LiereError: as :func:`liere_cli.report.pictures.check_picture`, or the file
+            can't be written.
     """
     check_picture(path)
     import matplotlib
@@ -87,11 +62,7 @@ def draw(table: ComparisonTable, courses: Sequence[Sequence[Course]], path: Path
                 row[1].set_visible(False)
             _legend(row[-1] if row[-1].get_visible() else row[0], arm, transfers, colours)
         figure.supxlabel(CAPTION, x=0.01, ha="left", fontsize=7, color="0.3")
-        content = io.BytesIO()
-        form = path.suffix.lower().lstrip(".")
-        undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
-        figure.savefig(content, format=form, metadata=undated)
-    write_atomically(path, content.getvalue())
+        save(figure, path)
 
 
 def _courses(panel: Any, arm: ArmTable, courses: Sequence[Course], colours: dict[str, str]) -> None:
