@@ -62,7 +62,9 @@ def arm_titles(labels: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> 
 def _differing(settings: Sequence[Mapping[str, Any]]) -> set[str]:
     """Keys that have not the same value in all."""
     first = settings[0]
-    return {key for other in settings for key in other | first if other.get(key) != first.get(key)}
+    return {
+        key for other in settings for key in {*other, *first} if other.get(key) != first.get(key)
+    }
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
