@@ -1,5 +1,6 @@
 """``liere compare``: plan, train what is missing, judge."""
 
+import gc
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -239,10 +240,16 @@ def _plan_of_runs(
     runs = runs_of(sources, out)
     for folder in sorted({run.folder.parent for run in runs}):
         _warn_of_recipe(folder / "comparison.yaml")
-    index = RunIndex(runs)
-    for warning in index.warnings:
-        console.warn(warning)
-    return *runs_as_plan(runs, baseline, index.facts), index
+    collects = gc.isenabled()
+    gc.disable()  # many small objects, none of them garbage
+    try:
+        index = RunIndex(runs)
+        for warning in index.warnings:
+            console.warn(warning)
+        return *runs_as_plan(runs, baseline, index.facts), index
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _warn_of_recipe(recipe: Path) -> None:

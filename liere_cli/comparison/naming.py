@@ -63,7 +63,7 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> set[str]:
     """Keys that have not the same value in all."""
     first = settings[0]
     return {
-        key for other in settings for key in {**other, **first} if other.get(key) != first.get(key)
+        key for other in settings for key in {*other, *first} if other.get(key) != first.get(key)
     }
 
 
