@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from liere_cli.errors import UsageError
-from liere_cli.rotations import Layout, linear_angles, phases, rotate_planes
+from liere_cli.rotations import Layout, linear_angles, phases, rotate_planes, rotate_projected
 
 LAYOUTS = get_args(Layout)
 
@@ -53,6 +53,48 @@ def test_equals_definition(
     unit = torch.finfo(dtype).eps / 2 + (2e-7 if angle_dtype == torch.float32 else 0)
     error = turned.double() - by_definition(q, angles, layout)
     assert error.abs().max() <= 2 * unit * q.double().norm(dim=-1).max()
+
+
+@given(
+    layout=st.sampled_from(LAYOUTS),
+    heads=st.sampled_from((1, 3)),
+    prefix=st.integers(0, 2),
+    dtype=st.sampled_from((torch.float64, torch.float32, torch.bfloat16)),
+    learned=st.booleans(),
+    contiguous=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_projection_is_turned_as_its_parts_are(
+    layout: Layout,
+    heads: int,
+    prefix: int,
+    dtype: torch.dtype,
+    learned: bool,
+    contiguous: bool,
+    seed: int,
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    angles = torch.rand(heads, 5, 4, generator=generator) * 100
+    table = phases(angles.to(torch.float64 if dtype == torch.float64 else torch.float32))
+    qkv = torch.randn(2, 5 + prefix, 3, 3, 8, generator=generator).to(dtype)
+    cotangents = torch.randn(3, 2, 3, 5 + prefix, 8, generator=generator).to(dtype)
+    if not contiguous:  # as attention may give them
+        cotangents = cotangents.transpose(2, 3).contiguous().transpose(2, 3)
+
+    def apart(qkv: Tensor, table: Tensor) -> tuple[Tensor, ...]:
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        return rotate_planes(q, table, layout), rotate_planes(k, table, layout), v
+
+    results = []
+    for function in (lambda *given: rotate_projected(*given, layout), apart):
+        leaves = (qkv.clone().requires_grad_(), table.clone().requires_grad_(learned))
+        outs = function(*leaves)
+        wanted = leaves if learned else leaves[:1]
+        results.append((*outs, *torch.autograd.grad(outs, wanted, tuple(cotangents))))
+    for ours, theirs in zip(*results, strict=True):
+        # loops over other strides round otherwise
+        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, Self
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape, Stream
 from liere_cli.encodings.presets import Preset, preset_field
@@ -254,6 +255,5 @@ class LieRE(PositionEncoding):
         positions = state.positions[:, 0].to(lines.basis.dtype)
         parts = weight.unflatten(0, (3, self.shape.heads, self.shape.head_dim))
         folded = torch.cat((fold_line(lines, parts[:2]), parts[2:]))
-        q, k, v = self.split(x, folded.flatten(0, 2))
-        q, k = turn_line(lines, line_table(lines, positions), positions, q, k)
-        return q, k, v
+        qkv = F.linear(x, folded.flatten(0, 2)).unflatten(-1, parts.shape[:3])
+        return turn_line(lines, line_table(lines, positions), positions, qkv)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from liere_cli.encodings.base import PositionedOptions, Shape
 from liere_cli.encodings.rope_mixed import mixed_frequencies
 from liere_cli.encodings.rotary import Rotary, axial_frequencies
-from liere_cli.rotations import rotate_planes
+from liere_cli.rotations import rotate_planes, rotate_projected
 from liere_cli.rotations.precision import full_precision
 
 
@@ -80,7 +80,7 @@ class Rebased(Rotary):
         turned = times(turned, back)
         return torch.cat((x[:, :, :prefix], turned), 2) if prefix else turned
 
-    def project(
+    def project(  # type: ignore[override]
         self, x: Tensor, weight: Tensor, state: RebasedState, layer: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         to, back = state.bases(layer)
@@ -88,9 +88,8 @@ class Rebased(Rotary):
         q, k, v = weight.unflatten(0, heads).unbind()  # each [N, H, D]
         with full_precision(weight):
             folded = torch.stack((to.to(q.dtype) @ q, back.mT.to(k.dtype) @ k, v))
-        q, k, v = F.linear(x, folded.flatten(0, 2)).unflatten(-1, heads).permute(2, 0, 3, 1, 4)
-        table = self.table(state.rotary, layer)
-        return rotate_planes(q, table, self.layout), rotate_planes(k, table, self.layout), v
+        qkv = F.linear(x, folded.flatten(0, 2)).unflatten(-1, heads)
+        return rotate_projected(qkv, self.table(state.rotary, layer), self.layout)
 
 
 def times(x: Tensor, matrix: Tensor) -> Tensor:

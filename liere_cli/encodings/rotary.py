@@ -18,7 +18,7 @@ from liere_cli.encodings.base import (
     Stream,
 )
 from liere_cli.errors import UsageError
-from liere_cli.rotations import Layout, linear_angles, phases, rotate_planes
+from liere_cli.rotations import Layout, linear_angles, phases, rotate_planes, rotate_projected
 
 LAYOUTS = "channels that form a plane: interleaved (2i, 2i+1) or half-split (i, i + H/2)"
 #: how the planes of several axes follow each other
@@ -109,6 +109,15 @@ class Rotary(PositionEncoding):
 
     def encode_k(self, k: Tensor, state: Tensor, layer: int) -> Tensor:
         return self.turn(k, self.table(state, layer))
+
+    def project(
+        self, x: Tensor, weight: Tensor, state: Tensor, layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        own = type(self)
+        if own.turn is not Rotary.turn or own.encode_qk is not Rotary.encode_qk:
+            return super().project(x, weight, state, layer)
+        qkv = nn.functional.linear(x, weight).unflatten(-1, (3, self.shape.heads, -1))
+        return rotate_projected(qkv, self.table(state, layer), self.layout)
 
     def turn(self, x: Tensor, table: Tensor) -> Tensor:
         """Queries or keys [B, N, S, H] turned by what ``table`` gives."""

@@ -16,7 +16,13 @@ from liere_cli.rotations.line import (
     turn_steps,
 )
 from liere_cli.rotations.passing import rotate_on_grid
-from liere_cli.rotations.planes import Layout, linear_angles, phases, rotate_planes
+from liere_cli.rotations.planes import (
+    Layout,
+    linear_angles,
+    phases,
+    rotate_planes,
+    rotate_projected,
+)
 from liere_cli.rotations.precision import check_generators
 from liere_cli.rotations.skew import skew_exp
 
@@ -34,6 +40,7 @@ __all__ = [
     "rotate_line",
     "rotate_on_grid",
     "rotate_planes",
+    "rotate_projected",
     "skew_exp",
     "spectrum",
     "turn_line",

@@ -15,7 +15,13 @@ from torch import Tensor
 
 from liere_cli.errors import UsageError
 from liere_cli.rotations.blocks import check_fit
-from liere_cli.rotations.planes import linear_angles, phases, turn
+from liere_cli.rotations.planes import (
+    linear_angles,
+    phases,
+    split_projection,
+    turn,
+    turn_projection_back,
+)
 from liere_cli.rotations.precision import check_square, full_precision
 
 #: size of the disturbance that keeps the two halves of a plane apart where A does not turn it
@@ -196,38 +202,43 @@ def fold_line(lines: Spectrum, weight: Tensor) -> Tensor:
     return turned.to(weight.dtype)
 
 
-def turn_line(lines: Spectrum, table: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
-    """exp(p D) x for every token: ``rotate_line`` of what ``fold_line`` projected.
+def turn_line(
+    lines: Spectrum, table: Tensor, positions: Tensor, qkv: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """exp(p D) of the queries and keys that ``fold_line`` projected: their ``rotate_line``.
 
     Args:
         lines, table, positions: as for ``rotate_line``; as many positions as tokens.
-        xs: each [B, N, T, n*b] of one shape and dtype.
+        qkv: [B, T, 3, N, n*b], queries, keys and values.
+
+    Returns:
+        Queries, keys and values, each [B, N, T, n*b] in the dtype of ``qkv``.
     """
-    rates = _block_diagonal(lines.rates)
-    args = (rates, table, positions.detach(), *xs)
-    turned: tuple[Tensor, ...] = _TurnLine.apply(*args)  # type: ignore[no-untyped-call]
+    args = (_block_diagonal(lines.rates), table, positions.detach(), qkv)
+    turned: tuple[Tensor, Tensor, Tensor] = _TurnLine.apply(*args)  # type: ignore[no-untyped-call]
     return turned
 
 
 class _TurnLine(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, rates: Tensor, table: Tensor, positions: Tensor, *xs: Tensor
-    ) -> tuple[Tensor, ...]:
-        ctx.save_for_backward(rates, table, positions, *xs)
-        return tuple(turn(x, table, "interleaved") for x in xs)
+        ctx: Any, rates: Tensor, table: Tensor, positions: Tensor, qkv: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.save_for_backward(rates, table, positions, qkv)
+        q, k, v = split_projection(qkv)
+        return turn(q, table, "interleaved"), turn(k, table, "interleaved"), v
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        rates, table, positions, *xs = ctx.saved_tensors
+    def backward(
+        ctx: Any, grad_q: Tensor, grad_k: Tensor, grad_v: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        rates, table, positions, qkv = ctx.saved_tensors
         with full_precision(rates):
-            grad_rates = torch.zeros_like(rates)
-            grad_xs = []
-            for x, grad in zip(xs, grads, strict=True):
-                back = turn(grad, table, "interleaved", inverse=True)
-                grad_xs.append(back)
-                grad_rates += _outer(x, back * positions[:, None].to(back.dtype), rates)
-            return grad_rates, None, None, *grad_xs
+            grad = turn_projection_back(grad_q, grad_k, grad_v, table, "interleaved")
+            weights = positions[:, None].to(grad.dtype)
+            (q, k, _), (back_q, back_k, _) = split_projection(qkv), split_projection(grad)
+            grad_rates = _outer(q, back_q * weights, rates) + _outer(k, back_k * weights, rates)
+            return grad_rates, None, None, grad
 
 
 def change_basis(lines: Spectrum, x: Tensor, back: bool = False) -> Tensor:

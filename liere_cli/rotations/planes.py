@@ -79,6 +79,75 @@ def rotate_planes(x: Tensor, table: Tensor, layout: Layout = "interleaved") -> T
     return cast(Tensor, _RotatePlanes.apply(x, table, layout))  # type: ignore[no-untyped-call]
 
 
+def rotate_projected(
+    qkv: Tensor, table: Tensor, layout: Layout = "interleaved"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``rotate_planes`` of the queries and keys of one projection.
+
+    Turned back, their gradients go straight into that of the projection: a pass over memory less
+    for each than where three gradients are computed and then joined.
+
+    Args:
+        qkv: [B, S, 3, N, H], queries, keys and values.
+        table, layout: as for ``rotate_planes``.
+
+    Returns:
+        Queries, keys and values, each [B, N, S, H] in the dtype of ``qkv``.
+    """
+    if torch.compiler.is_compiling():
+        q, k, v = split_projection(qkv)
+        return turn(q, table, layout), turn(k, table, layout), v
+    return cast(
+        tuple[Tensor, Tensor, Tensor],
+        _RotateProjected.apply(qkv, table, layout),  # type: ignore[no-untyped-call]
+    )
+
+
+def split_projection(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values [B, N, S, H], views of [B, S, 3, N, H]."""
+    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    return q, k, v
+
+
+def turn_projection_back(
+    grad_q: Tensor, grad_k: Tensor, grad_v: Tensor, table: Tensor, layout: Layout
+) -> Tensor:
+    """The gradient of a projection, [B, S, 3, N, H], from those of its turned queries and keys and
+    of its values, each [B, N, S, H].
+    """
+    batch, heads, length, channels = grad_v.shape
+    grad = grad_v.new_empty(batch, length, 3, heads, channels)
+    to_q, to_k, to_v = split_projection(grad)
+    turn(grad_q, table, layout, inverse=True, out=to_q)
+    turn(grad_k, table, layout, inverse=True, out=to_k)
+    to_v.copy_(grad_v)
+    return grad
+
+
+class _RotateProjected(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, qkv: Tensor, table: Tensor, layout: Layout
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.layout = layout
+        ctx.save_for_backward(qkv if ctx.needs_input_grad[1] else None, table)
+        q, k, v = split_projection(qkv)
+        return turn(q, table, layout), turn(k, table, layout), v
+
+    @staticmethod
+    def backward(
+        ctx: Any, grad_q: Tensor, grad_k: Tensor, grad_v: Tensor
+    ) -> tuple[Tensor, Tensor | None, None]:
+        qkv, table = ctx.saved_tensors
+        grad = turn_projection_back(grad_q, grad_k, grad_v, table, ctx.layout)
+        grad_table = None
+        if ctx.needs_input_grad[1]:
+            q, k, _ = split_projection(qkv)
+            grad_table = _table_gradient(q, grad_q, table, ctx.layout)
+            grad_table += _table_gradient(k, grad_k, table, ctx.layout)
+        return grad, grad_table, None
+
+
 class _RotatePlanes(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, table: Tensor, layout: Layout) -> Tensor:
@@ -97,23 +166,33 @@ class _RotatePlanes(torch.autograd.Function):
         return grad_x, grad_table, None
 
 
-def turn(x: Tensor, table: Tensor, layout: Layout, inverse: bool = False) -> Tensor:
-    """``rotate_planes`` without a gradient of its own; ``inverse`` turns back."""
+def turn(
+    x: Tensor, table: Tensor, layout: Layout, inverse: bool = False, out: Tensor | None = None
+) -> Tensor:
+    """``rotate_planes`` without a gradient of its own; ``inverse`` turns back.
+
+    Args:
+        out: where to write, [B, N, S, H] of any strides; a new tensor if not given.
+    """
     prefix = x.shape[-2] - table.shape[-3]
-    if _complex_pays(x, table, layout):
-        turned, phase = as_complex(x), torch.view_as_complex(table)
+    places = (x,) if out is None else (x, out)
+    if all(_complex_pays(place, table, layout) for place in places):
+        phase = torch.view_as_complex(table)
         phase = phase.conj_physical() if inverse else phase
+        views = [as_complex(place) for place in places]
         heads, channels = x.shape[1], x.shape[3]
-        merged = x.stride(1) == channels
+        merged = all(place.stride(1) == channels for place in places)
         if merged:  # heads lie side by side: one long loop for all of them
-            turned = turned.transpose(1, 2).flatten(2)
+            views = [view.transpose(1, 2).flatten(2) for view in views]
             phase = phase.expand(heads, -1, -1).transpose(0, 1).flatten(1)
-        if prefix:
-            product = torch.empty_like(turned)
-            product[..., :prefix, :] = turned[..., :prefix, :]
-            torch.mul(turned[..., prefix:, :], phase, out=product[..., prefix:, :])
+        if out is None and not prefix:
+            product = views[0] * phase
         else:
-            product = turned * phase
+            product = views[-1] if out is not None else torch.empty_like(views[0])
+            product[..., :prefix, :] = views[0][..., :prefix, :]
+            torch.mul(views[0][..., prefix:, :], phase, out=product[..., prefix:, :])
+        if out is not None:
+            return out
         if merged:
             product = product.unflatten(2, (heads, -1)).transpose(1, 2)
         return torch.view_as_real(product).flatten(-2)
@@ -121,7 +200,8 @@ def turn(x: Tensor, table: Tensor, layout: Layout, inverse: bool = False) -> Ten
     sin = -sin if inverse else sin
     first, second = _pairs(x[..., prefix:, :], layout)
     turned = _join(first * cos - second * sin, first * sin + second * cos, layout).to(x.dtype)
-    return torch.cat((x[..., :prefix, :], turned), -2) if prefix else turned
+    turned = torch.cat((x[..., :prefix, :], turned), -2) if prefix else turned
+    return turned if out is None else out.copy_(turned)
 
 
 def _table_gradient(x: Tensor, grad: Tensor, table: Tensor, layout: Layout) -> Tensor:
