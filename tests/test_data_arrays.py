@@ -1,5 +1,7 @@
 """Arrays in .npz files: axes, channels, splits and values as they come."""
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +195,14 @@ def test_a_grid_that_is_too_large_is_said_for_any_number_of_axes(tmp_path: Path)
     for grid in ("9000x9000", "8x9000x9000", [8, 9000, 9000]):
         with pytest.raises(UsageError, match="at most 16,777,216 pixels"):
             array(path, grid=grid)
+
+
+def test_an_array_with_a_broken_header_is_named(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    np.save(content, np.zeros((4, 8, 8), np.uint8))
+    broken = content.getvalue()[:20] + b"(" * 10 + content.getvalue()[30:]
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", broken)
+    with pytest.raises(LiereError, match="a.npz is broken"):
+        array(path)

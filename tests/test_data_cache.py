@@ -42,15 +42,17 @@ def test_writing_to_an_array_leaves_the_entry_alone() -> None:
     assert prepared("entry", refuse)["a"][0, 1] == 1
 
 
-@pytest.mark.parametrize("damage", ["cut", "overwritten", "missing", "other shape", "no list"])
+@pytest.mark.parametrize("damage", ["cut", "zeros", "header", "missing", "other shape", "no list"])
 def test_a_damaged_entry_is_built_again(damage: str, cache: Path) -> None:
     prepared("entry", build)
     file = cache / "entry" / "a.npy"
     whole = file.read_bytes()
     if damage == "cut":
         file.write_bytes(whole[:-1])
-    elif damage == "overwritten":
+    elif damage == "zeros":
         file.write_bytes(whole[:-5000] + bytes(5000))
+    elif damage == "header":
+        file.write_bytes(whole[:20] + b"(" * 10 + whole[30:])
     elif damage == "missing":
         file.unlink()
     elif damage == "other shape":

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
@@ -136,7 +137,7 @@ class ArrayFile(Dataset):
                 return {key: file[key] for key in file.files}
         except (
             OSError, ValueError, EOFError, MemoryError, OverflowError, NotImplementedError,
-            RuntimeError, zipfile.BadZipFile, zlib.error,
+            RuntimeError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error,
         ) as error:  # fmt: skip
             # nothing pickled is ever loaded: it could run code
             reason = "it holds Python objects" if "pickle" in str(error) else str(error)
