@@ -204,5 +204,5 @@ def test_an_array_with_a_broken_header_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.npy", broken)
-    with pytest.raises(LiereError, match="a.npz is broken"):
+    with pytest.raises(LiereError, match=r"a.npz is broken"):
         array(path)
