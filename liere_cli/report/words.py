@@ -6,6 +6,8 @@ from liere_cli.comparison.table import ArmTable, ComparisonTable, Row
 from liere_cli.report import interaction_words
 from liere_cli.report.numbers import NONE, Unit, probability
 
+#: rows of a table whose pairing a note tells
+STUDIED = 12
 _ORDER = ("better", "worse", "equivalent", "undecided", None)
 
 
@@ -120,7 +122,9 @@ def arm_notes(arm: ArmTable) -> list[str]:
         groups = " to ".join(f"{number:,}" for number in sorted({min(clusters), max(clusters)}))
         notes.append(f"the test set has {groups} independent groups of items")
     notes += [f"{row.encoding}: {text}" for row in arm.rows if (text := _row_note(arm, row, unit))]
-    if study := [text for row in arm.rows if (text := _pairing(row))]:
+    if study := [text for row in arm.rows[:STUDIED] if (text := _pairing(row))]:
+        if len(arm.rows) > STUDIED:
+            study.append(f"{len(arm.rows) - STUDIED} more in JSON")
         notes.append(
             "what shared seeds buy (correlation with the baseline over seeds, 95% interval; with "
             f"seeds permuted): {'; '.join(study)}"
