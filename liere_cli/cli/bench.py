@@ -94,7 +94,9 @@ def _print_rows(rows: "list[Row]", title: str) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     # what no row of this benchmark measures gets no column
     extras = [
-        extra for extra in _EXTRAS if any(field in row for row in rows for field in extra[1:])
+        extra
+        for extra in _EXTRAS
+        if any(row.get(field) is not None for row in rows for field in extra[1:])
     ]
     for extra in extras:
         table.add_column(extra[0], justify="right", no_wrap=True)
