@@ -73,10 +73,16 @@ def test_a_cell_of_another_process_comes_last_and_is_not_trained_again(
 ) -> None:
     made = cells(tmp_path)
     events: list[Event] = []
-    with trained_elsewhere(made[0], tmp_path, finished(tmp_path, 2)):
-        found = launch(
-            made, Site(tmp_path, None, "cpu"), jobs=jobs, listener=events.append, trainer=train
-        )
+    others_are_over, noticed = finished(tmp_path, 2), tmp_path / "noticed"
+
+    def listen(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, CellElsewhere):
+            noticed.touch()
+
+    # of two workers the one that finds the cell taken may be the last to start
+    with trained_elsewhere(made[0], tmp_path, lambda: others_are_over() and noticed.exists()):
+        found = launch(made, Site(tmp_path, None, "cpu"), jobs=jobs, listener=listen, trainer=train)
     assert [found[run.run_id].state for run in made] == ["finished"] * 3
     elsewhere = [event for event in events if isinstance(event, CellElsewhere)]
     assert {event.run.run_id for event in elsewhere} == {made[0].run_id}
