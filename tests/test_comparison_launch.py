@@ -105,8 +105,13 @@ def test_an_interruption_stops_every_worker_and_leaves_resumable_runs(
         if sum(isinstance(one, CellStarted) for one in begun) == 2:
             os.kill(os.getpid(), number)
 
-    with pytest.raises(KeyboardInterrupt):
-        launch(made.runs, site, jobs=2, listener=listen, trainer=train_until_stopped)
+    # a shell starts what it puts into the background deaf to Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            launch(made.runs, site, jobs=2, listener=listen, trainer=train_until_stopped)
+    finally:
+        signal.signal(signal.SIGINT, before)
     states = [outcome.state for outcome in outcomes(made).values()]
     assert sorted(states) == ["missing", "missing", "partial", "partial"]
 
