@@ -16,7 +16,7 @@ from liere_cli.encodings import Grid
 from liere_cli.encodings.extension import extend
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.model import Transformer
-from liere_cli.recipe import refuse_foreign_code
+from liere_cli.recipe_files import refuse_foreign_code
 from liere_cli.runs import Run, open_run
 from liere_cli.streams import stream
 from liere_cli.transfer import measure

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from liere_cli.errors import LiereError, UsageError
-from liere_cli.recipe import MAX_RECIPE_BYTES, Recipe, dump_yaml, parse_settings
+from liere_cli.recipe import Recipe
+from liere_cli.recipe_files import MAX_RECIPE_BYTES, dump_yaml, parse_settings
 from liere_cli.schema import shortened
 
 FORMAT = 1

@@ -19,7 +19,7 @@ from liere_cli.comparison.cells import PlannedRun
 from liere_cli.comparison.launch import launch
 from liere_cli.comparison.plan import plan_comparison
 from liere_cli.comparison.worker import CellElsewhere, CellEnded, Event, Site
-from liere_cli.recipe import load_recipe
+from liere_cli.recipe_files import load_recipe
 
 FLAGS = ["--data=pointing", "--encodings=axial,none,liere", "--seeds=1"]
 TINY_FLAGS = [f"--set=model.{key}={value}" for key, value in TINY.items()]

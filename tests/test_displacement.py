@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from liere_cli.assembly import Cell, assemble
 from liere_cli.displacement import Displacement
 from liere_cli.grid import Grid
-from liere_cli.recipe import load_recipe
+from liere_cli.recipe_files import load_recipe
 from liere_cli.streams import stream
 from liere_cli.training import train_cell
 

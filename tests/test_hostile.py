@@ -26,7 +26,7 @@ from liere_cli.data import archives, build_dataset
 from liere_cli.data.archives import extract_into, read_bytes
 from liere_cli.encodings.registry import _class_in_file
 from liere_cli.errors import LiereError
-from liere_cli.recipe import load_recipe
+from liere_cli.recipe_files import load_recipe
 from liere_cli.runs import parse_json, seal
 
 CPU = torch.device("cpu")

@@ -19,7 +19,7 @@ from liere_cli.data import ByteStream, Examples
 from liere_cli.data.batches import TrainingBatches, evaluation_batches
 from liere_cli.errors import UsageError
 from liere_cli.ranks import Ranks
-from liere_cli.recipe import load_recipe
+from liere_cli.recipe_files import load_recipe
 from liere_cli.runs import Run
 from liere_cli.training import train_cell
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from liere_cli.budget import Budget
 from liere_cli.encodings.registry import identifying_spec, resolve_spec
 from liere_cli.errors import LiereError, UsageError
-from liere_cli.recipe import Recipe, apply_overrides, load_recipe, merged
+from liere_cli.recipe import Recipe, merged
+from liere_cli.recipe_files import apply_overrides, load_recipe
 from liere_cli.runs import identity
 from liere_cli.schema import Section, added, format_spec, parse_spec
 

@@ -8,12 +8,28 @@ from skew_matrices import random_skew
 from torch import Tensor
 
 from liere_cli.errors import UsageError
-from liere_cli.rotations import line_table, rotate_line, rotate_on_grid, spectrum
+from liere_cli.rotations import (
+    fold_line,
+    line_table,
+    rotate_line,
+    rotate_on_grid,
+    spectrum,
+    turn_line,
+)
 
 
 def turn_by_line(a: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
     lines = spectrum(a, positions)
     return rotate_line(lines, line_table(lines, positions), positions, *xs)
+
+
+def turn_by_folding(a: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+    """As ``turn_by_line``, of the projection that does nothing, changed to the eigenbasis."""
+    lines = spectrum(a, positions)
+    identity = torch.eye(xs[0].shape[-1], dtype=a.dtype).expand(2, xs[0].shape[1], -1, -1)
+    q, k = (x @ matrix.mT for x, matrix in zip(xs, fold_line(lines, identity), strict=True))
+    qkv = torch.stack((q, k, k), 2).permute(0, 3, 2, 1, 4)  # [B, T, 3, N, H]
+    return turn_line(lines, line_table(lines, positions), positions, qkv)[:2]
 
 
 def turn_by_exponential(a: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
@@ -38,12 +54,16 @@ def compare(a: Tensor, blocks: int, prefix: int, tolerance: float) -> None:
     x = torch.randn(2, 3, heads, 12 + prefix, blocks * rows, dtype=a.dtype, requires_grad=True)
     weight = torch.randn(3, heads, 12 + prefix, 12 + prefix, dtype=a.dtype)
     results = []
-    for turn in (turn_by_line, turn_by_exponential):
+    turns = [turn_by_exponential, turn_by_line]
+    if not prefix:
+        turns.append(turn_by_folding)
+    for turn in turns:
         leaf = a.clone().requires_grad_()
         q, k = turn((leaf - leaf.mT) / 2, positions, x[0], x[1])
         scores = q @ k.mT / rows**0.5
         results.append((scores, *torch.autograd.grad((scores.tanh() * weight).sum(), (leaf, x))))
-    torch.testing.assert_close(results[0], results[1], rtol=tolerance, atol=tolerance)
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0], rtol=tolerance, atol=tolerance)
 
 
 @given(

@@ -26,7 +26,8 @@ from liere_cli.comparison.slurm import slurm
 from liere_cli.comparison.worker import CellElsewhere, Event, Remark, Site
 from liere_cli.errors import LiereError
 from liere_cli.interrupts import stoppable
-from liere_cli.recipe import SlurmSettings, load_recipe
+from liere_cli.recipe import SlurmSettings
+from liere_cli.recipe_files import load_recipe
 
 #: says a new job number, keeps the script, and marks its jobs as waiting
 SBATCH = """#!/bin/sh

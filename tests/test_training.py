@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from liere_cli.assembly import Cell, assemble
 from liere_cli.checkpoint import load_checkpoint
 from liere_cli.errors import LiereError
-from liere_cli.recipe import load_recipe
+from liere_cli.recipe_files import load_recipe
 from liere_cli.runs import Run
 from liere_cli.training import Report, schedule, train_cell
 

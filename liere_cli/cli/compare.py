@@ -208,7 +208,7 @@ def compare(
 def _names_runs(source: str, out: Path) -> bool:
     """Whether a source is a folder, or else, where no recipe is called so, a run's name."""
     from liere_cli.errors import LiereError
-    from liere_cli.recipe import builtin_recipes
+    from liere_cli.recipe_files import builtin_recipes
     from liere_cli.runs import open_run
 
     if Path(source).exists() or source in builtin_recipes():
@@ -256,7 +256,8 @@ def _warn_of_recipe(recipe: Path) -> None:
     """Runs whose number or settings were decided by results are judged by the recipe that did."""
     from liere_cli.cli import console
     from liere_cli.errors import LiereError
-    from liere_cli.recipe import Recipe, read_settings
+    from liere_cli.recipe import Recipe
+    from liere_cli.recipe_files import read_settings
 
     if not recipe.is_file():
         return
@@ -406,7 +407,7 @@ def _draw(
 
 def _write(plan: "Plan", table: "ComparisonTable", out: Path) -> Path:
     """Writes the tables, and the recipe that repeats them; returns the folder."""
-    from liere_cli.recipe import dump_yaml
+    from liere_cli.recipe_files import dump_yaml
     from liere_cli.report.formats import FORMATS
     from liere_cli.runs import write_atomically
 

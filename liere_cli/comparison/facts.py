@@ -8,7 +8,8 @@ from typing import Any
 
 from liere_cli.comparison.items import FILE as ITEMS_FILE
 from liere_cli.errors import LiereError, UsageError
-from liere_cli.recipe import MAX_RECIPE_BYTES, Recipe, parse_settings
+from liere_cli.recipe import Recipe
+from liere_cli.recipe_files import MAX_RECIPE_BYTES, parse_settings
 from liere_cli.runs import Run
 
 #: the line that alone differs between the recipes of one encoding's seeds

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from liere_cli.errors import UsageError
-from liere_cli.recipe import CompareSettings, Recipe, load_recipe, merged, refuse_foreign_code
+from liere_cli.recipe import CompareSettings, Recipe, merged
+from liere_cli.recipe_files import load_recipe, refuse_foreign_code
 from liere_cli.schema import format_spec, parse_spec
 
 #: settings that an arm may hold, and that a flag therefore has to replace there too

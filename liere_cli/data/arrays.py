@@ -23,7 +23,6 @@ from liere_cli.data.archives import check_members
 from liere_cli.data.archives import digest_of as file_digest
 from liere_cli.data.base import Dataset, Examples, Split
 from liere_cli.data.cache import file_key, remembered
-from liere_cli.data.images import patch_edge
 from liere_cli.data.labelled import SPLITS, Array
 from liere_cli.data.options import (
     FLIPS,
@@ -33,6 +32,7 @@ from liere_cli.data.options import (
     given_file,
     read_grid,
 )
+from liere_cli.data.visual import patch_edge
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.schema import Section
 

@@ -1,12 +1,12 @@
 """Files in one folder a class, with or without a folder a split above."""
 
 import os
-from collections.abc import Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from liere_cli.data.cache import file_key
-from liere_cli.data.labelled import UNASSIGNED, Source
+from liere_cli.data.labelled import UNASSIGNED, Array, Item, Raw, Source, digest_of
 from liere_cli.data.mirror import part_of
 from liere_cli.errors import LiereError
 
@@ -59,6 +59,20 @@ class Folder(Source):
             type(self).__name__,
             *((file.label, file.part, *file_key(file.path)) for file in self.files),
         ]
+
+    def group_of(self, path: Path) -> str:
+        """The recording that a file was cut from; empty where it is one of its own."""
+        return ""
+
+    def scan(self) -> Iterator[Item]:
+        for number, file in enumerate(self.files):
+            digest = digest_of(self.read(file.path))
+            yield Item(digest, file.label, self.group_of(file.path), file.part, (number,))
+
+    def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Raw]:
+        for item, row in enumerate(rows):
+            path = self.files[int(row[0])].path
+            yield Raw(item, str(path), path)
 
     @staticmethod
     def read(path: Path) -> bytes:

@@ -1,8 +1,6 @@
 """Images with a class each: CIFAR, imagewoof, and any local folder or parquet file."""
 
-import glob
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -13,65 +11,31 @@ from liere_cli.data import archives
 from liere_cli.data.cache import cache_root
 from liere_cli.data.download import Download, download
 from liere_cli.data.folders import Folder, looks_like_classes
-from liere_cli.data.labelled import Array, Item, Labelled, Raw, Source, digest_of
-from liere_cli.data.mirror import (
-    find_parquet,
-    find_path,
-    named_at_hand,
-    named_shards,
-    shards_of,
-)
-from liere_cli.data.options import (
-    FLIPS,
-    FRACTIONS,
-    SHIFT_BY_SIZE,
-    VALIDATION,
-    ImageGrid,
-    Share,
-    SplitFractions,
-    given_path,
-)
+from liere_cli.data.labelled import Array, Raw, Source
+from liere_cli.data.mirror import find_parquet, find_path, named_at_hand, named_shards
+from liere_cli.data.options import ImageGrid
 from liere_cli.data.pictures import SUFFIXES, decode_picture
 from liere_cli.data.tables import Shard, Table
-from liere_cli.errors import LiereError, UsageError
+from liere_cli.data.visual import (
+    Local,
+    LocalOptions,
+    Visual,
+    VisualOptions,
+    local_parquet,
+    table_of,
+)
 from liere_cli.schema import Section
 
 _IMAGE_COLUMNS = ("image", "img", "picture")
-_LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 
 
-class ImageOptions(Section):
+class ImageOptions(VisualOptions):
     grid: ImageGrid = (32, 32)
-    validation: Share = Field(0.1, description=VALIDATION)
-    flips: bool = Field(True, description=FLIPS)
-    shift: int | None = Field(None, ge=0, description=SHIFT_BY_SIZE)
 
 
-class _Images(Labelled):
+class _Images(Visual):
     axes = 2
     Options: ClassVar[type[Section]] = ImageOptions
-    options: ImageOptions
-
-    def __init__(self, options: ImageOptions, root: Path | None = None) -> None:
-        super().__init__(options, root)
-        self.grid = options.grid
-        self.validation = options.validation
-        self.flips = options.flips
-        # the customary 4 pixels of 32
-        self.shift = options.grid[0] // 8 if options.shift is None else options.shift
-        edge = patch_edge(options.grid)
-        self.patch = (edge, edge)
-
-
-def patch_edge(size: Sequence[int], fewest: int = 8) -> int:
-    """The largest power of two up to 16 that cuts all of ``size`` into at least ``fewest`` parts.
-
-    With 8: 32 gives 4, 64 gives 8, 128 and more give 16.
-    """
-    edge = 16
-    while edge > 1 and any(extent % edge or extent < fewest * edge for extent in size):
-        edge //= 2
-    return edge
 
 
 class _Cifar(_Images):
@@ -172,7 +136,7 @@ class Imagewoof(_Images):
     def items(self) -> Source:
         found = self._found(self.root)
         if isinstance(found, list):
-            return table_of(found, None, None)
+            return image_table(found)
         if found is None:
             found = download(
                 self.archive,
@@ -185,17 +149,12 @@ class Imagewoof(_Images):
         return ImageFolder(found, SUFFIXES)
 
 
-class ImagePathOptions(ImageOptions):
-    path: str = Field(description="a folder by class, a parquet file, or a pattern of such files")
+class ImagePathOptions(LocalOptions):
     grid: ImageGrid = (64, 64)
-    fractions: SplitFractions = Field((0.8, 0.1, 0.1), description=FRACTIONS)
-    flips: bool = Field(False, description=FLIPS)
-    shift: int | None = Field(0, ge=0, description=SHIFT_BY_SIZE)
     image: str | None = Field(None, description="parquet column of pictures; null: found by name")
-    label: str | None = Field(None, description="parquet column of classes; null: found by name")
 
 
-class ImagePath(_Images):
+class ImagePath(Local, _Images):
     """Any local images: a folder by class, or parquet.
 
     A folder holds one folder a class, directly or below ``train``, ``val``, ``test``. Parquet is a
@@ -207,114 +166,31 @@ class ImagePath(_Images):
     name = "images"
     summary = "any local folder by class, or parquet with an image and a label column"
     source = "images:PATH"
-    licence = "the files' own"
     Options = ImagePathOptions
     options: ImagePathOptions
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
 
-    def __init__(self, options: ImagePathOptions, root: Path | None = None) -> None:
-        super().__init__(options, root)
-        self.fractions = options.fractions
-        self.classes = self.items.classes
-
-    @classmethod
-    def at_hand(cls, root: Path | None) -> bool:
-        return True
-
-    @property
-    def label(self) -> str:
-        return self.options.path
-
     @cached_property
     def items(self) -> Source:
         shards = local_parquet(self.name, self.options.path)
         if shards:
-            return table_of(shards, self.options.image, self.options.label)
+            return image_table(shards, self.options.image, self.options.label)
         return ImageFolder(Path(self.options.path).expanduser(), SUFFIXES)
 
 
 class ImageFolder(Folder):
     """Picture files by class."""
 
-    def scan(self) -> Iterator[Item]:
-        for number, file in enumerate(self.files):
-            digest = digest_of(self.read(file.path))
-            yield Item(digest, file.label, "", file.part, (number,))
-
-    def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Raw]:
-        for item, row in enumerate(rows):
-            path = self.files[int(row[0])].path
-            yield Raw(item, str(path), path)
-
     def decode(self, raw: Raw, grid: tuple[int, ...]) -> Array:
         return decode_picture(self.read(raw.data), grid, raw.where)
 
 
-def local_parquet(name: str, path: str) -> list[Shard]:
-    """The parquet files that ``path`` means: one, a pattern, or those in a folder.
-
-    Raises:
-        UsageError: when nothing is there, or something else.
-    """
-    # a folder's own name may hold brackets, so a pattern is only what is no path
-    pattern = os.path.expanduser(path)
-    found = [] if os.path.lexists(pattern) else sorted(glob.glob(pattern))
-    places = [given_path(name, match) for match in found or [path]]
-    if not found and places[0].is_dir():
-        return shards_of([entry for entry in places[0].glob("*.parquet") if entry.is_file()])
-    strangers = [place for place in places if place.is_dir() or place.suffix != ".parquet"]
-    if strangers:
-        what = "folder" if strangers[0].is_dir() else "file"
-        raise UsageError(
-            f"data.{name}: '{strangers[0]}' is a {what}, but "
-            f"{'parquet' if found else 'a folder by class or parquet'} is expected"
-        )
-    return shards_of(places)
-
-
-def table_of(
-    shards: Sequence[Shard],
-    pictures: str | None,
-    label: str | None,
-    kind: Literal["image", "video"] = "image",
-    usual: Sequence[str] = _IMAGE_COLUMNS,
-    group: str | None = None,
+def image_table(
+    shards: Sequence[Shard], image: str | None = None, label: str | None = None
 ) -> Table:
-    """A table whose columns are named, or found by their usual names and kinds.
-
-    Raises:
-        LiereError: when a column can't be told, or there is one class.
-    """
-    columns, features = shards[0].columns(), shards[0].features()
-    chosen = {
-        kind: pictures or _column(columns, features, "Image", usual),
-        "label": label or _column(columns, features, "ClassLabel", _LABEL_COLUMNS),
-    }
-    for what, found in chosen.items():
-        if found is None:
-            raise LiereError(
-                f"{shards[0].path}: which column holds the {what} is not clear (there are: "
-                f"{', '.join(columns)}): say {what}=COLUMN"
-            )
-    table = Table(shards, str(chosen[kind]), str(chosen["label"]), group)
-    if table.classes < 2:
-        raise LiereError(f"{shards[0].path} holds one class, but two or more are needed")
-    return table
-
-
-def _column(
-    columns: list[str], features: dict[str, object], kind: str, usual: Sequence[str]
-) -> str | None:
-    for name in usual:
-        if name in columns:
-            return name
-    of_kind = [
-        name
-        for name, feature in features.items()
-        if isinstance(feature, dict) and feature.get("_type") == kind
-    ]
-    return of_kind[0] if len(of_kind) == 1 else None
+    """Parquet with a picture a row; columns that are not named are found."""
+    return table_of(shards, image, label, "image", _IMAGE_COLUMNS)
 
 
 def unpacked(archive: Path, folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """Videos with a class each: UCF101, and any local folder of files or parquet."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,20 +10,19 @@ import numpy as np
 from pydantic import Field
 
 from liere_cli.data.folders import Folder
-from liere_cli.data.images import local_parquet, patch_edge, table_of
-from liere_cli.data.labelled import Array, Item, Labelled, Raw, Source, digest_of
+from liere_cli.data.labelled import Array, Raw, Source
 from liere_cli.data.mirror import named_at_hand, named_shards
-from liere_cli.data.options import (
-    FLIPS,
-    FRACTIONS,
-    SHIFT_BY_SIZE,
-    VALIDATION,
-    Share,
-    SplitFractions,
-    VideoGrid,
-)
+from liere_cli.data.options import VideoGrid
 from liere_cli.data.pictures import fit
 from liere_cli.data.tables import FrameTable, sampled
+from liere_cli.data.visual import (
+    Local,
+    LocalOptions,
+    Visual,
+    VisualOptions,
+    local_parquet,
+    table_of,
+)
 from liere_cli.errors import LiereError
 from liere_cli.schema import Section
 
@@ -32,28 +31,15 @@ _VIDEO_COLUMNS = ("video", "frames", "clip")
 _GROUP_COLUMNS = ("recording", "group")
 
 
-class VideoOptions(Section):
+class VideoOptions(VisualOptions):
     grid: VideoGrid = (8, 64, 64)
-    validation: Share = Field(0.1, description=VALIDATION)
-    flips: bool = Field(True, description=FLIPS)
-    shift: int | None = Field(None, ge=0, description=SHIFT_BY_SIZE)
 
 
-class _Videos(Labelled):
+class _Videos(Visual):
     axes = 3
     Options: ClassVar[type[Section]] = VideoOptions
-    options: VideoOptions
     mean = (0.43, 0.40, 0.38)
     std = (0.28, 0.27, 0.28)
-
-    def __init__(self, options: VideoOptions, root: Path | None = None) -> None:
-        super().__init__(options, root)
-        self.grid = options.grid
-        self.validation = options.validation
-        self.flips = options.flips
-        self.shift = options.grid[1] // 8 if options.shift is None else options.shift
-        edge = patch_edge(options.grid[1:])
-        self.patch = (2 - options.grid[0] % 2, edge, edge)
 
 
 class Ucf101(_Videos):
@@ -95,19 +81,15 @@ def scene_in(name: str) -> str:
     return match[1] if match else ""
 
 
-class VideoPathOptions(VideoOptions):
-    path: str = Field(description="a folder by class, a parquet file, or a pattern of such files")
-    fractions: SplitFractions = Field((0.8, 0.1, 0.1), description=FRACTIONS)
-    flips: bool = Field(False, description=FLIPS)
-    shift: int | None = Field(0, ge=0, description=SHIFT_BY_SIZE)
+class VideoPathOptions(LocalOptions):
+    grid: VideoGrid = (8, 64, 64)
     video: str | None = Field(None, description="parquet column of frames; null: found by name")
-    label: str | None = Field(None, description="parquet column of classes; null: found by name")
     group: str | None = Field(
         None, description="parquet column that tells recordings apart; null: found by name"
     )
 
 
-class VideoPath(_Videos):
+class VideoPath(Local, _Videos):
     """Any local videos: a folder of files by class, or parquet.
 
     A folder holds one folder a class, directly or below ``train``, ``val``, ``test``; clips named
@@ -121,22 +103,8 @@ class VideoPath(_Videos):
     name = "video"
     summary = "any local folder of videos by class, or parquet with lists of frames and a label"
     source = "video:PATH"
-    licence = "the files' own"
     Options = VideoPathOptions
     options: VideoPathOptions
-
-    def __init__(self, options: VideoPathOptions, root: Path | None = None) -> None:
-        super().__init__(options, root)
-        self.fractions = options.fractions
-        self.classes = self.items.classes
-
-    @classmethod
-    def at_hand(cls, root: Path | None) -> bool:
-        return True
-
-    @property
-    def label(self) -> str:
-        return self.options.path
 
     @cached_property
     def items(self) -> Source:
@@ -152,15 +120,8 @@ class VideoPath(_Videos):
 class VideoFolder(Folder):
     """Video files by class."""
 
-    def scan(self) -> Iterator[Item]:
-        for number, file in enumerate(self.files):
-            digest = digest_of(self.read(file.path))
-            yield Item(digest, file.label, scene_in(file.path.stem), file.part, (number,))
-
-    def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Raw]:
-        for item, row in enumerate(rows):
-            path = self.files[int(row[0])].path
-            yield Raw(item, str(path), path)
+    def group_of(self, path: Path) -> str:
+        return scene_in(path.stem)
 
     def decode(self, raw: Raw, grid: tuple[int, ...]) -> Array:
         return decode_video(raw.data, grid)

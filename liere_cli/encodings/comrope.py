@@ -122,10 +122,8 @@ class ComRoPE(PositionEncoding):
         # no position is position 0: s is linear, and exp(0) changes nothing
         first = torch.full_like(positions[:1], self.options.prefix or 0.0)
         steps = self.steps(torch.cat((first, positions)))
-        bases, rates, reach = spectrum(self.base - self.base.mT, steps)
-        layers = zip(bases.unbind(), rates.unbind(), strict=True)
-        lines = tuple(Spectrum(basis, rate, reach) for basis, rate in layers)
-        return ComRoPEState(lines, steps.unbind())
+        lines = spectrum(self.base - self.base.mT, steps)
+        return ComRoPEState(lines.unbind(), steps.unbind())
 
     def encode_qk(
         self, q: Tensor, k: Tensor, state: ComRoPEState, layer: int

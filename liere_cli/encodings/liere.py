@@ -203,11 +203,8 @@ class LieRE(PositionEncoding):
             return LieREState(positions, frequencies=(-self.upper.squeeze(-1).mT).unbind())
         generators = self.generators()
         if self.shape.axes == 1 and self.block % 2 == 0:
-            bases, rates, reach = spectrum(generators.squeeze(3), positions[:, 0])
-            layers = zip(bases.unbind(), rates.unbind(), strict=True)
-            return LieREState(
-                positions, lines=tuple(Spectrum(basis, rate, reach) for basis, rate in layers)
-            )
+            lines = spectrum(generators.squeeze(3), positions[:, 0])
+            return LieREState(positions, lines=lines.unbind())
         entries = generators[..., 0, :, :].numel() * len(positions)
         if entries * generators.element_size() > KEPT_BYTES:
             return LieREState(positions, generators=generators.unbind())

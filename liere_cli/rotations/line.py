@@ -42,6 +42,11 @@ class Spectrum(NamedTuple):
     rates: Tensor
     reach: Tensor
 
+    def unbind(self) -> tuple["Spectrum", ...]:
+        """One for each index of the first dimension."""
+        parts = zip(self.basis.unbind(), self.rates.unbind(), strict=True)
+        return tuple(self._replace(basis=basis, rates=rates) for basis, rates in parts)
+
 
 def spectrum(a: Tensor, positions: Tensor) -> Spectrum:
     """The planes that a skew-symmetric matrix turns, and how fast.
