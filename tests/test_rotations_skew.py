@@ -1,5 +1,8 @@
 """exp of skew-symmetric matrices: rotations, equal to torch.matrix_exp, with exact gradients."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +13,7 @@ from torch.autograd import gradcheck
 
 from liere_cli.errors import UsageError
 from liere_cli.rotations import check_generators, series, skew, skew_exp
+from liere_cli.rotations.precision import full_precision
 
 BLOCKS = (1, 2, 3, 4, 5, 8)
 
@@ -108,6 +112,41 @@ def test_autocast_leaves_float32() -> None:
         cast.square().sum().backward()
     assert cast.dtype == torch.float32
     assert torch.equal(cast, plain)
+
+
+@pytest.fixture
+def products() -> Iterator[tuple[Any, Any]]:
+    """How torch multiplies float32 matrices, put back at the end."""
+    yield torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    torch.set_float32_matmul_precision("highest")
+
+
+def set_apart(value: str) -> None:
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16" if value == "medium" else "tf32"
+
+
+@pytest.mark.parametrize("allow", [torch.set_float32_matmul_precision, set_apart])
+@pytest.mark.parametrize("value", ["high", "medium"])
+def test_narrow_products_leave_float32(
+    allow: Callable[[str], None], value: str, products: tuple[Any, Any]
+) -> None:
+    a = random_skew(12, 64, 64, norm=30.0, dtype=torch.float32)
+    cotangent = torch.randn_like(a)
+
+    def results() -> tuple[Tensor, Tensor]:
+        leaf = a.clone().requires_grad_()
+        rotation = skew_exp(leaf)
+        return rotation, torch.autograd.grad(rotation, leaf, cotangent)[0]
+
+    expected = results()
+    allow(value)
+    before = [setting.fp32_precision for setting in products]
+    torch.testing.assert_close(results(), expected, rtol=0, atol=0)
+    assert [setting.fp32_precision for setting in products] == before
+    with full_precision(a):
+        assert not {setting.fp32_precision for setting in products} & {"tf32", "bf16"}
+    if allow is not set_apart:
+        assert torch.get_float32_matmul_precision() == value
 
 
 @pytest.mark.parametrize("block", [2, 3, 8])

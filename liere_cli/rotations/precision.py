@@ -1,14 +1,55 @@
 """What every rotation is computed in, and the checks that keep wrong input out of the kernels."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from liere_cli.errors import UsageError
 
 
-def full_precision(x: Tensor) -> torch.autocast:
-    """Switches autocast off on the device of ``x``: angles and generators lose too much to it."""
-    return torch.autocast(x.device.type, enabled=False)
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """Float32 is float32: angles and generators lose too much to anything less.
+
+    Switches off autocast on the device of ``x``, and what
+    ``torch.set_float32_matmul_precision("high")`` or ``("medium")`` allows: products in TF32 or
+    bfloat16, which are off by a hundredth after a few squarings. In compiled code products stay as
+    the process has them.
+    """
+    uncast = torch.autocast(x.device.type, enabled=False)
+    if torch.compiler.is_compiling() or not _narrowed():
+        return uncast
+    return _exact_products(uncast)
+
+
+def _narrowed() -> bool:
+    return any(setting.fp32_precision in ("tf32", "bf16") for setting in _product_settings())
+
+
+def _product_settings() -> tuple[Any, ...]:
+    return torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+
+
+@contextmanager
+def _exact_products(uncast: torch.autocast) -> Iterator[None]:
+    settings = _product_settings()
+    before = [setting.fp32_precision for setting in settings]
+    try:
+        overall = torch.get_float32_matmul_precision()
+    except RuntimeError:  # torch has no answer where backends were set apart
+        overall = None
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with uncast:
+            yield
+    finally:
+        if overall is not None:
+            torch.set_float32_matmul_precision(overall)
+        for setting, value in zip(settings, before, strict=True):
+            if setting.fp32_precision != value:
+                setting.fp32_precision = value
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
