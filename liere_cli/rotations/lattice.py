@@ -3,7 +3,8 @@
 The powers of a combination of generators are combinations of few products: with S(0) = I and
 S(alpha) = sum_a A_a S(alpha - e_a), (sum_a p_a A_a)^m = sum_{|alpha| = m} p^alpha S(alpha). So all
 positions share the S up to degree 4, one matrix product combines them, and one product a position
-brings the sum to degree 8. Only the squarings remain.
+brings the sum to degree 8. Only the squarings remain, and these for positions that are no multiple
+of another one.
 
 Shapes: G sets of generators, A axes, T positions, M monomials of degree 1 to 4, b rows.
 """
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from liere_cli.errors import UsageError
 from liere_cli.rotations.precision import check_square, full_precision
+from liere_cli.rotations.rays import along_rays, find_rays
 from liere_cli.rotations.series import (
     COEFFICIENTS,
     choose_squarings,
@@ -60,8 +62,15 @@ def grid_exp(generators: Tensor, positions: Tensor) -> Tensor:
             exponents = torch.einsum("ta,...aij->...tij", positions, generators)
             return skew_exp(exponents)
         flat = generators.reshape(-1, axes, rows, rows)
-        rotations = _GridExp.apply(shared_products(flat), positions)  # type: ignore[no-untyped-call]
-        return cast(Tensor, rotations).view(*batch, len(positions), rows, rows)
+        rays = find_rays(positions)
+        firsts = positions if rays is None else positions[rays.first]
+        rotations = cast(
+            Tensor,
+            _GridExp.apply(shared_products(flat), firsts),  # type: ignore[no-untyped-call]
+        )
+        if rays is not None:
+            rotations = along_rays(rotations, rays)
+        return rotations.view(*batch, len(positions), rows, rows)
 
 
 def check_grid(generators: Tensor, positions: Tensor) -> None:

@@ -29,7 +29,7 @@ def _narrowed() -> bool:
 
 
 def _product_settings() -> tuple[Any, ...]:
-    return torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    return torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
 
 
 @contextmanager

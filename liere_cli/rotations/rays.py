@@ -1,0 +1,117 @@
+"""Positions that are whole multiples of others: R(k p) = R(p)^k, a product instead of a series.
+
+On a grid that starts at the origin two in five positions are such multiples.
+
+Shapes: G sets of generators, T positions, F of them first on their rays, b rows.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from liere_cli.rotations.series import reading_is_free
+
+#: digits by which directions are told apart; too few or too many only lose products
+_DIGITS = 6
+#: how far from a multiple a position may lie, in roundings of its own size
+_ROUNDINGS = 4
+
+
+class Step(NamedTuple):
+    """Positions that are sums of two earlier ones on their rays, by index."""
+
+    to: Tensor
+    left: Tensor
+    right: Tensor
+
+
+class Rays(NamedTuple):
+    """How the rotations of all positions follow from those of some.
+
+    Args:
+        first: indices of those, [F].
+        steps: the products that give the others, in order.
+    """
+
+    first: Tensor
+    steps: tuple[Step, ...]
+
+
+def find_rays(positions: Tensor) -> Rays | None:
+    """The rays of positions [T, A]; None where there are none, or where looking would wait."""
+    if not reading_is_free(positions):
+        return None
+    return _kept_rays(positions.numpy().tobytes(), tuple(positions.shape), positions.dtype)
+
+
+@lru_cache(maxsize=64)
+def _kept_rays(content: bytes, shape: tuple[int, int], dtype: torch.dtype) -> Rays | None:
+    points = np.frombuffer(content, str(dtype).removeprefix("torch.")).reshape(shape)
+    points = points.astype(np.float64)
+    lengths = np.linalg.norm(points, axis=1)
+    slack = _ROUNDINGS * torch.finfo(dtype).eps
+    first: list[int] = []
+    steps: dict[int, list[tuple[int, int, int]]] = {}
+    rays: dict[tuple[float, ...], dict[int, int]] = {}
+    for index in np.argsort(lengths, kind="stable").tolist():
+        point, length = points[index], lengths[index]
+        direction = tuple(np.round(point / (length or 1.0), _DIGITS).tolist())
+        multiples = rays.setdefault(direction, {1: index})
+        start = points[multiples[1]]
+        times = round(length / lengths[multiples[1]]) if length else 1
+        halves = times - times // 2, times // 2
+        is_multiple = np.abs(point - times * start).max() <= slack * length
+        if times > 1 and is_multiple and all(half in multiples for half in halves):
+            multiples[times] = index
+            left, right = (multiples[half] for half in halves)
+            steps.setdefault(math.ceil(math.log2(times)), []).append((index, left, right))
+        else:
+            first.append(index)
+    if not steps:
+        return None
+    return Rays(
+        torch.tensor(first),
+        tuple(_step(steps[level]) for level in sorted(steps)),
+    )
+
+
+def _step(sums: Sequence[tuple[int, int, int]]) -> Step:
+    to, left, right = torch.tensor(sums).unbind(1)
+    return Step(to, left, right)
+
+
+def along_rays(rotations: Tensor, rays: Rays) -> Tensor:
+    """Rotations of all positions from those that are first: [G, F, b, b] to [G, T, b, b]."""
+    return cast(Tensor, _AlongRays.apply(rotations, rays))  # type: ignore[no-untyped-call]
+
+
+class _AlongRays(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rotations: Tensor, rays: Rays) -> Tensor:
+        count, firsts, *matrix = rotations.shape
+        tokens = firsts + sum(len(step.to) for step in rays.steps)
+        whole = rotations.new_empty(count, tokens, *matrix)
+        whole.index_copy_(1, rays.first, rotations)
+        for step in rays.steps:
+            left, right = (whole.index_select(1, part) for part in (step.left, step.right))
+            whole.index_copy_(1, step.to, torch.matmul(left, right))
+        ctx.rays = rays
+        ctx.save_for_backward(whole)
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (whole,) = ctx.saved_tensors
+        # transposed, as it comes from products with the rotations and goes into the series
+        grad_t = grad.mT.contiguous().clone()
+        for step in reversed(ctx.rays.steps):
+            part = grad_t.index_select(1, step.to)
+            left, right = (whole.index_select(1, index) for index in (step.left, step.right))
+            grad_t.index_add_(1, step.left, torch.matmul(right, part))
+            grad_t.index_add_(1, step.right, torch.matmul(part, left))
+        return grad_t.index_select(1, ctx.rays.first).mT, None

@@ -1,0 +1,80 @@
+"""What lies under outputs/published/ agrees with itself: recipe, table and text."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from liere_cli.recipe_files import load_recipe
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = sorted(path.parent for path in (ROOT / "outputs" / "published").glob("*/table.json"))
+published = pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+
+
+def table_in(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "table.json").read_text())
+    return content
+
+
+def test_something_is_published() -> None:
+    assert FOLDERS
+
+
+@published
+def test_the_recipe_is_the_one_of_the_table(folder: Path) -> None:
+    recipe, table = load_recipe(folder / "recipe.yaml"), table_in(folder)
+    assert recipe.compare is not None
+    seeds = ",".join(map(str, recipe.compare.seeds))
+    assert f"|seeds:{seeds}|" in table["signature"]
+    for arm, result in zip(recipe.compare.data, table["tables"], strict=True):
+        assert result["budget"] == {**recipe.training.model_dump(), **arm.training}["budget"]
+        assert result["fingerprint"] in table["signature"]
+        planned = len(recipe.compare.seeds)
+        assert {row["planned"] for row in result["rows"]} == {planned}
+
+
+@published
+def test_the_text_closes_with_the_signature(folder: Path) -> None:
+    signature = table_in(folder)["signature"]
+    assert signature in (folder / "table.md").read_text()
+    assert signature in (folder / "README.md").read_text()
+
+
+@published
+def test_every_run_has_its_signature(folder: Path) -> None:
+    lines = (folder / "signatures.txt").read_text().split()
+    planned = sum(row["planned"] for one in table_in(folder)["tables"] for row in one["rows"])
+    assert len(lines) == len(set(lines)) >= planned - len(table_in(folder)["tables"])
+
+
+@published
+def test_means_and_differences_follow_from_the_results_of_each_seed(folder: Path) -> None:
+    for table in table_in(folder)["tables"]:
+        [baseline] = [row for row in table["rows"] if row["baseline"]]
+        for row in table["rows"]:
+            values = {int(seed): value for seed, value in row["values"].items()}
+            assert row["finished"] == len(values)
+            np.testing.assert_allclose(row["mean"], np.mean(list(values.values())))
+            if row["difference"] is None or row["own_seeds"]:
+                continue
+            shared = {int(seed): value for seed, value in baseline["values"].items()}
+            differences = [
+                values[seed] - shared[seed] for seed in sorted(values.keys() & shared.keys())
+            ]
+            np.testing.assert_allclose(row["difference"], np.mean(differences), atol=1e-12)
+            np.testing.assert_allclose(row["difference_std"], np.std(differences, ddof=1))
+
+
+@published
+def test_the_tables_show_what_the_json_holds(folder: Path) -> None:
+    text = (folder / "table.md").read_text()
+    for table in table_in(folder)["tables"]:
+        for row in table["rows"]:
+            shown = re.escape(row["encoding"])
+            line = re.search(rf"^\| {shown}( \(A/A\))? \| {row['finished']} \|.*$", text, re.M)
+            assert line, row["encoding"]
+            assert row["baseline"] or f"| {row['shown']} |" in line[0]
