@@ -15,7 +15,11 @@ from liere_cli.recipe_files import builtin_recipes, load_recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "outputs" / "published").rglob("README.md")),
+]
 
 
 def code_blocks(language: str, document: str = README) -> list[str]:
@@ -54,7 +58,7 @@ def test_the_readme_names_every_encoding_data_set_and_recipe() -> None:
         assert re.search(rf"`{name}[`:]", README), name
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_links_inside_the_repository_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
         assert (document.parent / target).exists(), target
