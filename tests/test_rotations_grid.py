@@ -94,6 +94,19 @@ def test_every_position_is_first_or_the_sum_of_two_on_its_ray(
     assert known == set(range(len(positions)))
 
 
+def test_a_first_call_without_gradients_spoils_no_later_one() -> None:
+    lattice._kept_places.cache_clear()
+    generators = random_skew(1, 2, 4, 4).requires_grad_()
+    line = torch.arange(5, dtype=torch.float64)
+    positions = torch.cartesian_prod(line, line)
+    with torch.inference_mode():
+        expected = grid_exp(generators, positions).clone()
+    rotations = grid_exp(generators, positions)
+    rotations.sum().backward()
+    assert generators.grad is not None
+    assert torch.equal(rotations.detach(), expected)
+
+
 def test_only_directions_without_common_divisor_go_through_the_series() -> None:
     line = torch.linspace(0, 1, 8)
     positions = torch.cartesian_prod(line, line)

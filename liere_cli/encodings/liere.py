@@ -157,10 +157,11 @@ class LieRE(PositionEncoding):
             (b for b in range(2, DEFAULT_BLOCK + 1) if shape.head_dim % b == 0),
             default=shape.head_dim,
         )
-        if self.block < 2 or shape.head_dim % self.block:
+        fitting = [b for b in range(2, shape.head_dim + 1) if shape.head_dim % b == 0]
+        if self.block not in fitting:
             raise UsageError(
                 f"encoding 'liere': head_dim={shape.head_dim} is not divisible into blocks of "
-                f"{self.block} rows"
+                f"{self.block} rows; those that fit: {', '.join(map(str, fitting)) or 'none'}"
             )
         #: rotations of one axis commute, as do those of single planes
         self.relative = shape.axes == 1 or self.block == 2

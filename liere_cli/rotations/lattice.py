@@ -244,8 +244,11 @@ def _places(axes: int, degree: int, device: torch.device) -> Tensor:
     return torch.tensor([places[word] for word in above], device=device)
 
 
-# an index that is on the device already lets a CUDA graph record the call
-_kept_places = cache(_places)
+@cache
+def _kept_places(axes: int, degree: int, device: torch.device) -> Tensor:
+    """An index that is on the device already lets a CUDA graph record the call."""
+    with torch.inference_mode(False):  # else a first call in that mode spoils it for training
+        return _places(axes, degree, device)
 
 
 def _words(axes: int, degree: int) -> list[tuple[int, ...]]:

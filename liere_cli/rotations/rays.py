@@ -43,8 +43,12 @@ class Rays(NamedTuple):
 
 
 def find_rays(positions: Tensor) -> Rays | None:
-    """The rays of positions [T, A]; None where there are none, or where looking would wait."""
-    if not reading_is_free(positions):
+    """The rays of positions [T, A]; None where there are none, or where looking would wait.
+
+    Grids without the origin, as displaced ones, are not searched: halves of their multiples lie
+    between their positions.
+    """
+    if not reading_is_free(positions) or positions.any(1).all():
         return None
     return _kept_rays(positions.numpy().tobytes(), tuple(positions.shape), positions.dtype)
 
@@ -108,7 +112,7 @@ class _AlongRays(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (whole,) = ctx.saved_tensors
         # transposed, as it comes from products with the rotations and goes into the series
-        grad_t = grad.mT.contiguous().clone()
+        grad_t = grad.mT.clone(memory_format=torch.contiguous_format)
         for step in reversed(ctx.rays.steps):
             part = grad_t.index_select(1, step.to)
             left, right = (whole.index_select(1, index) for index in (step.left, step.right))
