@@ -1,12 +1,10 @@
-"""The training loop: one cell in, one summary out."""
+"""The training loop."""
 
 import math
 import platform
 import time
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +16,6 @@ from liere_cli.assembly import Cell, build_model, signature, tested
 from liere_cli.budget import Budget
 from liere_cli.checkpoint import (
     best_weights,
-    clear_checkpoints,
     clear_leftovers,
     load_checkpoint,
     save_best,
@@ -26,7 +23,7 @@ from liere_cli.checkpoint import (
     save_items,
     save_weights,
 )
-from liere_cli.claims import Claim, claim
+from liere_cli.claims import Claim
 from liere_cli.conditions import FOLDER as TRANSFER_FOLDER
 from liere_cli.data import ByteStream, Examples
 from liere_cli.data.batches import TrainingBatches
@@ -38,9 +35,10 @@ from liere_cli.evaluation import Evaluation, evaluate
 from liere_cli.grid import Grid
 from liere_cli.interrupts import Stop, stoppable
 from liere_cli.journal import MetricsLog
-from liere_cli.ranks import ALONE, Ranks
+from liere_cli.observer import Observer, Report
+from liere_cli.ranks import Ranks
 from liere_cli.recipe import TrainingSettings
-from liere_cli.runs import Run, make_folder, metrics_in, to_json, write_atomically
+from liere_cli.runs import Run, metrics_in, to_json, write_atomically
 from liere_cli.streams import stream, stream_seed
 
 #: a split below this many bytes lies on the device
@@ -49,130 +47,13 @@ DEVICE_BYTES = 4 << 30
 CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 5.0, 0.02
 
 
-@dataclass(frozen=True)
-class Report:
-    """What an observer is told at every logged step.
-
-    Args:
-        step: steps taken.
-        share: used share of the budget, 0 to 1.
-        loss: mean training loss in nats since the last report.
-        value: latest validation metric, if any.
-        throughput: examples (or tokens of text) per second of training.
-        seconds_left: estimated training time still to come.
-    """
-
-    step: int
-    share: float
-    loss: float
-    value: float | None
-    throughput: float
-    seconds_left: float
-
-
-class Observer(Protocol):
-    """Someone who watches a run; the loop itself knows no terminal."""
-
-    def started(self, cell: Cell, run: Run, step: int, warnings: list[str]) -> None: ...
-
-    def reported(self, report: Report) -> None: ...
-
-    def evaluating(self, split: str) -> None: ...
-
-
-class _Silent:
-    def started(self, cell: Cell, run: Run, step: int, warnings: list[str]) -> None: ...
-
-    def reported(self, report: Report) -> None: ...
-
-    def evaluating(self, split: str) -> None: ...
-
-
 class Diverged(Exception):
     """The loss is no longer finite."""
 
 
-def train_cell(
-    cell: Cell,
-    *,
-    outputs: Path,
-    device: torch.device,
-    fresh: bool = False,
-    observer: Observer | None = None,
-    ranks: Ranks = ALONE,
-) -> dict[str, Any]:
-    """Trains a cell, or goes on where it stopped, or returns what an earlier run found.
+class Trainer:
+    """One cell on its way from new weights, or from its checkpoint, to a summary."""
 
-    Args:
-        fresh: discards earlier results of this cell.
-        observer: is told of progress.
-        ranks: the processes that train it together, of which this is one.
-
-    Returns:
-        The summary, as written to summary.json. ``status`` is ``finished`` or ``diverged``.
-
-    Raises:
-        Claimed: another process trains this run.
-        LiereError: a file can't be written, or another rank has ended.
-        UsageError: the ranks can't share the work equally.
-        KeyboardInterrupt: after SIGINT or SIGTERM; a checkpoint has been written.
-    """
-    _parts(cell, ranks)  # refused before anything is claimed or discarded
-    if len(set(ranks.gather(cell.run_id))) > 1:
-        raise LiereError(
-            "the processes of this run differ in their recipe, or find other data or encodings"
-        )
-    if not ranks.leads:
-        return _follow(cell, outputs, device, ranks)
-    with claim(cell.run(outputs)) as held:
-        run = cell.run(outputs)  # another experiment may have begun it since
-        make_folder(run.folder)
-        if fresh:
-            _discard(run)
-        known = run.summary()
-        summary = ranks.from_first(lambda: known)
-        if summary is None:
-            summary = _Trainer(cell, run, device, observer or _Silent(), held, ranks).train()
-            held.check()
-            summary = run.write_summary(summary)
-        clear_checkpoints(run)
-        return ranks.from_first(lambda: summary)
-
-
-def _follow(cell: Cell, outputs: Path, device: torch.device, ranks: Ranks) -> dict[str, Any]:
-    """The part of a rank that neither claims nor writes."""
-    summary: dict[str, Any] | None = ranks.from_first(dict)
-    if summary is None:
-        run = cell.run(outputs)
-        _Trainer(cell, run, device, _Silent(), Claim(run), ranks).train()
-    return ranks.from_first(dict)
-
-
-def tidy(run: Run) -> None:
-    """Drops the checkpoints that a kill right after the end left in a run, where that can be."""
-    if run.path("checkpoints").is_dir():
-        with suppress(LiereError, OSError), claim(run):
-            if run.summary() is not None:
-                clear_checkpoints(run)
-
-
-def _discard(run: Run) -> None:
-    # the summary first: a run without one is not over
-    for name in ("summary.json", "metrics.jsonl"):
-        run.path(name).unlink(missing_ok=True)
-    _discard_results(run)
-    clear_checkpoints(run)
-
-
-def _discard_results(run: Run) -> None:
-    """Drops what an end writes, so that none of it is left from one that was cut short."""
-    kept = f"{TRANSFER_FOLDER}/*.safetensors"
-    for name in ("best.safetensors", "last.safetensors", "items-*.safetensors", kept):
-        for path in run.folder.glob(name):
-            path.unlink()
-
-
-class _Trainer:
     def __init__(
         self,
         cell: Cell,
@@ -186,7 +67,7 @@ class _Trainer:
         self.claim, self.ranks = held, ranks
         self.settings: TrainingSettings = cell.recipe.training
         self.rows = ranks.rows(self.settings.batch)
-        self.parts = _parts(cell, ranks)
+        self.parts = parts_of(cell, ranks)
         self.budget = Budget.parse(self.settings.budget)
         self.text = cell.dataset.task == "language-model"
         self.higher_is_better = cell.dataset.metric == "top1"
@@ -197,7 +78,7 @@ class _Trainer:
         keep_freed_memory()
         if self.ranks.leads:
             clear_leftovers(self.run)
-            _discard_results(self.run)
+            discard_results(self.run)
             self._describe()
         if self.device.type == "cuda":
             # warn_only: some backward kernels have no deterministic form
@@ -535,7 +416,15 @@ class _Trainer:
         write_atomically(self.run.path("environment.json"), to_json(environment))
 
 
-def _parts(cell: Cell, ranks: Ranks) -> int:
+def discard_results(run: Run) -> None:
+    """Drops what an end writes, so that none of it is left from one that was cut short."""
+    kept = f"{TRANSFER_FOLDER}/*.safetensors"
+    for name in ("best.safetensors", "last.safetensors", "items-*.safetensors", kept):
+        for path in run.folder.glob(name):
+            path.unlink()
+
+
+def parts_of(cell: Cell, ranks: Ranks) -> int:
     """Parts in which a rank computes its rows: none is larger than the recipe's.
 
     Raises:

@@ -28,7 +28,7 @@ import liere_cli.comparison.launch
 import liere_cli.comparison.plan
 import liere_cli.comparison.table
 import liere_cli.inspection
-import liere_cli.training  # noqa: F401
+import liere_cli.lifecycle  # noqa: F401
 from liere_cli.cli import main
 
 #: a worker that takes longer hangs

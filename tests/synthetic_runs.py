@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from liere_cli.assembly import Cell
+from liere_cli.assembly import Cell, signature
 from liere_cli.errors import LiereError
+from liere_cli.observer import Observer, Report
 from liere_cli.runs import Run, to_json, write_atomically
-from liere_cli.training import Observer, Report, signature
 
 #: small enough for a model to be described in no time
 TINY = {"layers": 1, "dim": 32, "heads": 2}

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from liere_cli.assembly import Cell, assemble
 from liere_cli.displacement import Displacement
 from liere_cli.grid import Grid
+from liere_cli.lifecycle import train_cell
 from liere_cli.recipe_files import load_recipe
 from liere_cli.streams import stream
-from liere_cli.training import train_cell
 
 CPU = torch.device("cpu")
 SHAPES = st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple)

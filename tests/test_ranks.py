@@ -18,10 +18,10 @@ from liere_cli.assembly import assemble
 from liere_cli.data import ByteStream, Examples
 from liere_cli.data.batches import TrainingBatches, evaluation_batches
 from liere_cli.errors import UsageError
+from liere_cli.lifecycle import train_cell
 from liere_cli.ranks import Ranks
 from liere_cli.recipe_files import load_recipe
 from liere_cli.runs import Run
-from liere_cli.training import train_cell
 
 STEPS = 12
 #: between sums of float32 in another order; see docs/scale.md

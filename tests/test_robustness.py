@@ -20,8 +20,9 @@ from liere_cli.cli.app import app
 from liere_cli.comparison.cells import Arm, Outcome, PlannedEncoding, PlannedRun
 from liere_cli.comparison.contrasts import without_curves
 from liere_cli.errors import LiereError
+from liere_cli.lifecycle import train_cell
+from liere_cli.observer import Report
 from liere_cli.runs import Run, seal
-from liere_cli.training import Report, train_cell
 
 CPU = torch.device("cpu")
 

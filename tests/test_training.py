@@ -12,9 +12,11 @@ from safetensors.torch import load_file
 from liere_cli.assembly import Cell, assemble
 from liere_cli.checkpoint import load_checkpoint
 from liere_cli.errors import LiereError
+from liere_cli.lifecycle import train_cell
+from liere_cli.observer import Report
 from liere_cli.recipe_files import load_recipe
 from liere_cli.runs import Run
-from liere_cli.training import Report, schedule, train_cell
+from liere_cli.training import schedule
 
 CPU = torch.device("cpu")
 SMALL = {

@@ -15,9 +15,9 @@ import torch
 
 from liere_cli.assembly import assemble
 from liere_cli.data.batches import TrainingBatches
+from liere_cli.lifecycle import train_cell
 from liere_cli.ranks import Ranks, joined
 from liere_cli.recipe_files import load_recipe
-from liere_cli.training import train_cell
 
 CPU = torch.device("cpu")
 

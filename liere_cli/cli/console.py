@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from liere_cli.assembly import Cell
+    from liere_cli.observer import Report
     from liere_cli.runs import Run
-    from liere_cli.training import Report
 
 #: seconds between lines of progress where stderr is no terminal
 QUIET_SECONDS = 15.0

@@ -107,7 +107,7 @@ class Launching:
         from liere_cli.cli import console
         from liere_cli.cli.live import LiveCells
         from liere_cli.comparison.worker import Site
-        from liere_cli.training import tidy
+        from liere_cli.lifecycle import tidy
 
         for run in plan.runs:
             if found[run.run_id].over:

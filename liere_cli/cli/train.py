@@ -45,9 +45,9 @@ def train(
     from liere_cli.assembly import assemble, choose_device
     from liere_cli.cli import console
     from liere_cli.errors import UsageError
+    from liere_cli.lifecycle import tidy, train_cell
     from liere_cli.ranks import joined, own_device
     from liere_cli.recipe_files import load_recipe, refuse_foreign_code
-    from liere_cli.training import tidy, train_cell
 
     flags: dict[str, Any] = {"encoding": encoding, "data": data, "seed": seed}
     flags = {key: value for key, value in flags.items() if value is not None}

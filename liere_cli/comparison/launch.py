@@ -16,7 +16,7 @@ from liere_cli.comparison.cells import Outcome, PlannedRun
 from liere_cli.comparison.pool import Pool
 from liere_cli.comparison.waiting import LOOK_SECONDS, Waiting
 from liere_cli.comparison.worker import Listener, Site, Trainer, run_cell
-from liere_cli.training import train_cell
+from liere_cli.lifecycle import train_cell
 
 #: cells in their order, where they are trained, and who is told of every event, in this process;
 #: returns the outcome of each by identity. Raises KeyboardInterrupt after SIGINT or SIGTERM, once

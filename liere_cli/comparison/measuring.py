@@ -14,7 +14,7 @@ from liere_cli.comparison.launch import launch
 from liere_cli.comparison.worker import Listener, Site
 from liere_cli.conditions import Kept
 from liere_cli.errors import LiereError
-from liere_cli.training import Observer
+from liere_cli.observer import Observer
 from liere_cli.transfer import measured
 
 

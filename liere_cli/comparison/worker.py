@@ -13,8 +13,8 @@ from liere_cli.claims import Claimed, Owner, owner_of, seems_held
 from liere_cli.comparison.cells import Outcome, PlannedRun, outcome_of
 from liere_cli.comparison.cells import outcome as outcome_so_far
 from liere_cli.errors import LiereError
+from liere_cli.observer import Report
 from liere_cli.runs import Run, find_run
-from liere_cli.training import Report
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Remark:
 
 Event = CellStarted | CellReported | CellEvaluating | CellEnded | CellElsewhere | Remark
 Listener = Callable[[Event], None]
-#: with the parameters of :func:`liere_cli.training.train_cell`
+#: with the parameters of :func:`liere_cli.lifecycle.train_cell`
 Trainer = Callable[..., dict[str, Any]]
 
 
