@@ -122,21 +122,37 @@ class KeyValueCache:
         return k, v
 
 
-@dataclass(frozen=True)
+@dataclass
 class Scene:
     """What all layers of a forward pass share.
 
     Args:
         state: of the positions of the tokens that are read.
         key_state: of the positions of all keys: the same, but with a cache.
-        present: bool [B, S], False for padding; None where there is none.
+        seen: bool [Sq, Sk] or [B, 1, Sq, Sk], which keys each query sees; None where that is all of
+            them or, in a language model, those up to its own.
         cache: of the tokens before these.
     """
 
     state: Any
     key_state: Any
-    present: Tensor | None = None
+    seen: Tensor | None = None
     cache: KeyValueCache | None = None
+    _joined: tuple[Tensor, Tensor] | None = None
+
+    def mask(self, bias: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
+        """``seen``, or, with a bias, what is added to the logits of q and k, in their dtype: joined
+        once for all layers that have the bias in common.
+        """
+        if bias is None:
+            return self.seen
+        if self._joined is None or self._joined[0] is not bias:
+            prefix = (k.shape[2] - bias.shape[-1], 0, q.shape[2] - bias.shape[-2], 0)
+            mask = F.pad(bias.to(q.dtype), prefix) if any(prefix) else bias.to(q.dtype)
+            if self.seen is not None:
+                mask = torch.where(self.seen, mask, -math.inf)
+            self._joined = (bias, mask)
+        return self._joined[1]
 
 
 class Attention(nn.Module):
@@ -158,41 +174,17 @@ class Attention(nn.Module):
             q = encoding.encode_q(q, scene.state, self.layer)
             k = encoding.encode_k(k, scene.state, self.layer)
             k, v = scene.cache.extend(self.layer, k, v)
-        bias = encoding.bias(scene.state, scene.key_state, self.layer)
-        # one query at the end sees all keys
-        causal = self.causal and q.shape[2] > 1
-        mask = self._mask(bias, scene.present, q, k.shape[2], causal)
+        mask = scene.mask(encoding.bias(scene.state, scene.key_state, self.layer), q, k)
         y = F.scaled_dot_product_attention(
             q,
             k,
             v,
             attn_mask=mask,
-            is_causal=causal and mask is None,
+            is_causal=self.causal and mask is None and q.shape[2] > 1,
             dropout_p=self.dropout if self.training else 0.0,
             scale=v.shape[-1] ** -0.5,
         )
         return cast(Tensor, self.out(y.transpose(1, 2).flatten(2)))
-
-    def _mask(
-        self, bias: Tensor | None, present: Tensor | None, q: Tensor, keys: int, causal: bool
-    ) -> Tensor | None:
-        """What is added to the logits, or who sees whom, [B or 1, N or 1, Sq, Sk]; None where
-        the causal flag says it all.
-        """
-        queries = q.shape[2]
-        if bias is None and present is None and (not causal or queries == keys):
-            return None
-        seen = torch.ones(queries, keys, dtype=torch.bool, device=q.device)
-        if causal:
-            seen = seen.tril(keys - queries)
-        if present is not None:
-            itself = torch.eye(queries, keys, dtype=torch.bool, device=q.device)
-            # a padded token sees itself at least: nothing at all would make it NaN
-            seen = seen & present[:, None, None] | itself
-        if bias is None:
-            return seen
-        prefix = (keys - bias.shape[-1], 0, queries - bias.shape[-2], 0)
-        return F.pad(bias.to(q.dtype), prefix).masked_fill(~seen, -math.inf)
 
 
 class Block(nn.Module):
@@ -262,7 +254,8 @@ class Transformer(nn.Module):
         key = (tokens, device)
         if key not in self._positions:
             grid = Grid(tokens, self.token_grid)
-            self._positions[key] = grid.positions(self.encoding.scaling, device)
+            with torch.inference_mode(False):  # else a first call in that mode spoils training
+                self._positions[key] = grid.positions(self.encoding.scaling, device)
         return self._positions[key]
 
     def forward(
@@ -311,12 +304,28 @@ class Transformer(nn.Module):
         state = key_state = self.encoding.prepare(positions)
         if read and "bias" in self.encoding.places:
             key_state = self.encoding.prepare(all_positions)
-        scene = Scene(state, key_state, present, cache)
+        scene = Scene(state, key_state, self._seen(present, x.shape[1], read, x.device), cache)
         for block in self.blocks:
             x = block(x, self.encoding, scene)
         if not self.shape.causal:
             x = x[:, 0] if self.shape.pooling == "cls" else _mean(x, mask)
         return cast(Tensor, self.head(self.norm(x)))
+
+    def _seen(
+        self, present: Tensor | None, queries: int, read: int, device: torch.device
+    ) -> Tensor | None:
+        """Which keys each of the queries sees, after ``read`` earlier ones: ``Scene.seen``."""
+        causal = self.shape.causal and queries > 1  # one query at the end sees all keys
+        if present is None and not (causal and (read or "bias" in self.encoding.places)):
+            return None
+        seen = torch.ones(queries, read + queries, dtype=torch.bool, device=device)
+        if causal:
+            seen = seen.tril(read)
+        if present is None:
+            return seen
+        # a padded token sees itself at least: nothing at all would make it NaN
+        itself = torch.eye(queries, dtype=torch.bool, device=device)
+        return seen & present[:, None, None] | itself
 
     def _check_mask(self, mask: Tensor | None, expected: tuple[int, int]) -> None:
         if mask is not None and (mask.dtype != torch.bool or tuple(mask.shape) != expected):

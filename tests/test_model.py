@@ -117,6 +117,17 @@ def test_the_model_resizes_absolute_positions_to_its_inputs() -> None:
     torch.testing.assert_close(found.detach(), expected[0].flatten(1).T)
 
 
+@pytest.mark.parametrize("name", ["absolute", "rope", "liere", "alibi"])
+def test_a_first_call_in_inference_mode_spoils_no_training(name: str) -> None:
+    model = model_of(shape_of(1), name)
+    inputs = inputs_of(model.shape)
+    with torch.inference_mode():
+        expected = model(inputs).clone()
+    logits = model(inputs)
+    logits.sum().backward()
+    assert torch.equal(logits.detach(), expected)
+
+
 @pytest.mark.parametrize(
     ("name", "axes"),
     [("rope", 1), ("alibi", 1), ("absolute", 2), ("liere", 2), ("liere:block=2", 3)],
