@@ -18,8 +18,9 @@ from liere_cli.rotations.blocks import check_fit
 from liere_cli.rotations.planes import (
     linear_angles,
     phases,
-    split_projection,
+    queries_and_keys,
     turn,
+    turn_projection,
     turn_projection_back,
 )
 from liere_cli.rotations.precision import check_square, full_precision
@@ -230,8 +231,7 @@ class _TurnLine(torch.autograd.Function):
         ctx: Any, rates: Tensor, table: Tensor, positions: Tensor, qkv: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.save_for_backward(rates, table, positions, qkv)
-        q, k, v = split_projection(qkv)
-        return turn(q, table, "interleaved"), turn(k, table, "interleaved"), v
+        return turn_projection(qkv, table, "interleaved", overwrite=False)
 
     @staticmethod
     def backward(
@@ -240,10 +240,10 @@ class _TurnLine(torch.autograd.Function):
         rates, table, positions, qkv = ctx.saved_tensors
         with full_precision(rates):
             grad = turn_projection_back(grad_q, grad_k, grad_v, table, "interleaved")
-            weights = positions[:, None].to(grad.dtype)
-            (q, k, _), (back_q, back_k, _) = split_projection(qkv), split_projection(grad)
-            grad_rates = _outer(q, back_q * weights, rates) + _outer(k, back_k * weights, rates)
-            return grad_rates, None, None, grad
+            weighted = queries_and_keys(grad) * positions[:, None].to(grad.dtype)
+            heads = len(rates) if len(rates) == 1 else 2 * len(rates)
+            outer = _outer(queries_and_keys(qkv), weighted, heads)
+            return outer.unflatten(0, (-1, len(rates))).sum(0), None, None, grad
 
 
 def change_basis(lines: Spectrum, x: Tensor, back: bool = False) -> Tensor:
@@ -295,7 +295,8 @@ class _TurnSteps(torch.autograd.Function):
             for x, grad in zip(xs, grads, strict=True):
                 back = turn(grad, table, "interleaved", inverse=True)
                 grad_xs.append(back)
-                grad_rates += _outer(x, back * _for_every(steps, channels).to(back.dtype), rates)
+                weighted = back * _for_every(steps, channels).to(back.dtype)
+                grad_rates += _outer(x, weighted, len(rates))
                 if ctx.needs_input_grad[1]:
                     (x1, x2), (y1, y2) = (
                         pair.to(moments.dtype).unflatten(-1, (-1, 2)).unbind(-1)
@@ -341,8 +342,8 @@ class _RotateLine(torch.autograd.Function):
             for x, grad in zip(xs, grads, strict=True):
                 back = turn(grad, table, "interleaved", inverse=True)
                 grad_xs.append(_times(back, basis.mT))
-                grad_basis += _outer(x, back, basis)
-                grad_rates += _outer(x, back.mul_(weights.to(back.dtype)), basis)
+                grad_basis += _outer(x, back, len(basis))
+                grad_rates += _outer(x, back.mul_(weights.to(back.dtype)), len(basis))
             return grad_basis, basis.mT @ grad_rates, None, None, *grad_xs
 
 
@@ -356,11 +357,12 @@ def _times(x: Tensor, basis: Tensor) -> Tensor:
     return rows.view(heads, batch, length, channels).transpose(0, 1)
 
 
-def _outer(x: Tensor, y: Tensor, like: Tensor) -> Tensor:
-    """x^T y for every head, summed over what shares a basis: [N or 1, H, H]."""
+def _outer(x: Tensor, y: Tensor, bases: int) -> Tensor:
+    """x^T y for every head, or over all heads where they share one basis: [bases, H, H]."""
     if _rows_merge(x) and _rows_merge(y):
-        return torch.bmm(_head_rows(x, len(like)).mT, _head_rows(y, len(like)))
-    return (x.mT @ y).sum(0).sum_to_size(like.shape)
+        return torch.bmm(_head_rows(x, bases).mT, _head_rows(y, bases))
+    outer = (x.mT @ y).sum(0)
+    return outer if bases > 1 else outer.sum(0, keepdim=True)
 
 
 def _rows_merge(x: Tensor) -> bool:

@@ -84,19 +84,19 @@ def rotate_projected(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``rotate_planes`` of the queries and keys of one projection.
 
-    Turned back, their gradients go straight into that of the projection: a pass over memory less
-    for each than where three gradients are computed and then joined.
+    Both are turned at once, and where they lie, and their gradients turn back straight into that of
+    the projection: passes over memory that separate tensors need.
 
     Args:
-        qkv: [B, S, 3, N, H], queries, keys and values.
+        qkv: [B, S, 3, N, H], queries, keys and values, which nothing else reads: overwritten unless
+            the table has a gradient.
         table, layout: as for ``rotate_planes``.
 
     Returns:
         Queries, keys and values, each [B, N, S, H] in the dtype of ``qkv``.
     """
     if torch.compiler.is_compiling():
-        q, k, v = split_projection(qkv)
-        return turn(q, table, layout), turn(k, table, layout), v
+        return turn_projection(qkv, table, layout, overwrite=False)
     return cast(
         tuple[Tensor, Tensor, Tensor],
         _RotateProjected.apply(qkv, table, layout),  # type: ignore[no-untyped-call]
@@ -107,6 +107,26 @@ def split_projection(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values [B, N, S, H], views of [B, S, 3, N, H]."""
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     return q, k, v
+
+
+def queries_and_keys(qkv: Tensor) -> Tensor:
+    """The heads of queries, then those of keys, [B, 2 N, S, H], a view of [B, S, 3, N, H]."""
+    return qkv[:, :, :2].flatten(2, 3).transpose(1, 2)
+
+
+def turn_projection(
+    qkv: Tensor, table: Tensor, layout: Layout, *, overwrite: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Turned queries and keys, and values, each [B, N, S, H], of a projection [B, S, 3, N, H].
+
+    Args:
+        overwrite: may turn them where they lie.
+    """
+    both = queries_and_keys(qkv)
+    table = table.repeat(2, 1, 1, 1) if len(table) > 1 else table
+    place = both if overwrite and _complex_pays(both, table, layout) else None
+    q, k = turn(both, table, layout, out=place).chunk(2, 1)
+    return q, k, split_projection(qkv)[2]
 
 
 def turn_projection_back(
@@ -131,8 +151,7 @@ class _RotateProjected(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.layout = layout
         ctx.save_for_backward(qkv if ctx.needs_input_grad[1] else None, table)
-        q, k, v = split_projection(qkv)
-        return turn(q, table, layout), turn(k, table, layout), v
+        return turn_projection(qkv, table, layout, overwrite=not ctx.needs_input_grad[1])
 
     @staticmethod
     def backward(
