@@ -163,10 +163,11 @@ def _row_note(arm: ArmTable, row: Row, unit: Unit) -> str | None:
     if verdict.estimate.std == 0 and verdict.estimate.difference == 0:
         parts.append(f"the very score of {arm.baseline} at every seed")
     elif verdict.estimate.std == 0:
-        parts.append(
-            f"the same difference at every seed leaves no estimate of noise: p by sign flips, "
-            f"{probability(smallest_sign_flip_p(n))} at best with {n} seeds"
-        )
+        test_set = verdict.estimate.test_set
+        basis = f"p by sign flips, {probability(smallest_sign_flip_p(n))} at best with {n} seeds"
+        if test_set is not None and test_set.error > 0:
+            basis = "p and interval rest on the test set alone"
+        parts.append(f"the same difference at every seed leaves no noise to estimate: {basis}")
     if verdict.word == "undecided" and verdict.detectable is not None:
         needed = verdict.seeds_needed
         more = f"about {needed} seeds" if needed else "more than 1000 seeds"

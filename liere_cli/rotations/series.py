@@ -116,7 +116,7 @@ class Exponential:
         grad_a = grad_l.add_(grad_q).add_(grad, alpha=poly.y1 * c / scale)
         # for skew A only the symmetric part of the gradient to S reaches the skew part of that to A
         symmetric = grad_square.add(grad_square.mT)
-        grad_a = add_product(grad_a.mul_(scale / 2), symmetric, self.a, alpha=scale / 2)
+        grad_a = add_product(grad_a, symmetric, self.a, beta=scale / 2, alpha=scale / 2)
         return torch.sub(grad_a.mT, grad_a)
 
 
@@ -128,8 +128,8 @@ def exponentiate(a: Tensor) -> Exponential:
     p = torch.bmm(square, _factor(a, square, poly, c))
     q = torch.add(a, square, alpha=poly.x6 * c / poly.x5)
     q = _add_diagonal(q.add_(p, alpha=poly.x7 * poly.x1 * c**2 / poly.x5), poly.x4 / (poly.x5 * c))
-    e = torch.mul(a, poly.y1 * c).add_(square, alpha=poly.y2 * c**2)
-    e = add_product(e, p, q, alpha=poly.x1 * poly.x5 * c**4)
+    e = torch.add(a, square, alpha=poly.y2 * c / poly.y1)
+    e = add_product(e, p, q, beta=poly.y1 * c, alpha=poly.x1 * poly.x5 * c**4)
     *levels, rotations = square_up(e, squarings)
     if isinstance(valid, Tensor):
         rotations = rotations * valid
@@ -162,14 +162,17 @@ def square_down(grad: Tensor, levels: list[Tensor]) -> Tensor:
     return grad
 
 
-def add_product(total: Tensor, x: Tensor, y: Tensor, alpha: float = 1) -> Tensor:
-    """total + alpha x y in place, of [G, b, b].
+def add_product(
+    total: Tensor, x: Tensor, y: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
+    """beta total + alpha x y in place, of [G, b, b].
 
     Where rows don't fill the vector unit, MKL takes half as long again for a sum as for a product.
     """
     if total.shape[-1] % FULL_ROWS == 0 or total.device.type != "cpu":
-        return total.baddbmm_(x, y, alpha=alpha)
-    return total.add_(torch.bmm(x, y), alpha=alpha)
+        return total.baddbmm_(x, y, beta=beta, alpha=alpha)
+    scaled = total if beta == 1 else total.mul_(beta)
+    return scaled.add_(torch.bmm(x, y), alpha=alpha)
 
 
 def _add_diagonal(x: Tensor, value: float) -> Tensor:
