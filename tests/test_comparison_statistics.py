@@ -123,11 +123,9 @@ def test_nothing_is_ever_nan(pairs: np.ndarray) -> None:
     assert result is not None
     assert result.p is not None
     assert 0 <= result.p <= 1
+    assert (result.low is None) == (result.high is None) == (result.std == 0)
     if result.low is not None and result.high is not None:
         assert result.low <= result.difference <= result.high
-    else:
-        assert result.std == 0
-        assert result.difference != 0
     p = statistics.equivalence_p(values, baseline, 0.01)
     assert p is not None
     assert 0 <= p <= 1
@@ -144,19 +142,42 @@ def test_swapping_both_turns_the_sign_only(pairs: np.ndarray) -> None:
     assert there.p == pytest.approx(back.p)
 
 
-def test_equal_scores_differ_by_nothing() -> None:
-    result = statistics.paired([0.3, 0.4, 0.5], [0.3, 0.4, 0.5])
-    assert result == statistics.Paired(3, 0.0, 0.0, 0.0, 0.0, 1.0)
-    assert statistics.equivalence_p([0.3, 0.4], [0.3, 0.4], 0.01) == 0
+@pytest.mark.parametrize("n", [2, 3, 5, 8, 20])
+@pytest.mark.parametrize("test_set", [None, statistics.ItemError(1e-4, 2000)])
+def test_equal_scores_are_equivalent_by_sign_flips_only(
+    n: int, test_set: statistics.ItemError | None
+) -> None:
+    """As of models that all fail: seeds without any spread prove little, whatever the test set."""
+    same = np.linspace(0.3, 0.5, n)
+    assert statistics.paired(same, same, test_set) == statistics.Paired(
+        n, 0.0, 0.0, None, None, 1.0, test_set
+    )
+    assert statistics.equivalence_p(same, same, 0.01, test_set) == 2.0**-n
 
 
-def test_a_constant_difference_is_no_proof_at_three_seeds() -> None:
+@pytest.mark.parametrize("n", [2, 3, 5, 8, 20])
+@pytest.mark.parametrize("test_set", [None, statistics.ItemError(1e-4, 2000)])
+def test_a_constant_difference_is_proof_by_sign_flips_only(
+    n: int, test_set: statistics.ItemError | None
+) -> None:
     """Its digits are equal only up to rounding, and t would be infinite."""
-    result = statistics.paired([0.31, 0.41, 0.51], [0.30, 0.40, 0.50])
+    baseline = np.linspace(0.3, 0.5, n)
+    result = statistics.paired(baseline + 0.01, baseline, test_set)
     assert result is not None
     assert (result.std, result.low, result.high) == (0, None, None)
-    assert result.p == 0.25
-    assert statistics.equivalence_p([0.31, 0.41, 0.51], [0.30, 0.40, 0.50], 0.02) == 0.125
+    assert result.p == 2.0 ** (1 - n)
+    assert statistics.equivalence_p(baseline + 0.01, baseline, 0.02, test_set) == 2.0**-n
+    assert statistics.equivalence_p(baseline + 0.01, baseline, 0.005, test_set) == pytest.approx(1)
+
+
+def test_a_constant_difference_is_no_more_certain_than_the_test_set() -> None:
+    baseline = np.linspace(0.3, 0.5, 12)
+    wide = statistics.ItemError(0.01, 2000)
+    result = statistics.paired(baseline + 0.01, baseline, wide)
+    assert result is not None
+    assert result.p == pytest.approx(2 * stats.t.sf(1, 1999))
+    equal = statistics.equivalence_p(baseline + 0.01, baseline, 0.03, wide)
+    assert equal == pytest.approx(stats.t.sf(2, 1999))
 
 
 @pytest.mark.parametrize("wrong", [([1.0], [1.0, 2.0]), ([math.nan], [1.0]), ([[1.0]], [[1.0]])])

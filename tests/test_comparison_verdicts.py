@@ -85,12 +85,13 @@ def test_undecided_says_what_it_would_take() -> None:
     assert verdict.seeds_needed > 3
 
 
-def test_equal_runs_are_equivalent_only_with_a_margin() -> None:
-    same = [0.25, 0.25, 0.25]
+@pytest.mark.parametrize(("seeds", "word"), [(2, "undecided"), (4, "undecided"), (5, "equivalent")])
+def test_equal_runs_are_equivalent_only_with_a_margin_and_seeds(seeds: int, word: str) -> None:
+    same = [0.25] * seeds
     words = [
         verdict.word for verdict in judge([Pair(same, same, True), Pair(same, same, True, 0.01)])
     ]
-    assert words == ["undecided", "equivalent"]
+    assert words == ["undecided", word]
 
 
 def test_one_shared_seed_gives_a_difference_but_no_verdict() -> None:

@@ -140,7 +140,7 @@ def test_the_summary_says_it_in_words() -> None:
         ({"axial": [0.3, 0.4]}, "nothing to compare with axial"),
         ({"axial": ["failed"], "liere": [0.5]}, "liere: no seed shared with axial"),
         ({"axial": [0.3], "liere": ["diverged"]}, "1 of 1 diverged"),
-        ({"axial": [0.25, 0.25], "liere": [0.25, 0.25]}, "is undecided: 0.0 [0.0, 0.0]"),
+        ({"axial": [0.25, 0.25], "liere": [0.25, 0.25]}, "is undecided: 0.0 (2 seeds)"),
     ],
 )
 def test_the_summary_of_poor_tables(results: dict[str, list[float | str]], expected: str) -> None:

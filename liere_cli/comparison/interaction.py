@@ -202,16 +202,20 @@ def _tested(one: Interaction, margin: float | None) -> Interaction:
 
 
 def _sources(on: RelativeGain, against: RelativeGain) -> list[Source]:
-    """The seeds of both sides in one (Welch 1947), and each side's test set."""
+    """The seeds of both sides in one (Welch 1947), and each side's test set.
+
+    Empty where the seeds of neither side show any spread: the test set alone can't say what other
+    seeds would give.
+    """
     variances = [(side.seed_error or 0.0) ** 2 for side in (on, against)]
     total = sum(variances)
-    sources = []
-    if total > 0:
-        parts = [
-            variance**2 / (len(side.values) - 1)
-            for variance, side in zip(variances, (on, against), strict=True)
-        ]
-        sources.append(Source(math.sqrt(total), total**2 / sum(parts)))
+    if total == 0:
+        return []
+    parts = [
+        variance**2 / (len(side.values) - 1)
+        for variance, side in zip(variances, (on, against), strict=True)
+    ]
+    sources = [Source(math.sqrt(total), total**2 / sum(parts))]
     for side in (on, against):
         if side.test_set is not None and side.test_set.error > 0:
             sources.append(Source(side.test_set.error, side.test_set.clusters - 1))

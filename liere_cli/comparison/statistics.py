@@ -7,7 +7,8 @@ Student's paired t test is close to exact at any n of 2 or more, and it decides.
 permutation test (Fisher 1935, Pitman 1937) needs only symmetry, but its two-sided p-value is a
 multiple of 2**(1 - n): 0.25 at 3 seeds, 0.0625 at 5, 0.002 at 10. At 3 or 5 seeds it can't reach
 5% whatever the data, so it stands beside the t test as a check, and takes over only where the
-t test has no estimate of the noise: differences that are equal and not zero.
+t test has no estimate of the noise: differences that are the same at every seed, zero or not.
+Models that all fail or all solve a task show such differences, and few seeds of them prove little.
 
 Where results per test item are at hand, the test set is a second sample. Its standard error (see
 :mod:`liere_cli.comparison.items`) and that of the seeds are combined by Howe's approximation (1974;
@@ -64,9 +65,9 @@ class Source:
 class Paired:
     """The mean paired difference over ``n`` shared seeds, in units of the metric.
 
-    ``std`` (ddof 1), the ends of the 95% interval and ``p`` need 2 seeds and are None below.
-    Without a test set the interval is None too where all differences are equal and not zero: they
-    show no noise. Interval and p-value combine the seeds with the test set where there is one.
+    ``std`` (ddof 1), the ends of the 95% interval and ``p`` need 2 seeds and are None below. The
+    interval is None too where all differences are equal, as they show no noise. Interval and
+    p-value combine the seeds with the test set where there is one.
     """
 
     n: int
@@ -118,11 +119,10 @@ def paired(
         return Paired(1, mean)
     std = _std(differences)
     sources = _sources(std, n, test_set)
-    if not sources:
-        end = 0.0 if mean == 0 else None
-        return Paired(n, mean, 0.0, end, end, sign_flip_p(values, baseline), test_set)
-    half = half_width(1 - confidence, sources)
     p = combined_p(mean, sources)
+    if std == 0:
+        return Paired(n, mean, 0.0, None, None, max(p, smallest_sign_flip_p(n)), test_set)
+    half = half_width(1 - confidence, sources)
     return Paired(n, mean, std, mean - half, mean + half, p, test_set)
 
 
@@ -156,10 +156,10 @@ def combined_p(mean: float, sources: Sequence[Source]) -> float:
     """Two-sided p-value: the level whose interval around ``mean`` ends at zero.
 
     Args:
-        sources: at least one, with standard errors above zero.
+        sources: with standard errors above zero; without any, every mean but zero is certain.
     """
-    if mean == 0:
-        return 1.0
+    if mean == 0 or not sources:
+        return float(mean == 0)
     # every source alone has a narrower interval, so the level lies above that of each
     floor = max(float(student_p(mean, source.error, source.freedom)) for source in sources)
     if len(sources) == 1 or floor < SMALLEST_P:
@@ -319,13 +319,9 @@ def equivalence_p(
     n = differences.size
     if n < 2:
         return None
-    mean, std = float(differences.mean()), _std(differences)
-    room = margin - abs(mean)
-    sources = _sources(std, n, test_set)
-    if not sources:
-        # equal scores are equivalent; an equal difference leaves no noise to test against
-        return 1.0 if room <= 0 else 0.0 if mean == 0 else 2.0**-n
-    return one_sided_p(room, sources)
+    std = _std(differences)
+    p = one_sided_p(margin - abs(float(differences.mean())), _sources(std, n, test_set))
+    return p if std > 0 else max(p, smallest_sign_flip_p(n) / 2)
 
 
 def one_sided_p(room: float, sources: Sequence[Source]) -> float:

@@ -89,7 +89,6 @@ def _clause(arm: ArmTable, row: Row) -> str:
     if verdict.word is None:
         return f"{row.encoding} against {arm.baseline} needs 2 shared seeds"
     evidence = f"({estimate.n} seeds)"
-    interval = unit.interval(estimate.low, estimate.high)
     if verdict.word in ("better", "worse"):
         # told as a gain or loss, whichever way the metric points
         low, high = sorted(abs(end or 0.0) for end in (estimate.low, estimate.high))
@@ -97,7 +96,8 @@ def _clause(arm: ArmTable, row: Row) -> str:
         size = f"{unit.value(abs(estimate.difference))} {unit.difference}"
         ends = f" [{unit.value(low)}, {unit.value(high)}]" if estimate.low is not None else ""
         return f"{row.encoding} {verb} {arm.baseline} by {size}{ends} {evidence}"
-    size = f"{unit.signed(estimate.difference)} {interval}"
+    ends = f" {unit.interval(estimate.low, estimate.high)}" if estimate.low is not None else ""
+    size = f"{unit.signed(estimate.difference)}{ends}"
     if verdict.word == "equivalent":
         margin = f"{unit.value(arm.margin)} {unit.difference}"
         return f"{row.encoding} equals {arm.baseline} within {margin}: {size} {evidence}"
@@ -160,14 +160,12 @@ def _row_note(arm: ArmTable, row: Row, unit: Unit) -> str | None:
     if verdict is None or verdict.estimate is None:
         return "; ".join(parts) or None
     n = verdict.estimate.n
-    if verdict.estimate.std == 0 and verdict.estimate.difference == 0:
-        parts.append(f"the very score of {arm.baseline} at every seed")
-    elif verdict.estimate.std == 0:
-        test_set = verdict.estimate.test_set
-        basis = f"p by sign flips, {probability(smallest_sign_flip_p(n))} at best with {n} seeds"
-        if test_set is not None and test_set.error > 0:
-            basis = "p and interval rest on the test set alone"
-        parts.append(f"the same difference at every seed leaves no noise to estimate: {basis}")
+    if verdict.estimate.std == 0:
+        same = "difference" if verdict.estimate.difference else "score"
+        parts.append(
+            f"the same {same} at every seed leaves no noise to estimate: p by sign flips, "
+            f"{probability(smallest_sign_flip_p(n))} at best with {n} seeds"
+        )
     if verdict.word == "undecided" and verdict.detectable is not None:
         needed = verdict.seeds_needed
         more = f"about {needed} seeds" if needed else "more than 1000 seeds"
