@@ -1,7 +1,26 @@
-"""Random skew-symmetric matrices of a given size, for the tests of rotations."""
+"""Random skew-symmetric matrices of a given size, and both ways to compute with them."""
 
+from collections.abc import Iterator
+
+import pytest
 import torch
 from torch import Tensor
+
+from liere_cli.rotations import line, series
+from liere_cli.rotations.compiled import find_compiler
+
+WAYS = ("compiled", "batched")
+
+
+def both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A fixture over ``WAYS``: a test runs with and without what a C compiler makes."""
+    if request.param == "compiled" and find_compiler() is None:
+        pytest.skip("no C compiler answers")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "batched":
+            patch.setattr(series, "kernel_for", lambda a: None)
+            patch.setattr(line, "moments_for", lambda qkv: None)
+        yield
 
 
 def random_skew(

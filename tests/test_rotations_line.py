@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skew_matrices import random_skew
+from skew_matrices import WAYS, both_ways, random_skew
 from torch import Tensor
 
 from liere_cli.errors import UsageError
@@ -17,6 +17,8 @@ from liere_cli.rotations import (
     turn_line,
 )
 
+way = pytest.fixture(both_ways, scope="module", autouse=True, params=WAYS)
+
 
 def turn_by_line(a: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
     lines = spectrum(a, positions)
@@ -28,7 +30,7 @@ def turn_by_folding(a: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, 
     lines = spectrum(a, positions)
     identity = torch.eye(xs[0].shape[-1], dtype=a.dtype).expand(2, xs[0].shape[1], -1, -1)
     q, k = (x @ matrix.mT for x, matrix in zip(xs, fold_line(lines, identity), strict=True))
-    qkv = torch.stack((q, k, k), 2).permute(0, 3, 2, 1, 4)  # [B, T, 3, N, H]
+    qkv = torch.stack((q, k, k), 2).permute(0, 3, 2, 1, 4).contiguous()  # [B, T, 3, N, H]
     return turn_line(lines, line_table(lines, positions), positions, qkv)[:2]
 
 
@@ -96,10 +98,21 @@ def test_prefix_passes_unchanged() -> None:
 
 def test_spectrum_rebuilds_the_matrix() -> None:
     a = random_skew(3, 8, 8, norm=20.0)
-    basis, rates, _ = spectrum(a, torch.arange(3.0))
-    torch.testing.assert_close(basis @ rates @ basis.mT, a, rtol=0, atol=1e-6)
+    lines = spectrum(a, torch.arange(3.0))
+    rebuilt = lines.basis @ lines.rates @ lines.basis.mT
+    torch.testing.assert_close(rebuilt, a, rtol=0, atol=1e-6)
     identity = torch.eye(8, dtype=a.dtype).expand_as(a)
-    torch.testing.assert_close(basis @ basis.mT, identity, rtol=0, atol=1e-7)
+    torch.testing.assert_close(lines.basis @ lines.basis.mT, identity, rtol=0, atol=1e-7)
+    assert lines.distinct
+
+
+@pytest.mark.parametrize("kind", ["zero", "equal", "one"])
+def test_rates_that_no_position_tells_apart_are_not_distinct(kind: str) -> None:
+    a = degenerate(kind, 8)
+    assert not spectrum(a, torch.arange(3.0)).distinct
+    near = a + 1e-10 * random_skew(*a.shape)
+    assert not spectrum(near, torch.arange(3.0)).distinct
+    assert spectrum(near, torch.arange(3.0) * 1e6).distinct
 
 
 def test_no_tensor_of_positions_times_matrices() -> None:

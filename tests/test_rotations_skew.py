@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skew_matrices import random_skew
+from skew_matrices import WAYS, both_ways, random_skew
 from torch import Tensor
 from torch.autograd import gradcheck
 
@@ -16,6 +16,7 @@ from liere_cli.rotations import check_generators, series, skew, skew_exp
 from liere_cli.rotations.precision import full_precision
 
 BLOCKS = (1, 2, 3, 4, 5, 8)
+way = pytest.fixture(both_ways, scope="module", autouse=True, params=WAYS)
 
 
 @given(

@@ -59,6 +59,7 @@ def _bench_speed(what: What, shape: str | None, repeats: int, device: str, as_js
 
     from liere_cli.assembly import choose_device
     from liere_cli.cli import console
+    from liere_cli.rotations.compiled import describe
 
     chosen = choose_device(device)
     with console.stderr().status("timing") as status:
@@ -76,10 +77,13 @@ def _bench_speed(what: What, shape: str | None, repeats: int, device: str, as_js
 
             rows = rotation_rows(device=chosen, repeats=repeats, told=told)
     threads = torch.get_num_threads()
+    exponentials = describe(chosen)
     if as_json:
-        console.print_json({"device": str(chosen), "threads": threads, "rows": rows})
+        about = {"device": str(chosen), "threads": threads, "exponentials": exponentials}
+        console.print_json({**about, "rows": rows})
     else:
         _print_rows(rows, f"{chosen}, {threads} threads, medians of {repeats}")
+        console.note(f"exponentials: {exponentials}")
 
 
 def _print_rows(rows: "list[Row]", title: str) -> None:

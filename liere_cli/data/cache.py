@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from liere_cli.errors import LiereError
+from liere_cli.places import cache_root
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -27,14 +28,6 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 _FORMAT = 2
 #: what identifies files that this process has found to be as they were written
 _verified: set[tuple[object, ...]] = set()
-
-
-def cache_root() -> Path:
-    """LIERE_CACHE, else ``liere`` in the user's cache folder."""
-    if os.environ.get("LIERE_CACHE"):
-        return Path(os.environ["LIERE_CACHE"]).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "liere"
 
 
 def prepared(key: str, build: Callable[[Path], None]) -> Arrays:

@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from liere_cli.data import archives
-from liere_cli.data.cache import cache_root
 from liere_cli.data.download import Download, download
 from liere_cli.data.folders import Folder, looks_like_classes
 from liere_cli.data.labelled import Array, Raw, Source
@@ -24,6 +23,7 @@ from liere_cli.data.visual import (
     local_parquet,
     table_of,
 )
+from liere_cli.places import cache_root
 from liere_cli.schema import Section
 
 _IMAGE_COLUMNS = ("image", "img", "picture")

@@ -14,10 +14,11 @@ from pydantic import Field
 
 from liere_cli.data import archives
 from liere_cli.data.base import BYTES, ByteStream, Dataset, Examples, Split
-from liere_cli.data.cache import cache_root, file_key, prepared, remembered
+from liere_cli.data.cache import file_key, prepared, remembered
 from liere_cli.data.download import Download, download
 from liere_cli.data.options import Fractions, SplitFractions, TextGrid, given_file
 from liere_cli.errors import LiereError
+from liere_cli.places import cache_root
 from liere_cli.schema import Section
 
 ByteArray = np.ndarray[Any, np.dtype[np.uint8]]

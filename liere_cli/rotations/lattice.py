@@ -22,10 +22,10 @@ from liere_cli.rotations.precision import check_square, full_precision
 from liere_cli.rotations.rays import along_rays, find_rays
 from liere_cli.rotations.series import (
     COEFFICIENTS,
+    Squares,
     choose_squarings,
+    compiled_for,
     reading_is_free,
-    square_down,
-    square_up,
 )
 from liere_cli.rotations.skew import cached_entries, skew_exp
 
@@ -33,6 +33,8 @@ from liere_cli.rotations.skew import cached_entries, skew_exp
 DEGREE = 4
 #: entries of a chunk where launching work, not the cache, limits the speed
 DEVICE_CHUNK_ENTRIES = 1 << 24
+#: blocks up to which a compiled series for every position takes less than what is saved by sharing
+SMALL_ROWS = 16
 #: norms computed from sums that cancel are trusted down to this part of the sum of the norms
 _TRUST = 0.2
 
@@ -41,7 +43,7 @@ def grid_exp(generators: Tensor, positions: Tensor) -> Tensor:
     """exp(sum_a p_a A_a), a rotation for every position.
 
     The backward pass computes the squares again, chunk by chunk, so that nothing but the result
-    is kept. Range and precision as for ``skew_exp``.
+    is kept, and of small blocks the exponents. Range and precision as for ``skew_exp``.
 
     Args:
         generators: [..., A, b, b] float32 or float64, skew-symmetric.
@@ -58,7 +60,11 @@ def grid_exp(generators: Tensor, positions: Tensor) -> Tensor:
     *batch, axes, rows, _ = generators.shape
     positions = positions.detach().to(generators.dtype)
     with full_precision(generators):
-        if rows <= 3 or len(positions) <= monomial_count(axes):
+        if (
+            rows <= 3
+            or len(positions) <= monomial_count(axes)
+            or (rows <= SMALL_ROWS and compiled_for(generators))
+        ):
             exponents = torch.einsum("ta,...aij->...tij", positions, generators)
             return skew_exp(exponents)
         flat = generators.reshape(-1, axes, rows, rows)
@@ -158,7 +164,8 @@ class GridExponential:
         self.x4 = self._combine(self.top, flat[:, -self.top.shape[1] :])
         self.q = self._combine(self.high, flat)
         e = self._combine(self.low, flat).add_(torch.bmm(self.x4, self.q))
-        *self.levels, rotations = square_up(e, chunk.squarings)
+        self.squares = Squares(e, chunk.squarings)
+        rotations = self.squares.rotations
         if isinstance(chunk.factor, Tensor):
             rotations = rotations * chunk.factor
         self.rotations = rotations.view(len(flat), len(positions), self.rows, self.rows)
@@ -173,7 +180,7 @@ class GridExponential:
             grad_t: gradient to the rotations, each matrix transposed, [g, T, b, b] as the chunk's.
             grad_products: [G, M, b, b].
         """
-        grad_t = square_down(grad_t.contiguous().view(-1, self.rows, self.rows), self.levels)
+        grad_t = self.squares.adjoint(grad_t.contiguous().view(-1, self.rows, self.rows))
         grad_q = torch.bmm(grad_t, self.x4)
         grad_x4 = torch.bmm(self.q, grad_t)
         tokens = len(self.low)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from liere_cli.errors import UsageError
 from liere_cli.rotations.blocks import check_fit
+from liere_cli.rotations.compiled import moments_for
 from liere_cli.rotations.planes import (
     linear_angles,
     phases,
@@ -24,6 +25,7 @@ from liere_cli.rotations.planes import (
     turn_projection_back,
 )
 from liere_cli.rotations.precision import check_square, full_precision
+from liere_cli.rotations.series import reading_is_free
 
 #: size of the disturbance that keeps the two halves of a plane apart where A does not turn it
 _DISTURBANCE = 1e-9
@@ -37,11 +39,14 @@ class Spectrum(NamedTuple):
         rates: D, [..., b, b], zero but for [[0, -r], [r, 0]] along its diagonal.
         reach: the largest |p| that will be asked for, a scalar; it decides which rates are so
             close that no position tells them apart.
+        distinct: no two rates are, so that the gradient needs the planes of D alone; False where
+            looking would wait for a device.
     """
 
     basis: Tensor
     rates: Tensor
     reach: Tensor
+    distinct: bool = False
 
     def unbind(self) -> tuple["Spectrum", ...]:
         """One for each index of the first dimension."""
@@ -70,7 +75,12 @@ def spectrum(a: Tensor, positions: Tensor) -> Spectrum:
     reach = positions.detach().abs().amax().to(a.dtype)
     with full_precision(a):
         basis, rates = _Spectrum.apply(a, reach)  # type: ignore[no-untyped-call]
-    return Spectrum(basis, rates, reach)
+    distinct = False
+    if reading_is_free(a):
+        speeds = rates_of(rates.detach())
+        meetings = sum(_meets(speeds, reach, sign).sum() for sign in (-1, 1))
+        distinct = int(meetings) == speeds.numel()  # each rate meets itself
+    return Spectrum(basis, rates, reach, distinct)
 
 
 class _Spectrum(torch.autograd.Function):
@@ -94,19 +104,28 @@ class _Spectrum(torch.autograd.Function):
         with full_precision(basis):
             apart = _by_planes((basis.mT @ grad_basis).mT)
             together = _by_planes(grad_rates.mT)
-            limit = torch.finfo(rates.dtype).eps ** 0.5
             alike, opposite = apart[:2], apart[2:]
             parts = []
             # a pair of planes meets at the difference of its rates, and at their sum
             for part, limits, sign in ((alike, together[:2], -1), (opposite, together[2:], 1)):
-                gap = rates[..., :, None] + sign * rates[..., None, :]
-                close = gap.abs() * reach < limit
+                gap, close = _gap(rates, sign), _meets(rates, reach, sign)
                 inverse = torch.where(close, 0.0, 1 / torch.where(close, 1.0, gap))
                 real, imaginary = part
                 parts.append(torch.where(close, limits[0], imaginary * inverse))
                 parts.append(torch.where(close, limits[1], -real * inverse))
             grad = basis @ _from_planes(*parts) @ basis.mT
         return torch.sub(grad, grad.mT).mul_(0.5), None
+
+
+def _gap(rates: Tensor, sign: int) -> Tensor:
+    """r_i + sign r_j of rates [..., b/2]: [..., b/2, b/2]."""
+    return rates[..., :, None] + sign * rates[..., None, :]
+
+
+def _meets(rates: Tensor, reach: Tensor, sign: int) -> Tensor:
+    """Which gaps no position within reach tells from none."""
+    close: Tensor = _gap(rates, sign).abs() * reach < torch.finfo(rates.dtype).eps ** 0.5
+    return close
 
 
 def _by_planes(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -220,7 +239,7 @@ def turn_line(
     Returns:
         Queries, keys and values, each [B, N, T, n*b] in the dtype of ``qkv``.
     """
-    args = (_block_diagonal(lines.rates), table, positions.detach(), qkv)
+    args = (_block_diagonal(lines.rates), table, positions.detach(), qkv, lines.distinct)
     turned: tuple[Tensor, Tensor, Tensor] = _TurnLine.apply(*args)  # type: ignore[no-untyped-call]
     return turned
 
@@ -228,8 +247,9 @@ def turn_line(
 class _TurnLine(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, rates: Tensor, table: Tensor, positions: Tensor, qkv: Tensor
+        ctx: Any, rates: Tensor, table: Tensor, positions: Tensor, qkv: Tensor, distinct: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.distinct = distinct
         ctx.save_for_backward(rates, table, positions, qkv)
         return turn_projection(qkv, table, "interleaved", overwrite=False)
 
@@ -240,10 +260,14 @@ class _TurnLine(torch.autograd.Function):
         rates, table, positions, qkv = ctx.saved_tensors
         with full_precision(rates):
             grad = turn_projection_back(grad_q, grad_k, grad_v, table, "interleaved")
+            moments = moments_for(qkv) if ctx.distinct and grad.dtype == qkv.dtype else None
+            if moments is not None:
+                in_planes = rate_matrix(moments(qkv, grad, positions) * -0.5)
+                return in_planes.sum_to_size(rates.shape), None, None, grad, None
             weighted = queries_and_keys(grad) * positions[:, None].to(grad.dtype)
             heads = len(rates) if len(rates) == 1 else 2 * len(rates)
             outer = _outer(queries_and_keys(qkv), weighted, heads)
-            return outer.unflatten(0, (-1, len(rates))).sum(0), None, None, grad
+            return outer.unflatten(0, (-1, len(rates))).sum(0), None, None, grad, None
 
 
 def change_basis(lines: Spectrum, x: Tensor, back: bool = False) -> Tensor:

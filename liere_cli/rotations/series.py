@@ -15,6 +15,8 @@ import torch
 from numpy.polynomial.chebyshev import cheb2poly, poly2cheb
 from torch import Tensor
 
+from liere_cli.rotations.compiled import Kernel, kernel_for
+
 #: largest spectral norm at which the polynomial is as exact as its dtype
 RADIUS = {torch.float32: 1.1, torch.float64: 0.09}
 #: the last squarings, which are of exp(X) itself: one pass less over memory for each, and 2^4 times
@@ -73,7 +75,7 @@ def in_three_products(c: list[float]) -> Polynomial:
 
 
 COEFFICIENTS = {dtype: coefficients(radius) for dtype, radius in RADIUS.items()}
-_POLYNOMIALS = {dtype: in_three_products(c) for dtype, c in COEFFICIENTS.items()}
+POLYNOMIALS = {dtype: in_three_products(c) for dtype, c in COEFFICIENTS.items()}
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Exponential:
         Costs 2 n + 5 products.
         """
         grad = square_down(grad_t, self.levels)
-        poly, c = _POLYNOMIALS[grad.dtype], 0.5 ** len(self.levels)
+        poly, c = POLYNOMIALS[grad.dtype], 0.5 ** len(self.levels)
         # E = y1 c A + y2 c^2 S + scale P' Q'; gradients in units of scale
         scale = poly.x1 * poly.x5 * c**4
         grad_q = torch.bmm(grad, self.p)
@@ -124,7 +126,7 @@ def exponentiate(a: Tensor) -> Exponential:
     """exp of skew-symmetric [G, b, b] in n + 3 products, n squarings."""
     square = torch.bmm(a, a)
     squarings, valid = choose_squarings(norm_bound(square), a.shape[-1])
-    poly, c = _POLYNOMIALS[a.dtype], 0.5**squarings
+    poly, c = POLYNOMIALS[a.dtype], 0.5**squarings
     p = torch.bmm(square, _factor(a, square, poly, c))
     q = torch.add(a, square, alpha=poly.x6 * c / poly.x5)
     q = _add_diagonal(q.add_(p, alpha=poly.x7 * poly.x1 * c**2 / poly.x5), poly.x4 / (poly.x5 * c))
@@ -140,6 +142,25 @@ def _factor(a: Tensor, square: Tensor, poly: Polynomial, c: float) -> Tensor:
     """L = (x3 I + x1 X + X^2) / (x1 c)."""
     factor = torch.add(a, square, alpha=c / poly.x1)
     return _add_diagonal(factor, poly.x3 / (poly.x1 * c))
+
+
+class Squares:
+    """exp(2^n X) from E = exp(X) - I, [G, b, b], which may be overwritten, and the way back."""
+
+    def __init__(self, e: Tensor, squarings: int) -> None:
+        self._e, self._squarings = e, squarings
+        self._kernel = compiled_for(e)
+        self._levels: list[Tensor] = []
+        if self._kernel is None:
+            *self._levels, self.rotations = square_up(e, squarings)
+        else:
+            self.rotations = self._kernel.squares(e, squarings)
+
+    def adjoint(self, grad_t: Tensor) -> Tensor:
+        """The transposed gradient to E from that to the rotations."""
+        if self._kernel is None:
+            return square_down(grad_t, self._levels)
+        return self._kernel.squares_back(self._e, grad_t, self._squarings)
 
 
 def square_up(e: Tensor, squarings: int) -> list[Tensor]:
@@ -211,6 +232,11 @@ def choose_squarings(bound: Tensor, rows: int) -> tuple[int, Tensor | float]:
 def reading_is_free(x: Tensor) -> bool:
     """Whether Python may look at values without waiting for a device or breaking a graph."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def compiled_for(a: Tensor) -> Kernel | None:
+    """What is compiled for matrices as these, [..., b, b]; None where batched products serve."""
+    return kernel_for(a) if reading_is_free(a) else None
 
 
 def _squarings_for(norm: float, dtype: torch.dtype) -> int:

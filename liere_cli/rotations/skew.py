@@ -9,8 +9,15 @@ import torch
 from torch import Tensor
 
 from liere_cli.rotations.closed import exp2, exp3
+from liere_cli.rotations.compiled import Kernel
 from liere_cli.rotations.precision import check_square, full_precision
-from liere_cli.rotations.series import exponentiate, reading_is_free
+from liere_cli.rotations.series import (
+    POLYNOMIALS,
+    RADIUS,
+    compiled_for,
+    exponentiate,
+    reading_is_free,
+)
 
 #: entries of a chunk of matrices for each thread, so that products find their factors in the cache
 CHUNK_ENTRIES = 1 << 16
@@ -49,9 +56,27 @@ def skew_exp(a: Tensor) -> Tensor:
         return exp2(a)
     if rows == 3:
         return exp3(a)
+    batch = a.reshape(-1, rows, rows)
+    kernel = compiled_for(a)
     with full_precision(a):
-        batch = a.reshape(-1, rows, rows)
-        return cast(Tensor, _SkewExp.apply(batch)).view(a.shape)  # type: ignore[no-untyped-call]
+        if kernel is None:
+            rotations = _SkewExp.apply(batch)  # type: ignore[no-untyped-call]
+        else:
+            rotations = _CompiledExp.apply(batch.contiguous(), kernel)  # type: ignore[no-untyped-call]
+    return cast(Tensor, rotations).view(a.shape)
+
+
+class _CompiledExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, kernel: Kernel) -> Tensor:
+        ctx.kernel, ctx.series = kernel, (*POLYNOMIALS[a.dtype], RADIUS[a.dtype])
+        ctx.save_for_backward(a)
+        return kernel.exponential(a, ctx.series)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (a,) = ctx.saved_tensors
+        return ctx.kernel.exponential_back(a, grad.contiguous(), ctx.series), None
 
 
 class _SkewExp(torch.autograd.Function):

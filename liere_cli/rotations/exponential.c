@@ -1,0 +1,260 @@
+/* Exponentials of skew-symmetric matrices, each taken through its whole series inside the cache.
+ *
+ * The algorithm is that of series.py: E = exp(X) - I to degree 8 in three products, then squarings
+ * E <- 2 E + E E, as many as the norm of each matrix asks for. A library's batched products take
+ * every intermediate result of all matrices through memory, and for small matrices they take longer
+ * to call than to compute.
+ *
+ * compiled.py compiles this for one ROWS, a multiple of 4, and one REAL, float or double. Matrices
+ * are dense, row after row; gradients are kept transposed, so that no product needs a transpose.
+ * Functions return 0, or -1 where there is no memory.
+ */
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+enum {
+    SIZE = ROWS * ROWS,
+    LANES = VECTOR_BYTES / sizeof(REAL),
+    WIDTH = ROWS % LANES == 0 ? LANES : ROWS % (LANES / 2) == 0 ? LANES / 2 : 4,
+    /* tiles of TALL x WIDE vectors of the result stay in the registers */
+    TALL = ROWS % 8 == 0 && VECTOR_BYTES == 64 ? 8 : 4,
+    WIDE = ROWS % (2 * WIDTH) == 0 ? 2 : 1,
+    /* sums of sums of so many products, which halves the rounding of long ones */
+    RUN = ROWS % 16 == 0 ? 16 : ROWS % 8 == 0 ? 8 : 4,
+    /* more squarings would leave no digit of the result */
+    MOST_SQUARINGS = 48,
+    /* the last of them are of exp(X) itself: 2 E + E E cancels where E is no longer small */
+    PLAIN_SQUARINGS = 4,
+};
+
+typedef REAL matrix[SIZE];
+typedef REAL vector
+    __attribute__((vector_size(WIDTH * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+
+/* exp(X) - I = y1 X + y2 X^2 + P Q up to spectral norms of reach, where
+ * P = X^2 (x3 I + x1 X + X^2) and Q = x4 I + x5 X + x6 X^2 + x7 P. */
+typedef struct {
+    REAL y1, y2, x1, x3, x4, x5, x6, x7, reach;
+} series;
+
+/* Of one matrix on its way there and back. */
+typedef struct {
+    matrix x, square, factor, p, q, grad, other, to_q, to_factor;
+    matrix levels[MOST_SQUARINGS + 1]; /* exp(2^i X) - I, and from the first plain one exp(2^i X) */
+} workspace;
+
+/* z = x y + scale w, where w may be z but neither x nor y may. */
+static void product_and(REAL *z, const REAL *x, const REAL *y, const REAL *w, REAL scale)
+{
+    for (int i = 0; i < ROWS; i += TALL)
+        for (int j = 0; j < ROWS; j += WIDE * WIDTH) {
+            vector sum[TALL][WIDE];
+            for (int r = 0; r < TALL; r++)
+                for (int c = 0; c < WIDE; c++)
+                    sum[r][c] = scale * *(const vector *)(w + (i + r) * ROWS + j + c * WIDTH);
+            for (int first = 0; first < ROWS; first += RUN) {
+                vector part[TALL][WIDE] = {{{0}}};
+                for (int k = first; k < first + RUN; k++)
+                    for (int c = 0; c < WIDE; c++) {
+                        vector right = *(const vector *)(y + k * ROWS + j + c * WIDTH);
+                        for (int r = 0; r < TALL; r++)
+                            part[r][c] += x[(i + r) * ROWS + k] * right;
+                    }
+                for (int r = 0; r < TALL; r++)
+                    for (int c = 0; c < WIDE; c++)
+                        sum[r][c] += part[r][c];
+            }
+            for (int r = 0; r < TALL; r++)
+                for (int c = 0; c < WIDE; c++)
+                    *(vector *)(z + (i + r) * ROWS + j + c * WIDTH) = sum[r][c];
+        }
+}
+
+static void product(REAL *z, const REAL *x, const REAL *y)
+{
+    memset(z, 0, sizeof(matrix));
+    product_and(z, x, y, z, 1);
+}
+
+static void add_diagonal(REAL *x, REAL value)
+{
+    for (int i = 0; i < ROWS; i++)
+        x[i * (ROWS + 1)] += value;
+}
+
+static int first_plain(int squarings)
+{
+    return squarings > PLAIN_SQUARINGS ? squarings - PLAIN_SQUARINGS : 0;
+}
+
+/* From exp(X) - I in the first level to exp(2^squarings X) in the last. */
+static void square_up(workspace *w, int squarings)
+{
+    int plain = first_plain(squarings);
+    for (int i = 0; i < plain; i++)
+        product_and(w->levels[i + 1], w->levels[i], w->levels[i], w->levels[i], 2);
+    add_diagonal(w->levels[plain], 1);
+    for (int i = plain; i < squarings; i++)
+        product(w->levels[i + 1], w->levels[i], w->levels[i]);
+}
+
+/* From the gradient to the last level, in w->grad, to that to the first; returns where that is,
+ * w->grad or w->other. */
+static REAL *square_down(workspace *w, int squarings)
+{
+    REAL *grad = w->grad, *next = w->other;
+    int plain = first_plain(squarings);
+    for (int i = squarings - 1; i >= 0; i--) {
+        if (i < plain)
+            product_and(next, grad, w->levels[i], grad, 2);
+        else
+            product(next, grad, w->levels[i]);
+        product_and(next, w->levels[i], grad, next, 1);
+        REAL *last = grad;
+        grad = next;
+        next = last;
+    }
+    return grad;
+}
+
+/* How often to square; -1 where the norm is not finite or no number serves. */
+static int squarings_for(const REAL *square, double reach)
+{
+    double fourth_powers = 0;
+    for (int i = 0; i < SIZE; i++)
+        fourth_powers += (double)square[i] * square[i];
+    double norm = sqrt(sqrt(fourth_powers / 2));
+    for (int squarings = 0; squarings <= MOST_SQUARINGS; squarings++, reach *= 2)
+        if (norm <= reach)
+            return squarings;
+    return -1;
+}
+
+/* Leaves exp(a) in the last level; returns the number of squarings. */
+static int exponentiate(workspace *w, const REAL *a, const series *c)
+{
+    product(w->square, a, a);
+    int squarings = squarings_for(w->square, c->reach);
+    if (squarings < 0)
+        return squarings;
+    REAL scale = ldexp(1.0, -squarings);
+    for (int i = 0; i < SIZE; i++) {
+        w->x[i] = scale * a[i];
+        w->square[i] *= scale * scale;
+        w->factor[i] = c->x1 * w->x[i] + w->square[i];
+    }
+    add_diagonal(w->factor, c->x3);
+    product(w->p, w->square, w->factor);
+    for (int i = 0; i < SIZE; i++) {
+        w->q[i] = c->x5 * w->x[i] + c->x6 * w->square[i] + c->x7 * w->p[i];
+        w->levels[0][i] = c->y1 * w->x[i] + c->y2 * w->square[i];
+    }
+    add_diagonal(w->q, c->x4);
+    product_and(w->levels[0], w->p, w->q, w->levels[0], 1);
+    square_up(w, squarings);
+    return squarings;
+}
+
+static void give_nothing(REAL *x)
+{
+    for (int i = 0; i < SIZE; i++)
+        x[i] = NAN;
+}
+
+/* exp(a) of count matrices. */
+int exponential(const REAL *a, REAL *rotations, ptrdiff_t count, const series *c)
+{
+    workspace *w = malloc(sizeof *w);
+    if (!w)
+        return -1;
+    for (; count > 0; count--, a += SIZE, rotations += SIZE) {
+        int squarings = exponentiate(w, a, c);
+        if (squarings < 0)
+            give_nothing(rotations);
+        else
+            memcpy(rotations, w->levels[squarings], sizeof(matrix));
+    }
+    free(w);
+    return 0;
+}
+
+/* The skew part of the gradient to a, from that to exp(a), which is not transposed here. */
+int exponential_back(const REAL *a, const REAL *grad, REAL *result, ptrdiff_t count, const series *c)
+{
+    workspace *w = malloc(sizeof *w);
+    if (!w)
+        return -1;
+    for (; count > 0; count--, a += SIZE, grad += SIZE, result += SIZE) {
+        int squarings = exponentiate(w, a, c);
+        if (squarings < 0) {
+            give_nothing(result);
+            continue;
+        }
+        for (int i = 0; i < ROWS; i++)
+            for (int j = 0; j < ROWS; j++)
+                w->grad[j * ROWS + i] = grad[i * ROWS + j];
+        REAL *g = square_down(w, squarings);
+        REAL *to_p = g == w->grad ? w->other : w->grad, *to_square = w->levels[0];
+        product(w->to_q, g, w->p);
+        product_and(to_p, w->q, g, w->to_q, c->x7);
+        product(w->to_factor, to_p, w->square);
+        for (int i = 0; i < SIZE; i++)
+            to_square[i] = c->y2 * g[i] + c->x6 * w->to_q[i] + w->to_factor[i];
+        product_and(to_square, w->factor, to_p, to_square, 1);
+        for (int i = 0; i < SIZE; i++)
+            g[i] = c->y1 * g[i] + c->x5 * w->to_q[i] + c->x1 * w->to_factor[i];
+        /* for skew x only the symmetric part of it reaches the skew part of the gradient to x */
+        REAL *symmetric = to_p, *to_x = w->to_q;
+        for (int i = 0; i < ROWS; i++)
+            for (int j = 0; j < ROWS; j++)
+                symmetric[i * ROWS + j] = to_square[i * ROWS + j] + to_square[j * ROWS + i];
+        product_and(to_x, symmetric, w->x, g, 1);
+        REAL half = ldexp(0.5, -squarings);
+        for (int i = 0; i < ROWS; i++)
+            for (int j = 0; j < ROWS; j++)
+                result[i * ROWS + j] = half * (to_x[j * ROWS + i] - to_x[i * ROWS + j]);
+    }
+    free(w);
+    return 0;
+}
+
+/* exp(2^squarings X) from exp(X) - I. */
+int squares(const REAL *e, REAL *rotations, ptrdiff_t count, int squarings)
+{
+    workspace *w = malloc(sizeof *w);
+    if (!w)
+        return -1;
+    for (; count > 0; count--, e += SIZE, rotations += SIZE) {
+        memcpy(w->levels[0], e, sizeof(matrix));
+        square_up(w, squarings);
+        memcpy(rotations, w->levels[squarings], sizeof(matrix));
+    }
+    free(w);
+    return 0;
+}
+
+/* The transposed gradient to exp(X) - I from that to exp(2^squarings X). */
+int squares_back(const REAL *e, const REAL *grad, REAL *result, ptrdiff_t count, int squarings)
+{
+    workspace *w = malloc(sizeof *w);
+    if (!w)
+        return -1;
+    for (; count > 0; count--, e += SIZE, grad += SIZE, result += SIZE) {
+        memcpy(w->levels[0], e, sizeof(matrix));
+        square_up(w, squarings);
+        memcpy(w->grad, grad, sizeof(matrix));
+        memcpy(result, square_down(w, squarings), sizeof(matrix));
+    }
+    free(w);
+    return 0;
+}
