@@ -161,10 +161,12 @@ def _row_note(arm: ArmTable, row: Row, unit: Unit) -> str | None:
         return "; ".join(parts) or None
     n = verdict.estimate.n
     if verdict.estimate.std == 0:
-        same = "difference" if verdict.estimate.difference else "score"
+        differs = verdict.estimate.difference != 0
+        # that of equivalence is one-sided
+        smallest = smallest_sign_flip_p(n) / (1 if differs else 2)
         parts.append(
-            f"the same {same} at every seed leaves no noise to estimate: p by sign flips, "
-            f"{probability(smallest_sign_flip_p(n))} at best with {n} seeds"
+            f"the same {'difference' if differs else 'score'} at every seed leaves no noise to "
+            f"estimate: p by sign flips, {probability(smallest)} at best with {n} seeds"
         )
     if verdict.word == "undecided" and verdict.detectable is not None:
         needed = verdict.seeds_needed
