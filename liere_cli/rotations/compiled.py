@@ -25,8 +25,8 @@ from torch import Tensor
 
 from liere_cli.places import cache_root
 
-#: rows of the matrices that it is compiled for; larger ones fill a library's products, whose threads
-#: are at hand, while ours wait for those of torch to stop spinning
+#: rows of the matrices that it is compiled for; larger ones fill a library's products, whose
+#: threads are at hand, while ours wait for those of torch to stop spinning
 ROWS = range(4, 33, 4)
 _REALS = {torch.float32: ("float", ctypes.c_float), torch.float64: ("double", ctypes.c_double)}
 _SOURCES = Path(__file__).parent
