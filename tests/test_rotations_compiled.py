@@ -108,6 +108,17 @@ def test_what_has_no_exponential_spoils_no_other(bad: float) -> None:
         assert torch.equal(whole[[0, 2]], part)
 
 
+@with_compiler
+def test_more_squarings_than_leave_a_digit_give_nothing() -> None:
+    """As asked for where generators of a grid diverge: nothing is written beyond the workspace."""
+    e, grad = torch.randn(2, 3, 32, 32)
+    kernel = compiled.kernel_for(e)
+    assert kernel is not None
+    for squarings in (49, 130):
+        assert kernel.squares(e, squarings).isnan().all()
+        assert kernel.squares_back(e, grad, squarings).isnan().all()
+
+
 @pytest.mark.parametrize("command", ["none", "false", "no-such-compiler", "/"])
 def test_without_a_compiler_batched_products_do(
     forgetful: pytest.MonkeyPatch, command: str

@@ -228,13 +228,17 @@ int exponential_back(const REAL *a, const REAL *grad, REAL *result, ptrdiff_t co
     return 0;
 }
 
-/* exp(2^squarings X) from exp(X) - I. */
+/* exp(2^squarings X) from exp(X) - I; NaN after more squarings than leave a digit. */
 int squares(const REAL *e, REAL *rotations, ptrdiff_t count, int squarings)
 {
     workspace *w = malloc(sizeof *w);
     if (!w)
         return -1;
     for (; count > 0; count--, e += SIZE, rotations += SIZE) {
+        if (squarings > MOST_SQUARINGS) {
+            give_nothing(rotations);
+            continue;
+        }
         memcpy(w->levels[0], e, sizeof(matrix));
         square_up(w, squarings);
         memcpy(rotations, w->levels[squarings], sizeof(matrix));
@@ -250,6 +254,10 @@ int squares_back(const REAL *e, const REAL *grad, REAL *result, ptrdiff_t count,
     if (!w)
         return -1;
     for (; count > 0; count--, e += SIZE, grad += SIZE, result += SIZE) {
+        if (squarings > MOST_SQUARINGS) {
+            give_nothing(result);
+            continue;
+        }
         memcpy(w->levels[0], e, sizeof(matrix));
         square_up(w, squarings);
         memcpy(w->grad, grad, sizeof(matrix));
