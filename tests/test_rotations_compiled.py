@@ -1,5 +1,6 @@
 """What a C compiler makes of exponential.c: equal to torch.matrix_exp, and never in the way."""
 
+import math
 import os
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from skew_matrices import random_skew
 from torch import Tensor
 
-from liere_cli.rotations import compiled, skew_exp
+from liere_cli.rotations import compiled, grid_exp, skew_exp
+from liere_cli.rotations.series import compiled_for
 
 with_compiler = pytest.mark.skipif(compiled.find_compiler() is None, reason="no C compiler answers")
 
@@ -48,7 +50,7 @@ def test_equals_torch_forward_and_backward(
 ) -> None:
     a = random_skew(count, rows, rows, norm=norm, seed=seed)
     cotangent = torch.randn_like(a)
-    assert compiled.kernel_for(a.to(dtype)) is not None
+    assert compiled_for(a.to(dtype)) is not None
     leaf = a.clone().requires_grad_()
     exact = torch.linalg.matrix_exp(leaf)
     (grad,) = torch.autograd.grad(exact, leaf, cotangent)
@@ -109,14 +111,45 @@ def test_what_has_no_exponential_spoils_no_other(bad: float) -> None:
 
 
 @with_compiler
-def test_more_squarings_than_leave_a_digit_give_nothing() -> None:
-    """As asked for where generators of a grid diverge: nothing is written beyond the workspace."""
-    e, grad = torch.randn(2, 3, 32, 32)
-    kernel = compiled.kernel_for(e)
+@pytest.mark.parametrize("rows", [8, 64])
+def test_gradients_may_come_transposed(rows: int) -> None:
+    a = random_skew(3, rows, rows, norm=20.0)
+    kernel = compiled_for(a)
     assert kernel is not None
-    for squarings in (49, 130):
-        assert kernel.squares(e, squarings).isnan().all()
-        assert kernel.squares_back(e, grad, squarings).isnan().all()
+    grad = torch.randn_like(a)
+    as_it_lies, transposed, neither = (
+        kernel.exponential_back(a, x)
+        for x in (grad, grad.mT.contiguous().mT, torch.stack((grad, grad), -1)[..., 0])
+    )
+    assert torch.equal(as_it_lies, transposed)
+    assert torch.equal(as_it_lies, neither)
+
+
+@with_compiler
+@pytest.mark.parametrize("rows", [8, 24, 64])
+@pytest.mark.parametrize("size", [1e5, 1e12, 1e30, math.inf, math.nan])
+def test_generators_that_diverge_give_nothing_but_at_the_origin(rows: int, size: float) -> None:
+    """Nothing is written beyond the room for squarings, and no position spoils another."""
+    generators = random_skew(1, 2, rows, rows, norm=1.0, dtype=torch.float32) * size
+    positions = torch.cartesian_prod(torch.arange(3.0), torch.arange(3.0))
+    rotations = grid_exp(generators, positions)
+    spoilt = rotations.isnan().flatten(2).all(-1)
+    assert spoilt.any() == (size > 1e6 or math.isnan(size))
+    assert rotations[~spoilt].isfinite().all()
+
+
+@with_compiler
+def test_without_openmp_threads_of_our_own_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, before = random_skew(700, 8, 8, norm=30.0), torch.get_num_threads()
+    cotangent = torch.randn_like(a)
+    torch.set_num_threads(3)
+    try:
+        with_openmp = exponential(a, cotangent)
+        monkeypatch.setattr(compiled, "_openmp", lambda: None)
+        without = exponential(a, cotangent)
+    finally:
+        torch.set_num_threads(before)
+    assert all(map(torch.equal, with_openmp, without))
 
 
 @pytest.mark.parametrize("command", ["none", "false", "no-such-compiler", "/"])
@@ -128,7 +161,7 @@ def test_without_a_compiler_batched_products_do(
     forgetful.setenv("CC", command)
     compiled.find_compiler.cache_clear()
     compiled._kernel.cache_clear()
-    assert compiled.kernel_for(a) is None
+    assert compiled_for(a) is None
     expected = "batched products, as no C compiler answers"
     assert compiled.describe(torch.device("cpu")) == expected
     after = exponential(a, torch.ones_like(a))
@@ -141,7 +174,7 @@ def test_a_compiler_that_fails_at_the_file_is_none(
 ) -> None:
     (tmp_path / "exponential.c").write_text("no C at all")
     forgetful.setattr(compiled, "_SOURCES", tmp_path)
-    assert compiled.kernel_for(random_skew(1, 8, 8)) is None
+    assert compiled_for(random_skew(1, 8, 8)) is None
 
 
 @with_compiler
@@ -150,9 +183,11 @@ def test_the_file_is_kept_and_made_again_where_damaged(
 ) -> None:
     forgetful.setenv("LIERE_CACHE", str(tmp_path))
     script = (
-        "import torch; from liere_cli.rotations import compiled, skew_exp\n"
+        "import torch\n"
+        "from liere_cli.rotations import skew_exp\n"
+        "from liere_cli.rotations.series import compiled_for\n"
         "a = torch.zeros(1, 8, 8)\n"
-        "assert compiled.kernel_for(a) is not None\n"
+        "assert compiled_for(a) is not None\n"
         "assert torch.equal(skew_exp(a), torch.eye(8)[None])"
     )
 
@@ -178,4 +213,4 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(
 ) -> None:
     (tmp_path / "file").write_text("")
     forgetful.setenv("LIERE_CACHE", str(tmp_path / "file"))
-    assert compiled.kernel_for(random_skew(1, 8, 8)) is not None
+    assert compiled_for(random_skew(1, 8, 8)) is not None

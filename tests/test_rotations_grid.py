@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from liere_cli.errors import UsageError
-from liere_cli.rotations import grid_exp, lattice, rotate_blocks, rotate_on_grid
+from liere_cli.rotations import chunks, grid_exp, lattice, rotate_blocks, rotate_on_grid
 from liere_cli.rotations.rays import find_rays
 
 way = pytest.fixture(both_ways, scope="module", autouse=True, params=WAYS)
@@ -181,7 +181,7 @@ def test_chunks_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPatch) -> 
     x = torch.randn(2, 2, 25, 12, dtype=torch.float64)
     results = []
     for entries in (1 << 20, 100):
-        monkeypatch.setattr(lattice, "cached_entries", lambda entries=entries: entries)
+        monkeypatch.setattr(chunks, "CHUNK_ENTRIES", entries)
         leaf = generators.clone().requires_grad_()
         (turned,) = rotate_on_grid(leaf, positions, x)
         turned.sin().sum().backward()
@@ -201,7 +201,7 @@ def test_video_positions_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> N
                 largest = max(largest, result.untyped_storage().nbytes())
             return result
 
-    monkeypatch.setattr(lattice, "cached_entries", lambda: 1 << 15)
+    monkeypatch.setattr(chunks, "CHUNK_ENTRIES", 1 << 13)
     heads, block = 3, 16
     line = torch.linspace(0, 1, 8)
     positions = torch.cartesian_prod(line, line, line)

@@ -4,7 +4,7 @@ It knows tensors only: no encoding, no model.
 """
 
 from liere_cli.rotations.blocks import rotate_blocks
-from liere_cli.rotations.lattice import grid_exp
+from liere_cli.rotations.grids import grid_exp
 from liere_cli.rotations.line import (
     Spectrum,
     change_basis,

@@ -13,7 +13,7 @@ import os
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -25,16 +25,17 @@ from torch import Tensor
 
 from liere_cli.places import cache_root
 
-#: rows of the matrices that it is compiled for; larger ones fill a library's products, whose
-#: threads are at hand, while ours wait for those of torch to stop spinning
-ROWS = range(4, 33, 4)
+#: rows of the matrices that it is compiled for
+ROWS = range(4, 65, 4)
 _REALS = {torch.float32: ("float", ctypes.c_float), torch.float64: ("double", ctypes.c_double)}
 _SOURCES = Path(__file__).parent
 _FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=fast")
 #: what compilers call the processor at hand
 _NATIVE = (("-march=native",), ("-mcpu=native",), ())
-#: entries that are worth a thread of their own
-_ENTRIES_FOR_A_THREAD = 1 << 13
+#: entries below which one thread is done before others have begun
+_ENTRIES_FOR_THREADS = 1 << 13
+#: how often a thread comes back for more, so that all finish at about the same time
+_TURNS_OF_A_THREAD = 16
 #: tokens that are summed in one go, in the dtype of what is summed
 _TOKENS_OF_A_SUM = 256
 _PATIENCE_SECONDS = 120
@@ -94,11 +95,15 @@ def _run(command: Sequence[str]) -> str | None:
     return done.stdout
 
 
-def kernel_for(a: Tensor) -> "Kernel | None":
-    """What exponentiates matrices as these [..., b, b]; None where batched products do."""
+def kernel_for(a: Tensor, series: tuple[float, ...]) -> "Kernel | None":
+    """What exponentiates matrices as these [..., b, b]; None where batched products do.
+
+    Args:
+        series: y1, y2, x1, x3, x4, x5, x6, x7 of a polynomial and the norm that it reaches.
+    """
     if a.device.type != "cpu" or a.dtype not in _REALS or a.shape[-1] not in ROWS:
         return None
-    return _kernel(a.shape[-1], a.dtype)
+    return _kernel(a.shape[-1], a.dtype, series)
 
 
 def moments_for(qkv: Tensor) -> "Moments | None":
@@ -109,9 +114,11 @@ def moments_for(qkv: Tensor) -> "Moments | None":
 
 
 @cache
-def _kernel(rows: int, dtype: torch.dtype) -> "Kernel | None":
+def _kernel(rows: int, dtype: torch.dtype, series: tuple[float, ...]) -> "Kernel | None":
     library = _library("exponential", dtype, ROWS=rows)
-    return None if library is None else Kernel(library, rows, dtype)
+    if library is None:
+        return None
+    return Kernel(library, (_REALS[dtype][1] * len(series))(*series))
 
 
 @cache
@@ -155,61 +162,78 @@ def _keep(made: Path, kept: Path) -> None:
         pass
 
 
+class _MatrixTask(ctypes.Structure):
+    """``task`` of exponential.c."""
+
+    _fields_ = (
+        ("x", ctypes.c_void_p),
+        ("grad", ctypes.c_void_p),
+        ("result", ctypes.c_void_p),
+        ("series", ctypes.c_void_p),
+        ("count", ctypes.c_ssize_t),
+        ("taken", ctypes.c_ssize_t),
+        ("at_a_time", ctypes.c_ssize_t),
+        ("transposed", ctypes.c_int),
+        ("failed", ctypes.c_int),
+    )
+
+
 class Kernel:
     """The functions of exponential.c for matrices of one size and dtype, contiguous on a CPU.
 
-    Each takes its matrices in as many parts as torch has threads, and every matrix by itself, so
-    results depend on neither.
+    Every matrix is computed by itself, so results don't depend on the number of threads.
     """
 
-    def __init__(self, library: ctypes.CDLL, rows: int, dtype: torch.dtype) -> None:
-        self.rows = rows
-        self.dtype = dtype
-        self._real = _REALS[dtype][1]
+    def __init__(self, library: ctypes.CDLL, series: ctypes.Array[Any]) -> None:
         self._library = library
+        self._series = series
 
-    def exponential(self, a: Tensor, series: Sequence[float]) -> Tensor:
-        """exp of skew-symmetric [G, b, b]; all NaN where a norm is beyond any use.
+    def exponential(self, a: Tensor) -> Tensor:
+        """exp of skew-symmetric [..., b, b]; all NaN where a norm is beyond any use."""
+        return self._call(self._library.exponential, a, a)
+
+    def exponential_back(self, a: Tensor, grad: Tensor) -> Tensor:
+        """The skew part of the gradient to a from that to ``exponential``'s result.
 
         Args:
-            series: y1, y2, x1, x3, x4, x5, x6, x7 and the norm up to which they serve.
+            grad: contiguous or, which costs no copy either, with its matrices transposed.
         """
-        rotations = torch.empty_like(a)
-        self._call("exponential", (a, rotations), self._constants(series))
-        return rotations
+        return self._call(self._library.exponential_back, a, grad)
 
-    def exponential_back(self, a: Tensor, grad: Tensor, series: Sequence[float]) -> Tensor:
-        """The skew part of the gradient to a from that to ``exponential``'s result."""
-        result = torch.empty_like(a)
-        self._call("exponential_back", (a, grad, result), self._constants(series))
+    def _call(self, function: Any, x: Tensor, grad: Tensor) -> Tensor:
+        result, count = torch.empty_like(x), x.shape[:-2].numel()
+        transposed = grad.mT.is_contiguous()
+        grad = grad if transposed else grad.contiguous()
+        task = _MatrixTask(
+            x=x.data_ptr(),
+            grad=grad.data_ptr(),
+            result=result.data_ptr(),
+            series=ctypes.addressof(self._series),
+            count=count,
+            at_a_time=max(1, count // (_TURNS_OF_A_THREAD * torch.get_num_threads())),
+            transposed=transposed,
+        )
+        _in_threads(function, task, x.numel())
+        if task.failed:
+            raise MemoryError("no memory to compute rotations in")
         return result
 
-    def squares(self, e: Tensor, squarings: int) -> Tensor:
-        """exp(2^squarings X) from exp(X) - I, [G, b, b]."""
-        rotations = torch.empty_like(e)
-        self._call("squares", (e, rotations), ctypes.c_int(squarings))
-        return rotations
 
-    def squares_back(self, e: Tensor, grad_t: Tensor, squarings: int) -> Tensor:
-        """The transposed gradient to exp(X) - I from that to ``squares``'s result."""
-        result = torch.empty_like(e)
-        self._call("squares_back", (e, grad_t, result), ctypes.c_int(squarings))
-        return result
+class _MomentsTask(ctypes.Structure):
+    """``task`` of moments.c."""
 
-    def _constants(self, series: Sequence[float]) -> Any:
-        return (self._real * len(series))(*series)
-
-    def _call(self, name: str, matrices: Sequence[Tensor], setting: Any) -> None:
-        function = getattr(self._library, name)
-        size = self.rows**2 * matrices[0].element_size()
-
-        def run(first: int, end: int) -> int:
-            # asked for here, so that a thread holds on to its tensors when others are interrupted
-            starts = (ctypes.c_void_p(whole.data_ptr() + first * size) for whole in matrices)
-            code: int = function(*starts, ctypes.c_ssize_t(end - first), setting)
-            return code
-
-        _in_parts(run, len(matrices[0]), matrices[0].numel())
+    _fields_ = (
+        ("x", ctypes.c_void_p),
+        ("grad", ctypes.c_void_p),
+        ("positions", ctypes.c_void_p),
+        ("sums", ctypes.c_void_p),
+        ("batch", ctypes.c_ssize_t),
+        ("tokens", ctypes.c_ssize_t),
+        ("stride", ctypes.c_ssize_t),
+        ("planes", ctypes.c_ssize_t),
+        ("run", ctypes.c_ssize_t),
+        ("taken", ctypes.c_ssize_t),
+    )
 
 
 class Moments:
@@ -233,43 +257,48 @@ class Moments:
             [N, H/2] in the dtype of ``qkv``: for every plane (x1, x2) of neighbouring channels.
         """
         batch, tokens, _, heads, channels = qkv.shape
-        stride, planes, size = 3 * heads * channels, heads * channels, qkv.element_size()
+        planes, runs = heads * channels, -(-tokens // _TOKENS_OF_A_SUM)
         positions = positions.to(qkv.dtype).contiguous()
-        runs = [
-            (example, token, min(token + _TOKENS_OF_A_SUM, tokens))
-            for example in range(batch)
-            for token in range(0, tokens, _TOKENS_OF_A_SUM)
-        ]
-        sums = torch.zeros(len(runs), planes, dtype=torch.float64)
-
-        def run(first: int, end: int) -> int:
-            for index in range(first, end):
-                example, token, last = runs[index]
-                offset = (example * tokens + token) * stride * size
-                code: int = self._library.moments(
-                    ctypes.c_void_p(qkv.data_ptr() + offset),
-                    ctypes.c_void_p(grad.data_ptr() + offset),
-                    ctypes.c_void_p(positions.data_ptr() + token * size),
-                    ctypes.c_void_p(sums[index].data_ptr()),
-                    *map(ctypes.c_ssize_t, (last - token, stride, planes)),
-                )
-                if code:
-                    return code
-            return 0
-
-        _in_parts(run, len(runs), qkv.numel())
-        return sums.view(-1, 2, heads, channels // 2).sum((0, 1)).to(qkv.dtype)
+        sums = qkv.new_empty(batch * runs, planes)
+        task = _MomentsTask(
+            x=qkv.data_ptr(),
+            grad=grad.data_ptr(),
+            positions=positions.data_ptr(),
+            sums=sums.data_ptr(),
+            batch=batch,
+            tokens=tokens,
+            stride=3 * heads * channels,
+            planes=planes,
+            run=_TOKENS_OF_A_SUM,
+        )
+        _in_threads(self._library.moments, task, qkv.numel())
+        return sums.double().view(-1, 2, heads, channels // 2).sum((0, 1)).to(qkv.dtype)
 
 
-def _in_parts(run: Callable[[int, int], int], count: int, entries: int) -> None:
-    """``run(first, end)`` over 0 .. count, in as many of torch's threads as entries are worth."""
-    threads = min(torch.get_num_threads(), 1 + entries // _ENTRIES_FOR_A_THREAD)
-    step = max(1, -(-count // threads))
-    parts = [(first, min(first + step, count)) for first in range(0, count, step)]
-    others = [_pool(os.getpid()).submit(run, *part) for part in parts[1:]]
-    codes = [run(*part) for part in parts[:1]] + [other.result() for other in others]
-    if any(codes):
-        raise MemoryError("no memory to compute rotations in")
+def _in_threads(function: Any, task: ctypes.Structure, entries: int) -> None:
+    """``function(task)`` in as many threads as torch has, where the entries are worth it.
+
+    Where torch's threads can be had it is they that do it: others would wait for a core until
+    those stop spinning.
+    """
+    threads = torch.get_num_threads() if entries > _ENTRIES_FOR_THREADS else 1
+    shared = ctypes.byref(task)
+    parallel = _openmp() if threads > 1 else None
+    if parallel is not None:
+        parallel(ctypes.cast(function, ctypes.c_void_p), shared, ctypes.c_uint(threads), 0)
+        return
+    others = [_pool(os.getpid()).submit(function, shared) for _ in range(threads - 1)]
+    function(shared)
+    for other in others:
+        other.result()
+
+
+@cache
+def _openmp() -> Any:
+    """GOMP_parallel of the OpenMP library that torch has brought into the process, GNU's or one
+    with its interface; None where there is none, as on macOS.
+    """
+    return getattr(ctypes.CDLL(None), "GOMP_parallel", None)
 
 
 @cache

@@ -7,7 +7,8 @@
  *
  * compiled.py compiles this for one ROWS, a multiple of 4, and one REAL, float or double. Matrices
  * are dense, row after row; gradients are kept transposed, so that no product needs a transpose.
- * Functions return 0, or -1 where there is no memory.
+ * Each function is called with the same task by as many threads as there are, and returns when no
+ * matrix is left to take.
  */
 #include <math.h>
 #include <stddef.h>
@@ -31,8 +32,8 @@ enum {
     WIDE = ROWS % (2 * WIDTH) == 0 ? 2 : 1,
     /* sums of sums of so many products, which halves the rounding of long ones */
     RUN = ROWS % 16 == 0 ? 16 : ROWS % 8 == 0 ? 8 : 4,
-    /* more squarings would leave no digit of the result */
-    MOST_SQUARINGS = 48,
+    /* more would leave no digit of the result */
+    MOST_SQUARINGS = sizeof(REAL) == sizeof(float) ? 22 : 48,
     /* the last of them are of exp(X) itself: 2 E + E E cancels where E is no longer small */
     PLAIN_SQUARINGS = 4,
 };
@@ -171,98 +172,86 @@ static void give_nothing(REAL *x)
         x[i] = NAN;
 }
 
-/* exp(a) of count matrices. */
-int exponential(const REAL *a, REAL *rotations, ptrdiff_t count, const series *c)
+/* What the threads of a call share: count matrices x, gradients to their results, results. */
+typedef struct {
+    const REAL *x, *grad;
+    REAL *result;
+    const series *series;
+    ptrdiff_t count, taken;
+    ptrdiff_t at_a_time; /* how many matrices a thread takes */
+    int transposed;      /* the gradients are */
+    int failed;          /* there was no memory */
+} task;
+
+typedef void one_matrix(workspace *w, const task *t, const REAL *x, const REAL *grad, REAL *result);
+
+static inline void each(task *t, one_matrix *compute)
 {
     workspace *w = malloc(sizeof *w);
-    if (!w)
-        return -1;
-    for (; count > 0; count--, a += SIZE, rotations += SIZE) {
-        int squarings = exponentiate(w, a, c);
-        if (squarings < 0)
-            give_nothing(rotations);
-        else
-            memcpy(rotations, w->levels[squarings], sizeof(matrix));
+    if (!w) {
+        t->failed = 1;
+        return;
+    }
+    for (;;) {
+        ptrdiff_t i = __atomic_fetch_add(&t->taken, t->at_a_time, __ATOMIC_RELAXED);
+        if (i >= t->count)
+            break;
+        ptrdiff_t end = t->count - i < t->at_a_time ? t->count : i + t->at_a_time;
+        for (; i < end; i++)
+            compute(w, t, t->x + i * SIZE, t->grad + i * SIZE, t->result + i * SIZE);
     }
     free(w);
-    return 0;
 }
 
-/* The skew part of the gradient to a, from that to exp(a), which is not transposed here. */
-int exponential_back(const REAL *a, const REAL *grad, REAL *result, ptrdiff_t count, const series *c)
+static void exponential_of(workspace *w, const task *t, const REAL *x, const REAL *grad, REAL *result)
 {
-    workspace *w = malloc(sizeof *w);
-    if (!w)
-        return -1;
-    for (; count > 0; count--, a += SIZE, grad += SIZE, result += SIZE) {
-        int squarings = exponentiate(w, a, c);
-        if (squarings < 0) {
-            give_nothing(result);
-            continue;
-        }
+    (void)grad;
+    int squarings = exponentiate(w, x, t->series);
+    if (squarings < 0)
+        give_nothing(result);
+    else
+        memcpy(result, w->levels[squarings], sizeof(matrix));
+}
+
+static void exponential_back_of(workspace *w, const task *t, const REAL *x, const REAL *grad,
+                                REAL *result)
+{
+    const series *c = t->series;
+    int squarings = exponentiate(w, x, c);
+    if (squarings < 0) {
+        give_nothing(result);
+        return;
+    }
+    if (t->transposed)
+        memcpy(w->grad, grad, sizeof(matrix));
+    else
         for (int i = 0; i < ROWS; i++)
             for (int j = 0; j < ROWS; j++)
                 w->grad[j * ROWS + i] = grad[i * ROWS + j];
-        REAL *g = square_down(w, squarings);
-        REAL *to_p = g == w->grad ? w->other : w->grad, *to_square = w->levels[0];
-        product(w->to_q, g, w->p);
-        product_and(to_p, w->q, g, w->to_q, c->x7);
-        product(w->to_factor, to_p, w->square);
-        for (int i = 0; i < SIZE; i++)
-            to_square[i] = c->y2 * g[i] + c->x6 * w->to_q[i] + w->to_factor[i];
-        product_and(to_square, w->factor, to_p, to_square, 1);
-        for (int i = 0; i < SIZE; i++)
-            g[i] = c->y1 * g[i] + c->x5 * w->to_q[i] + c->x1 * w->to_factor[i];
-        /* for skew x only the symmetric part of it reaches the skew part of the gradient to x */
-        REAL *symmetric = to_p, *to_x = w->to_q;
-        for (int i = 0; i < ROWS; i++)
-            for (int j = 0; j < ROWS; j++)
-                symmetric[i * ROWS + j] = to_square[i * ROWS + j] + to_square[j * ROWS + i];
-        product_and(to_x, symmetric, w->x, g, 1);
-        REAL half = ldexp(0.5, -squarings);
-        for (int i = 0; i < ROWS; i++)
-            for (int j = 0; j < ROWS; j++)
-                result[i * ROWS + j] = half * (to_x[j * ROWS + i] - to_x[i * ROWS + j]);
-    }
-    free(w);
-    return 0;
+    REAL *g = square_down(w, squarings);
+    REAL *to_p = g == w->grad ? w->other : w->grad, *to_square = w->levels[0];
+    product(w->to_q, g, w->p);
+    product_and(to_p, w->q, g, w->to_q, c->x7);
+    product(w->to_factor, to_p, w->square);
+    for (int i = 0; i < SIZE; i++)
+        to_square[i] = c->y2 * g[i] + c->x6 * w->to_q[i] + w->to_factor[i];
+    product_and(to_square, w->factor, to_p, to_square, 1);
+    for (int i = 0; i < SIZE; i++)
+        g[i] = c->y1 * g[i] + c->x5 * w->to_q[i] + c->x1 * w->to_factor[i];
+    /* for skew x only the symmetric part of it reaches the skew part of the gradient to x */
+    REAL *symmetric = to_p, *to_x = w->to_q;
+    for (int i = 0; i < ROWS; i++)
+        for (int j = 0; j < ROWS; j++)
+            symmetric[i * ROWS + j] = to_square[i * ROWS + j] + to_square[j * ROWS + i];
+    product_and(to_x, symmetric, w->x, g, 1);
+    REAL half = ldexp(0.5, -squarings);
+    for (int i = 0; i < ROWS; i++)
+        for (int j = 0; j < ROWS; j++)
+            result[i * ROWS + j] = half * (to_x[j * ROWS + i] - to_x[i * ROWS + j]);
 }
 
-/* exp(2^squarings X) from exp(X) - I; NaN after more squarings than leave a digit. */
-int squares(const REAL *e, REAL *rotations, ptrdiff_t count, int squarings)
-{
-    workspace *w = malloc(sizeof *w);
-    if (!w)
-        return -1;
-    for (; count > 0; count--, e += SIZE, rotations += SIZE) {
-        if (squarings > MOST_SQUARINGS) {
-            give_nothing(rotations);
-            continue;
-        }
-        memcpy(w->levels[0], e, sizeof(matrix));
-        square_up(w, squarings);
-        memcpy(rotations, w->levels[squarings], sizeof(matrix));
-    }
-    free(w);
-    return 0;
-}
+/* exp(x). */
+void exponential(task *t) { each(t, exponential_of); }
 
-/* The transposed gradient to exp(X) - I from that to exp(2^squarings X). */
-int squares_back(const REAL *e, const REAL *grad, REAL *result, ptrdiff_t count, int squarings)
-{
-    workspace *w = malloc(sizeof *w);
-    if (!w)
-        return -1;
-    for (; count > 0; count--, e += SIZE, grad += SIZE, result += SIZE) {
-        if (squarings > MOST_SQUARINGS) {
-            give_nothing(result);
-            continue;
-        }
-        memcpy(w->levels[0], e, sizeof(matrix));
-        square_up(w, squarings);
-        memcpy(w->grad, grad, sizeof(matrix));
-        memcpy(result, square_down(w, squarings), sizeof(matrix));
-    }
-    free(w);
-    return 0;
-}
+/* The skew part of the gradient to x from that to exp(x). */
+void exponential_back(task *t) { each(t, exponential_back_of); }

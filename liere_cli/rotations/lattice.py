@@ -1,10 +1,9 @@
-"""exp(sum_a p_a A_a) for every position p of a grid.
+"""Exponentials of combinations of generators from products that all positions share.
 
 The powers of a combination of generators are combinations of few products: with S(0) = I and
 S(alpha) = sum_a A_a S(alpha - e_a), (sum_a p_a A_a)^m = sum_{|alpha| = m} p^alpha S(alpha). So all
 positions share the S up to degree 4, one matrix product combines them, and one product a position
-brings the sum to degree 8. Only the squarings remain, and these for positions that are no multiple
-of another one.
+brings the sum to degree 8. Only the squarings remain.
 
 Shapes: G sets of generators, A axes, T positions, M monomials of degree 1 to 4, b rows.
 """
@@ -12,145 +11,47 @@ Shapes: G sets of generators, A axes, T positions, M monomials of degree 1 to 4,
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from liere_cli.errors import UsageError
-from liere_cli.rotations.precision import check_square, full_precision
-from liere_cli.rotations.rays import along_rays, find_rays
+from liere_cli.rotations.chunks import Chunk, Part, cached_entries, cut
 from liere_cli.rotations.series import (
     COEFFICIENTS,
-    Squares,
     choose_squarings,
-    compiled_for,
     reading_is_free,
+    square_down,
+    square_up,
 )
-from liere_cli.rotations.skew import cached_entries, skew_exp
 
 #: degree up to which positions share products
 DEGREE = 4
 #: entries of a chunk where launching work, not the cache, limits the speed
 DEVICE_CHUNK_ENTRIES = 1 << 24
-#: blocks up to which a compiled series for every position takes less than what is saved by sharing
-SMALL_ROWS = 16
 #: norms computed from sums that cancel are trusted down to this part of the sum of the norms
 _TRUST = 0.2
 
 
-def grid_exp(generators: Tensor, positions: Tensor) -> Tensor:
-    """exp(sum_a p_a A_a), a rotation for every position.
-
-    The backward pass computes the squares again, chunk by chunk, so that nothing but the result
-    is kept, and of small blocks the exponents. Range and precision as for ``skew_exp``.
-
-    Args:
-        generators: [..., A, b, b] float32 or float64, skew-symmetric.
-        positions: [T, A], any floating dtype; they get no gradient.
-
-    Returns:
-        [..., T, b, b] in the dtype of the generators, autocast or not; the gradient to the
-        generators is exact up to their skew part.
-
-    Raises:
-        UsageError: not square, another dtype, or positions of another number of axes.
-    """
-    check_grid(generators, positions)
-    *batch, axes, rows, _ = generators.shape
-    positions = positions.detach().to(generators.dtype)
-    with full_precision(generators):
-        if (
-            rows <= 3
-            or len(positions) <= monomial_count(axes)
-            or (rows <= SMALL_ROWS and compiled_for(generators))
-        ):
-            exponents = torch.einsum("ta,...aij->...tij", positions, generators)
-            return skew_exp(exponents)
-        flat = generators.reshape(-1, axes, rows, rows)
-        rays = find_rays(positions)
-        firsts = positions if rays is None else positions[rays.first]
-        rotations = cast(
-            Tensor,
-            _GridExp.apply(shared_products(flat), firsts),  # type: ignore[no-untyped-call]
-        )
-        if rays is not None:
-            rotations = along_rays(rotations, rays)
-        return rotations.view(*batch, len(positions), rows, rows)
-
-
-def check_grid(generators: Tensor, positions: Tensor) -> None:
-    """Raises UsageError unless generators [..., A, b, b] and positions [T, A] fit each other."""
-    check_square(generators)
-    if generators.ndim < 3:
-        raise UsageError(f"generators must be [..., axes, b, b], not {list(generators.shape)}")
-    axes = generators.shape[-3]
-    if positions.ndim != 2 or positions.shape[1] != axes:
-        raise UsageError(f"positions must be [tokens, {axes}], not {list(positions.shape)}")
-
-
-class _GridExp(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, products: Tensor, positions: Tensor) -> Tensor:
-        count, _, rows, _ = products.shape
-        ctx.chunks = plan(products, positions)
-        ctx.save_for_backward(products, positions)
-        rotations = products.new_empty(count, len(positions), rows, rows)
-        for chunk in ctx.chunks:
-            chunk.put(rotations, GridExponential(products, positions, chunk).rotations)
-        return rotations
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        products, positions = ctx.saved_tensors
-        with full_precision(grad):
-            grad_products = torch.zeros_like(products)
-            for chunk in ctx.chunks:
-                part = GridExponential(products, positions, chunk)
-                part.add_adjoint(chunk.get(grad.mT), grad_products)
-        return grad_products, None
-
-
 @dataclass(frozen=True)
-class Chunk:
-    """Positions of some sets of generators that go through the series together.
+class LatticeChunk(Chunk):
+    """Sets and positions that go through the series together.
 
     Args:
-        sets: the generators.
-        tokens: indices of the positions; None means all.
         squarings: how often to square.
         factor: multiplies the result: NaN where the norms are beyond what was provided for.
     """
 
-    sets: slice
-    tokens: Tensor | None
     squarings: int
     factor: Tensor | float
 
-    def get(self, whole: Tensor) -> Tensor:
-        """The chunk's part of [G, T, ...]."""
-        part = whole[self.sets]
-        return part if self.tokens is None else part.index_select(1, self.tokens)
-
-    def put(self, whole: Tensor, part: Tensor) -> None:
-        """Writes that part."""
-        if self.tokens is None:
-            whole[self.sets] = part
-        else:
-            whole[self.sets].index_copy_(1, self.tokens, part)
+    def build(self, source: Tensor, positions: Tensor) -> Part:
+        return _Shared(self, source, self.at(positions))
 
 
-class GridExponential:
-    """The rotations of a chunk, and the intermediate results that their gradient needs.
+class _Shared(Part):
+    """From ``shared_products`` of all generators, [G, M, b, b], at positions [t, A]."""
 
-    Args:
-        products: ``shared_products`` of all generators, [G, M, b, b].
-        positions: [T, A].
-    """
-
-    def __init__(self, products: Tensor, positions: Tensor, chunk: Chunk) -> None:
-        if chunk.tokens is not None:
-            positions = positions[chunk.tokens]
+    def __init__(self, chunk: LatticeChunk, products: Tensor, positions: Tensor) -> None:
         self.chunk = chunk
         self.rows = products.shape[-1]
         powers = [
@@ -164,23 +65,20 @@ class GridExponential:
         self.x4 = self._combine(self.top, flat[:, -self.top.shape[1] :])
         self.q = self._combine(self.high, flat)
         e = self._combine(self.low, flat).add_(torch.bmm(self.x4, self.q))
-        self.squares = Squares(e, chunk.squarings)
-        rotations = self.squares.rotations
+        *self.levels, rotations = square_up(e, chunk.squarings)
         if isinstance(chunk.factor, Tensor):
             rotations = rotations * chunk.factor
-        self.rotations = rotations.view(len(flat), len(positions), self.rows, self.rows)
+        self._rotations = rotations.view(len(flat), len(positions), self.rows, self.rows)
+
+    @property
+    def rotations(self) -> Tensor:
+        return self._rotations
 
     def _combine(self, weights: Tensor, flat: Tensor) -> Tensor:
         return torch.matmul(weights, flat).view(-1, self.rows, self.rows)
 
-    def add_adjoint(self, grad_t: Tensor, grad_products: Tensor) -> None:
-        """Adds the gradient to the shared products.
-
-        Args:
-            grad_t: gradient to the rotations, each matrix transposed, [g, T, b, b] as the chunk's.
-            grad_products: [G, M, b, b].
-        """
-        grad_t = self.squares.adjoint(grad_t.contiguous().view(-1, self.rows, self.rows))
+    def add_adjoint(self, grad_t: Tensor, grad_source: Tensor) -> None:
+        grad_t = square_down(grad_t.contiguous().view(-1, self.rows, self.rows), self.levels)
         grad_q = torch.bmm(grad_t, self.x4)
         grad_x4 = torch.bmm(self.q, grad_t)
         tokens = len(self.low)
@@ -188,7 +86,7 @@ class GridExponential:
         whole += self.high.T @ grad_q.view(-1, tokens, self.rows**2)
         top = self.top.T @ grad_x4.view(-1, tokens, self.rows**2)
         whole[:, -top.shape[1] :] += top
-        grad_products[self.chunk.sets] += whole.view(*whole.shape[:2], self.rows, self.rows).mT
+        grad_source[self.chunk.sets] += whole.view(*whole.shape[:2], self.rows, self.rows).mT
 
 
 def monomials(positions: Tensor) -> list[Tensor]:
@@ -292,24 +190,19 @@ def norm_bounds(products: Tensor, positions: Tensor) -> Tensor:
 
 
 def plan(products: Tensor, positions: Tensor) -> list[Chunk]:
-    """How to cut [G, T] into chunks that fit the cache, positions of similar norm together."""
+    """Cuts [G, T], positions of similar norm together."""
     count, rows, tokens = len(products), products.shape[-1], len(positions)
     bounds = norm_bounds(products, positions)
     if not reading_is_free(products):
-        step = max(1, DEVICE_CHUNK_ENTRIES // (tokens * rows**2))
         squarings, factor = choose_squarings(bounds.amax().to(products.dtype), rows)
-        starts = range(0, count, step)
-        return [Chunk(slice(i, i + step), None, squarings, factor) for i in starts]
+        slices, _ = cut(count, tokens, rows, DEVICE_CHUNK_ENTRIES)
+        return [LatticeChunk(sets, None, squarings, factor) for sets in slices]
     # larger than for exponentials one by one: each chunk also reads all shared products
-    entries = 2 * cached_entries()
-    step = max(1, entries // (tokens * rows**2))
-    token_step = max(1, entries // (step * rows**2))
-    chunks = []
-    for i in range(0, count, step):
-        sets = slice(i, i + step)
+    slices, step = cut(count, tokens, rows, 2 * cached_entries())
+    chunks: list[Chunk] = []
+    for sets in slices:
         highest = bounds[sets].amax(0).to(products.dtype)
-        order = [None] if token_step >= tokens else highest.argsort().split(token_step)
-        for part in order:
+        for part in [None] if step >= tokens else highest.argsort().split(step):
             bound = (highest if part is None else highest[part]).amax()
-            chunks.append(Chunk(sets, part, *choose_squarings(bound, rows)))
+            chunks.append(LatticeChunk(sets, part, *choose_squarings(bound, rows)))
     return chunks

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from liere_cli.rotations.blocks import check_fit, pack, unpack
-from liere_cli.rotations.lattice import GridExponential, check_grid, plan, shared_products
+from liere_cli.rotations.chunks import Plan
+from liere_cli.rotations.grids import check_grid, source_and_plan
 from liere_cli.rotations.precision import full_precision
 
 
@@ -31,45 +32,45 @@ def rotate_on_grid(generators: Tensor, positions: Tensor, *xs: Tensor) -> tuple[
         UsageError: shapes or dtypes that don't fit.
     """
     check_grid(generators, positions)
-    heads, blocks, axes, rows, _ = generators.shape
+    heads, blocks, _, rows, _ = generators.shape
     shape = torch.Size((heads, blocks, len(positions), rows, rows))
     check_fit(shape, xs)
     with full_precision(generators):
-        products = shared_products(generators.reshape(-1, axes, rows, rows))
+        source, plan = source_and_plan(generators)
         positions = positions.detach().to(generators.dtype)
-        turned = _RotateOnGrid.apply(shape, products, positions, *xs)  # type: ignore[no-untyped-call]
+        turned = _RotateOnGrid.apply(shape, plan, source, positions, *xs)  # type: ignore[no-untyped-call]
     return cast(tuple[Tensor, ...], turned)
 
 
 class _RotateOnGrid(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, shape: torch.Size, products: Tensor, positions: Tensor, *xs: Tensor
+        ctx: Any, shape: torch.Size, plan: Plan, source: Tensor, positions: Tensor, *xs: Tensor
     ) -> tuple[Tensor, ...]:
-        ctx.shape, ctx.chunks = shape, plan(products, positions)
-        ctx.save_for_backward(products, positions, *xs)
+        ctx.shape, ctx.chunks = shape, plan(source, positions)
+        ctx.save_for_backward(source, positions, *xs)
         rows = _on_grid(pack(xs, shape), shape)
         turned = torch.empty_like(rows)
         for chunk in ctx.chunks:
-            rotations = GridExponential(products, positions, chunk).rotations.to(rows.dtype)
+            rotations = chunk.build(source, positions).rotations.to(rows.dtype)
             chunk.put(turned, torch.matmul(chunk.get(rows), rotations.mT))
         return unpack(turned, xs, shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        products, positions, *xs = ctx.saved_tensors
-        with full_precision(products):
+        source, positions, *xs = ctx.saved_tensors
+        with full_precision(source):
             rows = _on_grid(pack(tuple(xs), ctx.shape), ctx.shape)
             grad_rows = _on_grid(pack(grads, ctx.shape), ctx.shape)
             back = torch.empty_like(rows)
-            grad_products = torch.zeros_like(products)
+            grad_source = torch.zeros_like(source)
             for chunk in ctx.chunks:
-                part = GridExponential(products, positions, chunk)
+                part = chunk.build(source, positions)
                 grad = chunk.get(grad_rows)
                 chunk.put(back, torch.matmul(grad, part.rotations.to(rows.dtype)))
-                grad_t = torch.matmul(chunk.get(rows).mT, grad).to(products.dtype)
-                part.add_adjoint(grad_t, grad_products)
-            return None, grad_products, None, *unpack(back, grads, ctx.shape)
+                grad_t = torch.matmul(chunk.get(rows).mT, grad).to(source.dtype)
+                part.add_adjoint(grad_t, grad_source)
+            return None, None, grad_source, None, *unpack(back, grads, ctx.shape)
 
 
 def _on_grid(rows: Tensor, shape: torch.Size) -> Tensor:

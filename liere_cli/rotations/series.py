@@ -19,6 +19,8 @@ from liere_cli.rotations.compiled import Kernel, kernel_for
 
 #: largest spectral norm at which the polynomial is as exact as its dtype
 RADIUS = {torch.float32: 1.1, torch.float64: 0.09}
+#: more squarings would leave no digit of the result
+MOST_SQUARINGS = {torch.float32: 22, torch.float64: 48}
 #: the last squarings, which are of exp(X) itself: one pass less over memory for each, and 2^4 times
 #: the rounding error of an entry
 PLAIN_SQUARINGS = 4
@@ -144,25 +146,6 @@ def _factor(a: Tensor, square: Tensor, poly: Polynomial, c: float) -> Tensor:
     return _add_diagonal(factor, poly.x3 / (poly.x1 * c))
 
 
-class Squares:
-    """exp(2^n X) from E = exp(X) - I, [G, b, b], which may be overwritten, and the way back."""
-
-    def __init__(self, e: Tensor, squarings: int) -> None:
-        self._e, self._squarings = e, squarings
-        self._kernel = compiled_for(e)
-        self._levels: list[Tensor] = []
-        if self._kernel is None:
-            *self._levels, self.rotations = square_up(e, squarings)
-        else:
-            self.rotations = self._kernel.squares(e, squarings)
-
-    def adjoint(self, grad_t: Tensor) -> Tensor:
-        """The transposed gradient to E from that to the rotations."""
-        if self._kernel is None:
-            return square_down(grad_t, self._levels)
-        return self._kernel.squares_back(self._e, grad_t, self._squarings)
-
-
 def square_up(e: Tensor, squarings: int) -> list[Tensor]:
     """exp(2^i X) for i = 0 .. squarings from E = exp(X) - I, which is overwritten."""
     levels = []
@@ -219,11 +202,13 @@ def choose_squarings(bound: Tensor, rows: int) -> tuple[int, Tensor | float]:
     """How often to square for matrices of ``rows`` rows and at most that norm.
 
     Returns:
-        The number, and a factor for the matrices: NaN where the number is fixed and the norm beyond
-        what it serves, else 1.
+        The number, and a factor for the matrices: NaN where the norm is beyond what the number
+        serves, as it is fixed or as no number would leave a digit, else 1.
     """
     if reading_is_free(bound):
-        return _squarings_for(float(bound), bound.dtype), 1.0
+        squarings = _squarings_for(float(bound), bound.dtype)
+        lost = squarings > MOST_SQUARINGS[bound.dtype]
+        return (0, bound.new_tensor(math.nan)) if lost else (squarings, 1.0)
     limit = NORM_PER_ROW * rows
     valid = torch.ones_like(bound).masked_fill(bound > limit, math.nan)
     return _squarings_for(limit, bound.dtype), valid
@@ -236,13 +221,15 @@ def reading_is_free(x: Tensor) -> bool:
 
 def compiled_for(a: Tensor) -> Kernel | None:
     """What is compiled for matrices as these, [..., b, b]; None where batched products serve."""
-    return kernel_for(a) if reading_is_free(a) else None
+    if not reading_is_free(a) or a.dtype not in POLYNOMIALS:
+        return None
+    return kernel_for(a, (*POLYNOMIALS[a.dtype], RADIUS[a.dtype]))
 
 
 def _squarings_for(norm: float, dtype: torch.dtype) -> int:
+    """How many bring a norm within reach; one more than are of use where as many do not."""
     squarings, reach = 0, RADIUS[dtype]
-    # counted rather than taken from a logarithm, which a compiler can't follow; of infinite
-    # matrices the result is NaN whatever the number
-    while reach < norm < math.inf:
+    # counted rather than taken from a logarithm, which a compiler can't follow
+    while not norm <= reach and squarings <= MOST_SQUARINGS[dtype]:
         squarings, reach = squarings + 1, 2 * reach
     return squarings

@@ -8,19 +8,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from liere_cli.rotations.chunks import cached_entries
 from liere_cli.rotations.closed import exp2, exp3
 from liere_cli.rotations.compiled import Kernel
 from liere_cli.rotations.precision import check_square, full_precision
-from liere_cli.rotations.series import (
-    POLYNOMIALS,
-    RADIUS,
-    compiled_for,
-    exponentiate,
-    reading_is_free,
-)
+from liere_cli.rotations.series import compiled_for, exponentiate, reading_is_free
 
-#: entries of a chunk of matrices for each thread, so that products find their factors in the cache
-CHUNK_ENTRIES = 1 << 16
 #: chunks from which on it pays to sort matrices by norm, so that fewer of them are squared often
 SORTED_CHUNKS = 4
 
@@ -36,7 +29,8 @@ def skew_exp(a: Tensor) -> Tensor:
     The number of squarings follows from the norms where reading them is free (CPU, not compiled).
     Elsewhere it is fixed, so that the call neither waits for the device nor breaks a compiled
     graph or a CUDA graph: exact up to a spectral norm of 32 b, eight times what LieRE's
-    initialisation reaches on two axes, and beyond that all NaN rather than silently wrong.
+    initialisation reaches on two axes. What is beyond that, or leaves no digit (norms from 5e6 in
+    float32), is all NaN rather than silently wrong.
 
     Args:
         a: [..., b, b] float32 or float64, skew-symmetric; ``check_generators`` looks at values.
@@ -69,14 +63,14 @@ def skew_exp(a: Tensor) -> Tensor:
 class _CompiledExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, kernel: Kernel) -> Tensor:
-        ctx.kernel, ctx.series = kernel, (*POLYNOMIALS[a.dtype], RADIUS[a.dtype])
+        ctx.kernel = kernel
         ctx.save_for_backward(a)
-        return kernel.exponential(a, ctx.series)
+        return kernel.exponential(a)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (a,) = ctx.saved_tensors
-        return ctx.kernel.exponential_back(a, grad.contiguous(), ctx.series), None
+        return ctx.kernel.exponential_back(a, grad), None
 
 
 class _SkewExp(torch.autograd.Function):
@@ -94,11 +88,6 @@ class _SkewExp(torch.autograd.Function):
                 for rows, part in zip(ctx.chunks, ctx.parts, strict=True)
             ]
         return _gather(ctx.chunks, adjoints, grad)
-
-
-def cached_entries() -> int:
-    """Entries of a chunk that fits the caches of all threads."""
-    return CHUNK_ENTRIES * torch.get_num_threads()
 
 
 def _chunks(a: Tensor) -> list[slice | Tensor]:

@@ -1,0 +1,81 @@
+"""Work on the rotations of a grid in parts that fit the cache.
+
+Shapes: G sets of generators, A axes, T positions, b rows; g, t those of a chunk.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+#: entries of a chunk of matrices for each thread, so that products find their factors in the cache
+CHUNK_ENTRIES = 1 << 16
+
+
+def cached_entries() -> int:
+    """Entries of a chunk that fits the caches of all threads."""
+    return CHUNK_ENTRIES * torch.get_num_threads()
+
+
+class Part(ABC):
+    """The rotations of a chunk, [g, t, b, b], and what their gradient needs."""
+
+    @property
+    @abstractmethod
+    def rotations(self) -> Tensor:
+        """All NaN where norms are beyond any use."""
+
+    @abstractmethod
+    def add_adjoint(self, grad_t: Tensor, grad_source: Tensor) -> None:
+        """Adds the gradient to what the chunk was built from.
+
+        Args:
+            grad_t: gradient to the rotations, each matrix transposed, [g, t, b, b].
+            grad_source: in the shape of the source.
+        """
+
+
+@dataclass(frozen=True)
+class Chunk(ABC):
+    """Positions of some sets of generators whose rotations are built together.
+
+    Args:
+        sets: the generators.
+        tokens: indices of the positions; None means all.
+    """
+
+    sets: slice
+    tokens: Tensor | None
+
+    @abstractmethod
+    def build(self, source: Tensor, positions: Tensor) -> Part:
+        """The rotations, from the source of all sets, [G, ...], and all positions, [T, A]."""
+
+    def at(self, positions: Tensor) -> Tensor:
+        """The chunk's part of [T, A]."""
+        return positions if self.tokens is None else positions[self.tokens]
+
+    def get(self, whole: Tensor) -> Tensor:
+        """The chunk's part of [G, T, ...]."""
+        part = whole[self.sets]
+        return part if self.tokens is None else part.index_select(1, self.tokens)
+
+    def put(self, whole: Tensor, part: Tensor) -> None:
+        """Writes that part."""
+        if self.tokens is None:
+            whole[self.sets] = part
+        else:
+            whole[self.sets].index_copy_(1, self.tokens, part)
+
+
+#: cuts the rotations of a source [G, ...] at positions [T, A] into chunks
+Plan = Callable[[Tensor, Tensor], list[Chunk]]
+
+
+def cut(count: int, tokens: int, rows: int, entries: int) -> tuple[list[slice], int]:
+    """Sets [G] and how many of T positions to take together for chunks of so many entries."""
+    sets = max(1, entries // (tokens * rows**2))
+    slices = [slice(i, min(i + sets, count)) for i in range(0, count, sets)]
+    return slices, max(1, entries // (sets * rows**2))
