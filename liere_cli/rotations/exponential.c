@@ -30,8 +30,6 @@ enum {
     /* tiles of TALL x WIDE vectors of the result stay in the registers */
     TALL = ROWS % 8 == 0 && VECTOR_BYTES == 64 ? 8 : 4,
     WIDE = ROWS % (2 * WIDTH) == 0 ? 2 : 1,
-    /* sums of sums of so many products, which halves the rounding of long ones */
-    RUN = ROWS % 16 == 0 ? 16 : ROWS % 8 == 0 ? 8 : 4,
     /* more would leave no digit of the result */
     MOST_SQUARINGS = sizeof(REAL) == sizeof(float) ? 22 : 48,
     /* the last of them are of exp(X) itself: 2 E + E E cancels where E is no longer small */
@@ -54,37 +52,37 @@ typedef struct {
     matrix levels[MOST_SQUARINGS + 1]; /* exp(2^i X) - I, and from the first plain one exp(2^i X) */
 } workspace;
 
-/* z = x y + scale w, where w may be z but neither x nor y may. */
-static void product_and(REAL *z, const REAL *x, const REAL *y, const REAL *w, REAL scale)
+/* z = x y + scale w, where w may be z but neither x nor y may; without w, z = x y. */
+static inline __attribute__((always_inline)) void multiply(REAL *z, const REAL *x, const REAL *y,
+                                                           const REAL *w, REAL scale)
 {
     for (int i = 0; i < ROWS; i += TALL)
         for (int j = 0; j < ROWS; j += WIDE * WIDTH) {
-            vector sum[TALL][WIDE];
+            vector sum[TALL][WIDE] = {{{0}}};
+            for (int k = 0; k < ROWS; k++)
+                for (int c = 0; c < WIDE; c++) {
+                    vector right = *(const vector *)(y + k * ROWS + j + c * WIDTH);
+                    for (int r = 0; r < TALL; r++)
+                        sum[r][c] += x[(i + r) * ROWS + k] * right;
+                }
             for (int r = 0; r < TALL; r++)
-                for (int c = 0; c < WIDE; c++)
-                    sum[r][c] = scale * *(const vector *)(w + (i + r) * ROWS + j + c * WIDTH);
-            for (int first = 0; first < ROWS; first += RUN) {
-                vector part[TALL][WIDE] = {{{0}}};
-                for (int k = first; k < first + RUN; k++)
-                    for (int c = 0; c < WIDE; c++) {
-                        vector right = *(const vector *)(y + k * ROWS + j + c * WIDTH);
-                        for (int r = 0; r < TALL; r++)
-                            part[r][c] += x[(i + r) * ROWS + k] * right;
-                    }
-                for (int r = 0; r < TALL; r++)
-                    for (int c = 0; c < WIDE; c++)
-                        sum[r][c] += part[r][c];
-            }
-            for (int r = 0; r < TALL; r++)
-                for (int c = 0; c < WIDE; c++)
-                    *(vector *)(z + (i + r) * ROWS + j + c * WIDTH) = sum[r][c];
+                for (int c = 0; c < WIDE; c++) {
+                    int at = (i + r) * ROWS + j + c * WIDTH;
+                    if (w) /* last, so that small products are summed up first */
+                        sum[r][c] += scale * *(const vector *)(w + at);
+                    *(vector *)(z + at) = sum[r][c];
+                }
         }
+}
+
+static void product_and(REAL *z, const REAL *x, const REAL *y, const REAL *w, REAL scale)
+{
+    multiply(z, x, y, w, scale);
 }
 
 static void product(REAL *z, const REAL *x, const REAL *y)
 {
-    memset(z, 0, sizeof(matrix));
-    product_and(z, x, y, z, 1);
+    multiply(z, x, y, NULL, 0);
 }
 
 static void add_diagonal(REAL *x, REAL value)
@@ -131,9 +129,16 @@ static REAL *square_down(workspace *w, int squarings)
 /* How often to square; -1 where the norm is not finite or no number serves. */
 static int squarings_for(const REAL *square, double reach)
 {
+    vector sums[4] = {{0}}; /* four, as one would wait for itself */
+    for (int i = 0; i < SIZE; i += 4 * WIDTH)
+        for (int s = 0; s < 4; s++) {
+            vector part = *(const vector *)(square + i + s * WIDTH);
+            sums[s] += part * part;
+        }
     double fourth_powers = 0;
-    for (int i = 0; i < SIZE; i++)
-        fourth_powers += (double)square[i] * square[i];
+    for (int s = 0; s < 4; s++)
+        for (int lane = 0; lane < WIDTH; lane++)
+            fourth_powers += sums[s][lane];
     double norm = sqrt(sqrt(fourth_powers / 2));
     for (int squarings = 0; squarings <= MOST_SQUARINGS; squarings++, reach *= 2)
         if (norm <= reach)
@@ -142,25 +147,25 @@ static int squarings_for(const REAL *square, double reach)
 }
 
 /* Leaves exp(a) in the last level; returns the number of squarings. */
-static int exponentiate(workspace *w, const REAL *a, const series *c)
+static int exponentiate(workspace *w, const REAL *a, series c)
 {
     product(w->square, a, a);
-    int squarings = squarings_for(w->square, c->reach);
+    int squarings = squarings_for(w->square, c.reach);
     if (squarings < 0)
         return squarings;
     REAL scale = ldexp(1.0, -squarings);
     for (int i = 0; i < SIZE; i++) {
         w->x[i] = scale * a[i];
         w->square[i] *= scale * scale;
-        w->factor[i] = c->x1 * w->x[i] + w->square[i];
+        w->factor[i] = c.x1 * w->x[i] + w->square[i];
     }
-    add_diagonal(w->factor, c->x3);
+    add_diagonal(w->factor, c.x3);
     product(w->p, w->square, w->factor);
     for (int i = 0; i < SIZE; i++) {
-        w->q[i] = c->x5 * w->x[i] + c->x6 * w->square[i] + c->x7 * w->p[i];
-        w->levels[0][i] = c->y1 * w->x[i] + c->y2 * w->square[i];
+        w->q[i] = c.x5 * w->x[i] + c.x6 * w->square[i] + c.x7 * w->p[i];
+        w->levels[0][i] = c.y1 * w->x[i] + c.y2 * w->square[i];
     }
-    add_diagonal(w->q, c->x4);
+    add_diagonal(w->q, c.x4);
     product_and(w->levels[0], w->p, w->q, w->levels[0], 1);
     square_up(w, squarings);
     return squarings;
@@ -206,7 +211,7 @@ static inline void each(task *t, one_matrix *compute)
 static void exponential_of(workspace *w, const task *t, const REAL *x, const REAL *grad, REAL *result)
 {
     (void)grad;
-    int squarings = exponentiate(w, x, t->series);
+    int squarings = exponentiate(w, x, *t->series);
     if (squarings < 0)
         give_nothing(result);
     else
@@ -216,7 +221,7 @@ static void exponential_of(workspace *w, const task *t, const REAL *x, const REA
 static void exponential_back_of(workspace *w, const task *t, const REAL *x, const REAL *grad,
                                 REAL *result)
 {
-    const series *c = t->series;
+    const series c = *t->series;
     int squarings = exponentiate(w, x, c);
     if (squarings < 0) {
         give_nothing(result);
@@ -231,18 +236,19 @@ static void exponential_back_of(workspace *w, const task *t, const REAL *x, cons
     REAL *g = square_down(w, squarings);
     REAL *to_p = g == w->grad ? w->other : w->grad, *to_square = w->levels[0];
     product(w->to_q, g, w->p);
-    product_and(to_p, w->q, g, w->to_q, c->x7);
+    product_and(to_p, w->q, g, w->to_q, c.x7);
     product(w->to_factor, to_p, w->square);
     for (int i = 0; i < SIZE; i++)
-        to_square[i] = c->y2 * g[i] + c->x6 * w->to_q[i] + w->to_factor[i];
+        to_square[i] = c.y2 * g[i] + c.x6 * w->to_q[i] + w->to_factor[i];
     product_and(to_square, w->factor, to_p, to_square, 1);
     for (int i = 0; i < SIZE; i++)
-        g[i] = c->y1 * g[i] + c->x5 * w->to_q[i] + c->x1 * w->to_factor[i];
+        g[i] = c.y1 * g[i] + c.x5 * w->to_q[i] + c.x1 * w->to_factor[i];
     /* for skew x only the symmetric part of it reaches the skew part of the gradient to x */
     REAL *symmetric = to_p, *to_x = w->to_q;
     for (int i = 0; i < ROWS; i++)
-        for (int j = 0; j < ROWS; j++)
-            symmetric[i * ROWS + j] = to_square[i * ROWS + j] + to_square[j * ROWS + i];
+        for (int j = 0; j <= i; j++)
+            symmetric[i * ROWS + j] = symmetric[j * ROWS + i] =
+                to_square[i * ROWS + j] + to_square[j * ROWS + i];
     product_and(to_x, symmetric, w->x, g, 1);
     REAL half = ldexp(0.5, -squarings);
     for (int i = 0; i < ROWS; i++)
