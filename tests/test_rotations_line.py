@@ -28,9 +28,11 @@ def turn_by_line(a: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...
 def turn_by_folding(a: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
     """As ``turn_by_line``, of the projection that does nothing, changed to the eigenbasis."""
     lines = spectrum(a, positions)
-    identity = torch.eye(xs[0].shape[-1], dtype=a.dtype).expand(2, xs[0].shape[1], -1, -1)
-    q, k = (x @ matrix.mT for x, matrix in zip(xs, fold_line(lines, identity), strict=True))
-    qkv = torch.stack((q, k, k), 2).permute(0, 3, 2, 1, 4).contiguous()  # [B, T, 3, N, H]
+    identity = torch.eye(xs[0].shape[-1], dtype=a.dtype).expand(3, xs[0].shape[1], -1, -1)
+    weights = fold_line(lines, identity)
+    assert torch.equal(weights[2], identity[2])
+    parts = [x @ matrix.mT for x, matrix in zip((*xs, xs[1]), weights, strict=True)]
+    qkv = torch.stack(parts, 2).permute(0, 3, 2, 1, 4).contiguous()  # [B, T, 3, N, H]
     return turn_line(lines, line_table(lines, positions), positions, qkv)[:2]
 
 

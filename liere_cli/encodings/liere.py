@@ -61,6 +61,7 @@ class LieREState:
         positions: [T, A].
         frequencies: [N or 1, A, H/2], for blocks of 2.
         lines: spectra [N or 1, n, b, b], for one axis.
+        tables: their cosines and sines, [N or 1, T, H/2, 2].
         generators: [N or 1, n, A, b, b], for rotations too large to keep.
         rotations: [N or 1, n, T, b, b], else.
     """
@@ -68,6 +69,7 @@ class LieREState:
     positions: Tensor
     frequencies: tuple[Tensor, ...] = ()
     lines: tuple[Spectrum, ...] = ()
+    tables: tuple[Tensor, ...] = ()
     generators: tuple[Tensor, ...] = ()
     rotations: tuple[Tensor, ...] = ()
 
@@ -205,7 +207,8 @@ class LieRE(PositionEncoding):
         generators = self.generators()
         if self.shape.axes == 1 and self.block % 2 == 0:
             lines = spectrum(generators.squeeze(3), positions[:, 0])
-            return LieREState(positions, lines=lines.unbind())
+            tables = line_table(lines, positions[:, 0])
+            return LieREState(positions, lines=lines.unbind(), tables=tables.unbind())
         entries = generators[..., 0, :, :].numel() * len(positions)
         if entries * generators.element_size() > KEPT_BYTES:
             return LieREState(positions, generators=generators.unbind())
@@ -235,7 +238,7 @@ class LieRE(PositionEncoding):
         if state.lines:
             lines = state.lines[layer]
             positions = state.positions[:, 0].to(lines.basis.dtype)
-            table = line_table(lines, positions)
+            table = state.tables[layer]
             return rotate_line(lines, table, positions, *xs, in_eigenbasis=in_eigenbasis)
         if state.generators:
             return rotate_on_grid(state.generators[layer], state.positions, *xs)
@@ -249,9 +252,10 @@ class LieRE(PositionEncoding):
         """
         if not state.lines or x.shape[1] != len(state.positions):
             return super().project(x, weight, state, layer)
-        lines = state.lines[layer if len(self.upper) > 1 else 0]
+        layer = layer if len(self.upper) > 1 else 0
+        lines, table = state.lines[layer], state.tables[layer]
         positions = state.positions[:, 0].to(lines.basis.dtype)
         parts = weight.unflatten(0, (3, self.shape.heads, self.shape.head_dim))
-        folded = torch.cat((fold_line(lines, parts[:2]), parts[2:]))
-        qkv = F.linear(x, folded.flatten(0, 2)).unflatten(-1, parts.shape[:3])
-        return turn_line(lines, line_table(lines, positions), positions, qkv)
+        folded = fold_line(lines, parts).flatten(0, 2)
+        qkv = F.linear(x, folded).unflatten(-1, parts.shape[:3])
+        return turn_line(lines, table, positions, qkv)

@@ -1,4 +1,4 @@
-"""exponential.c and moments.c, compiled for this processor when first asked for, called on tensors.
+"""exponential.c and turning.c, compiled for this processor when first asked for, called on tensors.
 
 A file for each number of rows and dtype is compiled in a third of a second and kept in the cache
 folder under a name that says all it depends on. Without a C compiler torch's own products give the
@@ -36,8 +36,6 @@ _NATIVE = (("-march=native",), ("-mcpu=native",), ())
 _ENTRIES_FOR_THREADS = 1 << 13
 #: how often a thread comes back for more, so that all finish at about the same time
 _TURNS_OF_A_THREAD = 16
-#: tokens that are summed in one go, in the dtype of what is summed
-_TOKENS_OF_A_SUM = 256
 _PATIENCE_SECONDS = 120
 
 
@@ -106,11 +104,16 @@ def kernel_for(a: Tensor, series: tuple[float, ...]) -> "Kernel | None":
     return _kernel(a.shape[-1], a.dtype, series)
 
 
-def moments_for(qkv: Tensor) -> "Moments | None":
-    """What sums up moments of such a projection; None where products of matrices do."""
-    if qkv.device.type != "cpu" or qkv.dtype not in _REALS or not qkv.is_contiguous():
+def turning_for(qkv: Tensor, table: Tensor) -> "Turning | None":
+    """What turns neighbouring channels of such a projection; None where complex products do.
+
+    Args:
+        qkv: [B, S, 3, N, H].
+        table: cosines and sines, [N or 1, T, H/2, 2].
+    """
+    if qkv.device.type != "cpu" or qkv.dtype not in _REALS or qkv.dtype != table.dtype:
         return None
-    return _moments(qkv.dtype)
+    return _turning(qkv.dtype) if qkv.is_contiguous() else None
 
 
 @cache
@@ -122,9 +125,9 @@ def _kernel(rows: int, dtype: torch.dtype, series: tuple[float, ...]) -> "Kernel
 
 
 @cache
-def _moments(dtype: torch.dtype) -> "Moments | None":
-    library = _library("moments", dtype)
-    return None if library is None else Moments(library)
+def _turning(dtype: torch.dtype) -> "Turning | None":
+    library = _library("turning", dtype)
+    return None if library is None else Turning(library)
 
 
 def _library(name: str, dtype: torch.dtype, **constants: int) -> ctypes.CDLL | None:
@@ -219,60 +222,99 @@ class Kernel:
         return result
 
 
-class _MomentsTask(ctypes.Structure):
-    """``task`` of moments.c."""
+class _Gradient(ctypes.Structure):
+    """``gradient`` of turning.c."""
 
     _fields_ = (
-        ("x", ctypes.c_void_p),
+        ("data", ctypes.c_void_p),
+        ("batch", ctypes.c_ssize_t),
+        ("head", ctypes.c_ssize_t),
+        ("token", ctypes.c_ssize_t),
+    )
+
+
+class _TurningTask(ctypes.Structure):
+    """``task`` of turning.c."""
+
+    _fields_ = (
+        ("qkv", ctypes.c_void_p),
         ("grad", ctypes.c_void_p),
-        ("positions", ctypes.c_void_p),
-        ("sums", ctypes.c_void_p),
+        ("halves", ctypes.c_void_p),
+        ("table", ctypes.c_void_p),
+        ("table_head", ctypes.c_ssize_t),
+        ("parts", _Gradient * 3),
         ("batch", ctypes.c_ssize_t),
         ("tokens", ctypes.c_ssize_t),
-        ("stride", ctypes.c_ssize_t),
-        ("planes", ctypes.c_ssize_t),
-        ("run", ctypes.c_ssize_t),
+        ("prefix", ctypes.c_ssize_t),
+        ("heads", ctypes.c_ssize_t),
+        ("channels", ctypes.c_ssize_t),
+        ("at_a_time", ctypes.c_ssize_t),
         ("taken", ctypes.c_ssize_t),
     )
 
 
-class Moments:
-    """The function of moments.c, on a CPU.
+class Turning:
+    """The functions of turning.c, on a CPU.
 
-    Every sum is over the same tokens whatever the number of threads, so results don't depend on it.
+    Every sum is over the examples of one token, so results don't depend on the number of threads.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
 
-    def __call__(self, qkv: Tensor, grad: Tensor, positions: Tensor) -> Tensor:
-        """sum_p p (x1 g2 - x2 g1) over examples and tokens, of queries and keys together.
+    def turn(self, qkv: Tensor, table: Tensor) -> None:
+        """Turns queries and keys where they lie.
 
         Args:
-            qkv: [B, T, 3, N, H], queries, keys and values, contiguous.
-            grad: the gradient to it, likewise.
-            positions: p, [T].
+            qkv: [B, S, 3, N, H], contiguous.
+            table: cosines and sines, [N or 1, T, H/2, 2]; the first S - T tokens pass.
+        """
+        table = table.contiguous()
+        _in_threads(self._library.turn, self._task(qkv, table), qkv.numel())
+
+    def turn_back(
+        self, grads: Sequence[Tensor], table: Tensor, turned: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The gradient to what ``turn`` was given, and to angles.
+
+        Args:
+            grads: gradients to turned queries, turned keys and values, each [B, N, S, H].
+            table: as for ``turn``.
+            turned: what ``turn`` left, to have the gradient to angles by which it turned.
 
         Returns:
-            [N, H/2] in the dtype of ``qkv``: for every plane (x1, x2) of neighbouring channels.
+            [B, S, 3, N, H], and [T, N, H] or None: for every plane two numbers, summed over
+            examples, queries and keys, whose difference is the gradient to its angle.
         """
-        batch, tokens, _, heads, channels = qkv.shape
-        planes, runs = heads * channels, -(-tokens // _TOKENS_OF_A_SUM)
-        positions = positions.to(qkv.dtype).contiguous()
-        sums = qkv.new_empty(batch * runs, planes)
-        task = _MomentsTask(
-            x=qkv.data_ptr(),
-            grad=grad.data_ptr(),
-            positions=positions.data_ptr(),
-            sums=sums.data_ptr(),
+        batch, heads, length, channels = grads[0].shape
+        table = table.contiguous()
+        grads = [grad if grad.stride(-1) == 1 else grad.contiguous() for grad in grads]
+        result = table.new_empty(batch, length, 3, heads, channels)
+        halves = None
+        task = self._task(result if turned is None else turned, table)
+        if turned is not None:
+            halves = table.new_empty(table.shape[1], heads, channels)
+            task.halves = halves.data_ptr()
+        task.grad = result.data_ptr()
+        for part, grad in zip(task.parts, grads, strict=True):
+            part.data = grad.data_ptr()
+            part.batch, part.head, part.token, _ = grad.stride()
+        _in_threads(self._library.turn_back, task, result.numel())
+        return result, halves
+
+    def _task(self, qkv: Tensor, table: Tensor) -> _TurningTask:
+        batch, length, _, heads, channels = qkv.shape
+        return _TurningTask(
+            qkv=qkv.data_ptr(),
+            table=table.data_ptr(),
+            table_head=table[0].numel() if len(table) > 1 else 0,
             batch=batch,
-            tokens=tokens,
-            stride=3 * heads * channels,
-            planes=planes,
-            run=_TOKENS_OF_A_SUM,
+            tokens=length,
+            prefix=length - table.shape[1],
+            heads=heads,
+            channels=channels,
+            at_a_time=max(1, length // (_TURNS_OF_A_THREAD * torch.get_num_threads())),
         )
-        _in_threads(self._library.moments, task, qkv.numel())
-        return sums.double().view(-1, 2, heads, channels // 2).sum((0, 1)).to(qkv.dtype)
 
 
 def _in_threads(function: Any, task: ctypes.Structure, entries: int) -> None:

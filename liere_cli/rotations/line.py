@@ -8,15 +8,15 @@ Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H h
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from liere_cli.errors import UsageError
 from liere_cli.rotations.blocks import check_fit
-from liere_cli.rotations.compiled import moments_for
 from liere_cli.rotations.planes import (
+    compiled_turning,
     linear_angles,
     phases,
     queries_and_keys,
@@ -151,9 +151,11 @@ def _from_planes(
 
 def rate_matrix(rates: Tensor) -> Tensor:
     """[..., b/2] rates as [..., b, b] with [[0, -r], [r, 0]] along the diagonal."""
-    zero = torch.zeros_like(rates)
-    upper = torch.stack((-rates, zero), -1).flatten(-2)[..., :-1]
-    return torch.diag_embed(upper, 1) - torch.diag_embed(upper, -1)
+    rows = 2 * rates.shape[-1]
+    matrix = rates.new_zeros(*rates.shape[:-1], rows, rows)
+    matrix.diagonal(-1, -2, -1)[..., ::2] = rates
+    matrix.diagonal(1, -2, -1)[..., ::2] = -rates
+    return matrix
 
 
 def rates_of(matrix: Tensor) -> Tensor:
@@ -170,9 +172,9 @@ def _distinct_planes(rows: int, device: torch.device) -> Tensor:
 
 
 def line_table(lines: Spectrum, positions: Tensor) -> Tensor:
-    """Cosines and sines for ``rotate_line``, [N or 1, T, H/2, 2], of spectra [N or 1, n, ...]."""
-    rates = rates_of(lines.rates.detach()).flatten(1)
-    return phases(linear_angles(positions[:, None], rates[:, None]))
+    """Cosines and sines for ``rotate_line``, [..., T, n * b/2, 2], of spectra [..., n, b, b]."""
+    rates = rates_of(lines.rates.detach()).flatten(-2)
+    return phases(linear_angles(positions[:, None], rates[..., None, :]))
 
 
 def rotate_line(
@@ -185,7 +187,7 @@ def rotate_line(
 
     Args:
         lines: spectra of the generators [N or 1, n, b, b].
-        table: ``line_table`` of them.
+        table: ``line_table`` of them, [N or 1, T, n * b/2, 2].
         positions: [T].
         xs: each [B, N, S, n*b] of one shape and dtype.
 
@@ -210,21 +212,43 @@ def rotate_line(
 
 
 def fold_line(lines: Spectrum, weight: Tensor) -> Tensor:
-    """A projection to queries or keys that ends in the eigenbasis: Q^T W of every head.
+    """A projection whose queries and keys end in the eigenbasis: Q^T W of every head.
 
     ``turn_line`` of what it projects has the scores of ``rotate_line``, at the cost of plain rotary
     for each token.
 
     Args:
         lines: spectra of the generators [N or 1, n, b, b].
-        weight: [..., N, n*b, D].
+        weight: [3, N, n*b, D], of queries, keys and values.
 
     Returns:
-        [..., N, n*b, D] in the dtype of the weight, computed in that of the spectra.
+        [3, N, n*b, D] in the dtype of the weight, computed in that of the spectra.
     """
     with full_precision(lines.basis):
-        turned = _block_diagonal(lines.basis).mT @ weight.to(lines.basis.dtype)
-    return turned.to(weight.dtype)
+        folded = _FoldLine.apply(_block_diagonal(lines.basis), weight)  # type: ignore[no-untyped-call]
+    return cast(Tensor, folded)
+
+
+class _FoldLine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, basis: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(basis, weight)
+        return _with_basis(basis.mT, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        basis, weight = ctx.saved_tensors
+        with full_precision(basis):
+            outer = weight[:2].to(basis.dtype) @ grad[:2].mT.to(basis.dtype)
+            return outer.sum(0).sum_to_size(basis.shape), _with_basis(basis, grad)
+
+
+def _with_basis(basis: Tensor, weight: Tensor) -> Tensor:
+    """Heads of queries and keys from the left by [N or 1, H, H], those of values as they are."""
+    turned = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    turned[:2] = basis @ weight[:2].to(basis.dtype)
+    turned[2] = weight[2]
+    return turned
 
 
 def turn_line(
@@ -249,21 +273,24 @@ class _TurnLine(torch.autograd.Function):
     def forward(
         ctx: Any, rates: Tensor, table: Tensor, positions: Tensor, qkv: Tensor, distinct: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.distinct = distinct
+        # where no rates meet, the gradient to angles is all that is needed, and it can be had from
+        # what was turned
+        ctx.turning = compiled_turning(qkv, table, "interleaved") if distinct else None
+        overwrite = ctx.turning is not None
+        turned = turn_projection(qkv, table, "interleaved", overwrite=overwrite)
         ctx.save_for_backward(rates, table, positions, qkv)
-        return turn_projection(qkv, table, "interleaved", overwrite=False)
+        return turned
 
     @staticmethod
-    def backward(
-        ctx: Any, grad_q: Tensor, grad_k: Tensor, grad_v: Tensor
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         rates, table, positions, qkv = ctx.saved_tensors
         with full_precision(rates):
-            grad = turn_projection_back(grad_q, grad_k, grad_v, table, "interleaved")
-            moments = moments_for(qkv) if ctx.distinct and grad.dtype == qkv.dtype else None
-            if moments is not None:
-                in_planes = rate_matrix(moments(qkv, grad, positions) * -0.5)
+            if ctx.turning is not None:
+                grad, halves = ctx.turning.turn_back(grads, table, qkv)
+                halves = torch.tensordot(positions, halves, 1)
+                in_planes = rate_matrix((halves[:, 1::2] - halves[:, ::2]) / 2)
                 return in_planes.sum_to_size(rates.shape), None, None, grad, None
+            grad = turn_projection_back(grads, table, "interleaved")
             weighted = queries_and_keys(grad) * positions[:, None].to(grad.dtype)
             heads = len(rates) if len(rates) == 1 else 2 * len(rates)
             outer = _outer(queries_and_keys(qkv), weighted, heads)

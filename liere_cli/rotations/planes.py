@@ -3,12 +3,14 @@
 Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor
 
 from liere_cli.errors import UsageError, unknown
+from liere_cli.rotations.compiled import Turning, turning_for
 from liere_cli.rotations.precision import accumulation_dtype, check_floating, check_heads
 
 Layout = Literal["interleaved", "half-split"]
@@ -122,6 +124,10 @@ def turn_projection(
     Args:
         overwrite: may turn them where they lie.
     """
+    turning = compiled_turning(qkv, table, layout) if overwrite else None
+    if turning is not None:
+        turning.turn(qkv, table)
+        return split_projection(qkv)
     both = queries_and_keys(qkv)
     table = table.repeat(2, 1, 1, 1) if len(table) > 1 else table
     place = both if overwrite and _complex_pays(both, table, layout) else None
@@ -129,19 +135,27 @@ def turn_projection(
     return q, k, split_projection(qkv)[2]
 
 
-def turn_projection_back(
-    grad_q: Tensor, grad_k: Tensor, grad_v: Tensor, table: Tensor, layout: Layout
-) -> Tensor:
+def turn_projection_back(grads: Sequence[Tensor], table: Tensor, layout: Layout) -> Tensor:
     """The gradient of a projection, [B, S, 3, N, H], from those of its turned queries and keys and
     of its values, each [B, N, S, H].
     """
-    batch, heads, length, channels = grad_v.shape
-    grad = grad_v.new_empty(batch, length, 3, heads, channels)
-    to_q, to_k, to_v = split_projection(grad)
-    turn(grad_q, table, layout, inverse=True, out=to_q)
-    turn(grad_k, table, layout, inverse=True, out=to_k)
-    to_v.copy_(grad_v)
+    batch, heads, length, channels = grads[0].shape
+    grad = grads[0].new_empty(batch, length, 3, heads, channels)
+    turning = compiled_turning(grad, table, layout)
+    if turning is not None:
+        return turning.turn_back(grads, table, None)[0]
+    *turned, values = split_projection(grad)
+    for to, part in zip(turned, grads[:2], strict=True):
+        turn(part, table, layout, inverse=True, out=to)
+    values.copy_(grads[2])
     return grad
+
+
+def compiled_turning(qkv: Tensor, table: Tensor, layout: Layout) -> Turning | None:
+    """What is compiled for such a projection, [B, S, 3, N, H]; None where there is nothing."""
+    if layout != "interleaved" or torch.compiler.is_compiling():
+        return None
+    return turning_for(qkv, table)
 
 
 class _RotateProjected(torch.autograd.Function):
@@ -154,16 +168,14 @@ class _RotateProjected(torch.autograd.Function):
         return turn_projection(qkv, table, layout, overwrite=not ctx.needs_input_grad[1])
 
     @staticmethod
-    def backward(
-        ctx: Any, grad_q: Tensor, grad_k: Tensor, grad_v: Tensor
-    ) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         qkv, table = ctx.saved_tensors
-        grad = turn_projection_back(grad_q, grad_k, grad_v, table, ctx.layout)
+        grad = turn_projection_back(grads, table, ctx.layout)
         grad_table = None
         if ctx.needs_input_grad[1]:
             q, k, _ = split_projection(qkv)
-            grad_table = _table_gradient(q, grad_q, table, ctx.layout)
-            grad_table += _table_gradient(k, grad_k, table, ctx.layout)
+            grad_table = _table_gradient(q, grads[0], table, ctx.layout)
+            grad_table += _table_gradient(k, grads[1], table, ctx.layout)
         return grad, grad_table, None
 
 
