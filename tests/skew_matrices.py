@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from liere_cli.rotations import planes, series
+from liere_cli.rotations import line, planes, series
 from liere_cli.rotations.compiled import find_compiler
 
 WAYS = ("compiled", "batched")
@@ -19,6 +19,7 @@ def both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "batched":
             patch.setattr(series, "kernel_for", lambda a, series: None)
+            patch.setattr(line, "spectra_for", lambda a: None)
             patch.setattr(planes, "turning_for", lambda qkv, table: None)
         yield
 

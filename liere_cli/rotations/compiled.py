@@ -1,4 +1,4 @@
-"""exponential.c and turning.c, compiled for this processor when first asked for, called on tensors.
+"""exponential.c, spectrum.c and turning.c, compiled for this processor, called on tensors.
 
 A file for each number of rows and dtype is compiled in a third of a second and kept in the cache
 folder under a name that says all it depends on. Without a C compiler torch's own products give the
@@ -29,7 +29,7 @@ from liere_cli.places import cache_root
 ROWS = range(4, 65, 4)
 _REALS = {torch.float32: ("float", ctypes.c_float), torch.float64: ("double", ctypes.c_double)}
 _SOURCES = Path(__file__).parent
-_FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=fast")
+_FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=fast", "-fopenmp-simd")
 #: what compilers call the processor at hand
 _NATIVE = (("-march=native",), ("-mcpu=native",), ())
 #: entries below which one thread is done before others have begun
@@ -116,6 +116,13 @@ def turning_for(qkv: Tensor, table: Tensor) -> "Turning | None":
     return _turning(qkv.dtype) if qkv.is_contiguous() else None
 
 
+def spectra_for(a: Tensor) -> "Spectra | None":
+    """What finds the planes of matrices as these [..., b, b]; None where eigenvectors do."""
+    if a.device.type != "cpu" or a.dtype not in _REALS:
+        return None
+    return _spectra(a.dtype)
+
+
 @cache
 def _kernel(rows: int, dtype: torch.dtype, series: tuple[float, ...]) -> "Kernel | None":
     library = _library("exponential", dtype, ROWS=rows)
@@ -128,6 +135,12 @@ def _kernel(rows: int, dtype: torch.dtype, series: tuple[float, ...]) -> "Kernel
 def _turning(dtype: torch.dtype) -> "Turning | None":
     library = _library("turning", dtype)
     return None if library is None else Turning(library)
+
+
+@cache
+def _spectra(dtype: torch.dtype) -> "Spectra | None":
+    library = _library("spectrum", dtype)
+    return None if library is None else Spectra(library)
 
 
 def _library(name: str, dtype: torch.dtype, **constants: int) -> ctypes.CDLL | None:
@@ -220,6 +233,51 @@ class Kernel:
         if task.failed:
             raise MemoryError("no memory to compute rotations in")
         return result
+
+
+class _SpectrumTask(ctypes.Structure):
+    """``task`` of spectrum.c."""
+
+    _fields_ = (
+        ("x", ctypes.c_void_p),
+        ("basis", ctypes.c_void_p),
+        ("rates", ctypes.c_void_p),
+        ("count", ctypes.c_ssize_t),
+        ("rows", ctypes.c_ssize_t),
+        ("taken", ctypes.c_ssize_t),
+        ("failed", ctypes.c_int),
+    )
+
+
+class Spectra:
+    """The function of spectrum.c, on a CPU. Every matrix is computed by itself."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+
+    def __call__(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Planes of skew-symmetric matrices and their rates; NaN of what is not finite.
+
+        Args:
+            a: [..., b, b], b even.
+
+        Returns:
+            Q, [..., b, b], and r, [..., b/2], with A = Q D Q^T for D of [[0, -r], [r, 0]].
+        """
+        a = a.contiguous()
+        rows = a.shape[-1]
+        basis, rates = torch.empty_like(a), a.new_empty(*a.shape[:-2], rows // 2)
+        task = _SpectrumTask(
+            x=a.data_ptr(),
+            basis=basis.data_ptr(),
+            rates=rates.data_ptr(),
+            count=a.shape[:-2].numel(),
+            rows=rows,
+        )
+        _in_threads(self._library.spectrum, task, a.numel() * rows)
+        if task.failed:
+            raise MemoryError("no memory to compute rotations in")
+        return basis, rates
 
 
 class _Gradient(ctypes.Structure):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from liere_cli.errors import UsageError
 from liere_cli.rotations.blocks import check_fit
+from liere_cli.rotations.compiled import spectra_for
 from liere_cli.rotations.planes import (
     compiled_turning,
     linear_angles,
@@ -86,15 +87,8 @@ def spectrum(a: Tensor, positions: Tensor) -> Spectrum:
 class _Spectrum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
-        rows = a.shape[-1]
-        wide = a.double()
-        size = torch.linalg.matrix_norm(wide)[..., None, None] + 1e-3
-        disturbed = wide + _DISTURBANCE * size * _distinct_planes(rows, a.device)
-        vectors = torch.linalg.eigh(disturbed * 1j).eigenvectors[..., rows // 2 :]
-        basis = torch.view_as_real(vectors * math.sqrt(2)).flatten(-2)
-        # the rates of A itself: in them the disturbance counts to second order only
-        rates = rates_of(basis.mT @ wide @ basis).to(a.dtype)
-        basis = basis.to(a.dtype)
+        compiled = spectra_for(a) if reading_is_free(a) else None
+        basis, rates = _from_eigenvectors(a) if compiled is None else compiled(a)
         ctx.save_for_backward(basis, rates, reach)
         return basis, rate_matrix(rates)
 
@@ -115,6 +109,19 @@ class _Spectrum(torch.autograd.Function):
                 parts.append(torch.where(close, limits[1], -real * inverse))
             grad = basis @ _from_planes(*parts) @ basis.mT
         return torch.sub(grad, grad.mT).mul_(0.5), None
+
+
+def _from_eigenvectors(a: Tensor) -> tuple[Tensor, Tensor]:
+    """Planes Q [..., b, b] and rates [..., b/2] from the Hermitian i A, in float64."""
+    rows = a.shape[-1]
+    wide = a.double()
+    size = torch.linalg.matrix_norm(wide)[..., None, None] + 1e-3
+    disturbed = wide + _DISTURBANCE * size * _distinct_planes(rows, a.device)
+    vectors = torch.linalg.eigh(disturbed * 1j).eigenvectors[..., rows // 2 :]
+    basis = torch.view_as_real(vectors * math.sqrt(2)).flatten(-2)
+    # the rates of A itself: in them the disturbance counts to second order only
+    rates = rates_of(basis.mT @ wide @ basis)
+    return basis.to(a.dtype), rates.to(a.dtype)
 
 
 def _gap(rates: Tensor, sign: int) -> Tensor:

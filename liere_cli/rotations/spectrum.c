@@ -1,0 +1,211 @@
+/* The planes that skew-symmetric matrices turn, and how fast: A = Q D Q^T.
+ *
+ * Householder reflections bring A to a tridiagonal T. Its even rows have entries in odd columns
+ * only, so T is [[0, B], [-B^T, 0]] in that order, with B bidiagonal and half as large; the singular
+ * vectors of B are the planes, its singular values the rates (Ward, Gray, ACM TOMS 4, 1978, 278).
+ * One-sided Jacobi rotations find them. Unlike eigenvectors of the Hermitian i A, they stay apart
+ * where A does not turn a plane.
+ *
+ * compiled.py compiles this for one REAL, float or double; arithmetic is double.
+ */
+#include <float.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_SWEEPS = 60 };
+
+/* What the threads of a call share: count matrices of so many rows, an even number. */
+typedef struct {
+    const REAL *x;  /* [count, rows, rows] */
+    REAL *basis;    /* Q likewise; the vectors of a plane are neighbouring columns */
+    REAL *rates;    /* [count, rows / 2], none negative */
+    ptrdiff_t count, rows, taken;
+    int failed; /* there was no memory */
+} task;
+
+static double dot(const double *x, const double *y, ptrdiff_t count)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (ptrdiff_t i = 0; i < count; i++)
+        sum += x[i] * y[i];
+    return sum;
+}
+
+/* x += factor y */
+static void add(double *restrict x, const double *restrict y, double factor, ptrdiff_t count)
+{
+    for (ptrdiff_t i = 0; i < count; i++)
+        x[i] += factor * y[i];
+}
+
+/* The reflection I - scale v v^T that takes x to a multiple of its first axis: v in place of x.
+ * Returns that multiple. */
+static double reflection(double *x, double *scale, ptrdiff_t count)
+{
+    double tail = dot(x + 1, x + 1, count - 1), first = x[0];
+    if (tail == 0) {
+        *scale = 0;
+        return first;
+    }
+    double norm = sqrt(first * first + tail), multiple = first > 0 ? -norm : norm;
+    x[0] = first - multiple;
+    *scale = 2 / (x[0] * x[0] + tail);
+    return multiple;
+}
+
+/* Leaves T's entries below the diagonal in below, and in row k + 1 of v the reflection that spares
+ * axes up to k. a: [n, n], overwritten; work: [n]. */
+static void tridiagonalise(double *a, double *v, double *scales, double *below, double *work,
+                           ptrdiff_t n)
+{
+    for (ptrdiff_t k = 0; k + 1 < n; k++) {
+        ptrdiff_t left = n - k - 1;
+        double *axis = v + (k + 1) * n + k + 1;
+        for (ptrdiff_t i = 0; i < left; i++)
+            axis[i] = -a[k * n + k + 1 + i];
+        below[k] = reflection(axis, scales + k, left);
+        if (scales[k] == 0)
+            continue;
+        memset(work, 0, left * sizeof *work); /* scale A v; rows are columns but for their sign */
+        for (ptrdiff_t i = 0; i < left; i++)
+            add(work, a + (k + 1 + i) * n + k + 1, -scales[k] * axis[i], left);
+        for (ptrdiff_t i = 0; i < left; i++) {
+            double *row = a + (k + 1 + i) * n + k + 1;
+            for (ptrdiff_t j = 0; j < left; j++)
+                row[j] += axis[i] * work[j] - work[i] * axis[j];
+        }
+    }
+}
+
+/* Turns the rows of columns, [n, n], until they are orthogonal, and those of others alike.
+ * Rows are the columns of B, and of the identity at first. */
+static void orthogonalise(double *columns, double *others, double *squares, ptrdiff_t n)
+{
+    const double enough = n * DBL_EPSILON;
+    int turned = 1;
+    for (int sweep = 0; turned && sweep < MOST_SWEEPS; sweep++) {
+        turned = 0;
+        for (ptrdiff_t i = 0; i < n; i++)
+            squares[i] = dot(columns + i * n, columns + i * n, n);
+        for (ptrdiff_t i = 0; i < n; i++)
+            for (ptrdiff_t j = i + 1; j < n; j++) {
+                double *restrict x = columns + i * n, *restrict y = columns + j * n;
+                double *restrict p = others + i * n, *restrict q = others + j * n;
+                double product = dot(x, y, n);
+                if (!(fabs(product) > enough * sqrt(squares[i] * squares[j])))
+                    continue;
+                turned = 1;
+                double zeta = (squares[j] - squares[i]) / (2 * product);
+                double tangent = copysign(1 / (fabs(zeta) + sqrt(1 + zeta * zeta)), zeta);
+                double cos = 1 / sqrt(1 + tangent * tangent), sin = cos * tangent;
+                for (ptrdiff_t k = 0; k < n; k++) {
+                    double one = x[k], two = y[k], three = p[k], four = q[k];
+                    x[k] = cos * one - sin * two;
+                    y[k] = sin * one + cos * two;
+                    p[k] = cos * three - sin * four;
+                    q[k] = sin * three + cos * four;
+                }
+                squares[i] -= tangent * product;
+                squares[j] += tangent * product;
+            }
+    }
+}
+
+/* A row of unit length that is orthogonal to all others, which are so or zero. */
+static void complete(double *rows, ptrdiff_t which, ptrdiff_t n)
+{
+    double *row = rows + which * n, square = 0;
+    /* of some axis at least this much is left, as its squares over all axes sum to 1 or more */
+    for (ptrdiff_t axis = 0; axis < n && square < 0.5 / n; axis++) {
+        memset(row, 0, n * sizeof *row);
+        row[axis] = 1;
+        for (int again = 0; again < 2; again++)
+            for (ptrdiff_t j = 0; j < n; j++)
+                if (j != which)
+                    add(row, rows + j * n, -dot(row, rows + j * n, n), n);
+        square = dot(row, row, n);
+    }
+    for (ptrdiff_t k = 0; k < n; k++)
+        row[k] /= sqrt(square);
+}
+
+/* Rows of unit length from orthogonal ones, whose lengths go to lengths. */
+static void normalise(double *rows, double *lengths, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++) {
+        lengths[i] = sqrt(dot(rows + i * n, rows + i * n, n));
+        for (ptrdiff_t k = 0; k < n; k++)
+            rows[i * n + k] = lengths[i] > 0 ? rows[i * n + k] / lengths[i] : 0;
+    }
+    for (ptrdiff_t i = 0; i < n; i++)
+        if (lengths[i] == 0)
+            complete(rows, i, n);
+}
+
+/* Planes of one matrix in room for 2 n^2 + 2 (n/2)^2 + 4 n numbers. */
+static void planes(const REAL *x, REAL *basis, REAL *rates, double *room, ptrdiff_t n)
+{
+    ptrdiff_t half = n / 2;
+    double *a = room, *v = a + n * n, *left = v + n * n, *right = left + half * half;
+    double *scales = right + half * half, *below = scales + n, *work = below + n;
+    double *lengths = work + n, sum = 0;
+    for (ptrdiff_t i = 0; i < n * n; i++)
+        sum += a[i] = x[i];
+    if (!isfinite(sum)) {
+        for (ptrdiff_t i = 0; i < n * n; i++)
+            basis[i] = NAN;
+        for (ptrdiff_t i = 0; i < half; i++)
+            rates[i] = NAN;
+        return;
+    }
+    tridiagonalise(a, v, scales, below, work, n);
+    /* B turns odd axes to even ones; its columns are rows here */
+    memset(left, 0, 2 * half * half * sizeof *left);
+    for (ptrdiff_t i = 0; i < half; i++) {
+        left[i * half + i] = -below[2 * i];
+        if (i + 1 < half)
+            left[i * half + i + 1] = below[2 * i + 1];
+        right[i * half + i] = 1;
+    }
+    orthogonalise(left, right, work, half);
+    normalise(left, lengths, half);
+    double *q = a;
+    memset(q, 0, n * n * sizeof *q);
+    for (ptrdiff_t plane = 0; plane < half; plane++) {
+        rates[plane] = lengths[plane];
+        for (ptrdiff_t i = 0; i < half; i++) {
+            q[(2 * i + 1) * n + 2 * plane] = right[plane * half + i];
+            q[2 * i * n + 2 * plane + 1] = left[plane * half + i];
+        }
+    }
+    for (ptrdiff_t k = n - 2; k >= 0; k--) {
+        memset(work, 0, n * sizeof *work);
+        for (ptrdiff_t i = k + 1; i < n; i++)
+            add(work, q + i * n, scales[k] * v[(k + 1) * n + i], n);
+        for (ptrdiff_t i = k + 1; i < n; i++)
+            add(q + i * n, work, -v[(k + 1) * n + i], n);
+    }
+    for (ptrdiff_t i = 0; i < n * n; i++)
+        basis[i] = q[i];
+}
+
+/* Q and D of every matrix; NaN of one that is not finite. */
+void spectrum(task *t)
+{
+    ptrdiff_t n = t->rows, size = n * n;
+    double *room = malloc((2 * size + size / 2 + 4 * n) * sizeof *room);
+    if (!room) {
+        t->failed = 1;
+        return;
+    }
+    for (;;) {
+        ptrdiff_t i = __atomic_fetch_add(&t->taken, 1, __ATOMIC_RELAXED);
+        if (i >= t->count)
+            break;
+        planes(t->x + i * size, t->basis + i * size, t->rates + i * n / 2, room, n);
+    }
+    free(room);
+}
