@@ -10,6 +10,7 @@ from torch import Tensor
 from liere_cli.errors import UsageError
 from liere_cli.rotations import (
     fold_line,
+    line,
     line_table,
     rotate_line,
     rotate_on_grid,
@@ -105,16 +106,48 @@ def test_spectrum_rebuilds_the_matrix() -> None:
     torch.testing.assert_close(rebuilt, a, rtol=0, atol=1e-6)
     identity = torch.eye(8, dtype=a.dtype).expand_as(a)
     torch.testing.assert_close(lines.basis @ lines.basis.mT, identity, rtol=0, atol=1e-7)
-    assert lines.distinct
 
 
 @pytest.mark.parametrize("kind", ["zero", "equal", "one"])
 def test_rates_that_no_position_tells_apart_are_not_distinct(kind: str) -> None:
     a = degenerate(kind, 8)
-    assert not spectrum(a, torch.arange(3.0)).distinct
+    compiled = line.spectra_for(a) is not None
     near = a + 1e-10 * random_skew(*a.shape)
-    assert not spectrum(near, torch.arange(3.0)).distinct
-    assert spectrum(near, torch.arange(3.0) * 1e6).distinct
+    for matrix, positions, distinct in (
+        (random_skew(*a.shape), torch.arange(3.0), True),
+        (a, torch.arange(3.0), False),
+        (near, torch.arange(3.0), False),
+        (near, torch.arange(3.0) * 1e6, True),
+        (near, torch.zeros(3), False),
+    ):
+        assert spectrum(matrix, positions).distinct == (distinct and compiled)
+
+
+@pytest.mark.parametrize("kind", ["zero", "equal", "one"])
+@pytest.mark.parametrize("block", [2, 8, 12])
+def test_planes_are_orthonormal_where_nothing_turns_them(kind: str, block: int) -> None:
+    a = degenerate(kind, block)
+    lines = spectrum(a, torch.arange(3.0))
+    identity = torch.eye(block, dtype=a.dtype).expand_as(a)
+    torch.testing.assert_close(lines.basis @ lines.basis.mT, identity, rtol=0, atol=1e-6)
+    torch.testing.assert_close(lines.basis @ lines.rates @ lines.basis.mT, a, rtol=0, atol=1e-6)
+
+
+def test_gradient_of_a_spectrum_of_its_own_matrix_only() -> None:
+    """Of a batch, each matrix gets the gradient that it gets alone, and it is skew."""
+    a = random_skew(5, 12, 12, norm=9.0)
+    a[2] = 0
+    grads = torch.randn(2, 5, 12, 12, dtype=a.dtype)
+
+    def gradient(a: Tensor, *grads: Tensor) -> Tensor:
+        leaf = a.clone().requires_grad_()
+        lines = spectrum(leaf, torch.arange(3.0))
+        return torch.autograd.grad((lines.basis, lines.rates), leaf, grads)[0]
+
+    whole = gradient(a, *grads)
+    alone = torch.cat([gradient(a[i : i + 1], *grads[:, i : i + 1]) for i in range(5)])
+    torch.testing.assert_close(whole, alone)
+    torch.testing.assert_close(whole, -whole.mT)
 
 
 def test_no_tensor_of_positions_times_matrices() -> None:

@@ -242,42 +242,71 @@ class _SpectrumTask(ctypes.Structure):
         ("x", ctypes.c_void_p),
         ("basis", ctypes.c_void_p),
         ("rates", ctypes.c_void_p),
+        ("grad_basis", ctypes.c_void_p),
+        ("grad_rates", ctypes.c_void_p),
+        ("result", ctypes.c_void_p),
+        ("close", ctypes.c_double),
         ("count", ctypes.c_ssize_t),
         ("rows", ctypes.c_ssize_t),
         ("taken", ctypes.c_ssize_t),
+        ("met", ctypes.c_int),
         ("failed", ctypes.c_int),
     )
 
 
 class Spectra:
-    """The function of spectrum.c, on a CPU. Every matrix is computed by itself."""
+    """The functions of spectrum.c, on a CPU. Every matrix is computed by itself."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
 
-    def __call__(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        """Planes of skew-symmetric matrices and their rates; NaN of what is not finite.
+    def spectrum(self, a: Tensor, close: float) -> tuple[Tensor, Tensor, bool]:
+        """Q and D with A = Q D Q^T; NaN of what is not finite.
 
         Args:
-            a: [..., b, b], b even.
+            a: [..., b, b] skew-symmetric, b even.
+            close: gap between two rates below which they count as one.
 
         Returns:
-            Q, [..., b, b], and r, [..., b/2], with A = Q D Q^T for D of [[0, -r], [r, 0]].
+            Q and D, each [..., b, b], and whether some rates are so close, or so close to none.
         """
         a = a.contiguous()
-        rows = a.shape[-1]
-        basis, rates = torch.empty_like(a), a.new_empty(*a.shape[:-2], rows // 2)
+        basis, rates = torch.empty_like(a), torch.empty_like(a)
+        task = self._run(self._library.spectrum, basis, rates, close, x=a.data_ptr())
+        return basis, rates, bool(task.met)
+
+    def spectrum_back(
+        self, basis: Tensor, rates: Tensor, grad_basis: Tensor, grad_rates: Tensor, close: float
+    ) -> Tensor:
+        """The skew part of the gradient to A from those to Q and D."""
+        result = torch.empty_like(basis)
+        grad_basis, grad_rates = grad_basis.contiguous(), grad_rates.contiguous()
+        self._run(
+            self._library.spectrum_back,
+            basis,
+            rates,
+            close,
+            grad_basis=grad_basis.data_ptr(),
+            grad_rates=grad_rates.data_ptr(),
+            result=result.data_ptr(),
+        )
+        return result
+
+    def _run(
+        self, function: Any, basis: Tensor, rates: Tensor, close: float, **pointers: int
+    ) -> _SpectrumTask:
         task = _SpectrumTask(
-            x=a.data_ptr(),
             basis=basis.data_ptr(),
             rates=rates.data_ptr(),
-            count=a.shape[:-2].numel(),
-            rows=rows,
+            close=close,
+            count=basis.shape[:-2].numel(),
+            rows=basis.shape[-1],
+            **pointers,
         )
-        _in_threads(self._library.spectrum, task, a.numel() * rows)
+        _in_threads(function, task, basis.numel() * basis.shape[-1])
         if task.failed:
             raise MemoryError("no memory to compute rotations in")
-        return basis, rates
+        return task
 
 
 class _Gradient(ctypes.Structure):

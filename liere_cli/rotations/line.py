@@ -15,7 +15,7 @@ from torch import Tensor
 
 from liere_cli.errors import UsageError
 from liere_cli.rotations.blocks import check_fit
-from liere_cli.rotations.compiled import spectra_for
+from liere_cli.rotations.compiled import Spectra, spectra_for
 from liere_cli.rotations.planes import (
     compiled_turning,
     linear_angles,
@@ -38,15 +38,12 @@ class Spectrum(NamedTuple):
     Args:
         basis: Q, [..., b, b] orthogonal.
         rates: D, [..., b, b], zero but for [[0, -r], [r, 0]] along its diagonal.
-        reach: the largest |p| that will be asked for, a scalar; it decides which rates are so
-            close that no position tells them apart.
-        distinct: no two rates are, so that the gradient needs the planes of D alone; False where
-            looking would wait for a device.
+        distinct: no two rates are so close that no position tells them apart, so that the gradient
+            needs the planes of D alone; False where nothing compiled looks.
     """
 
     basis: Tensor
     rates: Tensor
-    reach: Tensor
     distinct: bool = False
 
     def unbind(self) -> tuple["Spectrum", ...]:
@@ -58,10 +55,10 @@ class Spectrum(NamedTuple):
 def spectrum(a: Tensor, positions: Tensor) -> Spectrum:
     """The planes that a skew-symmetric matrix turns, and how fast.
 
-    The eigenvectors are computed in float64. Their gradient is not that of any basis, as bases are
-    free up to a phase, but what reaches A from a loss that sees queries and keys through their
-    products only: divided differences of exp (Daleckii and Krein), the derivative where rates
-    coincide. On a GPU the eigenvectors wait for the device, once a call.
+    Computed in float64, by singular vectors where compiled, else by eigenvectors. Their gradient is
+    not that of any basis, as bases are free up to a phase, but what reaches A from a loss that sees
+    queries and keys through their products only: divided differences of exp (Daleckii and Krein),
+    the derivative where rates coincide. On a GPU the eigenvectors wait for the device, once a call.
 
     Args:
         a: [..., b, b] float32 or float64, b even.
@@ -75,20 +72,36 @@ def spectrum(a: Tensor, positions: Tensor) -> Spectrum:
         raise UsageError(f"an odd number of rows, {a.shape[-1]}, is not a sum of planes")
     reach = positions.detach().abs().amax().to(a.dtype)
     with full_precision(a):
+        compiled = spectra_for(a) if reading_is_free(a) else None
+        if compiled is not None:
+            close = _tolerance(a.dtype) / max(float(reach), torch.finfo(a.dtype).tiny)
+            return Spectrum(*_CompiledSpectrum.apply(a, compiled, close))  # type: ignore[no-untyped-call]
         basis, rates = _Spectrum.apply(a, reach)  # type: ignore[no-untyped-call]
-    distinct = False
-    if reading_is_free(a):
-        speeds = rates_of(rates.detach())
-        meetings = sum(_meets(speeds, reach, sign).sum() for sign in (-1, 1))
-        distinct = int(meetings) == speeds.numel()  # each rate meets itself
-    return Spectrum(basis, rates, reach, distinct)
+    return Spectrum(basis, rates)
+
+
+class _CompiledSpectrum(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, a: Tensor, compiled: Spectra, close: float
+    ) -> tuple[Tensor, Tensor, bool]:
+        basis, rates, met = compiled.spectrum(a, close)
+        ctx.compiled, ctx.close = compiled, close
+        ctx.save_for_backward(basis, rates)
+        return basis, rates, not met
+
+    @staticmethod
+    def backward(
+        ctx: Any, grad_basis: Tensor, grad_rates: Tensor, _: None
+    ) -> tuple[Tensor, None, None]:
+        both = ctx.saved_tensors
+        return ctx.compiled.spectrum_back(*both, grad_basis, grad_rates, ctx.close), None, None
 
 
 class _Spectrum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
-        compiled = spectra_for(a) if reading_is_free(a) else None
-        basis, rates = _from_eigenvectors(a) if compiled is None else compiled(a)
+        basis, rates = _from_eigenvectors(a)
         ctx.save_for_backward(basis, rates, reach)
         return basis, rate_matrix(rates)
 
@@ -131,8 +144,13 @@ def _gap(rates: Tensor, sign: int) -> Tensor:
 
 def _meets(rates: Tensor, reach: Tensor, sign: int) -> Tensor:
     """Which gaps no position within reach tells from none."""
-    close: Tensor = _gap(rates, sign).abs() * reach < torch.finfo(rates.dtype).eps ** 0.5
+    close: Tensor = _gap(rates, sign).abs() * reach < _tolerance(rates.dtype)
     return close
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    """Angle, in radians, up to which two phases count as one."""
+    return float(torch.finfo(dtype).eps ** 0.5)
 
 
 def _by_planes(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

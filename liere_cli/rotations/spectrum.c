@@ -18,12 +18,34 @@ enum { MOST_SWEEPS = 60 };
 
 /* What the threads of a call share: count matrices of so many rows, an even number. */
 typedef struct {
-    const REAL *x;  /* [count, rows, rows] */
-    REAL *basis;    /* Q likewise; the vectors of a plane are neighbouring columns */
-    REAL *rates;    /* [count, rows / 2], none negative */
+    const REAL *x; /* A, [count, rows, rows] */
+    REAL *basis;   /* Q likewise; the vectors of a plane are neighbouring columns */
+    REAL *rates;   /* D likewise: r and -r below and above the diagonal, no r negative */
+    const REAL *grad_basis, *grad_rates;
+    REAL *result; /* the gradient to A */
+    double close; /* gaps between rates up to which no position tells them from none */
     ptrdiff_t count, rows, taken;
+    int met;    /* some matrix has two rates so close, or one so close to none */
     int failed; /* there was no memory */
 } task;
+
+typedef void one_matrix(task *t, ptrdiff_t at, double *room);
+
+static void each(task *t, one_matrix *compute, ptrdiff_t numbers)
+{
+    double *room = malloc(numbers * sizeof *room);
+    if (!room) {
+        t->failed = 1;
+        return;
+    }
+    for (;;) {
+        ptrdiff_t i = __atomic_fetch_add(&t->taken, 1, __ATOMIC_RELAXED);
+        if (i >= t->count)
+            break;
+        compute(t, i * t->rows * t->rows, room);
+    }
+    free(room);
+}
 
 static double dot(const double *x, const double *y, ptrdiff_t count)
 {
@@ -145,20 +167,20 @@ static void normalise(double *rows, double *lengths, ptrdiff_t n)
             complete(rows, i, n);
 }
 
-/* Planes of one matrix in room for 2 n^2 + 2 (n/2)^2 + 4 n numbers. */
-static void planes(const REAL *x, REAL *basis, REAL *rates, double *room, ptrdiff_t n)
+static ptrdiff_t room_for_planes(ptrdiff_t n) { return 2 * n * n + n * n / 2 + 4 * n; }
+
+static void planes(task *t, ptrdiff_t at, double *room)
 {
-    ptrdiff_t half = n / 2;
+    ptrdiff_t n = t->rows, half = n / 2;
     double *a = room, *v = a + n * n, *left = v + n * n, *right = left + half * half;
     double *scales = right + half * half, *below = scales + n, *work = below + n;
-    double *lengths = work + n, sum = 0;
+    double *rates = work + n, sum = 0;
     for (ptrdiff_t i = 0; i < n * n; i++)
-        sum += a[i] = x[i];
+        sum += a[i] = t->x[at + i];
+    memset(t->rates + at, 0, n * n * sizeof(REAL));
     if (!isfinite(sum)) {
         for (ptrdiff_t i = 0; i < n * n; i++)
-            basis[i] = NAN;
-        for (ptrdiff_t i = 0; i < half; i++)
-            rates[i] = NAN;
+            t->basis[at + i] = t->rates[at + i] = NAN;
         return;
     }
     tridiagonalise(a, v, scales, below, work, n);
@@ -171,15 +193,21 @@ static void planes(const REAL *x, REAL *basis, REAL *rates, double *room, ptrdif
         right[i * half + i] = 1;
     }
     orthogonalise(left, right, work, half);
-    normalise(left, lengths, half);
+    normalise(left, rates, half);
     double *q = a;
     memset(q, 0, n * n * sizeof *q);
     for (ptrdiff_t plane = 0; plane < half; plane++) {
-        rates[plane] = lengths[plane];
+        REAL *corner = t->rates + at + 2 * plane * (n + 1);
+        corner[n] = rates[plane];
+        corner[1] = -corner[n];
         for (ptrdiff_t i = 0; i < half; i++) {
             q[(2 * i + 1) * n + 2 * plane] = right[plane * half + i];
             q[2 * i * n + 2 * plane + 1] = left[plane * half + i];
         }
+        for (ptrdiff_t other = 0; other <= plane; other++)
+            if (rates[plane] + rates[other] < t->close
+                || (other < plane && fabs(rates[plane] - rates[other]) < t->close))
+                t->met = 1;
     }
     for (ptrdiff_t k = n - 2; k >= 0; k--) {
         memset(work, 0, n * sizeof *work);
@@ -189,23 +217,69 @@ static void planes(const REAL *x, REAL *basis, REAL *rates, double *room, ptrdif
             add(q + i * n, work, -v[(k + 1) * n + i], n);
     }
     for (ptrdiff_t i = 0; i < n * n; i++)
-        basis[i] = q[i];
+        t->basis[at + i] = q[i];
+}
+
+/* z = x y, or x^T y, of [n, n]. */
+static void product(double *z, const double *x, const double *y, int transposed, ptrdiff_t n)
+{
+    memset(z, 0, n * n * sizeof *z);
+    for (ptrdiff_t i = 0; i < n; i++)
+        for (ptrdiff_t k = 0; k < n; k++)
+            add(z + i * n, y + k * n, transposed ? x[k * n + i] : x[i * n + k], n);
+}
+
+/* A pair of planes, between whose phases something is apart and, where they turn alike, together:
+ * as _Spectrum in line.py has it. */
+static void divide(double *real, double *imaginary, double together, double imaginary_together,
+                   double gap, double close)
+{
+    int meet = fabs(gap) < close;
+    double apart = *real;
+    *real = meet ? together : *imaginary / gap;
+    *imaginary = meet ? imaginary_together : -apart / gap;
+}
+
+static ptrdiff_t room_for_gradient(ptrdiff_t n) { return 4 * n * n; }
+
+static void gradient(task *t, ptrdiff_t at, double *room)
+{
+    ptrdiff_t n = t->rows;
+    double *q = room, *other = q + n * n, *apart = other + n * n, *result = apart + n * n;
+    const REAL *rates = t->rates + at, *limits = t->grad_rates + at;
+    for (ptrdiff_t i = 0; i < n * n; i++) {
+        q[i] = t->basis[at + i];
+        other[i] = t->grad_basis[at + i];
+    }
+    product(apart, other, q, 1, n);
+    for (ptrdiff_t i = 0; i < n; i += 2)
+        for (ptrdiff_t j = 0; j < n; j += 2) {
+            double one = rates[(i + 1) * n + i], two = rates[(j + 1) * n + j];
+            double *p = apart + i * n + j;
+            const REAL *l = limits + j * n + i; /* transposed */
+            double alike = (p[0] + p[n + 1]) / 2, alike_i = (p[1] - p[n]) / 2;
+            double opposite = (p[0] - p[n + 1]) / 2, opposite_i = -(p[1] + p[n]) / 2;
+            divide(&alike, &alike_i, (l[0] + l[n + 1]) / 2, (l[n] - l[1]) / 2, one - two,
+                   t->close);
+            divide(&opposite, &opposite_i, (l[0] - l[n + 1]) / 2, -(l[n] + l[1]) / 2, one + two,
+                   t->close);
+            p[0] = alike + opposite;
+            p[1] = alike_i - opposite_i;
+            p[n] = -alike_i - opposite_i;
+            p[n + 1] = alike - opposite;
+        }
+    product(other, q, apart, 0, n);
+    for (ptrdiff_t i = 0; i < n; i++)
+        for (ptrdiff_t j = 0; j < n; j++)
+            apart[i * n + j] = q[j * n + i];
+    product(result, other, apart, 0, n);
+    for (ptrdiff_t i = 0; i < n; i++)
+        for (ptrdiff_t j = 0; j < n; j++)
+            t->result[at + i * n + j] = (result[i * n + j] - result[j * n + i]) / 2;
 }
 
 /* Q and D of every matrix; NaN of one that is not finite. */
-void spectrum(task *t)
-{
-    ptrdiff_t n = t->rows, size = n * n;
-    double *room = malloc((2 * size + size / 2 + 4 * n) * sizeof *room);
-    if (!room) {
-        t->failed = 1;
-        return;
-    }
-    for (;;) {
-        ptrdiff_t i = __atomic_fetch_add(&t->taken, 1, __ATOMIC_RELAXED);
-        if (i >= t->count)
-            break;
-        planes(t->x + i * size, t->basis + i * size, t->rates + i * n / 2, room, n);
-    }
-    free(room);
-}
+void spectrum(task *t) { each(t, planes, room_for_planes(t->rows)); }
+
+/* The skew part of the gradient to A from those to Q and D. */
+void spectrum_back(task *t) { each(t, gradient, room_for_gradient(t->rows)); }
