@@ -38,7 +38,7 @@ from liere_cli.journal import MetricsLog
 from liere_cli.observer import Observer, Report
 from liere_cli.ranks import Ranks
 from liere_cli.recipe import TrainingSettings
-from liere_cli.rotations import compiled
+from liere_cli.rotations.kernels import compiler
 from liere_cli.runs import Run, metrics_in, to_json, write_atomically
 from liere_cli.streams import stream, stream_seed
 
@@ -412,7 +412,7 @@ class Trainer:
             if self.device.type == "cuda"
             else platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
-            "exponentials": compiled.describe(self.device),
+            "rotations": compiler.describe(self.device),
             "processes": self.ranks.size,
         }
         write_atomically(self.run.path("environment.json"), to_json(environment))

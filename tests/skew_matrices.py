@@ -1,13 +1,13 @@
 """Random skew-symmetric matrices of a given size, and both ways to compute with them."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor
 
-from liere_cli.rotations import line, planes, series
-from liere_cli.rotations.compiled import find_compiler
+from liere_cli.rotations.kernels.compiler import find_compiler, without_kernels
 
 WAYS = ("compiled", "batched")
 
@@ -16,11 +16,7 @@ def both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
     """A fixture over ``WAYS``: a test runs with and without what a C compiler makes."""
     if request.param == "compiled" and find_compiler() is None:
         pytest.skip("no C compiler answers")
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "batched":
-            patch.setattr(series, "kernel_for", lambda a, series: None)
-            patch.setattr(line, "spectra_for", lambda a: None)
-            patch.setattr(planes, "turning_for", lambda qkv, table: None)
+    with without_kernels() if request.param == "batched" else nullcontext():
         yield
 
 

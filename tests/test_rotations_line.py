@@ -29,9 +29,10 @@ def turn_by_line(a: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...
 def turn_by_folding(a: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
     """As ``turn_by_line``, of the projection that does nothing, changed to the eigenbasis."""
     lines = spectrum(a, positions)
-    identity = torch.eye(xs[0].shape[-1], dtype=a.dtype).expand(3, xs[0].shape[1], -1, -1)
-    weights = fold_line(lines, identity)
-    assert torch.equal(weights[2], identity[2])
+    _, heads, _, channels = xs[0].shape
+    identity = torch.eye(channels, dtype=a.dtype).repeat(3 * heads, 1)
+    weights = fold_line(lines, identity).view(3, heads, channels, channels)
+    assert torch.equal(weights[2], identity.view_as(weights)[2])
     parts = [x @ matrix.mT for x, matrix in zip((*xs, xs[1]), weights, strict=True)]
     qkv = torch.stack(parts, 2).permute(0, 3, 2, 1, 4).contiguous()  # [B, T, 3, N, H]
     return turn_line(lines, line_table(lines, positions), positions, qkv)[:2]
@@ -111,7 +112,7 @@ def test_spectrum_rebuilds_the_matrix() -> None:
 @pytest.mark.parametrize("kind", ["zero", "equal", "one"])
 def test_rates_that_no_position_tells_apart_are_not_distinct(kind: str) -> None:
     a = degenerate(kind, 8)
-    compiled = line.spectra_for(a) is not None
+    compiled = line.spectrum_for(a) is not None
     near = a + 1e-10 * random_skew(*a.shape)
     for matrix, positions, distinct in (
         (random_skew(*a.shape), torch.arange(3.0), True),

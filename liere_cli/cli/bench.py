@@ -59,7 +59,7 @@ def _bench_speed(what: What, shape: str | None, repeats: int, device: str, as_js
 
     from liere_cli.assembly import choose_device
     from liere_cli.cli import console
-    from liere_cli.rotations.compiled import describe
+    from liere_cli.rotations.kernels.compiler import describe
 
     chosen = choose_device(device)
     with console.stderr().status("timing") as status:
@@ -77,13 +77,13 @@ def _bench_speed(what: What, shape: str | None, repeats: int, device: str, as_js
 
             rows = rotation_rows(device=chosen, repeats=repeats, told=told)
     threads = torch.get_num_threads()
-    exponentials = describe(chosen)
+    rotations = describe(chosen)
     if as_json:
-        about = {"device": str(chosen), "threads": threads, "exponentials": exponentials}
+        about = {"device": str(chosen), "threads": threads, "rotations": rotations}
         console.print_json({**about, "rows": rows})
     else:
         _print_rows(rows, f"{chosen}, {threads} threads, medians of {repeats}")
-        console.note(f"exponentials: {exponentials}")
+        console.note(f"rotations: {rotations}")
 
 
 def _print_rows(rows: "list[Row]", title: str) -> None:

@@ -145,8 +145,6 @@ class ComRoPE(PositionEncoding):
         self, x: Tensor, weight: Tensor, state: ComRoPEState, layer: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         lines, steps = state.of(layer, x.shape[1])
-        parts = weight.unflatten(0, (3, self.shape.heads, self.shape.head_dim))
-        folded = torch.cat((fold_line(lines, parts[:2]), parts[2:]))
-        q, k, v = self.split(x, folded.flatten(0, 2))
+        q, k, v = self.split(x, fold_line(lines, weight))
         q, k = turn_steps(lines, steps, q, k)
         return q, k, v

@@ -17,6 +17,7 @@ from liere_cli.encodings.base import PositionEncoding
 from liere_cli.encodings.registry import build_encoding, encoding_class, resolve_spec
 from liere_cli.errors import UsageError
 from liere_cli.grid import Grid
+from liere_cli.rotations.kernels.compiler import without_kernels
 
 #: what the facts are told at: the nano model, 64 tokens
 NANO = {"heads": 4, "head_dim": 32, "depth": 4}
@@ -128,7 +129,7 @@ def _pass(encoding: PositionEncoding, grid: tuple[int, ...], batch: int) -> int:
     x = torch.zeros(batch, len(positions), shape.dim)
     weight = torch.zeros(3 * shape.heads * shape.head_dim, shape.dim)
     counting = Counting()
-    with counting:
+    with without_kernels(), counting:
         x = encoding.embed(x, positions)
         state = encoding.prepare(positions)
         for layer in range(shape.depth):

@@ -16,6 +16,7 @@ from liere_cli.encodings.rates import mean_fastest, with_rates_of
 from liere_cli.errors import UsageError
 from liere_cli.grid import UNITS, Scaling
 from liere_cli.rotations import (
+    LineTable,
     Spectrum,
     fold_line,
     grid_exp,
@@ -26,6 +27,7 @@ from liere_cli.rotations import (
     rotate_line,
     rotate_on_grid,
     rotate_planes,
+    rotate_projected_blocks,
     spectrum,
     turn_line,
 )
@@ -36,6 +38,8 @@ PAPER_SCALE = 2 * math.pi
 #: rotations of all layers together that are kept from the forward to the backward pass, in bytes;
 #: more are built for each layer, and built again in the backward pass
 KEPT_BYTES = 256 * 2**20
+#: bytes of rotations that a CPU builds in one go: larger tensors fit no gap that a step has freed
+BUILT_BYTES = 16 * 2**20
 PRESETS = {
     "paper-code": Preset(
         "what the authors' public code computes, with its blocks as block says",
@@ -61,7 +65,7 @@ class LieREState:
         positions: [T, A].
         frequencies: [N or 1, A, H/2], for blocks of 2.
         lines: spectra [N or 1, n, b, b], for one axis.
-        tables: their cosines and sines, [N or 1, T, H/2, 2].
+        tables: their angles and phases.
         generators: [N or 1, n, A, b, b], for rotations too large to keep.
         rotations: [N or 1, n, T, b, b], else.
     """
@@ -69,7 +73,7 @@ class LieREState:
     positions: Tensor
     frequencies: tuple[Tensor, ...] = ()
     lines: tuple[Spectrum, ...] = ()
-    tables: tuple[Tensor, ...] = ()
+    tables: tuple[LineTable, ...] = ()
     generators: tuple[Tensor, ...] = ()
     rotations: tuple[Tensor, ...] = ()
 
@@ -209,10 +213,13 @@ class LieRE(PositionEncoding):
             lines = spectrum(generators.squeeze(3), positions[:, 0])
             tables = line_table(lines, positions[:, 0])
             return LieREState(positions, lines=lines.unbind(), tables=tables.unbind())
-        entries = generators[..., 0, :, :].numel() * len(positions)
-        if entries * generators.element_size() > KEPT_BYTES:
+        layer_bytes = generators[0, ..., 0, :, :].nbytes * len(positions)
+        if layer_bytes * len(generators) > KEPT_BYTES:
             return LieREState(positions, generators=generators.unbind())
-        return LieREState(positions, rotations=grid_exp(generators, positions).unbind())
+        most = BUILT_BYTES if positions.device.type == "cpu" else KEPT_BYTES
+        parts = generators.split(max(1, most // layer_bytes))
+        rotations = [layer for part in parts for layer in grid_exp(part, positions).unbind()]
+        return LieREState(positions, rotations=tuple(rotations))
 
     def encode_qk(
         self, q: Tensor, k: Tensor, state: LieREState, layer: int
@@ -233,12 +240,11 @@ class LieRE(PositionEncoding):
         """R(p) x of every token, or, where that is cheaper, Q^T R(p) x."""
         layer = layer if len(self.upper) > 1 else 0
         if state.frequencies:
-            table = phases(linear_angles(state.positions, state.frequencies[layer]))
-            return tuple(rotate_planes(x, table) for x in xs)
+            angles = linear_angles(state.positions, state.frequencies[layer])
+            return tuple(rotate_planes(x, phases(angles)) for x in xs)
         if state.lines:
-            lines = state.lines[layer]
+            lines, table = state.lines[layer], state.tables[layer]
             positions = state.positions[:, 0].to(lines.basis.dtype)
-            table = state.tables[layer]
             return rotate_line(lines, table, positions, *xs, in_eigenbasis=in_eigenbasis)
         if state.generators:
             return rotate_on_grid(state.generators[layer], state.positions, *xs)
@@ -247,15 +253,18 @@ class LieRE(PositionEncoding):
     def project(
         self, x: Tensor, weight: Tensor, state: LieREState, layer: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """On one axis, without a prefix, the change of basis goes into the projection: a product
-        of the size of the weights instead of one for every token.
+        """Queries and keys turn where they lie. On one axis, without a prefix, the change of basis
+        goes into the projection: a product of the size of the weights instead of one for every
+        token.
         """
+        layer = layer if len(self.upper) > 1 else 0
+        by_heads = (3, self.shape.heads, self.shape.head_dim)
+        if state.rotations:
+            qkv = F.linear(x, weight).unflatten(-1, by_heads)
+            return rotate_projected_blocks(state.rotations[layer], qkv)
         if not state.lines or x.shape[1] != len(state.positions):
             return super().project(x, weight, state, layer)
-        layer = layer if len(self.upper) > 1 else 0
         lines, table = state.lines[layer], state.tables[layer]
         positions = state.positions[:, 0].to(lines.basis.dtype)
-        parts = weight.unflatten(0, (3, self.shape.heads, self.shape.head_dim))
-        folded = fold_line(lines, parts).flatten(0, 2)
-        qkv = F.linear(x, folded).unflatten(-1, parts.shape[:3])
+        qkv = F.linear(x, fold_line(lines, weight)).unflatten(-1, by_heads)
         return turn_line(lines, table, positions, qkv)

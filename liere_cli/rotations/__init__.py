@@ -3,9 +3,10 @@
 It knows tensors only: no encoding, no model.
 """
 
-from liere_cli.rotations.blocks import rotate_blocks
+from liere_cli.rotations.blocks import rotate_blocks, rotate_projected_blocks
 from liere_cli.rotations.grids import grid_exp
 from liere_cli.rotations.line import (
+    LineTable,
     Spectrum,
     change_basis,
     fold_line,
@@ -28,6 +29,7 @@ from liere_cli.rotations.skew import skew_exp
 
 __all__ = [
     "Layout",
+    "LineTable",
     "Spectrum",
     "change_basis",
     "check_generators",
@@ -41,6 +43,7 @@ __all__ = [
     "rotate_on_grid",
     "rotate_planes",
     "rotate_projected",
+    "rotate_projected_blocks",
     "skew_exp",
     "spectrum",
     "turn_line",

@@ -1,18 +1,22 @@
 """Application of per-position rotation matrices to queries and keys.
 
 The batch makes the rows of one product for every position, head and block: a row is 64 times
-cheaper to turn so than as a matrix-vector product of its own.
+cheaper to turn so than as a matrix-vector product of its own. Compiled code turns rows where they
+lie; torch's batched products need them side by side.
 
 Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim = n * b for
 n blocks of b rows, m tensors turned alike, K rows: m * B, or m * B * N where heads share rotations.
 """
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from liere_cli.errors import UsageError
+from liere_cli.rotations.kernels.blocks import Blocks, blocks_for
+from liere_cli.rotations.planes import split_projection
 from liere_cli.rotations.precision import check_heads, full_precision
 
 #: rows up to which blocks are merged
@@ -34,7 +38,38 @@ def rotate_blocks(rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
         UsageError: shapes or dtypes that don't fit.
     """
     check_fit(rotations.shape, xs)
-    return cast(tuple[Tensor, ...], _RotateBlocks.apply(rotations, *xs))  # type: ignore[no-untyped-call]
+    compiled = _compiled(rotations, xs)
+    if compiled is None:
+        turned = _RotateBlocks.apply(rotations, *xs)  # type: ignore[no-untyped-call]
+    else:
+        turned = _CompiledBlocks.apply(compiled, rotations.contiguous(), *xs)  # type: ignore[no-untyped-call]
+    return cast(tuple[Tensor, ...], turned)
+
+
+def rotate_projected_blocks(rotations: Tensor, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``rotate_blocks`` of the queries and keys of one projection, where they lie if compiled.
+
+    Args:
+        rotations: as for ``rotate_blocks``.
+        qkv: [B, S, 3, N, n*b], queries, keys and values, which nothing else reads: overwritten.
+
+    Returns:
+        Queries, keys and values, each [B, N, S, n*b] in the dtype of ``qkv``.
+    """
+    q, k, v = split_projection(qkv)
+    check_fit(rotations.shape, (q, k))
+    compiled = _compiled(rotations, (q, k))
+    if compiled is None:
+        q, k = rotate_blocks(rotations, q, k)
+        return q, k, v
+    args = (compiled, rotations.contiguous(), qkv)
+    return cast(tuple[Tensor, Tensor, Tensor], _ProjectedBlocks.apply(*args))  # type: ignore[no-untyped-call]
+
+
+def _compiled(rotations: Tensor, xs: tuple[Tensor, ...]) -> Blocks | None:
+    if torch.compiler.is_compiling() or len(xs) > 2:
+        return None
+    return blocks_for(rotations, xs[0])
 
 
 def check_fit(rotations: torch.Size, xs: tuple[Tensor, ...]) -> None:
@@ -50,6 +85,65 @@ def check_fit(rotations: torch.Size, xs: tuple[Tensor, ...]) -> None:
             f"rotations of {heads} heads, {tokens} tokens and {blocks} blocks of {rows} don't fit "
             f"queries of {x_heads} heads, {length} tokens and {channels} channels"
         )
+
+
+class _CompiledBlocks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, compiled: Blocks, rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+        ctx.compiled = compiled
+        ctx.save_for_backward(rotations, *(xs if ctx.needs_input_grad[1] else ()))
+        turned = _with_prefix(xs, rotations.shape[2])
+        compiled.turn(rotations, _with_channels(xs), turned)
+        return turned
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        rotations, *xs = ctx.saved_tensors
+        back = _with_prefix(grads, rotations.shape[2])
+        grad_rotations = ctx.compiled.turn_back(
+            rotations, _with_channels(grads), back, _with_channels(xs) or None, after=False
+        )
+        return None, grad_rotations, *back
+
+
+def _with_prefix(xs: Sequence[Tensor], tokens: int) -> tuple[Tensor, ...]:
+    """New tensors like others, the last tokens still to be filled."""
+    outs = tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in xs)
+    for out, x in zip(outs, xs, strict=True):
+        prefix = x.shape[2] - tokens
+        out[:, :, :prefix] = x[:, :, :prefix]
+    return outs
+
+
+def _with_channels(xs: Sequence[Tensor]) -> list[Tensor]:
+    """Copies of those whose channels don't lie side by side."""
+    return [x if x.stride(-1) == 1 else x.contiguous() for x in xs]
+
+
+class _ProjectedBlocks(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, compiled: Blocks, rotations: Tensor, qkv: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.compiled = compiled
+        q, k, v = split_projection(qkv)
+        compiled.turn(rotations, (q, k), (q, k))
+        ctx.save_for_backward(rotations, qkv if ctx.needs_input_grad[1] else None)
+        return q, k, v
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor | None, Tensor]:
+        rotations, turned = ctx.saved_tensors
+        batch, heads, length, channels = grads[0].shape
+        grad = grads[0].new_empty(batch, length, 3, heads, channels)
+        *to, to_v = split_projection(grad)
+        prefix = length - rotations.shape[2]
+        for part, whole in zip(to, grads, strict=False):
+            part[:, :, :prefix] = whole[:, :, :prefix]
+        to_v.copy_(grads[2])
+        kept = None if turned is None else split_projection(turned)[:2]
+        both = _with_channels(grads[:2])
+        return None, ctx.compiled.turn_back(rotations, both, to, kept, after=True), grad
 
 
 class _RotateBlocks(torch.autograd.Function):

@@ -43,29 +43,27 @@ class Chunk(ABC):
 
     Args:
         sets: the generators.
-        tokens: indices of the positions; None means all.
+        tokens: the positions, or their indices.
     """
 
     sets: slice
-    tokens: Tensor | None
+    tokens: slice | Tensor
 
     @abstractmethod
     def build(self, source: Tensor, positions: Tensor) -> Part:
         """The rotations, from the source of all sets, [G, ...], and all positions, [T, A]."""
 
-    def at(self, positions: Tensor) -> Tensor:
-        """The chunk's part of [T, A]."""
-        return positions if self.tokens is None else positions[self.tokens]
-
     def get(self, whole: Tensor) -> Tensor:
         """The chunk's part of [G, T, ...]."""
         part = whole[self.sets]
-        return part if self.tokens is None else part.index_select(1, self.tokens)
+        if isinstance(self.tokens, slice):
+            return part[:, self.tokens]
+        return part.index_select(1, self.tokens)
 
     def put(self, whole: Tensor, part: Tensor) -> None:
         """Writes that part."""
-        if self.tokens is None:
-            whole[self.sets] = part
+        if isinstance(self.tokens, slice):
+            whole[self.sets, self.tokens] = part
         else:
             whole[self.sets].index_copy_(1, self.tokens, part)
 
@@ -77,5 +75,9 @@ Plan = Callable[[Tensor, Tensor], list[Chunk]]
 def cut(count: int, tokens: int, rows: int, entries: int) -> tuple[list[slice], int]:
     """Sets [G] and how many of T positions to take together for chunks of so many entries."""
     sets = max(1, entries // (tokens * rows**2))
-    slices = [slice(i, min(i + sets, count)) for i in range(0, count, sets)]
-    return slices, max(1, entries // (sets * rows**2))
+    return slices(count, sets), max(1, entries // (sets * rows**2))
+
+
+def slices(count: int, step: int) -> list[slice]:
+    """0 .. count in steps."""
+    return [slice(i, min(i + step, count)) for i in range(0, count, step)]

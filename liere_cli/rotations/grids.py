@@ -12,8 +12,8 @@ from torch import Tensor
 
 from liere_cli.errors import UsageError
 from liere_cli.rotations import lattice
-from liere_cli.rotations.chunks import Chunk, Part, Plan, cached_entries, cut
-from liere_cli.rotations.compiled import Kernel
+from liere_cli.rotations.chunks import Chunk, Part, Plan, cached_entries, cut, slices
+from liere_cli.rotations.kernels.exponential import Exponentials
 from liere_cli.rotations.precision import check_square, full_precision
 from liere_cli.rotations.rays import along_rays, find_rays
 from liere_cli.rotations.series import compiled_for
@@ -103,11 +103,11 @@ class _GridExp(torch.autograd.Function):
         return grad_source, None, None
 
 
-def _plan(kernel: Kernel, generators: Tensor, positions: Tensor) -> list[Chunk]:
+def _plan(kernel: Exponentials, generators: Tensor, positions: Tensor) -> list[Chunk]:
     count, _, rows, _ = generators.shape
-    slices, step = cut(count, len(positions), rows, 4 * cached_entries())
-    indices = torch.arange(len(positions)).split(step) if step < len(positions) else [None]
-    return [_Exponents(sets, tokens, kernel) for sets in slices for tokens in indices]
+    parts, step = cut(count, len(positions), rows, 4 * cached_entries())
+    tokens = slices(len(positions), step)
+    return [_Exponents(sets, run, kernel) for sets in parts for run in tokens]
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ class _Exponents(Chunk):
         kernel: what is compiled for them.
     """
 
-    kernel: Kernel
+    kernel: Exponentials
 
     def build(self, source: Tensor, positions: Tensor) -> Part:
-        return _Singly(self, source, self.at(positions))
+        return _Singly(self, source, positions[self.tokens])
 
 
 class _Singly(Part):

@@ -45,7 +45,7 @@ class LatticeChunk(Chunk):
     factor: Tensor | float
 
     def build(self, source: Tensor, positions: Tensor) -> Part:
-        return _Shared(self, source, self.at(positions))
+        return _Shared(self, source, positions[self.tokens])
 
 
 class _Shared(Part):
@@ -195,14 +195,14 @@ def plan(products: Tensor, positions: Tensor) -> list[Chunk]:
     bounds = norm_bounds(products, positions)
     if not reading_is_free(products):
         squarings, factor = choose_squarings(bounds.amax().to(products.dtype), rows)
-        slices, _ = cut(count, tokens, rows, DEVICE_CHUNK_ENTRIES)
-        return [LatticeChunk(sets, None, squarings, factor) for sets in slices]
+        parts, _ = cut(count, tokens, rows, DEVICE_CHUNK_ENTRIES)
+        return [LatticeChunk(sets, slice(None), squarings, factor) for sets in parts]
     # larger than for exponentials one by one: each chunk also reads all shared products
-    slices, step = cut(count, tokens, rows, 2 * cached_entries())
+    parts, step = cut(count, tokens, rows, 2 * cached_entries())
     chunks: list[Chunk] = []
-    for sets in slices:
+    for sets in parts:
         highest = bounds[sets].amax(0).to(products.dtype)
-        for part in [None] if step >= tokens else highest.argsort().split(step):
-            bound = (highest if part is None else highest[part]).amax()
-            chunks.append(LatticeChunk(sets, part, *choose_squarings(bound, rows)))
+        runs = [slice(None)] if step >= tokens else highest.argsort().split(step)
+        for run in runs:
+            chunks.append(LatticeChunk(sets, run, *choose_squarings(highest[run].amax(), rows)))
     return chunks

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from liere_cli.errors import UsageError
 from liere_cli.rotations.blocks import check_fit
-from liere_cli.rotations.compiled import Spectra, spectra_for
+from liere_cli.rotations.kernels.spectrum import Spectra, spectrum_for
+from liere_cli.rotations.kernels.turning import Turning
 from liere_cli.rotations.planes import (
     compiled_turning,
     linear_angles,
@@ -37,19 +38,39 @@ class Spectrum(NamedTuple):
 
     Args:
         basis: Q, [..., b, b] orthogonal.
-        rates: D, [..., b, b], zero but for [[0, -r], [r, 0]] along its diagonal.
-        distinct: no two rates are so close that no position tells them apart, so that the gradient
-            needs the planes of D alone; False where nothing compiled looks.
+        rates: D, [..., b, b], zero but for [[0, -r], [r, 0]] along its diagonal; its gradient is
+            kept transposed.
+        speeds: the r, [..., b/2].
+        distinct: no two of them are so close that no position tells them apart, so that all that
+            reaches D reaches them; False where nothing compiled looks.
     """
 
     basis: Tensor
     rates: Tensor
+    speeds: Tensor
     distinct: bool = False
 
     def unbind(self) -> tuple["Spectrum", ...]:
         """One for each index of the first dimension."""
-        parts = zip(self.basis.unbind(), self.rates.unbind(), strict=True)
-        return tuple(self._replace(basis=basis, rates=rates) for basis, rates in parts)
+        parts = zip(self.basis.unbind(), self.rates.unbind(), self.speeds.unbind(), strict=True)
+        return tuple(Spectrum(*part, self.distinct) for part in parts)
+
+
+class LineTable(NamedTuple):
+    """What turns planes at every position.
+
+    Args:
+        angles: p r, [..., T, n * b/2].
+        phases: their cosines and sines, [..., T, n * b/2, 2].
+    """
+
+    angles: Tensor
+    phases: Tensor
+
+    def unbind(self) -> tuple["LineTable", ...]:
+        """One for each index of the first dimension."""
+        parts = zip(self.angles.unbind(), self.phases.unbind(), strict=True)
+        return tuple(LineTable(*part) for part in parts)
 
 
 def spectrum(a: Tensor, positions: Tensor) -> Spectrum:
@@ -72,30 +93,28 @@ def spectrum(a: Tensor, positions: Tensor) -> Spectrum:
         raise UsageError(f"an odd number of rows, {a.shape[-1]}, is not a sum of planes")
     reach = positions.detach().abs().amax().to(a.dtype)
     with full_precision(a):
-        compiled = spectra_for(a) if reading_is_free(a) else None
+        compiled = spectrum_for(a) if reading_is_free(a) else None
         if compiled is not None:
             close = _tolerance(a.dtype) / max(float(reach), torch.finfo(a.dtype).tiny)
             return Spectrum(*_CompiledSpectrum.apply(a, compiled, close))  # type: ignore[no-untyped-call]
         basis, rates = _Spectrum.apply(a, reach)  # type: ignore[no-untyped-call]
-    return Spectrum(basis, rates)
+    return Spectrum(basis, rates, rates_of(rates.detach()))
 
 
 class _CompiledSpectrum(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, a: Tensor, compiled: Spectra, close: float
-    ) -> tuple[Tensor, Tensor, bool]:
-        basis, rates, met = compiled.spectrum(a, close)
+    ) -> tuple[Tensor, Tensor, Tensor, bool]:
+        basis, rates, speeds, met = compiled.spectrum(a, close)
         ctx.compiled, ctx.close = compiled, close
         ctx.save_for_backward(basis, rates)
-        return basis, rates, not met
+        return basis, rates, speeds, not met
 
     @staticmethod
-    def backward(
-        ctx: Any, grad_basis: Tensor, grad_rates: Tensor, _: None
-    ) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         both = ctx.saved_tensors
-        return ctx.compiled.spectrum_back(*both, grad_basis, grad_rates, ctx.close), None, None
+        return ctx.compiled.spectrum_back(*both, grads[:3], ctx.close), None, None
 
 
 class _Spectrum(torch.autograd.Function):
@@ -196,14 +215,14 @@ def _distinct_planes(rows: int, device: torch.device) -> Tensor:
     return rate_matrix(rates) + mixing - mixing.mT
 
 
-def line_table(lines: Spectrum, positions: Tensor) -> Tensor:
-    """Cosines and sines for ``rotate_line``, [..., T, n * b/2, 2], of spectra [..., n, b, b]."""
-    rates = rates_of(lines.rates.detach()).flatten(-2)
-    return phases(linear_angles(positions[:, None], rates[..., None, :]))
+def line_table(lines: Spectrum, positions: Tensor) -> LineTable:
+    """Angles and phases of spectra [..., n, b, b] at positions [T]."""
+    angles = linear_angles(positions[:, None], lines.speeds.flatten(-2)[..., None, :])
+    return LineTable(angles, phases(angles.detach()))
 
 
 def rotate_line(
-    lines: Spectrum, table: Tensor, positions: Tensor, *xs: Tensor, in_eigenbasis: bool = True
+    lines: Spectrum, table: LineTable, positions: Tensor, *xs: Tensor, in_eigenbasis: bool = True
 ) -> tuple[Tensor, ...]:
     """exp(p A) x for every token, up to the rotation Q that all tokens of a head share.
 
@@ -212,7 +231,7 @@ def rotate_line(
 
     Args:
         lines: spectra of the generators [N or 1, n, b, b].
-        table: ``line_table`` of them, [N or 1, T, n * b/2, 2].
+        table: ``line_table`` of them.
         positions: [T].
         xs: each [B, N, S, n*b] of one shape and dtype.
 
@@ -225,7 +244,7 @@ def rotate_line(
     with full_precision(lines.basis):
         basis = _block_diagonal(lines.basis)
         rates = _block_diagonal(lines.rates)
-        args = (basis, rates, table, positions.detach(), *xs)
+        args = (basis, rates, table.phases, positions.detach(), *xs)
         turned: tuple[Tensor, ...] = _RotateLine.apply(*args)  # type: ignore[no-untyped-call]
         prefix = xs[0].shape[2] - len(positions)
         if prefix or not in_eigenbasis:
@@ -244,10 +263,10 @@ def fold_line(lines: Spectrum, weight: Tensor) -> Tensor:
 
     Args:
         lines: spectra of the generators [N or 1, n, b, b].
-        weight: [3, N, n*b, D], of queries, keys and values.
+        weight: [3 * N * n*b, D], of queries, keys and values.
 
     Returns:
-        [3, N, n*b, D] in the dtype of the weight, computed in that of the spectra.
+        The same of another projection, computed in the dtype of the spectra.
     """
     with full_precision(lines.basis):
         folded = _FoldLine.apply(_block_diagonal(lines.basis), weight)  # type: ignore[no-untyped-call]
@@ -258,68 +277,86 @@ class _FoldLine(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, basis: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(basis, weight)
-        return _with_basis(basis.mT, weight)
+        return _fold(basis.mT, weight)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         basis, weight = ctx.saved_tensors
         with full_precision(basis):
-            outer = weight[:2].to(basis.dtype) @ grad[:2].mT.to(basis.dtype)
-            return outer.sum(0).sum_to_size(basis.shape), _with_basis(basis, grad)
+            before, after = (_of_queries_and_keys(x, basis) for x in (weight, grad))
+            outer = torch.matmul(before, after.mT).sum(0)
+            return outer.sum_to_size(basis.shape), _fold(basis, grad)
 
 
-def _with_basis(basis: Tensor, weight: Tensor) -> Tensor:
+def _of_queries_and_keys(weight: Tensor, basis: Tensor) -> Tensor:
+    """[3 * N * H, D] as [2, N, H, D], without those of values and in the dtype of [..., H, H]."""
+    parts = weight.view(3, -1, basis.shape[-1], weight.shape[-1])[:2]
+    return parts.to(basis.dtype)
+
+
+def _fold(basis: Tensor, weight: Tensor) -> Tensor:
     """Heads of queries and keys from the left by [N or 1, H, H], those of values as they are."""
-    turned = torch.empty_like(weight, memory_format=torch.contiguous_format)
-    turned[:2] = basis @ weight[:2].to(basis.dtype)
-    turned[2] = weight[2]
-    return turned
+    folded = weight.clone()
+    turned = torch.matmul(basis, _of_queries_and_keys(weight, basis))
+    folded[: 2 * len(weight) // 3] = turned.flatten(0, 2)
+    return folded
 
 
 def turn_line(
-    lines: Spectrum, table: Tensor, positions: Tensor, qkv: Tensor
+    lines: Spectrum, table: LineTable, positions: Tensor, qkv: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """exp(p D) of the queries and keys that ``fold_line`` projected: their ``rotate_line``.
 
     Args:
         lines, table, positions: as for ``rotate_line``; as many positions as tokens.
-        qkv: [B, T, 3, N, n*b], queries, keys and values.
+        qkv: [B, T, 3, N, n*b], queries, keys and values, which nothing else reads: overwritten
+            where that saves a pass.
 
     Returns:
         Queries, keys and values, each [B, N, T, n*b] in the dtype of ``qkv``.
     """
-    args = (_block_diagonal(lines.rates), table, positions.detach(), qkv, lines.distinct)
-    turned: tuple[Tensor, Tensor, Tensor] = _TurnLine.apply(*args)  # type: ignore[no-untyped-call]
-    return turned
+    compiled = compiled_turning(qkv, table.phases, "interleaved") if lines.distinct else None
+    if compiled is None:
+        rates = _block_diagonal(lines.rates)
+        turned = _TurnLine.apply(rates, table.phases, positions.detach(), qkv)  # type: ignore[no-untyped-call]
+    else:
+        turned = _CompiledTurnLine.apply(*table, qkv, compiled)  # type: ignore[no-untyped-call]
+    return cast(tuple[Tensor, Tensor, Tensor], turned)
+
+
+class _CompiledTurnLine(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, angles: Tensor, table: Tensor, qkv: Tensor, compiled: Turning
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.compiled, ctx.shape = compiled, angles.shape
+        turned = turn_projection(qkv, table, "interleaved", overwrite=True)
+        ctx.save_for_backward(table, qkv)
+        return turned
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, Tensor, None]:
+        grad, to_angles = ctx.compiled.turn_back(grads, *ctx.saved_tensors, "across")
+        return to_angles.sum_to_size(ctx.shape), None, grad, None
 
 
 class _TurnLine(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, rates: Tensor, table: Tensor, positions: Tensor, qkv: Tensor, distinct: bool
+        ctx: Any, rates: Tensor, table: Tensor, positions: Tensor, qkv: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        # where no rates meet, the gradient to angles is all that is needed, and it can be had from
-        # what was turned
-        ctx.turning = compiled_turning(qkv, table, "interleaved") if distinct else None
-        overwrite = ctx.turning is not None
-        turned = turn_projection(qkv, table, "interleaved", overwrite=overwrite)
         ctx.save_for_backward(rates, table, positions, qkv)
-        return turned
+        return turn_projection(qkv, table, "interleaved", overwrite=False)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, Tensor]:
         rates, table, positions, qkv = ctx.saved_tensors
         with full_precision(rates):
-            if ctx.turning is not None:
-                grad, halves = ctx.turning.turn_back(grads, table, qkv)
-                halves = torch.tensordot(positions, halves, 1)
-                in_planes = rate_matrix((halves[:, 1::2] - halves[:, ::2]) / 2)
-                return in_planes.sum_to_size(rates.shape), None, None, grad, None
             grad = turn_projection_back(grads, table, "interleaved")
             weighted = queries_and_keys(grad) * positions[:, None].to(grad.dtype)
             heads = len(rates) if len(rates) == 1 else 2 * len(rates)
             outer = _outer(queries_and_keys(qkv), weighted, heads)
-            return outer.unflatten(0, (-1, len(rates))).sum(0), None, None, grad, None
+            return outer.unflatten(0, (-1, len(rates))).sum(0), None, None, grad
 
 
 def change_basis(lines: Spectrum, x: Tensor, back: bool = False) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from liere_cli.errors import UsageError, unknown
-from liere_cli.rotations.compiled import Turning, turning_for
+from liere_cli.rotations.kernels.turning import Turning, turning_for
 from liere_cli.rotations.precision import accumulation_dtype, check_floating, check_heads
 
 Layout = Literal["interleaved", "half-split"]
@@ -90,9 +90,9 @@ def rotate_projected(
     the projection: passes over memory that separate tensors need.
 
     Args:
-        qkv: [B, S, 3, N, H], queries, keys and values, which nothing else reads: overwritten unless
-            the table has a gradient.
-        table, layout: as for ``rotate_planes``.
+        qkv: [B, S, 3, N, H], queries, keys and values, which nothing else reads: overwritten where
+            that saves a pass.
+        table, layout: as for ``rotate_planes``; no pair of a cosine and a sine is zero.
 
     Returns:
         Queries, keys and values, each [B, N, S, H] in the dtype of ``qkv``.
@@ -164,14 +164,25 @@ class _RotateProjected(torch.autograd.Function):
         ctx: Any, qkv: Tensor, table: Tensor, layout: Layout
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.layout = layout
-        ctx.save_for_backward(qkv if ctx.needs_input_grad[1] else None, table)
-        return turn_projection(qkv, table, layout, overwrite=not ctx.needs_input_grad[1])
+        ctx.turning = compiled_turning(qkv, table, layout)
+        learns = ctx.needs_input_grad[1]
+        turned = turn_projection(qkv, table, layout, overwrite=bool(ctx.turning) or not learns)
+        ctx.save_for_backward(qkv if learns else None, table)
+        return turned
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         qkv, table = ctx.saved_tensors
-        grad = turn_projection_back(grads, table, ctx.layout)
         grad_table = None
+        if ctx.turning is not None:
+            sums = ("along", "across") if ctx.needs_input_grad[1] else ()
+            grad, *parts = ctx.turning.turn_back(grads, table, qkv, *sums)
+            if parts:
+                # x* g of x from that of y = z x, as complex numbers: y* g / z*
+                moments = torch.complex(*parts).sum_to_size(table.shape[:-1])
+                grad_table = torch.view_as_real(moments / torch.view_as_complex(table).conj())
+            return grad, grad_table, None
+        grad = turn_projection_back(grads, table, ctx.layout)
         if ctx.needs_input_grad[1]:
             q, k, _ = split_projection(qkv)
             grad_table = _table_gradient(q, grads[0], table, ctx.layout)

@@ -111,11 +111,16 @@ class _AlongRays(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (whole,) = ctx.saved_tensors
-        # transposed, as it comes from products with the rotations and goes into the series
-        grad_t = grad.mT.clone(memory_format=torch.contiguous_format)
+        # in the order in which it lies: transposed, if it comes from batched products
+        transposed = grad.mT.is_contiguous()
+        total = (grad.mT if transposed else grad).clone(memory_format=torch.contiguous_format)
         for step in reversed(ctx.rays.steps):
-            part = grad_t.index_select(1, step.to)
+            part = total.index_select(1, step.to)
             left, right = (whole.index_select(1, index) for index in (step.left, step.right))
-            grad_t.index_add_(1, step.left, torch.matmul(right, part))
-            grad_t.index_add_(1, step.right, torch.matmul(part, left))
-        return grad_t.index_select(1, ctx.rays.first).mT, None
+            if transposed:
+                to_left, to_right = torch.matmul(right, part), torch.matmul(part, left)
+            else:
+                to_left, to_right = torch.matmul(part, right.mT), torch.matmul(left.mT, part)
+            total.index_add_(1, step.left, to_left).index_add_(1, step.right, to_right)
+        firsts = total.index_select(1, ctx.rays.first)
+        return firsts.mT if transposed else firsts, None

@@ -15,7 +15,7 @@ import torch
 from numpy.polynomial.chebyshev import cheb2poly, poly2cheb
 from torch import Tensor
 
-from liere_cli.rotations.compiled import Kernel, kernel_for
+from liere_cli.rotations.kernels.exponential import Exponentials, exponential_for
 
 #: largest spectral norm at which the polynomial is as exact as its dtype
 RADIUS = {torch.float32: 1.1, torch.float64: 0.09}
@@ -219,11 +219,11 @@ def reading_is_free(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def compiled_for(a: Tensor) -> Kernel | None:
+def compiled_for(a: Tensor) -> Exponentials | None:
     """What is compiled for matrices as these, [..., b, b]; None where batched products serve."""
     if not reading_is_free(a) or a.dtype not in POLYNOMIALS:
         return None
-    return kernel_for(a, (*POLYNOMIALS[a.dtype], RADIUS[a.dtype]))
+    return exponential_for(a, (*POLYNOMIALS[a.dtype], RADIUS[a.dtype]))
 
 
 def _squarings_for(norm: float, dtype: torch.dtype) -> int:

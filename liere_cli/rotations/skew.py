@@ -10,7 +10,7 @@ from torch import Tensor
 
 from liere_cli.rotations.chunks import cached_entries
 from liere_cli.rotations.closed import exp2, exp3
-from liere_cli.rotations.compiled import Kernel
+from liere_cli.rotations.kernels.exponential import Exponentials
 from liere_cli.rotations.precision import check_square, full_precision
 from liere_cli.rotations.series import compiled_for, exponentiate, reading_is_free
 
@@ -62,7 +62,7 @@ def skew_exp(a: Tensor) -> Tensor:
 
 class _CompiledExp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, a: Tensor, kernel: Kernel) -> Tensor:
+    def forward(ctx: Any, a: Tensor, kernel: Exponentials) -> Tensor:
         ctx.kernel = kernel
         ctx.save_for_backward(a)
         return kernel.exponential(a)

@@ -6,7 +6,7 @@
  * One-sided Jacobi rotations find them. Unlike eigenvectors of the Hermitian i A, they stay apart
  * where A does not turn a plane.
  *
- * compiled.py compiles this for one REAL, float or double; arithmetic is double.
+ * compiler.py compiles this for one REAL, float or double; arithmetic is double.
  */
 #include <float.h>
 #include <math.h>
@@ -21,7 +21,8 @@ typedef struct {
     const REAL *x; /* A, [count, rows, rows] */
     REAL *basis;   /* Q likewise; the vectors of a plane are neighbouring columns */
     REAL *rates;   /* D likewise: r and -r below and above the diagonal, no r negative */
-    const REAL *grad_basis, *grad_rates;
+    REAL *speeds;  /* the r alone, [count, rows / 2] */
+    const REAL *grad_basis, *grad_rates, *grad_speeds; /* that to D transposed */
     REAL *result; /* the gradient to A */
     double close; /* gaps between rates up to which no position tells them from none */
     ptrdiff_t count, rows, taken;
@@ -181,6 +182,8 @@ static void planes(task *t, ptrdiff_t at, double *room)
     if (!isfinite(sum)) {
         for (ptrdiff_t i = 0; i < n * n; i++)
             t->basis[at + i] = t->rates[at + i] = NAN;
+        for (ptrdiff_t i = 0; i < half; i++)
+            t->speeds[at / n / 2 + i] = NAN;
         return;
     }
     tridiagonalise(a, v, scales, below, work, n);
@@ -198,7 +201,7 @@ static void planes(task *t, ptrdiff_t at, double *room)
     memset(q, 0, n * n * sizeof *q);
     for (ptrdiff_t plane = 0; plane < half; plane++) {
         REAL *corner = t->rates + at + 2 * plane * (n + 1);
-        corner[n] = rates[plane];
+        corner[n] = t->speeds[at / n / 2 + plane] = rates[plane];
         corner[1] = -corner[n];
         for (ptrdiff_t i = 0; i < half; i++) {
             q[(2 * i + 1) * n + 2 * plane] = right[plane * half + i];
@@ -259,7 +262,9 @@ static void gradient(task *t, ptrdiff_t at, double *room)
             const REAL *l = limits + j * n + i; /* transposed */
             double alike = (p[0] + p[n + 1]) / 2, alike_i = (p[1] - p[n]) / 2;
             double opposite = (p[0] - p[n + 1]) / 2, opposite_i = -(p[1] + p[n]) / 2;
-            divide(&alike, &alike_i, (l[0] + l[n + 1]) / 2, (l[n] - l[1]) / 2, one - two,
+            /* a speed is in both entries of its plane, of which one is negative */
+            double speed = i == j ? t->grad_speeds[(at / n + i) / 2] / 2 : 0;
+            divide(&alike, &alike_i, (l[0] + l[n + 1]) / 2, (l[n] - l[1]) / 2 - speed, one - two,
                    t->close);
             divide(&opposite, &opposite_i, (l[0] - l[n + 1]) / 2, -(l[n] + l[1]) / 2, one + two,
                    t->close);

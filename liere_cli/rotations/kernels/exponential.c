@@ -5,40 +5,23 @@
  * every intermediate result of all matrices through memory, and for small matrices they take longer
  * to call than to compute.
  *
- * compiled.py compiles this for one ROWS, a multiple of 4, and one REAL, float or double. Matrices
+ * compiler.py compiles this for one ROWS, a multiple of 4, and one REAL, float or double. Matrices
  * are dense, row after row; gradients are kept transposed, so that no product needs a transpose.
  * Each function is called with the same task by as many threads as there are, and returns when no
  * matrix is left to take.
  */
 #include <math.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__AVX512F__)
-#define VECTOR_BYTES 64
-#elif defined(__AVX__)
-#define VECTOR_BYTES 32
-#else
-#define VECTOR_BYTES 16
-#endif
+#include "products.h"
 
 enum {
-    SIZE = ROWS * ROWS,
-    LANES = VECTOR_BYTES / sizeof(REAL),
-    WIDTH = ROWS % LANES == 0 ? LANES : ROWS % (LANES / 2) == 0 ? LANES / 2 : 4,
-    /* tiles of TALL x WIDE vectors of the result stay in the registers */
-    TALL = ROWS % 8 == 0 && VECTOR_BYTES == 64 ? 8 : 4,
-    WIDE = ROWS % (2 * WIDTH) == 0 ? 2 : 1,
     /* more would leave no digit of the result */
     MOST_SQUARINGS = sizeof(REAL) == sizeof(float) ? 22 : 48,
     /* the last of them are of exp(X) itself: 2 E + E E cancels where E is no longer small */
     PLAIN_SQUARINGS = 4,
 };
-
-typedef REAL matrix[SIZE];
-typedef REAL vector
-    __attribute__((vector_size(WIDTH * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 
 /* exp(X) - I = y1 X + y2 X^2 + P Q up to spectral norms of reach, where
  * P = X^2 (x3 I + x1 X + X^2) and Q = x4 I + x5 X + x6 X^2 + x7 P. */
@@ -52,37 +35,14 @@ typedef struct {
     matrix levels[MOST_SQUARINGS + 1]; /* exp(2^i X) - I, and from the first plain one exp(2^i X) */
 } workspace;
 
-/* z = x y + scale w, where w may be z but neither x nor y may; without w, z = x y. */
-static inline __attribute__((always_inline)) void multiply(REAL *z, const REAL *x, const REAL *y,
-                                                           const REAL *w, REAL scale)
-{
-    for (int i = 0; i < ROWS; i += TALL)
-        for (int j = 0; j < ROWS; j += WIDE * WIDTH) {
-            vector sum[TALL][WIDE] = {{{0}}};
-            for (int k = 0; k < ROWS; k++)
-                for (int c = 0; c < WIDE; c++) {
-                    vector right = *(const vector *)(y + k * ROWS + j + c * WIDTH);
-                    for (int r = 0; r < TALL; r++)
-                        sum[r][c] += x[(i + r) * ROWS + k] * right;
-                }
-            for (int r = 0; r < TALL; r++)
-                for (int c = 0; c < WIDE; c++) {
-                    int at = (i + r) * ROWS + j + c * WIDTH;
-                    if (w) /* last, so that small products are summed up first */
-                        sum[r][c] += scale * *(const vector *)(w + at);
-                    *(vector *)(z + at) = sum[r][c];
-                }
-        }
-}
-
 static void product_and(REAL *z, const REAL *x, const REAL *y, const REAL *w, REAL scale)
 {
-    multiply(z, x, y, w, scale);
+    multiply(z, ROWS, ROWS, (factor){x, ROWS, 1}, ROWS, y, ROWS, w, scale);
 }
 
 static void product(REAL *z, const REAL *x, const REAL *y)
 {
-    multiply(z, x, y, NULL, 0);
+    multiply(z, ROWS, ROWS, (factor){x, ROWS, 1}, ROWS, y, ROWS, NULL, 0);
 }
 
 static void add_diagonal(REAL *x, REAL value)
@@ -230,9 +190,7 @@ static void exponential_back_of(workspace *w, const task *t, const REAL *x, cons
     if (t->transposed)
         memcpy(w->grad, grad, sizeof(matrix));
     else
-        for (int i = 0; i < ROWS; i++)
-            for (int j = 0; j < ROWS; j++)
-                w->grad[j * ROWS + i] = grad[i * ROWS + j];
+        transpose(w->grad, grad);
     REAL *g = square_down(w, squarings);
     REAL *to_p = g == w->grad ? w->other : w->grad, *to_square = w->levels[0];
     product(w->to_q, g, w->p);

@@ -1,6 +1,6 @@
 /* Rotation of planes of queries and keys where they lie, and the way back, in one pass over memory.
  *
- * compiled.py compiles this for one REAL, float or double. Planes are neighbouring channels. Each
+ * compiler.py compiles this for one REAL, float or double. Planes are neighbouring channels. Each
  * function is called with the same task by as many threads as there are, and returns when no token
  * is left to take.
  */
@@ -19,7 +19,7 @@ typedef struct {
 typedef struct {
     REAL *qkv;             /* [batch, tokens, PARTS, heads, channels], turned */
     REAL *grad;            /* likewise; the gradient to what was turned */
-    REAL *halves;          /* of gradients to angles, [tokens - prefix, heads, channels], or NULL */
+    REAL *across, *along;  /* [heads, tokens - prefix, channels / 2], or NULL */
     const REAL *table;     /* cosines and sines, [heads, tokens - prefix, channels / 2, 2] */
     ptrdiff_t table_head;  /* from head to head in the table: 0 where they share it */
     gradient parts[PARTS];
@@ -55,15 +55,21 @@ static void turn_head_back(REAL *restrict result, const REAL *restrict grad,
     }
 }
 
-/* The gradient to the angle of a plane is x1 g2 - x2 g1, where x may be turned if its gradient g is:
- * adds x1 g2 and x2 g1, side by side. */
-static void add_halves(REAL *restrict halves, const REAL *restrict turned,
-                       const REAL *restrict grad, ptrdiff_t planes)
+/* Adds the gradient to the angle of every plane, x1 g2 - x2 g1, which turning x and its gradient g
+ * alike does not change. */
+static void add_across(REAL *restrict sum, const REAL *restrict x, const REAL *restrict grad,
+                       ptrdiff_t planes)
 {
-    for (ptrdiff_t h = 0; h < planes; h++) {
-        halves[2 * h] += turned[2 * h] * grad[2 * h + 1];
-        halves[2 * h + 1] += turned[2 * h + 1] * grad[2 * h];
-    }
+    for (ptrdiff_t h = 0; h < planes; h++)
+        sum[h] += x[2 * h] * grad[2 * h + 1] - x[2 * h + 1] * grad[2 * h];
+}
+
+/* Adds x . g, that to the logarithm of a common factor of cosine and sine. */
+static void add_along(REAL *restrict sum, const REAL *restrict x, const REAL *restrict grad,
+                      ptrdiff_t planes)
+{
+    for (ptrdiff_t h = 0; h < planes; h++)
+        sum[h] += x[2 * h] * grad[2 * h] + x[2 * h + 1] * grad[2 * h + 1];
 }
 
 /* Queries and keys of qkv by the angles of their tokens. */
@@ -82,15 +88,25 @@ void turn(task *t)
                                   t->channels / 2);
 }
 
-/* grad, and halves if asked for, from the gradients to turned queries and keys and to values. */
+static void clear(const task *t, REAL *sums, ptrdiff_t first, ptrdiff_t end)
+{
+    ptrdiff_t planes = t->channels / 2;
+    for (ptrdiff_t n = 0; sums && n < t->heads; n++)
+        memset(sums + (n * (t->tokens - t->prefix) + first) * planes, 0,
+               (end - first) * planes * sizeof *sums);
+}
+
+/* grad, and the sums that are asked for, from the gradients to turned queries and keys and to
+ * values. */
 void turn_back(task *t)
 {
     ptrdiff_t row = t->heads * t->channels, planes = t->channels / 2, first, end;
     while (take(t, &first, &end)) {
         ptrdiff_t turned = first < t->prefix ? t->prefix : first;
-        if (t->halves && turned < end)
-            memset(t->halves + (turned - t->prefix) * row, 0,
-                   (end - turned) * row * sizeof(REAL));
+        if (turned < end) {
+            clear(t, t->across, turned - t->prefix, end - t->prefix);
+            clear(t, t->along, turned - t->prefix, end - t->prefix);
+        }
         for (ptrdiff_t b = 0; b < t->batch; b++)
             for (ptrdiff_t token = first; token < end; token++)
                 for (int part = QUERIES; part < PARTS; part++) {
@@ -104,11 +120,13 @@ void turn_back(task *t)
                             continue;
                         }
                         ptrdiff_t place = token - t->prefix;
+                        ptrdiff_t sum = (n * (t->tokens - t->prefix) + place) * planes;
                         turn_head_back(t->grad + at, from,
                                        t->table + n * t->table_head + place * t->channels, planes);
-                        if (t->halves)
-                            add_halves(t->halves + place * row + n * t->channels, t->qkv + at, from,
-                                       planes);
+                        if (t->across)
+                            add_across(t->across + sum, t->qkv + at, from, planes);
+                        if (t->along)
+                            add_along(t->along + sum, t->qkv + at, from, planes);
                     }
                 }
     }
