@@ -12,6 +12,7 @@ from torch import Tensor
 
 from liere_cli.bench.timing import Row, alternate
 from liere_cli.rotations import (
+    fold_line,
     grid_exp,
     line_table,
     linear_angles,
@@ -19,8 +20,10 @@ from liere_cli.rotations import (
     rotate_blocks,
     rotate_line,
     rotate_planes,
+    rotate_projected,
     skew_exp,
     spectrum,
+    turn_line,
 )
 
 #: norm of the largest generators where the paper's initialisation meets the unit square
@@ -94,7 +97,7 @@ def _build(case: str, device: torch.device) -> list[Contest]:
     theirs = _forward_backward(torch.linalg.matrix_exp, a, cotangent)
     return [
         Contest(case, ours, "torch.matrix_exp", theirs, error, reference_error),
-        Contest(case, ours, "one batched product", lambda: torch.bmm(a, cotangent)),
+        Contest(case, ours, "one batched bmm", lambda: torch.bmm(a, cotangent)),
     ]
 
 
@@ -149,14 +152,12 @@ def _apply(case: str, device: torch.device) -> list[Contest]:
         Contest(
             case,
             timed,
-            "a product for every token",
+            "product by token",
             _forward_backward(by_token, (rotations, q), cotangent),
             _deviation(ours(rotations, q), exact),
             _deviation(by_token(rotations, q), exact),
         ),
-        Contest(
-            case, timed, "one batched product", lambda: torch.bmm(rows, rotations.flatten(0, 2))
-        ),
+        Contest(case, timed, "one batched bmm", lambda: torch.bmm(rows, rotations.flatten(0, 2))),
         Contest(case, timed, "one copy of q", q.clone),
     ]
 
@@ -195,12 +196,44 @@ def _line(case: str, device: torch.device) -> list[Contest]:
         Contest(
             case,
             timed,
-            "rotary, textbook form",
+            "textbook rotary",
             _forward_backward(rotary, q, cotangent),
             _deviation(_aligned(ours(generators, q), exact), exact),
         ),
-        Contest(case, timed, "rotary, our kernel", _forward_backward(kernel, q, cotangent)),
+        Contest(case, timed, "our rotary", _forward_backward(kernel, q, cotangent)),
         Contest(case, timed, "one copy of q", q.clone),
+    ]
+
+
+def _folded(case: str, device: torch.device) -> list[Contest]:
+    """The same as a model has it: the change of basis goes into the weights of a projection, and
+    queries and keys turn where they lie, against rotary of the same projection.
+    """
+    batch, tokens, heads, block = 8, 1024, 6, int(case.rpartition("/")[2])
+    generators = _generators((heads, 1), block, device)
+    positions = torch.linspace(0, 1, tokens, device=device)
+    weight = _random((3 * heads * block, heads * block), device)
+    qkv = _random((batch, tokens, 3, heads, block), device)
+    cotangents = _random((3, batch, tokens, heads, block), device).transpose(2, 3).unbind()
+    frequencies = 10_000.0 ** -(torch.arange(block // 2, device=device) * 2 / block)
+    indices = torch.arange(tokens, dtype=torch.float32, device=device)[:, None]
+    table = phases(linear_angles(indices, frequencies[None]))[None]
+
+    def ours(generators: Tensor, weight: Tensor, qkv: Tensor) -> tuple[Tensor, ...]:
+        lines = spectrum(generators, positions)
+        turned = turn_line(lines, line_table(lines, positions), positions, qkv.clone())
+        return fold_line(lines, weight), *turned
+
+    def rotary(qkv: Tensor) -> tuple[Tensor, ...]:
+        return rotate_projected(qkv.clone(), table)
+
+    return [
+        Contest(
+            case,
+            _forward_backward(ours, (generators, weight, qkv), (weight, *cotangents)),
+            "our rotary",
+            _forward_backward(rotary, qkv, cotangents),
+        )
     ]
 
 
@@ -212,6 +245,7 @@ _CASES: dict[str, Callable[[str, torch.device], list[Contest]]] = {
     "apply/64": _apply,
     "apply/8": _apply,
     "attention-1d/64": _line,
+    "folded-1d/64": _folded,
 }
 
 
@@ -227,7 +261,9 @@ def _random(shape: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 def _forward_backward(
-    function: Callable[..., Tensor], inputs: Tensor | tuple[Tensor, ...], cotangent: Tensor
+    function: Callable[..., Tensor | tuple[Tensor, ...]],
+    inputs: Tensor | tuple[Tensor, ...],
+    cotangent: Tensor | tuple[Tensor, ...],
 ) -> Callable[[], None]:
     tensors = inputs if isinstance(inputs, tuple) else (inputs,)
     leaves = [tensor.detach().requires_grad_() for tensor in tensors]

@@ -91,9 +91,16 @@ def _print_rows(rows: "list[Row]", title: str) -> None:
 
     from liere_cli.cli import console
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        collapse_padding=True,
+        header_style="bold",
+    )
     table.add_column("case", no_wrap=True)
-    table.add_column("against", overflow="fold")
+    table.add_column("against")
     for heading in ("ours, ms", "its, ms", "ratio", "quartiles"):
         table.add_column(heading, justify="right", no_wrap=True)
     # what no row of this benchmark measures gets no column
