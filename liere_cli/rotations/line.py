@@ -41,8 +41,8 @@ class Spectrum(NamedTuple):
         rates: D, [..., b, b], zero but for [[0, -r], [r, 0]] along its diagonal; its gradient is
             kept transposed.
         speeds: the r, [..., b/2].
-        distinct: no two of them are so close that no position tells them apart, so that all that
-            reaches D reaches them; False where nothing compiled looks.
+        distinct: no position takes any two of them for one, or one for none, so that the gradient
+            needs nothing of D but them; False where nothing compiled looks.
     """
 
     basis: Tensor
