@@ -20,20 +20,22 @@ def cached_entries() -> int:
 
 
 class Part(ABC):
-    """The rotations of a chunk, [g, t, b, b], and what their gradient needs."""
+    """A chunk on its way to its rotations, [g, t, b, b], or back."""
 
-    @property
     @abstractmethod
     def rotations(self) -> Tensor:
         """All NaN where norms are beyond any use."""
 
     @abstractmethod
-    def add_adjoint(self, grad_t: Tensor, grad_source: Tensor) -> None:
+    def add_adjoint(self, grad_t: Tensor, grad_source: Tensor) -> Tensor:
         """Adds the gradient to what the chunk was built from.
 
         Args:
             grad_t: gradient to the rotations, each matrix transposed, [g, t, b, b].
             grad_source: in the shape of the source.
+
+        Returns:
+            The rotations, which it comes across.
         """
 
 
@@ -51,7 +53,7 @@ class Chunk(ABC):
 
     @abstractmethod
     def build(self, source: Tensor, positions: Tensor) -> Part:
-        """The rotations, from the source of all sets, [G, ...], and all positions, [T, A]."""
+        """From the source of all sets, [G, ...], and all positions, [T, A]."""
 
     def get(self, whole: Tensor) -> Tensor:
         """The chunk's part of [G, T, ...]."""

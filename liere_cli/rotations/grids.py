@@ -89,7 +89,7 @@ class _GridExp(torch.autograd.Function):
         ctx.save_for_backward(source, positions)
         rotations = source.new_empty(len(source), len(positions), rows, rows)
         for chunk in ctx.chunks:
-            chunk.put(rotations, chunk.build(source, positions).rotations)
+            chunk.put(rotations, chunk.build(source, positions).rotations())
         return rotations
 
     @staticmethod
@@ -131,12 +131,12 @@ class _Singly(Part):
         size = (len(flat), len(positions), *generators.shape[2:])
         self._exponents = torch.matmul(positions, flat).view(size)
 
-    @property
     def rotations(self) -> Tensor:
         return self._chunk.kernel.exponential(self._exponents)
 
-    def add_adjoint(self, grad_t: Tensor, grad_source: Tensor) -> None:
-        kernel = self._chunk.kernel
-        grad = kernel.exponential_back(self._exponents, grad_t.mT)
+    def add_adjoint(self, grad_t: Tensor, grad_source: Tensor) -> Tensor:
+        rotations = torch.empty_like(self._exponents)
+        grad = self._chunk.kernel.exponential_back(self._exponents, grad_t.mT, rotations)
         whole = torch.matmul(self._positions.T, grad.flatten(2))
         grad_source[self._chunk.sets] += whole.view(-1, *grad_source.shape[1:])
+        return rotations

@@ -70,14 +70,13 @@ class _Shared(Part):
             rotations = rotations * chunk.factor
         self._rotations = rotations.view(len(flat), len(positions), self.rows, self.rows)
 
-    @property
     def rotations(self) -> Tensor:
         return self._rotations
 
     def _combine(self, weights: Tensor, flat: Tensor) -> Tensor:
         return torch.matmul(weights, flat).view(-1, self.rows, self.rows)
 
-    def add_adjoint(self, grad_t: Tensor, grad_source: Tensor) -> None:
+    def add_adjoint(self, grad_t: Tensor, grad_source: Tensor) -> Tensor:
         grad_t = square_down(grad_t.contiguous().view(-1, self.rows, self.rows), self.levels)
         grad_q = torch.bmm(grad_t, self.x4)
         grad_x4 = torch.bmm(self.q, grad_t)
@@ -87,6 +86,7 @@ class _Shared(Part):
         top = self.top.T @ grad_x4.view(-1, tokens, self.rows**2)
         whole[:, -top.shape[1] :] += top
         grad_source[self.chunk.sets] += whole.view(*whole.shape[:2], self.rows, self.rows).mT
+        return self._rotations
 
 
 def monomials(positions: Tensor) -> list[Tensor]:

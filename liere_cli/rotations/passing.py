@@ -52,7 +52,7 @@ class _RotateOnGrid(torch.autograd.Function):
         rows = _on_grid(pack(xs, shape), shape)
         turned = torch.empty_like(rows)
         for chunk in ctx.chunks:
-            rotations = chunk.build(source, positions).rotations.to(rows.dtype)
+            rotations = chunk.build(source, positions).rotations().to(rows.dtype)
             chunk.put(turned, torch.matmul(chunk.get(rows), rotations.mT))
         return unpack(turned, xs, shape)
 
@@ -67,9 +67,9 @@ class _RotateOnGrid(torch.autograd.Function):
             for chunk in ctx.chunks:
                 part = chunk.build(source, positions)
                 grad = chunk.get(grad_rows)
-                chunk.put(back, torch.matmul(grad, part.rotations.to(rows.dtype)))
                 grad_t = torch.matmul(chunk.get(rows).mT, grad).to(source.dtype)
-                part.add_adjoint(grad_t, grad_source)
+                rotations = part.add_adjoint(grad_t, grad_source).to(rows.dtype)
+                chunk.put(back, torch.matmul(grad, rotations))
             return None, None, grad_source, None, *unpack(back, grads, ctx.shape)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from liere_cli.rotations.kernels.compiler import ROWS, library, serves
+from liere_cli.rotations.kernels.strided import Strided
 from liere_cli.rotations.kernels.threads import in_threads, share
 
 
@@ -28,29 +29,13 @@ def _blocks(rows: int, dtype: torch.dtype) -> "Blocks | None":
     return None if made is None else Blocks(made)
 
 
-class _Tensor(ctypes.Structure):
-    """``tensor`` in blocks.c."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("batch", ctypes.c_ssize_t),
-        ("head", ctypes.c_ssize_t),
-        ("token", ctypes.c_ssize_t),
-    )
-
-    def point_to(self, x: Tensor, tokens: int) -> None:
-        """At the last tokens of [B, N, S, H]."""
-        self.batch, self.head, self.token, _ = x.stride()
-        self.data = x.data_ptr() + (x.shape[2] - tokens) * self.token * x.element_size()
-
-
 class _Task(ctypes.Structure):
     """``task`` in blocks.c."""
 
     _fields_ = (
-        ("from_", _Tensor * 2),
-        ("to", _Tensor * 2),
-        ("kept", _Tensor * 2),
+        ("from_", Strided * 2),
+        ("to", Strided * 2),
+        ("kept", Strided * 2),
         ("rotations", ctypes.c_void_p),
         ("grad", ctypes.c_void_p),
         ("parts", ctypes.c_ssize_t),
@@ -139,5 +124,3 @@ class Blocks:
             for place, tensor in zip(places, tensors, strict=False):
                 place.point_to(tensor, tokens)
         in_threads(self._library[name], task, sources[0].numel())
-        if task.failed:
-            raise MemoryError("no memory to compute rotations in")

@@ -137,20 +137,20 @@ static void give_nothing(REAL *x)
         x[i] = NAN;
 }
 
-/* What the threads of a call share: count matrices x, gradients to their results, results. */
+/* What the threads of a call share: count matrices x. */
 typedef struct {
-    const REAL *x, *grad;
-    REAL *result;
+    const REAL *x;
+    REAL *rotations; /* exp(x); on the way back NULL if not wanted */
+    const REAL *grad;
+    REAL *result; /* the skew part of the gradient to x, from grad, that to exp(x) */
     const series *series;
     ptrdiff_t count, taken;
     ptrdiff_t at_a_time; /* how many matrices a thread takes */
-    int transposed;      /* the gradients are */
+    int transposed;      /* grad is, each matrix */
     int failed;          /* there was no memory */
 } task;
 
-typedef void one_matrix(workspace *w, const task *t, const REAL *x, const REAL *grad, REAL *result);
-
-static inline void each(task *t, one_matrix *compute)
+static inline void each(task *t, void (*compute)(workspace *, const task *, ptrdiff_t at))
 {
     workspace *w = malloc(sizeof *w);
     if (!w) {
@@ -163,34 +163,39 @@ static inline void each(task *t, one_matrix *compute)
             break;
         ptrdiff_t end = t->count - i < t->at_a_time ? t->count : i + t->at_a_time;
         for (; i < end; i++)
-            compute(w, t, t->x + i * SIZE, t->grad + i * SIZE, t->result + i * SIZE);
+            compute(w, t, i * SIZE);
     }
     free(w);
 }
 
-static void exponential_of(workspace *w, const task *t, const REAL *x, const REAL *grad, REAL *result)
+static int rotate(workspace *w, const task *t, ptrdiff_t at)
 {
-    (void)grad;
-    int squarings = exponentiate(w, x, *t->series);
-    if (squarings < 0)
-        give_nothing(result);
-    else
-        memcpy(result, w->levels[squarings], sizeof(matrix));
+    int squarings = exponentiate(w, t->x + at, *t->series);
+    if (t->rotations && squarings < 0)
+        give_nothing(t->rotations + at);
+    else if (t->rotations)
+        memcpy(t->rotations + at, w->levels[squarings], sizeof(matrix));
+    return squarings;
 }
 
-static void exponential_back_of(workspace *w, const task *t, const REAL *x, const REAL *grad,
-                                REAL *result)
+static void exponential_of(workspace *w, const task *t, ptrdiff_t at)
+{
+    rotate(w, t, at);
+}
+
+static void exponential_back_of(workspace *w, const task *t, ptrdiff_t at)
 {
     const series c = *t->series;
-    int squarings = exponentiate(w, x, c);
+    REAL *result = t->result + at;
+    int squarings = rotate(w, t, at);
     if (squarings < 0) {
         give_nothing(result);
         return;
     }
     if (t->transposed)
-        memcpy(w->grad, grad, sizeof(matrix));
+        memcpy(w->grad, t->grad + at, sizeof(matrix));
     else
-        transpose(w->grad, grad);
+        transpose(w->grad, t->grad + at);
     REAL *g = square_down(w, squarings);
     REAL *to_p = g == w->grad ? w->other : w->grad, *to_square = w->levels[0];
     product(w->to_q, g, w->p);
@@ -214,8 +219,6 @@ static void exponential_back_of(workspace *w, const task *t, const REAL *x, cons
             result[i * ROWS + j] = half * (to_x[j * ROWS + i] - to_x[i * ROWS + j]);
 }
 
-/* exp(x). */
 void exponential(task *t) { each(t, exponential_of); }
 
-/* The skew part of the gradient to x from that to exp(x). */
 void exponential_back(task *t) { each(t, exponential_back_of); }

@@ -40,6 +40,7 @@ class _Task(ctypes.Structure):
 
     _fields_ = (
         ("x", ctypes.c_void_p),
+        ("rotations", ctypes.c_void_p),
         ("grad", ctypes.c_void_p),
         ("result", ctypes.c_void_p),
         ("series", ctypes.c_void_p),
@@ -63,30 +64,37 @@ class Exponentials:
 
     def exponential(self, a: Tensor) -> Tensor:
         """exp of skew-symmetric [..., b, b]; all NaN where a norm is beyond any use."""
-        return self._call(self._library.exponential, a, a)
+        rotations = torch.empty_like(a)
+        self._run(self._library.exponential, a, rotations=rotations.data_ptr())
+        return rotations
 
-    def exponential_back(self, a: Tensor, grad: Tensor) -> Tensor:
+    def exponential_back(self, a: Tensor, grad: Tensor, rotations: Tensor | None = None) -> Tensor:
         """The skew part of the gradient to a from that to ``exponential``'s result.
 
         Args:
             grad: contiguous or, which costs no copy either, with its matrices transposed.
+            rotations: where to write that result, which the way back comes across.
         """
-        return self._call(self._library.exponential_back, a, grad)
-
-    def _call(self, function: Any, x: Tensor, grad: Tensor) -> Tensor:
-        result, count = torch.empty_like(x), x.shape[:-2].numel()
+        result = torch.empty_like(a)
         transposed = grad.mT.is_contiguous()
         grad = grad if transposed else grad.contiguous()
-        task = _Task(
-            x=x.data_ptr(),
+        self._run(
+            self._library.exponential_back,
+            a,
+            rotations=None if rotations is None else rotations.data_ptr(),
             grad=grad.data_ptr(),
             result=result.data_ptr(),
+            transposed=transposed,
+        )
+        return result
+
+    def _run(self, function: Any, a: Tensor, **fields: int | None) -> None:
+        count = a.shape[:-2].numel()
+        task = _Task(
+            x=a.data_ptr(),
             series=ctypes.addressof(self._series),
             count=count,
             at_a_time=share(count),
-            transposed=transposed,
+            **fields,
         )
-        in_threads(function, task, x.numel())
-        if task.failed:
-            raise MemoryError("no memory to compute rotations in")
-        return result
+        in_threads(function, task, a.numel())

@@ -107,6 +107,4 @@ class Spectra:
             **pointers,
         )
         in_threads(function, task, basis.numel() * basis.shape[-1])
-        if task.failed:
-            raise MemoryError("no memory to compute rotations in")
         return task

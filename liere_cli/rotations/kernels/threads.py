@@ -22,17 +22,22 @@ def in_threads(function: Any, task: ctypes.Structure, entries: int) -> None:
 
     Args:
         entries: numbers that are worked on; a few are left to one thread.
+
+    Raises:
+        MemoryError: the task says that it ``failed``.
     """
     threads = torch.get_num_threads() if entries > _ENTRIES_FOR_THREADS else 1
     shared = ctypes.byref(task)
     parallel = openmp() if threads > 1 else None
     if parallel is not None:
         parallel(ctypes.cast(function, ctypes.c_void_p), shared, ctypes.c_uint(threads), 0)
-        return
-    others = [_pool(os.getpid()).submit(function, shared) for _ in range(threads - 1)]
-    function(shared)
-    for other in others:
-        other.result()
+    else:
+        others = [_pool(os.getpid()).submit(function, shared) for _ in range(threads - 1)]
+        function(shared)
+        for other in others:
+            other.result()
+    if getattr(task, "failed", False):
+        raise MemoryError("no memory to compute rotations in")
 
 
 def share(count: int) -> int:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from liere_cli.rotations.kernels.compiler import library, serves
+from liere_cli.rotations.kernels.strided import Strided
 from liere_cli.rotations.kernels.threads import in_threads, share
 
 
@@ -30,17 +31,6 @@ def _turning(dtype: torch.dtype) -> "Turning | None":
     return None if made is None else Turning(made)
 
 
-class _Gradient(ctypes.Structure):
-    """``gradient`` in turning.c."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("batch", ctypes.c_ssize_t),
-        ("head", ctypes.c_ssize_t),
-        ("token", ctypes.c_ssize_t),
-    )
-
-
 class _Task(ctypes.Structure):
     """``task`` in turning.c."""
 
@@ -51,7 +41,7 @@ class _Task(ctypes.Structure):
         ("along", ctypes.c_void_p),
         ("table", ctypes.c_void_p),
         ("table_head", ctypes.c_ssize_t),
-        ("parts", _Gradient * 3),
+        ("parts", Strided * 3),
         ("batch", ctypes.c_ssize_t),
         ("tokens", ctypes.c_ssize_t),
         ("prefix", ctypes.c_ssize_t),
@@ -103,8 +93,7 @@ class Turning:
         task = self._task(result if turned is None else turned, table)
         task.grad = result.data_ptr()
         for part, grad in zip(task.parts, grads, strict=True):
-            part.data = grad.data_ptr()
-            part.batch, part.head, part.token, _ = grad.stride()
+            part.point_to(grad, length)
         totals = [table.new_empty(heads, table.shape[1], channels // 2) for _ in sums]
         for name, total in zip(sums, totals, strict=True):
             setattr(task, name, total.data_ptr())
