@@ -10,10 +10,10 @@ from torch import Tensor
 from liere_cli.errors import UsageError
 from liere_cli.rotations import (
     fold_line,
-    line,
     line_table,
     rotate_line,
     rotate_on_grid,
+    spectra,
     spectrum,
     turn_line,
 )
@@ -112,7 +112,7 @@ def test_spectrum_rebuilds_the_matrix() -> None:
 @pytest.mark.parametrize("kind", ["zero", "equal", "one"])
 def test_rates_that_no_position_tells_apart_are_not_distinct(kind: str) -> None:
     a = degenerate(kind, 8)
-    compiled = line.spectrum_for(a) is not None
+    compiled = spectra.spectrum_for(a) is not None
     near = a + 1e-10 * random_skew(*a.shape)
     for matrix, positions, distinct in (
         (random_skew(*a.shape), torch.arange(3.0), True),

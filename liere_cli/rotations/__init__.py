@@ -7,12 +7,10 @@ from liere_cli.rotations.blocks import rotate_blocks, rotate_projected_blocks
 from liere_cli.rotations.grids import grid_exp
 from liere_cli.rotations.line import (
     LineTable,
-    Spectrum,
     change_basis,
     fold_line,
     line_table,
     rotate_line,
-    spectrum,
     turn_line,
     turn_steps,
 )
@@ -26,6 +24,7 @@ from liere_cli.rotations.planes import (
 )
 from liere_cli.rotations.precision import check_generators
 from liere_cli.rotations.skew import skew_exp
+from liere_cli.rotations.spectra import Spectrum, spectrum
 
 __all__ = [
     "Layout",

@@ -233,7 +233,7 @@ static void product(double *z, const double *x, const double *y, int transposed,
 }
 
 /* A pair of planes, between whose phases something is apart and, where they turn alike, together:
- * as _Spectrum in line.py has it. */
+ * as _Spectrum in spectra.py has it. */
 static void divide(double *real, double *imaginary, double together, double imaginary_together,
                    double gap, double close)
 {
