@@ -44,8 +44,6 @@ _FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=fast", "-fopenmp-simd")
 #: what compilers call the processor at hand
 _NATIVE = (("-march=native",), ("-mcpu=native",), ())
 _PATIENCE_SECONDS = 120
-
-
 _off = ContextVar("_off", default=False)
 
 
