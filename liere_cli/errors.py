@@ -7,6 +7,7 @@
 Only the command line turns these into exit codes; every other room raises them.
 """
 
+import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -43,3 +44,22 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> UsageError:
     return UsageError(
         f"unknown {what} '{name}'{suggestion} (allowed: {', '.join(allowed) or 'none'})"
     )
+
+
+#: characters of a wrong value that a message shows
+MAX_SHOWN = 80
+
+
+_REPR = reprlib.Repr()
+
+
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother = 2, 60, 60
+
+
+def shortened(value: object) -> str:
+    """A value as Python writes it, cut where it would flood a message."""
+    try:
+        text = _REPR.repr(value)
+    except ValueError:  # Python writes no whole number of thousands of digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."

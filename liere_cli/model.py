@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from liere_cli.encodings import Grid, PositionEncoding, build_encoding
 from liere_cli.errors import UsageError
-from liere_cli.streams import stream
+from liere_cli.utils.seeding import stream
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-import liere_cli.cli.app
 import liere_cli.cli.live
 import liere_cli.comparison.launch
 import liere_cli.comparison.plan

@@ -42,8 +42,8 @@ def test_every_room_is_listed() -> None:
     assert len(listed) == len(set(listed))
 
 
-def test_no_room_imports_one_below_it() -> None:
+def test_no_package_imports_one_above_it() -> None:
     level = {name: number for number, row in enumerate(rooms()) for name in row}
     last = len(level)
-    wrong = {pair for pair in imports() if level.get(pair[1], 0) > level.get(pair[0], last)}
+    wrong = {pair for pair in imports() if level.get(pair[1], last) < level.get(pair[0], 0)}
     assert not wrong

@@ -8,10 +8,10 @@ import typer.main
 from typer.testing import CliRunner
 
 from liere_cli.cli.app import app
-from liere_cli.comparison.request import arm_recipe
+from liere_cli.config.files import builtin_recipes, load_recipe
 from liere_cli.data import dataset_class
 from liere_cli.encodings import available, resolve_spec
-from liere_cli.recipe_files import builtin_recipes, load_recipe
+from liere_cli.planning.overrides import arm_recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -16,18 +16,19 @@ import pytest
 import torch
 import zstandard
 from safetensors.numpy import save
-from synthetic_runs import TINY, write_run
 from typer.testing import CliRunner, Result
 
-from liere_cli.assembly import Cell, assemble
 from liere_cli.cli.app import app
-from liere_cli.comparison.items import FILE, item_results
-from liere_cli.data import archives, build_dataset
-from liere_cli.data.archives import extract_into, read_bytes
+from liere_cli.config.files import load_recipe
+from liere_cli.data import build_dataset
+from liere_cli.data.sources import archives
+from liere_cli.data.sources.archives import extract_into, read_bytes
 from liere_cli.encodings.registry import _class_in_file
 from liere_cli.errors import LiereError
-from liere_cli.recipe_files import load_recipe
-from liere_cli.runs import parse_json, seal
+from liere_cli.runs.build import Cell, assemble
+from liere_cli.runs.item_results import FILE, item_results
+from liere_cli.utils.files import parse_json, seal
+from support.synthetic_runs import TINY, write_run
 
 CPU = torch.device("cpu")
 CONTROL = "\x1b[2J\x9b1m\u202e"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from liere_cli.recipe_files import load_recipe
+from liere_cli.config.files import load_recipe
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = sorted(path.parent for path in (ROOT / "outputs" / "published").glob("*/table.json"))

@@ -13,16 +13,18 @@ import torch
 from test_training import StopAt, cell_of, losses
 from typer.testing import CliRunner
 
-from liere_cli import claims
-from liere_cli.budget import Budget
-from liere_cli.claims import Claimed, claim
 from liere_cli.cli.app import app
-from liere_cli.comparison.cells import Arm, Outcome, PlannedEncoding, PlannedRun
-from liere_cli.comparison.contrasts import without_curves
+from liere_cli.comparison.tables.extras import without_curves
+from liere_cli.config.budget import Budget
 from liere_cli.errors import LiereError
-from liere_cli.lifecycle import train_cell
-from liere_cli.observer import Report
-from liere_cli.runs import Run, seal
+from liere_cli.planning.plan import Arm, PlannedEncoding, PlannedRun
+from liere_cli.planning.progress import Outcome
+from liere_cli.runs import lock as claims
+from liere_cli.runs.folder import Run
+from liere_cli.runs.lock import Claimed, claim
+from liere_cli.training.callbacks import Report
+from liere_cli.training.run import train_cell
+from liere_cli.utils.files import seal
 
 CPU = torch.device("cpu")
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from liere_cli.allocator import keep_freed_memory
 from liere_cli.bench.timing import Row, alternate
+from liere_cli.config.recipe import SIZES
 from liere_cli.encodings import available
 from liere_cli.errors import UsageError
 from liere_cli.model import ModelShape, Transformer
-from liere_cli.recipe import SIZES
+from liere_cli.utils.malloc import keep_freed_memory
 
 MEBI = 1 << 20
 

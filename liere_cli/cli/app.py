@@ -11,8 +11,9 @@ from typer.exceptions import TyperException
 from liere_cli import __version__
 from liere_cli.cli import INTERRUPTED
 from liere_cli.cli.bench import bench
-from liere_cli.cli.catalogue import data, encodings
 from liere_cli.cli.compare import compare
+from liere_cli.cli.data import data
+from liere_cli.cli.encodings import encodings
 from liere_cli.cli.evaluate import evaluate
 from liere_cli.cli.train import train
 from liere_cli.errors import LiereError, UsageError

@@ -57,9 +57,9 @@ def bench(
 def _bench_speed(what: What, shape: str | None, repeats: int, device: str, as_json: bool) -> None:
     import torch
 
-    from liere_cli.assembly import choose_device
     from liere_cli.cli import console
     from liere_cli.rotations.kernels.compiler import describe
+    from liere_cli.runs.build import choose_device
 
     chosen = choose_device(device)
     with console.stderr().status("timing") as status:
@@ -126,7 +126,7 @@ def _print_rows(rows: "list[Row]", title: str) -> None:
 
 
 def _bench_verdicts(tables: int | None, as_json: bool) -> None:
-    from liere_cli.bench.verdicts import TABLES, verdict_figures
+    from liere_cli.bench.calibration import TABLES, verdict_figures
     from liere_cli.cli import console
 
     tables = tables or TABLES

@@ -8,27 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from liere_cli.cli.launching import (
+from liere_cli.cli.launchers import (
     LauncherName,
     Launchers,
     Launching,
     SlurmAssignments,
     slurm_assignments,
 )
-from liere_cli.cli.measuring import measure
-from liere_cli.cli.options import (
-    DEFAULT_OUTPUTS,
-    Assignments,
-    DataRoot,
-    Device,
-    Outputs,
-)
+from liere_cli.cli.options import DEFAULT_OUTPUTS, Assignments, DataRoot, Device, Outputs
+from liere_cli.cli.progress import measure
 from liere_cli.report.numbers import duration
 
 if TYPE_CHECKING:
-    from liere_cli.comparison.cells import Outcome, Plan
-    from liere_cli.comparison.index import RunIndex
-    from liere_cli.comparison.table import ComparisonTable
+    from liere_cli.comparison.tables.cache import RunIndex
+    from liere_cli.comparison.tables.table import ComparisonTable
+    from liere_cli.planning.plan import Plan
+    from liere_cli.planning.progress import Outcome
 
 DEFAULT_RECIPE = "quick"
 
@@ -129,10 +124,10 @@ def compare(
     Runs that are done are reused, interrupted ones go on. Exit code 1 when a run failed.
     """
     from liere_cli.cli import console
-    from liere_cli.comparison.table import make_table
+    from liere_cli.comparison.tables.build import make_table
 
     if plot is not None:
-        from liere_cli.report.pictures import check_picture
+        from liere_cli.report.plots.style import check_picture
 
         check_picture(plot)
     index: RunIndex | None = None
@@ -153,11 +148,11 @@ def compare(
         }
         plan, found, index = _plan_of_runs(given, out, baseline, flags)
     else:
-        from liere_cli.assembly import choose_device
-        from liere_cli.comparison.plan import plan_comparison, repeated
-        from liere_cli.comparison.request import comparison_recipe
-        from liere_cli.comparison.worker import Site
-        from liere_cli.recipe import CompareSettings
+        from liere_cli.config.recipe import CompareSettings
+        from liere_cli.launchers.worker import Site
+        from liere_cli.planning.from_recipe import plan_comparison, repeated
+        from liere_cli.planning.overrides import comparison_recipe
+        from liere_cli.runs.build import choose_device
 
         source = given[0] if given else None
         if source is None and encodings is None and data is None:
@@ -207,9 +202,9 @@ def compare(
 
 def _names_runs(source: str, out: Path) -> bool:
     """Whether a source is a folder, or else, where no recipe is called so, a run's name."""
+    from liere_cli.config.files import builtin_recipes
     from liere_cli.errors import LiereError
-    from liere_cli.recipe_files import builtin_recipes
-    from liere_cli.runs import open_run
+    from liere_cli.runs.folder import open_run
 
     if Path(source).exists() or source in builtin_recipes():
         return Path(source).is_dir()
@@ -221,7 +216,7 @@ def _names_runs(source: str, out: Path) -> bool:
 
 
 def _outcomes(plan: "Plan") -> dict[str, "Outcome"]:
-    from liere_cli.comparison.cells import outcomes
+    from liere_cli.planning.progress import outcomes
 
     return outcomes(plan)
 
@@ -230,9 +225,9 @@ def _plan_of_runs(
     sources: list[str], out: Path, baseline: str | None, flags: Mapping[str, object]
 ) -> tuple["Plan", dict[str, "Outcome"], "RunIndex"]:
     from liere_cli.cli import console
-    from liere_cli.comparison.grouping import runs_as_plan, runs_of
-    from liere_cli.comparison.index import RunIndex
+    from liere_cli.comparison.tables.cache import RunIndex
     from liere_cli.errors import UsageError
+    from liere_cli.planning.from_runs import runs_as_plan, runs_of
 
     useless = [flag for flag, value in flags.items() if value is not None]
     if useless:
@@ -255,9 +250,9 @@ def _plan_of_runs(
 def _warn_of_recipe(recipe: Path) -> None:
     """Runs whose number or settings were decided by results are judged by the recipe that did."""
     from liere_cli.cli import console
+    from liere_cli.config.files import read_settings
+    from liere_cli.config.recipe import Recipe
     from liere_cli.errors import LiereError
-    from liere_cli.recipe import Recipe
-    from liere_cli.recipe_files import read_settings
 
     if not recipe.is_file():
         return
@@ -304,7 +299,7 @@ def _settle(
 ) -> tuple["Plan", dict[str, "Outcome"]]:
     """Trains seed after seed until nothing is open; returns how far plan and outcomes came."""
     from liere_cli.cli import console
-    from liere_cli.comparison.settle import begun_part, next_runs
+    from liere_cli.comparison.adaptive_seeds import begun_part, next_runs
 
     found = dict(found)
     tried: set[str] = set()
@@ -333,11 +328,11 @@ def _show_plan(plan: "Plan", found: Mapping[str, "Outcome"], jobs: int, in_full:
     from collections import Counter
 
     from liere_cli.cli import console
-    from liere_cli.comparison.cells import seconds_left
+    from liere_cli.planning.progress import seconds_left
 
     most = ""
     if plan.looks is not None:
-        from liere_cli.comparison.settle import begun_part
+        from liere_cli.comparison.adaptive_seeds import begun_part
 
         most = f"; then more seeds where they are needed, {plan.looks.last} at most"
         plan = begun_part(plan, found)
@@ -385,11 +380,11 @@ def _show_table(table: "ComparisonTable", form: Format) -> None:
 
     screen = console.stdout()
     if form == Format.TABLE:
-        from liere_cli.report.terminal import terminal
+        from liere_cli.report.formats.terminal import terminal
 
         screen.print(terminal(table, screen.width))
         return
-    from liere_cli.report.formats import FORMATS
+    from liere_cli.report.formats.registry import FORMATS
 
     typer.echo(FORMATS[form](table), nl=False)
 
@@ -398,8 +393,8 @@ def _draw(
     plan: "Plan", found: Mapping[str, "Outcome"], table: "ComparisonTable", path: Path
 ) -> None:
     from liere_cli.cli import console
-    from liere_cli.comparison.curves import courses
-    from liere_cli.report.figures import draw
+    from liere_cli.comparison.tables.learning_curves import courses
+    from liere_cli.report.plots.comparison import draw
 
     draw(table, [courses(arm, found) for arm in plan.arms], path)
     console.note(f"drawn in {path}")
@@ -407,9 +402,9 @@ def _draw(
 
 def _write(plan: "Plan", table: "ComparisonTable", out: Path) -> Path:
     """Writes the tables, and the recipe that repeats them; returns the folder."""
-    from liere_cli.recipe_files import dump_yaml
-    from liere_cli.report.formats import FORMATS
-    from liere_cli.runs import write_atomically
+    from liere_cli.config.files import dump_yaml
+    from liere_cli.report.formats.registry import FORMATS
+    from liere_cli.utils.files import write_atomically
 
     folder = out / plan.experiment
     write_atomically(folder / "table.md", FORMATS["markdown"](table))

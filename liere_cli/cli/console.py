@@ -11,9 +11,9 @@ from liere_cli.report.numbers import duration
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from liere_cli.assembly import Cell
-    from liere_cli.observer import Report
-    from liere_cli.runs import Run
+    from liere_cli.runs.build import Cell
+    from liere_cli.runs.folder import Run
+    from liere_cli.training.callbacks import Report
 
 #: seconds between lines of progress where stderr is no terminal
 QUIET_SECONDS = 15.0
@@ -74,7 +74,7 @@ def print_json(value: Any) -> None:
     """A value as JSON, alone on stdout."""
     import sys
 
-    from liere_cli.runs import to_json
+    from liere_cli.utils.files import to_json
 
     sys.stdout.write(to_json(value))
 

@@ -61,13 +61,13 @@ def evaluate(
     Text of several lengths: the same bytes are predicted at each, the last ones of every window, as
     many as the shortest length (or the trained one) has.
     """
-    from liere_cli.assembly import choose_device
     from liere_cli.cli import console
-    from liere_cli.conditions import Condition, block_of
     from liere_cli.data.options import parse_grid
     from liere_cli.errors import UsageError
-    from liere_cli.inspection import TrainedRun
-    from liere_cli.transfer import cannot_shuffle
+    from liere_cli.evaluation.conditions import Condition, block_of
+    from liere_cli.evaluation.trained_run import TrainedRun
+    from liere_cli.evaluation.transfer import cannot_shuffle
+    from liere_cli.runs.build import choose_device
 
     chosen = choose_device(device)
     trained = TrainedRun.open(

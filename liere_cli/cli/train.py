@@ -4,14 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from liere_cli.cli.options import (
-    DEFAULT_OUTPUTS,
-    AsJson,
-    Assignments,
-    DataRoot,
-    Device,
-    Outputs,
-)
+from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, Assignments, DataRoot, Device, Outputs
 from liere_cli.report.numbers import duration
 
 
@@ -42,12 +35,12 @@ def train(
     Without flags: liere on stdlib, Python's own source. Exit code 1 when a run fails or diverges.
     One large run in N processes: torchrun --nproc-per-node N -m liere_cli train ...
     """
-    from liere_cli.assembly import assemble, choose_device
     from liere_cli.cli import console
+    from liere_cli.config.files import load_recipe, refuse_foreign_code
     from liere_cli.errors import UsageError
-    from liere_cli.lifecycle import tidy, train_cell
-    from liere_cli.ranks import joined, own_device
-    from liere_cli.recipe_files import load_recipe, refuse_foreign_code
+    from liere_cli.runs.build import assemble, choose_device
+    from liere_cli.training.run import tidy, train_cell
+    from liere_cli.utils.distributed import joined, own_device
 
     flags: dict[str, Any] = {"encoding": encoding, "data": data, "seed": seed}
     flags = {key: value for key, value in flags.items() if value is not None}

@@ -13,16 +13,17 @@ from typing import Any
 
 import torch
 
-from liere_cli.assembly import Cell, assemble, model_shape
-from liere_cli.budget import Budget
-from liere_cli.comparison.cells import Arm, Outcome, Plan, PlannedEncoding, PlannedRun, number
-from liere_cli.comparison.plan import planned_run
-from liere_cli.comparison.trials import Trial, Tuned, values_text
+from liere_cli.config.budget import Budget
+from liere_cli.config.recipe import Recipe, TrainingSettings, TuningSettings, merged
 from liere_cli.encodings.registry import encoding_class
 from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.model import encoding_for
-from liere_cli.recipe import Recipe, TrainingSettings, TuningSettings, merged
-from liere_cli.runs import Listing
+from liere_cli.planning.from_recipe import planned_run
+from liere_cli.planning.plan import Arm, Plan, PlannedEncoding, PlannedRun
+from liere_cli.planning.progress import Outcome, number
+from liere_cli.planning.tuning_result import Trial, Tuned, values_text
+from liere_cli.runs.build import Cell, assemble, model_shape
+from liere_cli.runs.folder import Listing
 
 #: of the candidates of one encoding
 MAX_CANDIDATES = 1000

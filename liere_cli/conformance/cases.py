@@ -14,10 +14,10 @@ from typing import Any, Literal, Union, get_args, get_origin
 import torch
 from torch import Tensor
 
+from liere_cli.config.spec import format_spec, parse_spec
 from liere_cli.encodings import Grid, PositionEncoding, available, build_encoding, resolve_spec
 from liere_cli.encodings.registry import encoding_class
 from liere_cli.errors import LiereError, UsageError
-from liere_cli.schema import format_spec, parse_spec
 
 #: 48 channels divide into pairs, triples, blocks of 8 and 16, and over up to three axes
 HEADS, HEAD_DIM, DEPTH = 2, 48, 2

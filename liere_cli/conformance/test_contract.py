@@ -22,8 +22,8 @@ from liere_cli.conformance.cases import (
     random,
 )
 from liere_cli.encodings import PositionEncoding, build_encoding
-from liere_cli.encodings.facts import GRIDS as NANO_GRIDS
-from liere_cli.encodings.facts import NANO, described
+from liere_cli.encodings.describe import GRIDS as NANO_GRIDS
+from liere_cli.encodings.describe import NANO, described
 from liere_cli.errors import UsageError
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]

@@ -19,22 +19,15 @@ import torch
 from pydantic import Field, field_validator
 from torch.nn import functional as F
 
-from liere_cli.data.archives import check_members
-from liere_cli.data.archives import digest_of as file_digest
+from liere_cli.config.section import Section
 from liere_cli.data.base import Dataset, Examples, Split
-from liere_cli.data.cache import file_key, remembered
-from liere_cli.data.labelled import SPLITS, Array
-from liere_cli.data.options import (
-    FLIPS,
-    FRACTIONS,
-    SHIFT,
-    SplitFractions,
-    given_file,
-    read_grid,
-)
+from liere_cli.data.options import FLIPS, FRACTIONS, SHIFT, SplitFractions, given_file, read_grid
+from liere_cli.data.sources.archives import check_members
+from liere_cli.data.sources.archives import digest_of as file_digest
+from liere_cli.data.sources.base import SPLITS, Array
+from liere_cli.data.sources.cache import file_key, remembered
 from liere_cli.data.visual import patch_edge
 from liere_cli.errors import LiereError, UsageError
-from liere_cli.schema import Section
 
 #: names of the inputs and labels of each split; those of MedMNIST's files come last
 _KEYS: dict[Split, tuple[tuple[str, str], ...]] = {

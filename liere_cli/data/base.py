@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from liere_cli.schema import Section
+from liere_cli.config.section import Section
 
 Task = Literal["language-model", "classification"]
 Metric = Literal["bits_per_byte", "top1"]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from liere_cli.data.base import ByteStream, Examples
 from liere_cli.errors import LiereError, UsageError
-from liere_cli.streams import stream
+from liere_cli.utils.seeding import stream
 
 Batch = tuple[Tensor, Tensor]
 

@@ -7,14 +7,15 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from liere_cli.data import archives
-from liere_cli.data.download import Download, download
-from liere_cli.data.folders import Folder, looks_like_classes
-from liere_cli.data.labelled import Array, Raw, Source
-from liere_cli.data.mirror import find_parquet, find_path, named_at_hand, named_shards
+from liere_cli.config.section import Section
 from liere_cli.data.options import ImageGrid
-from liere_cli.data.pictures import SUFFIXES, decode_picture
-from liere_cli.data.tables import Shard, Table
+from liere_cli.data.sources import archives
+from liere_cli.data.sources.base import Array, Raw, Source
+from liere_cli.data.sources.decode_image import SUFFIXES, decode_picture
+from liere_cli.data.sources.download import Download, download
+from liere_cli.data.sources.folder import Folder, looks_like_classes
+from liere_cli.data.sources.hub import find_parquet, find_path, named_at_hand, named_shards
+from liere_cli.data.sources.parquet import Shard, Table
 from liere_cli.data.visual import (
     Local,
     LocalOptions,
@@ -23,8 +24,7 @@ from liere_cli.data.visual import (
     local_parquet,
     table_of,
 )
-from liere_cli.places import cache_root
-from liere_cli.schema import Section
+from liere_cli.utils.paths import cache_root
 
 _IMAGE_COLUMNS = ("image", "img", "picture")
 

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from liere_cli.config.spec import parse_spec
 from liere_cli.data.arrays import ArrayFile
 from liere_cli.data.base import Dataset
 from liere_cli.data.images import Cifar10, Cifar100, ImagePath, Imagewoof
-from liere_cli.data.motion import Motion
-from liere_cli.data.pointing import Pointing
+from liere_cli.data.synthetic.motion import Motion
+from liere_cli.data.synthetic.pointing import Pointing
 from liere_cli.data.text import Enwik8, Stdlib, Text8, TextFile, TinyShakespeare
 from liere_cli.data.videos import Ucf101, VideoPath
 from liere_cli.errors import UsageError, unknown
-from liere_cli.schema import parse_spec
 
 _CLASSES: tuple[type[Dataset], ...] = (
     Enwik8, Text8, TinyShakespeare, TextFile, Stdlib,

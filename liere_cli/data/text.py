@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from liere_cli.data import archives
+from liere_cli.config.section import Section
 from liere_cli.data.base import BYTES, ByteStream, Dataset, Examples, Split
-from liere_cli.data.cache import file_key, prepared, remembered
-from liere_cli.data.download import Download, download
 from liere_cli.data.options import Fractions, SplitFractions, TextGrid, given_file
+from liere_cli.data.sources import archives
+from liere_cli.data.sources.cache import file_key, prepared, remembered
+from liere_cli.data.sources.download import Download, download
 from liere_cli.errors import LiereError
-from liere_cli.places import cache_root
-from liere_cli.schema import Section
+from liere_cli.utils.paths import cache_root
 
 ByteArray = np.ndarray[Any, np.dtype[np.uint8]]
 

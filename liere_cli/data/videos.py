@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from liere_cli.data.folders import Folder
-from liere_cli.data.labelled import Array, Raw, Source
-from liere_cli.data.mirror import named_at_hand, named_shards
+from liere_cli.config.section import Section
 from liere_cli.data.options import VideoGrid
-from liere_cli.data.pictures import fit
-from liere_cli.data.tables import FrameTable, sampled
+from liere_cli.data.sources.base import Array, Raw, Source
+from liere_cli.data.sources.decode_image import fit
+from liere_cli.data.sources.folder import Folder
+from liere_cli.data.sources.hub import named_at_hand, named_shards
+from liere_cli.data.sources.parquet import FrameTable, sampled
 from liere_cli.data.visual import (
     Local,
     LocalOptions,
@@ -24,7 +25,6 @@ from liere_cli.data.visual import (
     table_of,
 )
 from liere_cli.errors import LiereError
-from liere_cli.schema import Section
 
 SUFFIXES = frozenset({".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".gif"})
 _VIDEO_COLUMNS = ("video", "frames", "clip")

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from liere_cli.data.labelled import Labelled
-from liere_cli.data.mirror import shards_of
+from liere_cli.config.section import Section
+from liere_cli.data.classification import Labelled
 from liere_cli.data.options import (
     FLIPS,
     FRACTIONS,
@@ -19,9 +19,9 @@ from liere_cli.data.options import (
     SplitFractions,
     given_path,
 )
-from liere_cli.data.tables import Shard, Table
+from liere_cli.data.sources.hub import shards_of
+from liere_cli.data.sources.parquet import Shard, Table
 from liere_cli.errors import LiereError, UsageError
-from liere_cli.schema import Section
 
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 

@@ -1,13 +1,8 @@
 """Position encodings: one class each, behind one contract, usable in any transformer."""
 
-from liere_cli.encodings.base import (
-    EncodingOptions,
-    PositionedOptions,
-    PositionEncoding,
-    Shape,
-)
+from liere_cli.encodings.base import EncodingOptions, PositionedOptions, PositionEncoding, Shape
 from liere_cli.encodings.registry import available, build_encoding, encoding_class, resolve_spec
-from liere_cli.grid import Grid
+from liere_cli.positions.grid import Grid
 
 __all__ = [
     "EncodingOptions",

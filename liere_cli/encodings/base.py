@@ -12,10 +12,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from liere_cli.config.section import Section
 from liere_cli.encodings.presets import Preset, spelled_out
 from liere_cli.errors import UsageError
-from liere_cli.grid import UNITS, Scaling, check_extents, is_whole
-from liere_cli.schema import Section
+from liere_cli.positions.grid import UNITS, Scaling, check_extents, is_whole
 
 Place = Literal["embed", "encode_qk", "bias"]
 #: the methods that make an encoding act at a place

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from liere_cli.encodings.base import PositionEncoding
-from liere_cli.encodings.rotary import Rotary
+from liere_cli.encodings.rotary.base import Rotary
 from liere_cli.errors import UsageError, unknown
-from liere_cli.grid import Grid
+from liere_cli.positions.grid import Grid
 
 Method = Literal["none", "pi", "refit", "ntk", "yarn"]
 MEANINGS: dict[str, str] = {

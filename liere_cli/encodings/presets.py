@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from liere_cli.config.section import added
+from liere_cli.config.spec import scalar_text
 from liere_cli.errors import unknown
-from liere_cli.schema import added, scalar_text
 
 
 @dataclass(frozen=True)

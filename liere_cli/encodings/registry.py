@@ -11,38 +11,36 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from liere_cli.encodings.absolute import Absolute
-from liere_cli.encodings.alibi import ALiBi
-from liere_cli.encodings.axial import Axial
+from liere_cli.config.spec import parse_spec
+from liere_cli.encodings.additive.absolute import Absolute
+from liere_cli.encodings.additive.fourier import Fourier
+from liere_cli.encodings.additive.sinusoidal import Sinusoidal
 from liere_cli.encodings.base import PositionEncoding, Shape
-from liere_cli.encodings.cayley_string import CayleySTRING
-from liere_cli.encodings.circulant_string import CirculantSTRING
-from liere_cli.encodings.comrope_ap import ComRoPEAP
-from liere_cli.encodings.comrope_ld import ComRoPELD
-from liere_cli.encodings.dinov3 import DINOv3
-from liere_cli.encodings.fire import FIRE
-from liere_cli.encodings.fope import FoPE
-from liere_cli.encodings.fourier import Fourier
-from liere_cli.encodings.golden_gate import GoldenGate
-from liere_cli.encodings.golden_gate_pope import GoldenGatePoPE
-from liere_cli.encodings.grape import GRAPE
-from liere_cli.encodings.harope import HARoPE
-from liere_cli.encodings.kerple import KERPLE
-from liere_cli.encodings.liere import LieRE
-from liere_cli.encodings.lrpe import LRPE
+from liere_cli.encodings.bias.alibi import ALiBi
+from liere_cli.encodings.bias.fire import FIRE
+from liere_cli.encodings.bias.kerple import KERPLE
+from liere_cli.encodings.bias.t5 import T5
+from liere_cli.encodings.matrix.comrope import ComRoPEAP, ComRoPELD
+from liere_cli.encodings.matrix.liere import LieRE
+from liere_cli.encodings.matrix.spherical import Spherical
 from liere_cli.encodings.none import NoPosition
-from liere_cli.encodings.pope import PoPE
+from liere_cli.encodings.polar.lrpe import LRPE
+from liere_cli.encodings.polar.pope import GoldenGatePoPE, PoPE
 from liere_cli.encodings.presets import shortest
-from liere_cli.encodings.rope import RoPE
-from liere_cli.encodings.rope_mixed import RoPEMixed
-from liere_cli.encodings.sinusoidal import Sinusoidal
-from liere_cli.encodings.spherical import Spherical
-from liere_cli.encodings.spiral import Spiral
-from liere_cli.encodings.t5 import T5
-from liere_cli.encodings.xpos import XPos
-from liere_cli.errors import LiereError, UsageError, unknown
-from liere_cli.schema import parse_spec, shortened
-from liere_cli.streams import stream
+from liere_cli.encodings.rotary.axial import Axial
+from liere_cli.encodings.rotary.cayley_string import CayleySTRING
+from liere_cli.encodings.rotary.circulant_string import CirculantSTRING
+from liere_cli.encodings.rotary.dinov3 import DINOv3
+from liere_cli.encodings.rotary.fope import FoPE
+from liere_cli.encodings.rotary.golden_gate import GoldenGate
+from liere_cli.encodings.rotary.grape import GRAPE
+from liere_cli.encodings.rotary.harope import HARoPE
+from liere_cli.encodings.rotary.rope import RoPE
+from liere_cli.encodings.rotary.rope_mixed import RoPEMixed
+from liere_cli.encodings.rotary.spiral import Spiral
+from liere_cli.encodings.rotary.xpos import XPos
+from liere_cli.errors import LiereError, UsageError, shortened, unknown
+from liere_cli.utils.seeding import stream
 
 _BUILT_IN: tuple[type[PositionEncoding], ...] = (
     NoPosition,

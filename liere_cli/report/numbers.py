@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from liere_cli.comparison.table import ArmTable
+    from liere_cli.comparison.tables.table import ArmTable
 
 NONE = "–"  # noqa: RUF001 - an en dash stands for "no number"
 

@@ -3,9 +3,8 @@
 It knows tensors only: no encoding, no model.
 """
 
-from liere_cli.rotations.blocks import rotate_blocks, rotate_projected_blocks
-from liere_cli.rotations.grids import grid_exp
-from liere_cli.rotations.line import (
+from liere_cli.rotations.apply.blocks import rotate_blocks, rotate_projected_blocks
+from liere_cli.rotations.apply.one_axis import (
     LineTable,
     change_basis,
     fold_line,
@@ -14,17 +13,18 @@ from liere_cli.rotations.line import (
     turn_line,
     turn_steps,
 )
-from liere_cli.rotations.passing import rotate_on_grid
-from liere_cli.rotations.planes import (
+from liere_cli.rotations.apply.planes import (
     Layout,
     linear_angles,
     phases,
     rotate_planes,
     rotate_projected,
 )
+from liere_cli.rotations.apply.recompute import rotate_on_grid
+from liere_cli.rotations.exponential.grid_exp import grid_exp
+from liere_cli.rotations.exponential.skew_exp import skew_exp
 from liere_cli.rotations.precision import check_generators
-from liere_cli.rotations.skew import skew_exp
-from liere_cli.rotations.spectra import Spectrum, spectrum
+from liere_cli.rotations.schur import Spectrum, spectrum
 
 __all__ = [
     "Layout",

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from liere_cli.places import cache_root
+from liere_cli.utils.paths import cache_root
 
 #: rows of the matrices that it is compiled for
 ROWS = range(4, 65, 4)

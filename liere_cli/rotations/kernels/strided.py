@@ -7,7 +7,7 @@ from torch import Tensor
 
 class Strided(ctypes.Structure):
     """[B, N, S, H] with strides, and channels side by side: ``tensor`` in blocks.c, ``gradient`` in
-    turning.c.
+    planes.c.
     """
 
     _fields_ = (

@@ -1,0 +1,306 @@
+"""``liere encodings``: the position encodings there are."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from liere_cli.encodings import PositionEncoding
+    from liere_cli.encodings.score_map import Kernel
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Outputs
+from liere_cli.errors import UsageError
+
+#: columns of a terminal below which rows of a table become blocks of lines
+NARROW = 70
+
+
+def encodings(
+    name: Annotated[
+        str | None, typer.Argument(help="Show this one in full; with options, NAME:key=value.")
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw how it scores by position: .png, .svg or .pdf."),
+    ] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="Of --plot: training grid in tokens, as 256 or 14x14.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option(min=0, help="Of --plot: which layer.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Of --plot: a trained run instead of initialisation."),
+    ] = None,
+    out: Outputs = DEFAULT_OUTPUTS,
+    data_root: DataRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the position encodings, or show one: formula, units, costs, options, source, picture."""
+    if plot is not None:
+        if as_json:
+            raise UsageError(f"--json: --plot {plot} writes a picture, and nothing on stdout")
+        picture(name, plot, grid=grid, layer=layer, run=run, out=out, data_root=data_root)
+        return
+    for flag, value in {"--grid": grid, "--layer": layer, "--run": run}.items():
+        if value is not None:
+            raise UsageError(f"{flag} {value} says what to draw; it needs --plot FILE")
+    from liere_cli.cli import console
+    from liere_cli.encodings import available, encoding_class, resolve_spec
+    from liere_cli.encodings.describe import described
+
+    rows = []
+    for spec in [name] if name else available():
+        given = resolve_spec(spec)
+        options = _options(encoding_class(given["name"]).Options)
+        values = [{**option, "value": given.get(option["name"])} for option in options]
+        rows.append({**described(given), "options": values})
+    if as_json:
+        console.print_json(rows)
+    elif name:
+        _show_encoding(rows[0])
+    else:
+        _list_encodings(rows)
+        console.note("in full: liere encodings NAME · use: --encoding NAME:key=value,key=value")
+
+
+#: what each family of encodings is called
+FAMILIES = {
+    "none": "no position",
+    "embedding": "added to the embeddings",
+    "rotary": "rotary: planes turn by angles linear in the position",
+    "matrix": "matrices: blocks of channels turn, or are changed, together",
+    "polar": "polar: position is the phase alone",
+    "bias": "added to the attention logits",
+    "other": "other",
+}
+
+
+def _list_encodings(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    from liere_cli.cli import console
+
+    narrow = console.stdout().width < NARROW
+    for family, title in FAMILIES.items():
+        members = [row for row in rows if row["family"] == family]
+        if not members:
+            continue
+        table = Table(
+            title=title, title_justify="left", title_style="italic", box=None, pad_edge=False,
+            header_style="bold", show_header=not narrow,
+        )  # fmt: skip
+        width = max(len(row["name"]) for row in rows)
+        table.add_column("name", min_width=width, no_wrap=True, style="bold")
+        if not narrow:
+            table.add_column("axes", min_width=4)
+            table.add_column("relative", min_width=9)
+            table.add_column("learned", min_width=7)
+            table.add_column("units", min_width=8)
+        table.add_column("summary", overflow="fold")
+        for row in members:
+            facts = (
+                _axes_told(row), _relative(row), _learned(row), row["units"] or "-",
+            )  # fmt: skip
+            table.add_row(row["name"], *(() if narrow else facts), row["summary"])
+        console.stdout().print(table)
+        console.stdout().print()
+
+
+def _show_encoding(row: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from liere_cli.cli import console
+    from liere_cli.positions.grid import MEANINGS
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    width = row["qk_width"]
+    for key, value in {
+        "name": row["name"],
+        "summary": row["summary"],
+        "formula": row["formula"] or "not stated",
+        "source": row["source"],
+        "family": FAMILIES[row["family"]],
+        "axes": row["axes"],
+        "acts on": ", ".join(row["acts_on"]) or "nothing",
+        "positions": f"{row['units']}: {MEANINGS[row['units']]}" if row["units"] else "none",
+        "prefix tokens": row["prefix"],
+        "relative": f"{_relative(row)}: scores depend on differences of positions alone"
+        if _relative(row) != "no"
+        else "no: scores depend on where tokens stand",
+        "q and k": "as wide as they were" if width == 1 else f"{width} times as wide",
+        "weight decay": "none on its parameters",
+    }.items():
+        table.add_row(key, value)
+    for option in row["options"]:
+        value = "..." if option["required"] else _written(option["value"])
+        table.add_row(f"  {option['name']}={value}", option["meaning"])
+    console.stdout().print(table)
+    console.stdout().print(
+        "\n[italic]at a nano model (4 layers of 4 heads of 32) and 64 tokens[/italic]"
+    )
+    costs = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("grid", "relative", "parameters", "extra FLOPs per token"):
+        costs.add_column(heading, justify="left" if heading == "grid" else "right")
+    for at in row["by_axes"]:
+        if "refused" in at:
+            costs.add_row(f"{at['axes']} axes", at["refused"])
+            continue
+        costs.add_row(
+            "x".join(map(str, at["grid"])),
+            "yes" if at["relative"] else "no",
+            f"{at['parameters']:,}",
+            f"+{at['flops_per_token']:,.0f}",
+        )
+    console.stdout().print(costs)
+
+
+def _axes_told(row: dict[str, Any]) -> str:
+    """``1..3``: the first and last number of axes, ``any`` for all."""
+    axes = [at["axes"] for at in row["by_axes"]]
+    if row["axes"].startswith("any"):
+        return "any"
+    return str(axes[0]) if len(axes) == 1 else f"{axes[0]}..{axes[-1]}"
+
+
+def _relative(row: dict[str, Any]) -> str:
+    held = [at for at in row["by_axes"] if "refused" not in at]
+    yes = [at["axes"] for at in held if at["relative"]]
+    if len(yes) in (0, len(held)):
+        return "yes" if yes else "no"
+    return f"with {' and '.join(map(str, yes))} {'axis' if yes == [1] else 'axes'}"
+
+
+def _learned(row: dict[str, Any]) -> str:
+    return "yes" if any(at.get("parameters") for at in row["by_axes"]) else "no"
+
+
+def _options(section: type[Any]) -> list[dict[str, Any]]:
+    """Every option with its default and meaning."""
+    described = []
+    for key, field in section.model_fields.items():
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        described.append(
+            {
+                "name": key,
+                "default": default,
+                "required": field.is_required(),
+                "meaning": field.description or "",
+            }
+        )
+    return described
+
+
+def _written(value: Any) -> str:
+    """An option's value as a spec has it: ``8x64x64``, ``0.8/0.1/0.1``, ``true``."""
+    from liere_cli.config.spec import scalar_text
+
+    if isinstance(value, tuple) and any(isinstance(part, float) for part in value):
+        return "/".join(map(str, value))
+    return scalar_text(value)
+
+
+def picture(
+    name: str | None,
+    path: Path,
+    *,
+    grid: str | None,
+    layer: int | None,
+    run: str | None,
+    out: Path,
+    data_root: Path | None,
+) -> None:
+    """Draws a named encoding at initialisation, or that of a run as it was trained.
+
+    Raises:
+        UsageError: both or none are given, or a suffix, grid or layer that does not fit.
+        LiereError: the run can't be opened, or the picture can't be drawn.
+    """
+    from liere_cli.cli import console
+    from liere_cli.encodings.score_map import kernel_of
+    from liere_cli.report.plots.score_map import draw
+    from liere_cli.report.plots.style import check_picture
+
+    check_picture(path)
+    if (name is None) == (run is None):
+        raise UsageError("--plot draws either NAME at initialisation or, with --run RUN, that run")
+    if run is None:
+        assert name is not None
+        title = name
+        encoding, extents = _at_initialisation(name, grid)
+        moment = "at initialisation, seed 0"
+    else:
+        encoding, extents, title = _trained(run, grid, out, data_root)
+        moment = "as trained"
+    kernel = kernel_of(encoding, extents, layer or 0)
+    words = caption(kernel, encoding, moment, layer or 0)
+    draw(kernel, path, title=title, caption=words)
+    console.note(f"{path}: {words}")
+
+
+def _at_initialisation(name: str, grid: str | None) -> tuple["PositionEncoding", tuple[int, ...]]:
+    """An encoding at the shape of a nano model, on two axes if it serves them."""
+    from liere_cli.data.options import parse_grid
+    from liere_cli.encodings import build_encoding
+    from liere_cli.encodings.describe import NANO, served_axes
+    from liere_cli.encodings.score_map import default_grid
+
+    axes = served_axes(name)
+    if not axes:
+        raise UsageError(f"--plot draws encodings of up to 3 axes, and '{name}' has more")
+    if grid is None:
+        extents = default_grid(2 if 2 in axes else axes[0])
+    else:
+        count = grid.count("x") + 1
+        if count > 3:
+            raise UsageError(f"--grid {grid} has {count} axes, but a picture shows at most 3")
+        extents = parse_grid(grid, count)
+    encoding = build_encoding(name, axes=len(extents), grid=extents, seed=0, **NANO)
+    return encoding, extents
+
+
+def _trained(
+    run: str, grid: str | None, out: Path, data_root: Path | None
+) -> tuple["PositionEncoding", tuple[int, ...], str]:
+    import torch
+
+    from liere_cli.evaluation.trained_run import TrainedRun
+
+    if grid is not None:
+        raise UsageError(f"--grid {grid}: a run is drawn on the grid that it was trained on")
+    opened = TrainedRun.open(
+        run, outputs=out, root=data_root, device=torch.device("cpu"), weights="last"
+    )
+    title = f"{opened.cell.encoding} on {opened.cell.data}"
+    return opened.model.encoding, opened.model.token_grid, title
+
+
+def caption(kernel: "Kernel", encoding: "PositionEncoding", moment: str, layer: int) -> str:
+    """What is drawn, of what, in which units, and whether it tells all."""
+    from liere_cli.encodings.score_map import DRAWN
+    from liere_cli.positions.grid import MEANINGS
+
+    shape, grid = encoding.shape, " x ".join(map(str, kernel.grid))
+    sentences = [
+        f"{DRAWN[kernel.place][1].capitalize()}, {moment}",
+        f"{shape.dim} channels"
+        if kernel.place == "embed"
+        else f"Layer {layer} of 0 to {shape.depth - 1}, {shape.heads} heads of {shape.head_dim} "
+        "channels",
+        f"Training grid {grid} tokens, positions {encoding.scaling} ({MEANINGS[encoding.scaling]})",
+    ]
+    if kernel.values.shape[1] == 1 and kernel.place != "embed":
+        sentences.append("Every head has the same")
+    if kernel.relative:
+        sentences.append(
+            "Relative: scores depend on differences of positions alone, so any query gives the same"
+        )
+    else:
+        sentences.append(
+            "Not relative: scores depend on where the query stands, so a second query is shown"
+        )
+    return ". ".join(sentences) + "."

@@ -1,0 +1,193 @@
+"""Adds seeds until every verdict is settled or in vain: which runs come next.
+
+A function of the runs that there are, and of nothing else: an interrupted comparison goes on where
+it stopped, and one that is repeated trains nothing.
+"""
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from liere_cli.comparison.tables.build import make_table
+from liere_cli.config.budget import Budget
+from liere_cli.planning.plan import Arm, Plan, PlannedEncoding, PlannedRun
+from liere_cli.planning.progress import Outcome, full_seconds
+from liere_cli.statistics.power import MAX_SEEDS, detectable_difference
+from liere_cli.statistics.sequential import FUTILE_POWER, Looks
+from liere_cli.statistics.verdicts import ALPHA, Verdict
+
+
+@dataclass(frozen=True)
+class Next:
+    """What a comparison trains next.
+
+    Args:
+        runs: the closest verdict's first; none: it is over.
+        going: comparisons that more seeds may settle.
+        out_of_time: it is over because the next runs don't fit into its time.
+    """
+
+    runs: tuple[PlannedRun, ...]
+    going: int
+    out_of_time: bool = False
+
+
+def next_runs(
+    plan: Plan, found: Mapping[str, Outcome], tried: Set[str] = frozenset(), jobs: int = 1
+) -> Next:
+    """The runs that a comparison with looks trains next.
+
+    First the seeds that all comparisons begin with. Then one seed more, for each comparison that is
+    neither settled nor in vain, and for its baseline. Where time is limited, only for those that
+    need the fewest seeds, as many as run at a time.
+
+    Args:
+        found: outcome of every run of the plan, by identity.
+        tried: identities of runs that failed just now and are not tried again.
+        jobs: runs at a time.
+    """
+    assert plan.looks is not None
+    limit = _seconds_allowed(plan)
+    begun = set(plan.seeds[: plan.looks.first])
+    first = [
+        run
+        for run in plan.runs
+        if run.seed in begun and not found[run.run_id].over and run.run_id not in tried
+    ]
+    if first:
+        batch, going = first if limit is None else first[:jobs], 0
+    else:
+        wanted = _wanted(plan, plan.looks, found, tried)
+        going = len(wanted)
+        batches = wanted if limit is None else _fill(wanted, jobs)
+        batch = list({run.run_id: run for runs in batches for run in runs}.values())
+    if batch and limit is not None and _seconds_after(plan, found, batch) > limit:
+        return Next((), going, out_of_time=True)
+    return Next(tuple(batch), going)
+
+
+def begun_part(plan: Plan, found: Mapping[str, Outcome], also: Set[str] = frozenset()) -> Plan:
+    """The plan without the seeds that it hasn't come to.
+
+    Args:
+        also: identities of runs to keep though nothing of them is trained yet.
+    """
+    assert plan.looks is not None
+    first = set(plan.seeds[: plan.looks.first])
+
+    def kept(run: PlannedRun) -> bool:
+        known = run.seed in first or run.run_id in also
+        return known or found[run.run_id].state != "missing"
+
+    def part(row: PlannedEncoding) -> PlannedEncoding:
+        return replace(row, runs=tuple(run for run in row.runs if kept(run)))
+
+    arms = tuple(
+        replace(arm, encodings=tuple(part(row) for row in arm.encodings)) for arm in plan.arms
+    )
+    seeds = {run.seed for arm in arms for row in arm.encodings for run in row.runs}
+    return replace(plan, arms=arms, seeds=tuple(seed for seed in plan.seeds if seed in seeds))
+
+
+def _wanted(
+    plan: Plan, looks: Looks, found: Mapping[str, Outcome], tried: Set[str]
+) -> list[list[PlannedRun]]:
+    """The next seed's runs of every comparison that goes on, the closest verdict first."""
+    table = make_table(plan, found)
+    ranked = []
+    for arm, its_table in zip(plan.arms, table.arms, strict=True):
+        baseline = next((row for row in arm.encodings if row.label == arm.baseline), None)
+        for planned, row in zip(arm.encodings, its_table.rows, strict=True):
+            verdict = row.verdict
+            if baseline is None or verdict is None:
+                continue
+            if not _goes_on(verdict, looks, table.comparisons):
+                continue
+            runs = _next_seed(planned, baseline, found, tried)
+            if runs:
+                ranked.append((_seeds_missing(verdict), runs))
+    return [runs for _, runs in sorted(ranked, key=lambda entry: entry[0])]
+
+
+def _goes_on(verdict: Verdict, looks: Looks, comparisons: int) -> bool:
+    """Neither settled nor in vain; one with fewer than 2 shared seeds by now is in vain."""
+    estimate = verdict.estimate
+    if verdict.word != "undecided" or estimate is None or estimate.seed_error is None:
+        return False
+    alpha = ALPHA / comparisons
+    hidden = 0.0
+    if estimate.test_set is not None:
+        level = alpha * looks.share(looks.last)
+        hidden = detectable_difference(0.0, estimate.n, level, FUTILE_POWER, estimate.test_set)
+    margin = verdict.pair.margin
+    futile = looks.futile(
+        np.array(estimate.difference),
+        np.array(estimate.seed_error),
+        np.array(estimate.n),
+        alpha,
+        np.array(np.nan if margin is None else margin),
+        hidden,
+    )
+    return not futile
+
+
+def _next_seed(
+    encoding: PlannedEncoding,
+    baseline: PlannedEncoding,
+    found: Mapping[str, Outcome],
+    tried: Set[str],
+) -> list[PlannedRun]:
+    """What is left of the first seed that is not over; nothing where that just failed."""
+    partners = {run.seed: run for run in baseline.runs}
+    for run in encoding.runs:
+        left = [one for one in (run, partners[run.seed]) if not found[one.run_id].over]
+        if left:
+            return [] if any(one.run_id in tried for one in left) else left
+    return []
+
+
+def _seeds_missing(verdict: Verdict) -> int:
+    """Seeds that are probably still needed."""
+    n = verdict.estimate.n if verdict.estimate else 0
+    return (verdict.seeds_needed or MAX_SEEDS) - n
+
+
+def _fill(wanted: list[list[PlannedRun]], jobs: int) -> Iterator[list[PlannedRun]]:
+    """As many comparisons as keep the workers busy."""
+    count = 0
+    for runs in wanted:
+        if count >= jobs:
+            return
+        count += len(runs)
+        yield runs
+
+
+def _seconds_allowed(plan: Plan) -> float | None:
+    compare = plan.recipe.compare if plan.recipe else None
+    if compare is None or compare.until_settled is None or compare.until_settled.time is None:
+        return None
+    return Budget.parse(compare.until_settled.time).amount
+
+
+def _seconds_after(plan: Plan, found: Mapping[str, Outcome], batch: list[PlannedRun]) -> float:
+    """Training seconds of all runs once the batch is done, as far as runs so far can tell."""
+    spent = sum(found[run.run_id].seconds for run in plan.runs)
+    chosen = {run.run_id for run in batch}
+    for arm in plan.arms:
+        known = _known_seconds(arm, found)
+        for row in arm.encodings:
+            whole = full_seconds(row.runs, found) or known
+            for run in row.runs:
+                if run.run_id in chosen:
+                    chosen.remove(run.run_id)
+                    spent += whole * (1 - found[run.run_id].share)
+    return spent
+
+
+def _known_seconds(arm: Arm, found: Mapping[str, Outcome]) -> float:
+    """Of a run on that data set, by its budget or its other encodings; 0 while nothing is known."""
+    if arm.budget.unit == "seconds":
+        return arm.budget.amount
+    every = tuple(run for row in arm.encodings for run in row.runs)
+    return full_seconds(every, found) or 0.0

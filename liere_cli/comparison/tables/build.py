@@ -1,0 +1,270 @@
+"""The result of a comparison: one table a data set, one row an encoding, every number typed."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from liere_cli import __version__
+from liere_cli.comparison.tables.extras import efficiencies, interactions, without_curves
+from liere_cli.comparison.tables.fractions import fraction_tables
+from liere_cli.comparison.tables.shared_seeds import runs_at, shared_seeds
+from liere_cli.comparison.tables.table import ArmTable, ComparisonTable, Row
+from liere_cli.comparison.tables.transfer import transfer_tables
+from liere_cli.planning.plan import Arm, Plan, PlannedEncoding
+from liere_cli.planning.progress import Outcome, number
+from liere_cli.planning.tuning_result import grid_text
+from liere_cli.runs.item_results import FILE as ITEMS_FILE
+from liere_cli.runs.item_results import ItemReader
+from liere_cli.statistics.paired import mean_and_std
+from liere_cli.statistics.sequential import SPENDING, Looks
+from liere_cli.statistics.verdicts import ALPHA, Pair, Verdict, judge
+
+#: which value of a run is compared: the test split, with the weights after the last step
+VALUE = "test"
+CORRECTION = "Holm"
+
+
+def make_table(
+    plan: Plan,
+    found: Mapping[str, Outcome],
+    items: ItemReader | None = None,
+    faults: Mapping[str, str] | None = None,
+) -> ComparisonTable:
+    """Tables, statistics and verdicts of a plan.
+
+    Args:
+        found: outcome of every run of the plan, by identity.
+        items: results per item, where some of them are known already.
+        faults: why runs could not be measured at other grids, by identity.
+    """
+    items = items or ItemReader()
+    arms = [_arm_table(arm, found, items) for arm in plan.arms]
+    places = [
+        (index, position)
+        for index, arm in enumerate(arms)
+        for position, row in enumerate(arm.rows)
+        if arm.baseline is not None and not row.is_baseline and row.undefined is None
+    ]
+    pairs = [_pair(plan, arms[index], index, position, found, items) for index, position in places]
+    verdicts = judge(pairs, plan.looks)
+    judged = dict(zip(places, verdicts, strict=True))
+    arms = [
+        replace(
+            arm,
+            rows=tuple(
+                replace(row, verdict=judged.get((index, position)))
+                for position, row in enumerate(arm.rows)
+            ),
+        )
+        for index, arm in enumerate(arms)
+    ]
+    arms = [
+        replace(arm, efficiency=rows, warnings=(*arm.warnings, *without_curves(planned, found)))
+        if rows
+        else arm
+        for planned, arm, rows in zip(plan.arms, arms, efficiencies(plan, arms, found), strict=True)
+    ]
+    comparisons = sum(verdict.p_holm is not None for verdict in verdicts)
+    return ComparisonTable(
+        experiment=plan.experiment,
+        arms=tuple(arms),
+        comparisons=comparisons,
+        alpha=ALPHA,
+        correction=CORRECTION,
+        signature=_signature(plan, found, verdicts),
+        looks=plan.looks,
+        interactions=interactions(plan, arms, found),
+        fractions=fraction_tables(plan, arms, found),
+        transfers=transfer_tables(plan, arms, found, faults or {}),
+    )
+
+
+def _arm_table(arm: Arm, found: Mapping[str, Outcome], items: ItemReader) -> ArmTable:
+    return ArmTable(
+        title=arm.title,
+        modality=arm.modality,
+        data=arm.data,
+        fingerprint=arm.fingerprint,
+        metric=arm.metric,
+        higher_is_better=arm.higher_is_better,
+        baseline=arm.baseline,
+        margin=arm.margin,
+        budget=arm.budget.text,
+        test_limit=arm.test_limit,
+        rows=tuple(_row(row, arm.baseline, found) for row in arm.encodings),
+        warnings=(*_warnings(arm, _summaries(arm, found)), *_without_items(arm, found, items)),
+    )
+
+
+def _row(planned: PlannedEncoding, baseline: str | None, found: Mapping[str, Outcome]) -> Row:
+    results = [(run, found[run.run_id]) for run in planned.runs]
+    values = {
+        run.seed: value
+        for run, outcome in results
+        if outcome.state == "finished"
+        and (value := number(outcome.summary or {}, VALUE)) is not None
+    }
+    states = [outcome.state for _, outcome in results]
+    summaries = [outcome.summary for _, outcome in results if outcome.summary is not None]
+    finished = [outcome.summary or {} for _, outcome in results if outcome.state == "finished"]
+    sized: Mapping[str, Any] = next(iter(finished or summaries), {})
+    size, own_size = number(sized, "parameters"), number(sized, "encoding_parameters")
+    mean, std = mean_and_std(list(values.values()))
+    errors = dict.fromkeys(outcome.error for _, outcome in results if outcome.error)
+    return Row(
+        encoding=planned.label,
+        is_baseline=planned.label == baseline,
+        planned=len(results),
+        finished=states.count("finished"),
+        diverged=states.count("diverged"),
+        failed=states.count("failed"),
+        unfinished=states.count("partial") + states.count("missing"),
+        values=dict(sorted(values.items())),
+        mean=mean,
+        std=std,
+        undefined=planned.undefined,
+        tuned=planned.tuned,
+        own_seeds=planned.own_seeds[: len(results)],
+        errors=tuple(errors),
+        parameters=None if size is None else int(size),
+        encoding_parameters=None if own_size is None else int(own_size),
+        throughput=_mean_of(finished, "throughput"),
+        throughput_unit=str(sized.get("throughput_unit") or "") or None,
+        seconds=_mean_of(finished, "seconds"),
+    )
+
+
+def _pair(
+    plan: Plan,
+    table: ArmTable,
+    arm: int,
+    position: int,
+    found: Mapping[str, Outcome],
+    items: ItemReader,
+) -> Pair:
+    """What an encoding and its baseline scored at the seeds that both finished."""
+    base = next(index for index, row in enumerate(table.rows) if row.is_baseline)
+    rows = [plan.arms[arm].encodings[index] for index in (position, base)]
+    values, baseline = table.rows[position].values, table.rows[base].values
+    shared = shared_seeds(plan, rows, found)
+    ours, theirs = (runs_at(row, shared) for row in rows)
+    return Pair(
+        [values[seed] for seed in shared],
+        [baseline[seed] for seed in shared],
+        table.higher_is_better,
+        table.margin,
+        items.between(ours, theirs, table.metric) if len(shared) > 1 else None,
+    )
+
+
+def _summaries(arm: Arm, found: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+    outcomes = [found[run.run_id] for row in arm.encodings for run in row.runs]
+    return [outcome.summary for outcome in outcomes if outcome.summary is not None]
+
+
+def _warnings(arm: Arm, summaries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    timed = "scores and speed" if arm.budget.unit == "seconds" else "speed"
+    warnings = []
+    for key, what in (("device", "devices"), ("threads", "numbers of threads")):
+        seen = _distinct(summary.get(key) for summary in summaries)
+        if len(seen) > 1:
+            warnings.append(f"{timed} come from different {what}: {', '.join(seen)}")
+    for package in ("torch", "liere"):
+        seen = _versions(summaries, package)
+        if len(seen) > 1:
+            warnings.append(f"runs come from different versions of {package}: {', '.join(seen)}")
+    return tuple(warnings)
+
+
+def _without_items(arm: Arm, found: Mapping[str, Outcome], items: ItemReader) -> list[str]:
+    """Finished runs whose results per item can't be read, where intervals would use them."""
+    finished = [
+        [run for run in row.runs if found[run.run_id].state == "finished"] for row in arm.encodings
+    ]
+    if arm.baseline is None or max(map(len, finished), default=0) < 2:
+        return []
+    faults = {
+        (row.label, run.seed): fault
+        for row, runs in zip(arm.encodings, finished, strict=True)
+        for run in runs
+        if (fault := items.fault(run.run, arm.metric))
+    }
+    left_out = "so the test set's share of the error is left out"
+    if len(faults) == sum(map(len, finished)) and set(faults.values()) == {"missing"}:
+        return [f"no run has its {ITEMS_FILE}, {left_out}"]
+    return [
+        f"{label}, seed {seed}: {ITEMS_FILE} is {fault}, {left_out}"
+        for (label, seed), fault in faults.items()
+    ]
+
+
+def _signature(plan: Plan, found: Mapping[str, Outcome], verdicts: Sequence[Verdict]) -> str:
+    cells = [
+        [arm.baseline, arm.margin, sorted(run.run_id for row in arm.encodings for run in row.runs)]
+        for arm in plan.arms
+    ]
+    digest = hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:12]
+    summaries = [summary for arm in plan.arms for summary in _summaries(arm, found)]
+    parts = {
+        "recipe" if plan.recipe else "runs": f"{plan.experiment}@{digest}".lstrip("@"),
+        "data": ",".join(f"{arm.data}@{arm.fingerprint}" for arm in plan.arms),
+        "budget": ",".join(_distinct(arm.budget.text for arm in plan.arms)),
+        "seeds": ",".join(map(str, plan.seeds)),
+        **_tuning(plan),
+        **_transfer(plan),
+        "value": VALUE,
+        "p": _test(plan.looks, verdicts),
+        "alpha": f"{ALPHA:g}",
+        "torch": ",".join(_versions(summaries, "torch")) or "none",
+        "liere": ",".join(_versions(summaries, "liere")) or __version__,
+    }
+    return "|".join(f"{key}:{value}" for key, value in parts.items())
+
+
+def _tuning(plan: Plan) -> dict[str, str]:
+    """What was tried before: ``tuning:learning_rate=0.001,0.002@300steps,seeds=1000``."""
+    searches = []
+    for arm in plan.arms:
+        tuned = [row.tuned for row in arm.encodings if row.tuned is not None]
+        if tuned:
+            grid = grid_text([trial for one in tuned for trial in one.trials])
+            seeds = ",".join(map(str, tuned[0].seeds))
+            searches.append(f"{grid}@{tuned[0].budget},seeds={seeds}")
+    return {"tuning": " and ".join(_distinct(searches))} if searches else {}
+
+
+def _transfer(plan: Plan) -> dict[str, str]:
+    """Other grids: ``transfer:256,512@none,ntk/64``, that is grids, extensions, items scored."""
+    asked = _distinct(arm.transfer.text for arm in plan.arms if arm.transfer is not None)
+    return {"transfer": " and ".join(asked)} if asked else {}
+
+
+def _test(looks: Looks | None, verdicts: Sequence[Verdict]) -> str:
+    """How p-values came about: ``paired-t+items+spending2(3..10)+holm(12)``."""
+    parts = ["paired-t"]
+    if any(verdict.estimate and verdict.estimate.test_set for verdict in verdicts):
+        parts.append("items")
+    if looks is not None:
+        parts.append(f"spending{SPENDING:g}({looks.first}..{looks.last})")
+    comparisons = sum(verdict.p_holm is not None for verdict in verdicts)
+    return "+".join([*parts, f"{CORRECTION.lower()}({comparisons})"])
+
+
+def _versions(summaries: Iterable[Mapping[str, Any]], package: str) -> list[str]:
+    """Versions of a package that the runs' own signatures name."""
+    fields = (str(summary.get("signature", "")).split("|") for summary in summaries)
+    prefix = f"{package}:"
+    return _distinct(
+        part.removeprefix(prefix) for parts in fields for part in parts if part.startswith(prefix)
+    )
+
+
+def _distinct(values: Iterable[Any]) -> list[str]:
+    return list(dict.fromkeys(str(value) for value in values))
+
+
+def _mean_of(summaries: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    values = [value for summary in summaries if (value := number(summary, key)) is not None]
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,1 @@
+"""Recipes: validated settings, budgets, and the files they come from."""

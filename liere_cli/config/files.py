@@ -1,0 +1,181 @@
+"""Recipes as files: finding, reading, changing from the command line, writing."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from liere_cli.config.recipe import Recipe, merged
+from liere_cli.config.spec import load_yaml, parse_scalar, parse_spec
+from liere_cli.errors import LiereError, UsageError, nearest, shortened
+
+MAX_RECIPE_BYTES = 1_000_000
+
+
+def recipe_folders() -> list[Path]:
+    """Where recipes that come with liere lie: installed, or beside the package in a checkout."""
+    package = Path(__file__).parent
+    return [
+        folder for folder in (package / "_recipes", package.parent / "recipes") if folder.is_dir()
+    ]
+
+
+def builtin_recipes() -> dict[str, Path]:
+    """Name and file of every recipe that comes with liere."""
+    return {
+        path.stem: path for folder in recipe_folders() for path in sorted(folder.glob("*.yaml"))
+    }
+
+
+def find_recipe(name: str) -> Path:
+    """The file of that path, or else the recipe of that name that comes with liere.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.exists():
+        raise UsageError(f"recipe '{name}' is a folder or a device, not a file")
+    known = builtin_recipes()
+    if name.removesuffix(".yaml").removeprefix("recipes/") in known:
+        return known[name.removesuffix(".yaml").removeprefix("recipes/")]
+    hint = nearest(path.stem, known)
+    suggestion = f"; did you mean '{hint}'?" if hint else ""
+    raise UsageError(
+        f"no recipe file '{name}'{suggestion} (recipes that come with liere: {', '.join(known)})"
+    )
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, not yet validated.
+
+    Raises:
+        UsageError: not YAML, not a mapping, or too large; names the line where YAML breaks.
+        LiereError: the file can't be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise LiereError(f"{path}: can't be read ({error.strerror})") from None
+    if len(content) > MAX_RECIPE_BYTES:
+        raise UsageError(f"{path}: a recipe has at most {MAX_RECIPE_BYTES:,} bytes")
+    return parse_settings(content, str(path))
+
+
+def parse_settings(content: bytes, path: str) -> dict[str, Any]:
+    """The mapping in YAML, not yet validated; ``path`` is for the message.
+
+    Raises:
+        UsageError: as :func:`read_settings`.
+    """
+    try:
+        settings = load_yaml(content.decode())
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: this is not text in UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UsageError(f"{path}{line}: this is not valid YAML: {error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{path}: this is not valid YAML: {shortened(reason)}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: this is not valid YAML: it is nested too deeply") from None
+    if not isinstance(settings, dict):
+        raise UsageError(f"{path}: a recipe is 'key: value' lines, not {type(settings).__name__}")
+    return settings
+
+
+def apply_overrides(settings: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """Settings with each ``section.key=value`` set; a spec written as text becomes a mapping.
+
+    Raises:
+        UsageError: an assignment without '=' or through something that is no section.
+    """
+    settings = deepcopy(settings)
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        path = key.strip().split(".")
+        if not equals or not all(path):
+            raise UsageError(f"--set {assignment}: expected section.key=value")
+        place: Any = settings
+        for part in path[:-1]:
+            inner = place.setdefault(part, {})
+            if isinstance(inner, str):
+                inner = place[part] = parse_spec(inner)
+            if not isinstance(inner, dict):
+                raise UsageError(f"--set {assignment}: '{part}' is no section")
+            place = inner
+        place[path[-1]] = parse_scalar(value.strip())
+    return settings
+
+
+def load_recipe(
+    source: str | Path | None = None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    assignments: Iterable[str] = (),
+) -> Recipe:
+    """A validated recipe: the file's settings, then flags, then ``--set`` assignments.
+
+    Args:
+        source: a path, or the name of a recipe that comes with liere; None starts from defaults.
+        flags: sections that replace the file's (``encoding``, ``data``) or merge into it.
+    """
+    settings: dict[str, Any] = {}
+    where = "command line"
+    if source is not None:
+        path = find_recipe(str(source))
+        settings, where = read_settings(path), str(path)
+        settings.setdefault("experiment", path.stem)
+    for key, value in (flags or {}).items():
+        if key in ("encoding", "data") or not isinstance(value, Mapping):
+            settings[key] = value
+        else:
+            base = settings.get(key)
+            settings[key] = merged(base if isinstance(base, Mapping) else {}, value)
+    settings = apply_overrides(settings, assignments)
+    return Recipe.validated(settings, where)
+
+
+def refuse_foreign_code(recipe: Recipe, where: str, given: Iterable[str | None]) -> None:
+    """Refuses a recipe that would run a file of code which no flag names.
+
+    Recipes and runs come from others too, and opening one must not run what they brought along.
+
+    Args:
+        where: what holds the recipe, for the message.
+        given: texts of the flags that may name encodings.
+
+    Raises:
+        UsageError: names the file, and how to run it all the same.
+    """
+    flags = [text for text in given if text]
+    for name in _names_in(recipe.model_dump(mode="json")):
+        if ".py:" in name and not any(name in text for text in flags):
+            raise UsageError(
+                f"{where}: would run the code in '{name.rpartition(':')[0]}'; if you trust it, "
+                f"name it in a flag: {'--encodings' if recipe.compare else '--encoding'} {name}"
+            )
+
+
+def _names_in(value: object) -> Iterator[str]:
+    """Every 'name' of a spec within nested settings."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("name"), str):
+            yield value["name"]
+        for part in value.values():
+            yield from _names_in(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _names_in(part)
+
+
+def dump_yaml(settings: Mapping[str, Any]) -> str:
+    """Settings as YAML in reading order."""
+    return yaml.safe_dump(
+        dict(settings), sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+    )

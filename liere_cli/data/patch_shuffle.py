@@ -1,0 +1,52 @@
+"""Pictures and clips whose patches have changed places: the control that position matters at all.
+
+Shapes: B batch, C channels, T patches.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from liere_cli.utils.seeding import stream
+
+#: the same order for every encoding and seed, so that runs stay paired by item
+SEED = 0
+
+
+def orders(items: Tensor, patches: int) -> Tensor:
+    """A random order of the patches of each item, a function of the item's place alone.
+
+    Args:
+        items: int64 [B], places in the split.
+
+    Returns:
+        int64 [B, T].
+    """
+    drawn = [
+        torch.randperm(patches, generator=stream(SEED, "shuffle", item)) for item in items.tolist()
+    ]
+    return torch.stack(drawn)
+
+
+def shuffled(inputs: Tensor, patch: tuple[int, ...], order: Tensor) -> Tensor:
+    """Moves patch ``order[b, t]`` of item b to place t; pixels inside a patch stay.
+
+    Args:
+        inputs: [B, C, *grid].
+        patch: extent along each axis; divides the grid.
+        order: int64 [B, T].
+
+    Returns:
+        [B, C, *grid].
+    """
+    axes = len(patch)
+    counts = [extent // size for extent, size in zip(inputs.shape[2:], patch, strict=True)]
+    split = [extent for pair in zip(counts, patch, strict=True) for extent in pair]
+    outer, inner = [2 + 2 * axis for axis in range(axes)], [3 + 2 * axis for axis in range(axes)]
+    there = (0, *outer, 1, *inner)
+    x = inputs.reshape(*inputs.shape[:2], *split).permute(there)  # [B, t1, t2, ..., C, p1, p2, ...]
+    flat = x.reshape(len(inputs), math.prod(counts), -1)  # [B, T, C * pixels]
+    flat = flat.gather(1, order[..., None].expand_as(flat))
+    back = sorted(range(len(there)), key=there.__getitem__)
+    return flat.view(x.shape).permute(back).reshape(inputs.shape)

@@ -1,0 +1,1 @@
+"""Where data comes from: folders, archives, parquet files, hubs."""

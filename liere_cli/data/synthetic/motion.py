@@ -1,0 +1,152 @@
+"""A generated video probe: which way do the shapes move?"""
+
+import hashlib
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from liere_cli.config.section import Section
+from liere_cli.data.base import Dataset, Examples, Split
+from liere_cli.data.options import VideoGrid
+from liere_cli.data.synthetic import glyphs
+from liere_cli.errors import UsageError
+from liere_cli.utils.seeding import stream
+
+_SHAPES = (
+    # a disc, a plus, a ring, a triangle
+    "........ ..####.. .######. .######. .######. .######. ..####.. ........",
+    "........ ...##... ...##... .######. .######. ...##... ...##... ........",
+    "........ .######. .##..##. .#....#. .#....#. .##..##. .######. ........",
+    "........ ...##... ...##... ..####.. ..####.. .######. .######. ........",
+)
+#: rows, columns: up, right, down, left, then the diagonals clockwise from up-right
+_STEPS = ((-1, 0), (0, 1), (1, 0), (0, -1), (-1, 1), (1, 1), (1, -1), (-1, -1))
+
+
+class MotionOptions(Section):
+    grid: VideoGrid | None = Field(
+        None, description="FRAMESxROWSxCOLUMNS; null: 4 frames, 4 pixels a cell"
+    )
+    cells: int = Field(3, ge=3, le=64, description="cells along each side of a frame")
+    shapes: int = Field(1, ge=1, le=len(_SHAPES), description="shapes that move together")
+    classes: Literal[4, 8] = Field(4, description="directions: 4, or 8 with the diagonals")
+    speed: int = Field(1, ge=1, description="cells that a shape moves from frame to frame")
+    noise: int = Field(0, ge=0, le=127, description="most that noise changes a pixel of 0 to 255")
+    train: int = Field(8_000, ge=1, description="clips to train on")
+    val: int = Field(1_000, ge=1, description="clips to validate on")
+    test: int = Field(1_000, ge=1, description="clips to test on")
+    seed: int = Field(0, ge=0, description="of all random numbers that make the clips")
+
+    @model_validator(mode="after")
+    def _distinguishable(self) -> Self:
+        if 2 * self.speed % self.cells == 0:
+            raise ValueError(
+                "twice the speed must not be a multiple of cells: both ways would look the same"
+            )
+        return self
+
+
+class Motion(Dataset):
+    """Shapes that move together by whole cells on a torus; the label is the direction.
+
+    Labels: 0 up, 1 right, 2 down, 3 left; with 8 classes also 4 up-right, 5 down-right,
+    6 down-left, 7 up-left. Starting cells are uniform and what leaves on one side comes back on
+    the other, so no single frame says anything. Shapes never overlap or leave their cells, and
+    along every direction they visit equally many cells of the square torus in turn, so the bag of
+    patches says nothing either, also for patches of several frames (of one shape it is the same
+    for every label, of several in distribution), as long as patches tile the cells: a model blind
+    to position is at chance.
+
+    A larger grid draws the same scenes with larger cells, or for more frames.
+    """
+
+    name = "motion"
+    summary = "generated: the direction in which shapes move on a torus"
+    source = "built in"
+    licence = "free"
+    task = "classification"
+    metric = "top1"
+    axes = 3
+    Options = MotionOptions
+    options: MotionOptions
+
+    channels = 1
+    mean = (0.1,)
+    std = (0.3,)
+
+    def __init__(self, options: MotionOptions, root: Path | None = None) -> None:
+        super().__init__(options, root)
+        self.classes = options.classes
+        self.grid = options.grid or (4, 4 * options.cells, 4 * options.cells)
+        self._pixels(self.grid)
+        self.patch = (
+            2 - self.grid[0] % 2,
+            *(glyphs.default_patch(options.cells, self.grid[1]),) * 2,
+        )
+
+    @classmethod
+    def at_hand(cls, root: Path | None) -> bool:
+        return True
+
+    def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:
+        glyphs.cell_pixels(self.name, grid, self.options.cells, max(patch[1:]))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        rule = self.options.model_dump(exclude={"grid"})
+        digest = hashlib.sha256(repr(("torus", rule)).encode())
+        digest.update(self.scenes("val", 2)[0].numpy().tobytes())
+        digest.update(_glyphs().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def load(self, split: Split, grid: tuple[int, ...] | None = None) -> Examples:
+        grid = grid or self.grid
+        pixels = self._pixels(grid)
+        codes, labels = self.scenes(split, grid[0])
+        frames = glyphs.render(codes.long(), _glyphs(), pixels)
+        if self.options.noise:
+            random = stream(self.options.seed, "motion", split, "noise")
+            noise = torch.randint(
+                self.options.noise + 1, frames.shape, generator=random, dtype=torch.uint8
+            )
+            # added to the dark and taken from the bright, so that nothing overflows
+            frames = torch.where(frames > 127, frames - noise, frames + noise)
+        return Examples(frames[:, None], labels, torch.arange(len(labels)))
+
+    def scenes(self, split: Split, frames: int) -> tuple[Tensor, Tensor]:
+        """What is in each cell of each frame: uint8 [N, frames, cells, cells]; labels int64 [N].
+
+        0 is empty, more a shape.
+        """
+        options = self.options
+        count: int = getattr(options, split)
+        random = stream(options.seed, "motion", split)
+        labels = torch.randperm(count, generator=random) % options.classes
+        starts = torch.rand(count, options.cells**2, generator=random).argsort(1)
+        starts = starts[:, : options.shapes]
+        kinds = torch.rand(count, len(_SHAPES), generator=random).argsort(1)
+        kinds = 1 + kinds[:, : options.shapes].to(torch.uint8)
+
+        # [N, frames, shapes] cells
+        walked = (
+            options.speed * torch.arange(frames)[:, None] * torch.tensor(_STEPS)[labels][:, None]
+        )
+        rows = (starts[:, None] // options.cells + walked[..., :1]) % options.cells
+        columns = (starts[:, None] % options.cells + walked[..., 1:]) % options.cells
+        codes = torch.zeros(count, frames, options.cells**2, dtype=torch.uint8)
+        codes.scatter_(2, rows * options.cells + columns, kinds[:, None].expand(-1, frames, -1))
+        return codes.view(count, frames, options.cells, options.cells), labels
+
+    def _pixels(self, grid: tuple[int, ...]) -> int:
+        if grid[0] < 2:
+            raise UsageError(f"data.motion: {grid[0]} frame shows no motion: at least 2 are needed")
+        return glyphs.cell_pixels(self.name, grid, self.options.cells)
+
+
+@cache
+def _glyphs() -> Tensor:
+    return glyphs.bank(*_SHAPES)

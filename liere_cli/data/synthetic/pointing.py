@@ -1,0 +1,152 @@
+"""The spatial-reasoning probe of the LieRE paper (arXiv 2406.10322): follow the Y to its arrow."""
+
+import hashlib
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from liere_cli.config.section import Section
+from liere_cli.data.base import Dataset, Examples, Split
+from liere_cli.data.options import ImageGrid
+from liere_cli.data.synthetic import glyphs
+from liere_cli.utils.seeding import stream
+
+_DIRECTIONS = 4
+_UP = "........ ...##... ..####.. .######. ...##... ...##... ...##... ........"
+_LETTERS = {
+    "Y": "........ .##..##. .##..##. ..####.. ...##... ...##... ...##... ........",
+    "A": "........ ..####.. .##..##. .##..##. .######. .##..##. .##..##. ........",
+    "C": "........ ..#####. .##..... .##..... .##..... .##..... ..#####. ........",
+    "E": "........ .######. .##..... .#####.. .##..... .##..... .######. ........",
+    "H": "........ .##..##. .##..##. .######. .##..##. .##..##. .##..##. ........",
+    "L": "........ .##..... .##..... .##..... .##..... .##..... .######. ........",
+    "O": "........ ..####.. .##..##. .##..##. .##..##. .##..##. ..####.. ........",
+    "X": "........ .##..##. ..####.. ...##... ...##... ..####.. .##..##. ........",
+    "Z": "........ .######. .....##. ....##.. ...##... ..##.... .######. ........",
+}
+_ARROW = 1
+_LETTER_Y = _ARROW + _DIRECTIONS
+_OTHERS = len(_LETTERS) - 1
+
+
+class PointingOptions(Section):
+    grid: ImageGrid | None = Field(
+        None, description="ROWSxCOLUMNS of pixels, or one number; null: 8 pixels a cell"
+    )
+    cells: int = Field(9, ge=3, le=64, description="cells along each side of the picture")
+    arrows: int = Field(8, ge=_DIRECTIONS, description="arrows in a picture, a multiple of 4")
+    letters: int = Field(
+        6, ge=1, le=1 + _OTHERS, description="letters in a picture, the Y included"
+    )
+    train: int = Field(20_000, ge=1, description="pictures to train on")
+    val: int = Field(2_000, ge=1, description="pictures to validate on")
+    test: int = Field(2_000, ge=1, description="pictures to test on")
+    seed: int = Field(0, ge=0, description="of all random numbers that make the pictures")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.arrows % _DIRECTIONS:
+            raise ValueError("arrows must be a multiple of 4: as many in each direction")
+        if self.arrows + self.letters > self.cells**2:
+            raise ValueError("arrows and letters must fit into cells x cells")
+        return self
+
+
+class Pointing(Dataset):
+    """Arrows and letters in square cells; the label is where the arrow just below the Y points.
+
+    Labels: 0 up, 1 right, 2 down, 3 left. Every picture holds as many arrows in each direction,
+    one Y and other letters that don't depend on the label, each inside a cell of its own. So when
+    patches tile the cells, the patches of a picture, taken as a bag, say nothing about its label:
+    a model blind to position is at chance, 25%. Patches that straddle cells would give it away.
+
+    A larger grid draws the same scenes with larger cells.
+    """
+
+    name = "pointing"
+    summary = "generated: the direction of the arrow below the letter Y (9x9 cells, 8 arrows)"
+    source = "built in, after arXiv 2406.10322"
+    licence = "free"
+    task = "classification"
+    metric = "top1"
+    axes = 2
+    Options = PointingOptions
+    options: PointingOptions
+
+    channels = 1
+    classes = _DIRECTIONS
+    mean = (0.1,)
+    std = (0.3,)
+
+    def __init__(self, options: PointingOptions, root: Path | None = None) -> None:
+        super().__init__(options, root)
+        self.grid = options.grid or (8 * options.cells, 8 * options.cells)
+        glyphs.cell_pixels(self.name, self.grid, options.cells)
+        self.patch = (glyphs.default_patch(options.cells, self.grid[0]),) * 2
+
+    @classmethod
+    def at_hand(cls, root: Path | None) -> bool:
+        return True
+
+    def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:
+        glyphs.cell_pixels(self.name, grid, self.options.cells, max(patch))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        # one split's scenes stand for the random numbers, the drawings for what scenes look like
+        rule = self.options.model_dump(exclude={"grid"})
+        digest = hashlib.sha256(repr(("below the Y", rule)).encode())
+        digest.update(self.scenes("val")[0].numpy().tobytes())
+        digest.update(_glyphs().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def load(self, split: Split, grid: tuple[int, ...] | None = None) -> Examples:
+        grid = grid or self.grid
+        pixels = glyphs.cell_pixels(self.name, grid, self.options.cells)
+        codes, labels = self.scenes(split)
+        pictures = glyphs.render(codes.long(), _glyphs(), pixels)
+        return Examples(pictures[:, None], labels, torch.arange(len(labels)))
+
+    def scenes(self, split: Split) -> tuple[Tensor, Tensor]:
+        """What stands in each cell: uint8 [N, cells, cells], and the labels, int64 [N].
+
+        0 is empty, 1 to 4 an arrow up, right, down, left, 5 the Y, more another letter.
+        """
+        options = self.options
+        count: int = getattr(options, split)
+        random = stream(options.seed, "pointing", split)
+        labels = torch.randperm(count, generator=random) % _DIRECTIONS
+
+        # the Y and the arrow below it come first, all other cells in random order
+        keys = torch.rand(count, options.cells**2, generator=random)
+        marked = torch.randint(options.cells * (options.cells - 1), (count, 1), generator=random)
+        keys.scatter_(1, marked, -2.0)
+        keys.scatter_(1, marked + options.cells, -1.0)
+        order = keys.argsort(1)[:, : options.arrows + options.letters]
+
+        arrows = torch.arange(options.arrows) % _DIRECTIONS
+        other_arrows = (labels[:, None] + 1 + arrows[: options.arrows - 1]) % _DIRECTIONS
+        other_letters = torch.rand(count, _OTHERS, generator=random).argsort(1)
+        contents = torch.cat(
+            [
+                torch.full((count, 1), _LETTER_Y),
+                _ARROW + labels[:, None],
+                _ARROW + other_arrows,
+                _LETTER_Y + 1 + other_letters[:, : options.letters - 1],
+            ],
+            1,
+        )
+        codes = torch.zeros(count, options.cells**2, dtype=torch.uint8)
+        codes.scatter_(1, order, contents.to(torch.uint8))
+        return codes.view(count, options.cells, options.cells), labels
+
+
+@cache
+def _glyphs() -> Tensor:
+    drawn = glyphs.bank(_UP, *_LETTERS.values())
+    arrows = [drawn[1].rot90(-turns) for turns in range(_DIRECTIONS)]
+    return torch.stack([drawn[0], *arrows, *drawn[2:]])

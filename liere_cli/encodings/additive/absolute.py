@@ -1,0 +1,107 @@
+"""Learned absolute positions.
+
+Shapes: B batch, T tokens, A axes, n taps of an interpolation.
+"""
+
+import math
+from itertools import product
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from liere_cli.config.section import added
+from liere_cli.encodings.base import EncodingOptions, PositionEncoding, Shape, Stream
+from liere_cli.errors import UsageError
+
+#: of the cubic kernel; the one that torch, PIL and OpenCV differ in
+CUBIC = -0.75
+
+
+class AbsoluteOptions(EncodingOptions):
+    """Options of ``absolute``."""
+
+    init: float = Field(
+        0.02,
+        ge=0,
+        le=10,
+        description="standard deviation of the initial table: 0.02 in DeiT, dim^-0.5 in "
+        "x-transformers, 1 in LieRE's repository",
+    )
+    resize: Literal["linear", "cubic"] | None = added(
+        None,
+        description="how the table is read on another grid; null: cubic for two axes, linear for "
+        "one or three, as LieRE's repository and ViTs have it",
+    )
+
+
+class Absolute(PositionEncoding):
+    """A learned vector for each token of the training grid, added to its embedding.
+
+    As in DeiT (arXiv 2012.12877): normal initialisation with standard deviation 0.02. On a grid of
+    another shape the table is resized to it, edges on edges, because an image at another
+    resolution shows the same scene: what ``torch.nn.functional.interpolate`` computes. Text that is
+    shorter than in training keeps its positions; longer text stretches the table.
+    """
+
+    name = "absolute"
+    summary = "learned vector for each position, added to the embedding"
+    source = "arXiv 2012.12877 (DeiT), arXiv 1810.04805 (BERT)"
+    family = "embedding"
+    formula = "x + table[p]"
+    Options = AbsoluteOptions
+
+    def __init__(self, shape: Shape, options: AbsoluteOptions | None = None) -> None:
+        super().__init__(shape, options)
+        if shape.grid is None:
+            raise UsageError("encoding 'absolute' needs the training grid: pass grid=(...)")
+        self.scaling = "resized"
+        self.cubic = (self.options.resize or ("cubic" if shape.axes == 2 else "linear")) == "cubic"
+        self.table = nn.Parameter(torch.zeros(math.prod(shape.grid), shape.dim))
+
+    def initialise(self, stream: Stream = lambda name: None) -> None:
+        nn.init.normal_(self.table, std=self.options.init, generator=stream("table"))
+
+    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
+        return x + self.at(positions).to(x.dtype)
+
+    def at(self, positions: Tensor) -> Tensor:
+        """Vectors at positions [T, A] on the training grid, between its tokens too: [T, dim]."""
+        assert self.shape.grid is not None
+        taps = [self._taps(p, n) for p, n in zip(positions.unbind(1), self.shape.grid, strict=True)]
+        rows, weights = [], []
+        for corner in product(*(range(index.shape[1]) for index, _ in taps)):
+            row, weight = torch.zeros_like(taps[0][0][:, 0]), torch.ones_like(positions[:, 0])
+            for tap, length, (index, share) in zip(corner, self.shape.grid, taps, strict=True):
+                row = row * length + index[:, tap]
+                weight = weight * share[:, tap]
+            rows.append(row)
+            weights.append(weight)
+        vectors = F.embedding(torch.stack(rows, 1), self.table)  # [T, n, dim]
+        return (vectors * torch.stack(weights, 1)[..., None].to(vectors.dtype)).sum(1)
+
+    def _taps(self, places: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Rows of the table that make up each place [T] of an axis, and their weights: [T, n]."""
+        if not self.cubic:
+            places = places.clamp(0, length - 1)
+        floor = places.floor()
+        t = (places - floor)[:, None]
+        if self.cubic:
+            weights = torch.cat([_outer(t + 1), _inner(t), _inner(1 - t), _outer(2 - t)], 1)
+            first = -1
+        else:
+            weights, first = torch.cat([1 - t, t], 1), 0
+        offsets = torch.arange(weights.shape[1], device=places.device) + first
+        return (floor.long()[:, None] + offsets).clamp(0, length - 1), weights
+
+
+def _inner(t: Tensor) -> Tensor:
+    """Cubic convolution (Keys 1981) at a distance t up to 1."""
+    return ((CUBIC + 2) * t - (CUBIC + 3)) * t * t + 1
+
+
+def _outer(t: Tensor) -> Tensor:
+    """Cubic convolution at a distance t from 1 to 2."""
+    return ((CUBIC * t - 5 * CUBIC) * t + 8 * CUBIC) * t - 4 * CUBIC

@@ -1,0 +1,1 @@
+"""Encodings that rotate blocks of channels by matrices."""

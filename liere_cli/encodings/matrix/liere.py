@@ -1,0 +1,270 @@
+"""LieRE: learned rotations in as many dimensions as a head has."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from liere_cli.config.section import added
+from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape, Stream
+from liere_cli.encodings.matrix.liere_init import mean_fastest, with_rates_of
+from liere_cli.encodings.presets import Preset, preset_field
+from liere_cli.errors import UsageError
+from liere_cli.positions.grid import UNITS, Scaling
+from liere_cli.rotations import (
+    LineTable,
+    Spectrum,
+    fold_line,
+    grid_exp,
+    line_table,
+    linear_angles,
+    phases,
+    rotate_blocks,
+    rotate_line,
+    rotate_on_grid,
+    rotate_planes,
+    rotate_projected_blocks,
+    spectrum,
+    turn_line,
+)
+
+DEFAULT_BLOCK = 8
+PAPER_SCALE = 2 * math.pi
+#: rotations of all layers together that are kept from the forward to the backward pass, in bytes;
+#: more are built for each layer, and built again in the backward pass
+KEPT_BYTES = 256 * 2**20
+#: bytes of rotations that a CPU builds in one go: larger tensors fit no gap that a step has freed
+BUILT_BYTES = 16 * 2**20
+PRESETS = {
+    "paper-code": Preset(
+        "what the authors' public code computes, with its blocks as block says",
+        {
+            "share": "layers",
+            "scale": PAPER_SCALE,
+            "scaling": "unit",
+            "spectrum": None,
+            "top": None,
+        },
+    )
+}
+
+
+@dataclass(frozen=True)
+class LieREState:
+    """What the layers share in a forward pass; which fields are set depends on axes and sizes.
+
+    Each is a tuple over layers, of one if layers share it: taking a layer out of one large tensor
+    would cost a gradient of the size of all layers for each.
+
+    Args:
+        positions: [T, A].
+        frequencies: [N or 1, A, H/2], for blocks of 2.
+        lines: spectra [N or 1, n, b, b], for one axis.
+        tables: their angles and phases.
+        generators: [N or 1, n, A, b, b], for rotations too large to keep.
+        rotations: [N or 1, n, T, b, b], else.
+    """
+
+    positions: Tensor
+    frequencies: tuple[Tensor, ...] = ()
+    lines: tuple[Spectrum, ...] = ()
+    tables: tuple[LineTable, ...] = ()
+    generators: tuple[Tensor, ...] = ()
+    rotations: tuple[Tensor, ...] = ()
+
+
+class LieREOptions(PositionedOptions):
+    """Options of ``liere``."""
+
+    block: int | None = Field(
+        None,
+        ge=2,
+        description="rows of a block of the generators, a divisor of head_dim: 2 is RoPE-Mixed in "
+        "form, head_dim the unrestricted LieRE; null: 8, the paper's best, or the largest "
+        "divisor below",
+    )
+    share: Literal["none", "layers", "heads", "all"] = Field(
+        "none",
+        description="what has generators in common: none (the paper's text; multi-headed "
+        "generators), layers (what its public code computes), heads, or all; how fast they learn "
+        "is training.encoding_rate",
+    )
+    scale: float = Field(
+        PAPER_SCALE,
+        ge=0,
+        description="the initial entries above the diagonal are uniform in [0, scale)",
+    )
+    scaling: Scaling = Field("unit", description=f"{UNITS}; the paper's code has unit")
+    spectrum: int | None = added(
+        None,
+        ge=2,
+        description="initial rates as blocks of this many rows have, in the planes of the block's "
+        "own draw; null: the block's own rates, which grow with it",
+    )
+    top: float | None = added(
+        None,
+        gt=0,
+        description="the initial draw is scaled so that a block's fastest rate on an axis is this "
+        "on average, in radians a unit of position; null: as scale says",
+    )
+    presets: ClassVar[Mapping[str, Preset]] = PRESETS
+    preset: str | None = preset_field(PRESETS)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if self.top is not None and self.scale != PAPER_SCALE:
+            raise ValueError(
+                f"top={self.top:g} and scale={self.scale:g} both set how large the initial entries "
+                "are: leave one of the two out"
+            )
+        return self
+
+
+class LieRE(PositionEncoding):
+    """LieRE (arXiv 2406.10322, algorithm 2): q and k at position p are multiplied by
+    R(p) = exp(sum_a p_a A_a) with learned skew-symmetric A_a = U_a - U_a^T, U_a strictly upper
+    triangular, block-diagonal with blocks of ``block`` rows.
+
+    **Rates.** Under the paper's initialisation larger blocks turn faster: the fastest rate of a
+    block on one axis is near 3 radians across the image for 2 rows, 17 for 8 and 130 for 64, so
+    that a sweep of block sizes is one of frequencies too. ``spectrum=8`` gives blocks of any size
+    the rates of blocks of 8; ``top=17`` scales the draw to a fastest rate. See
+    :mod:`liere_cli.encodings.matrix.liere_init`.
+
+    **Sharing.** Every head has generators of its own: what the thread in which practitioners tried
+    LieRE on text (lucidrains/rotary-embedding-torch issue 26) calls multi-headed generators, the
+    authors' example there having one set for all heads (``share=heads``). A slower learning rate
+    for generators, tried there too, is a setting of training: ``training.encoding_rate=0.1``.
+
+    **The public code** (StanfordMIMI/LieRE at b27b41b) makes generators for every layer, but its
+    transformer takes those of the first layer and hands them on, so that all layers use them and
+    the others never learn. ``preset=paper-code`` is that, with entries uniform in [0, 2 pi) and
+    positions 0..1, both ends included. On grids larger than in training its positions end at
+    exactly new / old extent, where the same spacing as in training (``scaling=unit``) ends a little
+    beyond.
+    """
+
+    name = "liere"
+    summary = "rotations of whole blocks of channels with learned generators"
+    source = "arXiv 2406.10322"
+    family = "matrix"
+    formula = "R(p) = exp(sum_a p_a (U_a - U_a^T)), blocks of b rows"
+    orthogonal = True
+    Options = LieREOptions
+
+    def __init__(self, shape: Shape, options: LieREOptions | None = None) -> None:
+        super().__init__(shape, options)
+        self.block = self.options.block or max(
+            (b for b in range(2, DEFAULT_BLOCK + 1) if shape.head_dim % b == 0),
+            default=shape.head_dim,
+        )
+        fitting = [b for b in range(2, shape.head_dim + 1) if shape.head_dim % b == 0]
+        if self.block not in fitting:
+            raise UsageError(
+                f"encoding 'liere': head_dim={shape.head_dim} is not divisible into blocks of "
+                f"{self.block} rows; those that fit: {', '.join(map(str, fitting)) or 'none'}"
+            )
+        #: rotations of one axis commute, as do those of single planes
+        self.relative = shape.axes == 1 or self.block == 2
+        share = self.options.share
+        layers = 1 if share in ("layers", "all") else shape.depth
+        heads = 1 if share in ("heads", "all") else shape.heads
+        blocks = shape.head_dim // self.block
+        entries = self.block * (self.block - 1) // 2
+        #: entries above the diagonal, row by row
+        self.upper = nn.Parameter(torch.empty(layers, heads, blocks, shape.axes, entries))
+        rows, columns = torch.triu_indices(self.block, self.block, 1).unbind()
+        self.register_buffer("_places", rows * self.block + columns, persistent=False)
+        self._places: Tensor
+        self.initialise()
+
+    def initialise(self, stream: Stream = lambda name: None) -> None:
+        draw = torch.rand(self.upper.shape, generator=stream("upper"))
+        other, top = self.options.spectrum, self.options.top
+        if other not in (None, self.block):
+            draw = with_rates_of(draw, self.block, other, stream("spectrum"))
+        scale = self.options.scale if top is None else top / mean_fastest(draw, self.block)
+        with torch.no_grad():
+            self.upper.copy_(draw * scale)
+
+    def generators(self) -> Tensor:
+        """A = U - U^T, [L or 1, N or 1, n, A, b, b] for n blocks of b rows."""
+        flat = self.upper.new_zeros(*self.upper.shape[:-1], self.block**2)
+        flat = flat.index_copy(-1, self._places, self.upper)
+        upper = flat.view(*flat.shape[:-1], self.block, self.block)
+        return upper - upper.mT
+
+    def rotations(self, positions: Tensor) -> Tensor:
+        """R(p) [L or 1, N or 1, n, T, b, b] at positions [T, A] in units of ``scaling``."""
+        self.check_positions(positions)
+        return grid_exp(self.generators(), positions)
+
+    def prepare(self, positions: Tensor) -> LieREState:
+        if self.block == 2:
+            # U - U^T turns a plane from its second channel to its first
+            return LieREState(positions, frequencies=(-self.upper.squeeze(-1).mT).unbind())
+        generators = self.generators()
+        if self.shape.axes == 1 and self.block % 2 == 0:
+            lines = spectrum(generators.squeeze(3), positions[:, 0])
+            tables = line_table(lines, positions[:, 0])
+            return LieREState(positions, lines=lines.unbind(), tables=tables.unbind())
+        layer_bytes = generators[0, ..., 0, :, :].nbytes * len(positions)
+        if layer_bytes * len(generators) > KEPT_BYTES:
+            return LieREState(positions, generators=generators.unbind())
+        most = BUILT_BYTES if positions.device.type == "cpu" else KEPT_BYTES
+        parts = generators.split(max(1, most // layer_bytes))
+        rotations = [layer for part in parts for layer in grid_exp(part, positions).unbind()]
+        return LieREState(positions, rotations=tuple(rotations))
+
+    def encode_qk(
+        self, q: Tensor, k: Tensor, state: LieREState, layer: int
+    ) -> tuple[Tensor, Tensor]:
+        q, k = self._turned(state, layer, q, k)
+        return q, k
+
+    def encode_q(self, q: Tensor, state: LieREState, layer: int) -> Tensor:
+        # in the channels' own basis, so that no other call need find the same eigenvectors
+        return self._turned(state, layer, q, in_eigenbasis=False)[0]
+
+    def encode_k(self, k: Tensor, state: LieREState, layer: int) -> Tensor:
+        return self._turned(state, layer, k, in_eigenbasis=False)[0]
+
+    def _turned(
+        self, state: LieREState, layer: int, *xs: Tensor, in_eigenbasis: bool = True
+    ) -> tuple[Tensor, ...]:
+        """R(p) x of every token, or, where that is cheaper, Q^T R(p) x."""
+        layer = layer if len(self.upper) > 1 else 0
+        if state.frequencies:
+            angles = linear_angles(state.positions, state.frequencies[layer])
+            return tuple(rotate_planes(x, phases(angles)) for x in xs)
+        if state.lines:
+            lines, table = state.lines[layer], state.tables[layer]
+            positions = state.positions[:, 0].to(lines.basis.dtype)
+            return rotate_line(lines, table, positions, *xs, in_eigenbasis=in_eigenbasis)
+        if state.generators:
+            return rotate_on_grid(state.generators[layer], state.positions, *xs)
+        return rotate_blocks(state.rotations[layer], *xs)
+
+    def project(
+        self, x: Tensor, weight: Tensor, state: LieREState, layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys turn where they lie. On one axis, without a prefix, the change of basis
+        goes into the projection: a product of the size of the weights instead of one for every
+        token.
+        """
+        layer = layer if len(self.upper) > 1 else 0
+        by_heads = (3, self.shape.heads, self.shape.head_dim)
+        if state.rotations:
+            qkv = F.linear(x, weight).unflatten(-1, by_heads)
+            return rotate_projected_blocks(state.rotations[layer], qkv)
+        if not state.lines or x.shape[1] != len(state.positions):
+            return super().project(x, weight, state, layer)
+        lines, table = state.lines[layer], state.tables[layer]
+        positions = state.positions[:, 0].to(lines.basis.dtype)
+        qkv = F.linear(x, fold_line(lines, weight)).unflatten(-1, by_heads)
+        return turn_line(lines, table, positions, qkv)

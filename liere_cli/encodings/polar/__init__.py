@@ -1,0 +1,1 @@
+"""Encodings whose phases alone carry position."""

@@ -1,0 +1,148 @@
+"""PoPE: content is a length, position a phase.
+
+Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, A axes,
+L depth.
+"""
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from liere_cli.encodings.base import PositionedOptions, Shape, Stream
+from liere_cli.encodings.polar.base import Polar, with_prefix
+from liere_cli.encodings.rotary.base import axial_frequencies
+from liere_cli.encodings.rotary.golden_gate import golden_directions, log_spaced
+from liere_cli.positions.grid import UNITS, Scaling
+
+
+class PolarOptions(PositionedOptions):
+    """Options of every form of PoPE."""
+
+    bias: Literal["zero", "uniform", "none"] = Field(
+        "zero",
+        description="initial phases of the keys, learned: zero (better on longer text), uniform in "
+        "[-2 pi, 0] (better at the training length), or none at all",
+    )
+    share: Literal["layers", "none"] = Field(
+        "layers",
+        description="what has phases of the keys in common: layers, as the code, or none",
+    )
+    magnitude: Literal["softplus", "relu", "none"] = Field(
+        "softplus",
+        description="what makes lengths of channels; relu and none are the paper's ablations",
+    )
+    learned: bool = Field(
+        False,
+        description="learn the frequencies of each layer and head, starting at the fixed ones",
+    )
+
+
+class PoPEOptions(PolarOptions):
+    """Options of ``pope``."""
+
+    theta: float = Field(10_000.0, gt=1, description="base of the frequencies, on every axis")
+
+
+class PoPE(Polar):
+    """PoPE (arXiv 2509.10534; lucidrains/PoPE-pytorch, PoPE and for several axes AxialPoPE; the
+    same in x-transformers' PolarEmbedding).
+
+    Channel i has the length softplus(x_i) and the phase p_a theta^(-i/m), i of the m channels of
+    axis a; keys have a learned phase d[n, i] besides, kept in [-2 pi, 0]. Scores are
+    sum_i softplus(q_i) softplus(k_i) cos((p_k - p_q) . f_i + d_i): what a token holds says nothing
+    of where it looks. As in the code a phase beyond its bounds is cut, and has no gradient.
+    AxialPoPE takes the axes in reverse, which is a permutation of channels.
+
+    Tokens without a position have lengths too, and phase 0 (keys d_i). PoPE-pytorch multiplies
+    those unchanged instead, which no encoding of queries and keys one by one can do.
+    """
+
+    name = "pope"
+    summary = "lengths of channels from what a token holds, phases from where it stands"
+    source = "arXiv 2509.10534"
+    formula = "q . k = sum_i softplus(q_i) softplus(k_i) cos((p_k - p_q) . f_i + d_i)"
+    prefix = "have lengths and phase 0"
+    Options: ClassVar[type[PositionedOptions]] = PoPEOptions
+
+    def __init__(self, shape: Shape, options: PolarOptions | None = None) -> None:
+        super().__init__(shape, options)
+        self.orthogonal = self.options.magnitude == "none"
+        self.start_at(self.first_frequencies(), self.options.learned)
+        #: of the keys, [L or 1, N, H]; None without any
+        self.phase: nn.Parameter | None = None
+        if self.options.bias != "none":
+            layers = shape.depth if self.options.share == "none" else 1
+            self.phase = nn.Parameter(torch.empty(layers, shape.heads, shape.head_dim))
+        self.initialise()
+
+    def first_frequencies(self) -> Tensor:
+        """[A, H] or [N, A, H] float32."""
+        return axial_frequencies(self.options.theta, self.planes, self.shape.axes)
+
+    def initialise(self, stream: Stream = lambda name: None) -> None:
+        super().initialise(stream)
+        if self.phase is not None:
+            lowest = -2 * math.pi if self.options.bias == "uniform" else 0.0
+            nn.init.uniform_(self.phase, lowest, 0.0, generator=stream("phase"))
+
+    def magnitude(self, x: Tensor) -> Tensor:
+        if self.options.magnitude == "softplus":
+            return F.softplus(x)
+        return x.relu() if self.options.magnitude == "relu" else x
+
+    def encode_qk(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        table = self.table(state, layer)
+        return self.turn(q, table), self.turn_keys(k, table, layer)
+
+    def encode_k(self, k: Tensor, state: Tensor, layer: int) -> Tensor:
+        return self.turn_keys(k, self.table(state, layer), layer)
+
+    def turn_keys(self, k: Tensor, table: Tensor, layer: int) -> Tensor:
+        """``turn`` with the phases of the keys of a layer."""
+        if self.phase is None:
+            return self.turn(k, table)
+        phase = self.phase[layer if len(self.phase) > 1 else 0].clamp(-2 * math.pi, 0.0)
+        cos, sin = phase.cos()[:, None], phase.sin()[:, None]  # [N, 1, H]
+        x, y = with_prefix(table, k).unbind(-1)  # [N or 1, S, H]
+        return self.spread(k, torch.stack((x * cos - y * sin, x * sin + y * cos), -1))
+
+
+class GoldenGatePoPEOptions(PolarOptions):
+    """Options of ``golden-gate-pope``."""
+
+    scaling: Scaling = Field("aspect", description=UNITS)
+    slowest: float = Field(0.2, gt=0, description="lowest frequency; vit-pytorch: 1")
+    fastest: float = Field(20.0, gt=0, description="highest frequency; vit-pytorch: 10000")
+    zero: float = Field(
+        0.0, ge=0, lt=1, description="share of the channels whose phase stays where it is"
+    )
+
+
+class GoldenGatePoPE(PoPE):
+    """PoPE on any number of axes (lucidrains/vit-pytorch vit_nd_pope.py, after arXiv 2509.10534 and
+    jerryxio.ng/posts/nd-rope).
+
+    ``pope`` with the frequencies of ``golden-gate``: channel i of head n has the phase
+    w_i (p . u[n, i]), magnitudes w log-spaced, directions u quasi-uniform on the sphere.
+    vit-pytorch counts positions from 0 with frequencies 1 to 10000, which turns neighbours by
+    thousands of radians; ``scaling=index,slowest=1,fastest=10000`` reproduces it.
+
+    Raises:
+        UsageError: ``fastest`` below ``slowest``.
+    """
+
+    name = "golden-gate-pope"
+    summary = "pope with phases in evenly spread directions, different in every head"
+    source = "arXiv 2509.10534; jerryxio.ng/posts/nd-rope"
+    formula = "q . k = sum_i softplus(q_i) softplus(k_i) cos(w_i ((p_k - p_q) . u_ni) + d_i)"
+    Options = GoldenGatePoPEOptions
+
+    def first_frequencies(self) -> Tensor:
+        chosen, heads = self.options, self.shape.heads
+        magnitudes = log_spaced(self.name, chosen.slowest, chosen.fastest, chosen.zero, self.planes)
+        directions = golden_directions(heads * self.planes, self.shape.axes)
+        return (directions.view(heads, self.planes, -1).mT * magnitudes).to(torch.float32)

@@ -1,0 +1,154 @@
+"""The common base of the rotary family: planes turned by angles linear in the position.
+
+Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, A axes,
+L depth, P = H/2 planes.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from liere_cli.encodings.base import Family, PositionedOptions, PositionEncoding, Shape, Stream
+from liere_cli.errors import UsageError
+from liere_cli.rotations import Layout, linear_angles, phases, rotate_planes, rotate_projected
+
+LAYOUTS = "channels that form a plane: interleaved (2i, 2i+1) or half-split (i, i + H/2)"
+#: how the planes of several axes follow each other
+Order = Literal["concatenated", "interleaved"]
+
+
+class RotaryOptions(PositionedOptions):
+    """Options of every rotary encoding."""
+
+    layout: Layout = Field("interleaved", description=LAYOUTS)
+
+
+class Rotary(PositionEncoding):
+    """Turns plane i of head n in layer l at position p by the angle p . f[l, n, :, i].
+
+    A subclass gives ``frequencies``: a buffer that all layers share, [A, P] or [N, A, P] by heads,
+    whose cosines and sines are computed once a forward pass, or a parameter [L, N or 1, A, P].
+    """
+
+    family: ClassVar[Family] = "rotary"
+    relative = True
+    orthogonal = True
+    Options: ClassVar[type[PositionedOptions]] = RotaryOptions
+    frequencies: Tensor
+    #: multiplies queries and keys: YaRN's temperature, see :mod:`liere_cli.encodings.extension`
+    amplitude: float = 1.0
+
+    def __init__(self, shape: Shape, options: PositionedOptions | None = None) -> None:
+        super().__init__(shape, options)
+        self.planes = self.count_planes()
+        self.layout: Layout = getattr(self.options, "layout", "interleaved")
+
+    def count_planes(self) -> int:
+        """Planes of a head.
+
+        Raises:
+            UsageError: they do not fit its channels, or are fewer than the axes.
+        """
+        head_dim, axes = self.shape.head_dim, self.shape.axes
+        if head_dim % 2:
+            raise UsageError(
+                f"encoding '{self.name}' turns pairs of channels, so head_dim must be even, not "
+                f"{head_dim}"
+            )
+        if head_dim // 2 < axes:
+            raise UsageError(
+                f"encoding '{self.name}' needs at least one plane, two channels, for each of "
+                f"{axes} axes; head_dim={head_dim} has {head_dim // 2}"
+            )
+        return head_dim // 2
+
+    def start_at(self, frequencies: Tensor, learned: bool) -> None:
+        """Fixed frequencies [A, P] or [N, A, P], or learned ones [L, N, A, P] that start there."""
+        if not learned:
+            self.register_buffer("frequencies", frequencies, persistent=False)
+            return
+        shape = self.shape
+        self.frequencies = nn.Parameter(
+            torch.empty(shape.depth, shape.heads, shape.axes, self.planes)
+        )
+        self.register_buffer("_start", frequencies, persistent=False)
+        self._start: Tensor
+        Rotary.initialise(self)
+
+    def initialise(self, stream: Stream = lambda name: None) -> None:
+        if hasattr(self, "_start"):
+            with torch.no_grad():
+                self.frequencies.copy_(self._start)
+
+    def frequencies_of(self, layer: int) -> Tensor:
+        """Learned frequencies of a layer, [N or 1, A, P]."""
+        frequencies: Tensor = self.frequencies[layer]
+        return frequencies
+
+    def prepare(self, positions: Tensor) -> Tensor:
+        """Cosines and sines [N or 1, T, P, 2] of fixed frequencies; positions for learned ones."""
+        if "frequencies" not in self._buffers:
+            return positions
+        table = phases(linear_angles(positions, self.frequencies))
+        return table if table.ndim == 4 else table[None]
+
+    def encode_qk(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        table = self.table(state, layer)
+        return self.turn(q, table), self.turn(k, table)
+
+    def encode_q(self, q: Tensor, state: Tensor, layer: int) -> Tensor:
+        return self.turn(q, self.table(state, layer))
+
+    def encode_k(self, k: Tensor, state: Tensor, layer: int) -> Tensor:
+        return self.turn(k, self.table(state, layer))
+
+    def project(
+        self, x: Tensor, weight: Tensor, state: Tensor, layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        own = type(self)
+        if own.turn is not Rotary.turn or own.encode_qk is not Rotary.encode_qk:
+            return super().project(x, weight, state, layer)
+        qkv = nn.functional.linear(x, weight).unflatten(-1, (3, self.shape.heads, -1))
+        return rotate_projected(qkv, self.table(state, layer), self.layout)
+
+    def turn(self, x: Tensor, table: Tensor) -> Tensor:
+        """Queries or keys [B, N, S, H] turned by what ``table`` gives."""
+        return rotate_planes(x, table, self.layout)
+
+    def table(self, state: Tensor, layer: int) -> Tensor:
+        """Cosines and sines of a layer, [N or 1, T, P, 2], from what ``prepare`` returned."""
+        table = state
+        if state.ndim != 4:
+            table = phases(linear_angles(state, self.frequencies_of(layer)))
+        return table if self.amplitude == 1 else self.amplitude * table
+
+
+def split_planes(planes: int, axes: int) -> list[int]:
+    """How many planes each axis gets: an even share, what is left over going to the first axes."""
+    share, left = divmod(planes, axes)
+    return [share + (axis < left) for axis in range(axes)]
+
+
+def geometric(theta: float, planes: int) -> Tensor:
+    """theta^(-i / planes) for i = 0 .. planes - 1, [planes] float32: RoFormer's spectrum."""
+    return (theta ** -(torch.arange(planes, dtype=torch.float64) / planes)).to(torch.float32)
+
+
+def axial_frequencies(
+    theta: float, planes: int, axes: int, order: Order = "concatenated"
+) -> Tensor:
+    """Each plane on one axis, plane i of the m of an axis at theta^(-i/m): [axes, planes] float32.
+
+    Args:
+        order: whether the planes of an axis lie side by side or alternate with those of the others.
+    """
+    parts = [geometric(theta, share) for share in split_planes(planes, axes)]
+    frequencies: Tensor = torch.block_diag(*(part[None] for part in parts))
+    if order == "interleaved":
+        index = torch.arange(planes)
+        axis = torch.arange(axes).repeat_interleave(torch.tensor([len(part) for part in parts]))
+        within = index - torch.tensor([0, *map(len, parts)]).cumsum(0)[axis]
+        frequencies = frequencies[:, torch.argsort(within * axes + axis)]
+    return frequencies

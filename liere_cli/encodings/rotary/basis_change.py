@@ -1,0 +1,132 @@
+"""Rotary in a basis of its own: the common base of STRING and HARoPE.
+
+Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, A axes,
+L depth, D width of token vectors.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from liere_cli.encodings.base import PositionedOptions, Shape
+from liere_cli.encodings.rotary.base import Rotary, axial_frequencies
+from liere_cli.encodings.rotary.rope_mixed import mixed_frequencies
+from liere_cli.rotations import rotate_planes, rotate_projected
+from liere_cli.rotations.precision import full_precision
+
+
+@dataclass(frozen=True)
+class RebasedState:
+    """What the layers share in a forward pass.
+
+    Args:
+        rotary: what ``Rotary.prepare`` gives.
+        to, back: M and its inverse, [N or 1, H, H] of each layer, or of all.
+    """
+
+    rotary: Tensor
+    to: tuple[Tensor, ...]
+    back: tuple[Tensor, ...]
+
+    def bases(self, layer: int) -> tuple[Tensor, Tensor]:
+        layer = layer if len(self.to) > 1 else 0
+        return self.to[layer], self.back[layer]
+
+
+class Rebased(Rotary):
+    """q at position p becomes M^-1 R(p) M q and k becomes M^T R(p) M^-T k, R(p) of ``Rotary``.
+
+    The scores are (M q)^T R(p_k - p_q) (M^-T k): the outer factors cancel. So ``project`` folds M
+    and M^-T into the weights, a product of their size instead of one for every token, and
+    ``encode_qk`` leaves the outer factors out where there is no prefix to leave unchanged.
+    """
+
+    def bases(self) -> tuple[Tensor, Tensor]:
+        """M and M^-1, [L or 1, N or 1, H, H]."""
+        raise NotImplementedError
+
+    def prepare(self, positions: Tensor) -> RebasedState:  # type: ignore[override]
+        to, back = self.bases()
+        return RebasedState(super().prepare(positions), to.unbind(), back.unbind())
+
+    def encode_qk(  # type: ignore[override]
+        self, q: Tensor, k: Tensor, state: RebasedState, layer: int
+    ) -> tuple[Tensor, Tensor]:
+        table = self.table(state.rotary, layer)
+        if q.shape[2] > table.shape[-3]:
+            return self.encode_q(q, state, layer), self.encode_k(k, state, layer)
+        to, back = state.bases(layer)
+        q, k = times(q, to), times(k, back.mT)
+        return rotate_planes(q, table, self.layout), rotate_planes(k, table, self.layout)
+
+    def encode_q(self, q: Tensor, state: RebasedState, layer: int) -> Tensor:  # type: ignore[override]
+        to, back = state.bases(layer)
+        return self._around(q, to, back, state, layer)
+
+    def encode_k(self, k: Tensor, state: RebasedState, layer: int) -> Tensor:  # type: ignore[override]
+        to, back = state.bases(layer)
+        return self._around(k, back.mT, to.mT, state, layer)
+
+    def _around(
+        self, x: Tensor, to: Tensor, back: Tensor, state: RebasedState, layer: int
+    ) -> Tensor:
+        table = self.table(state.rotary, layer)
+        prefix = x.shape[2] - table.shape[-3]
+        turned = rotate_planes(times(x[:, :, prefix:], to), table, self.layout)
+        turned = times(turned, back)
+        return torch.cat((x[:, :, :prefix], turned), 2) if prefix else turned
+
+    def project(  # type: ignore[override]
+        self, x: Tensor, weight: Tensor, state: RebasedState, layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        to, back = state.bases(layer)
+        heads = (3, self.shape.heads, self.shape.head_dim)
+        q, k, v = weight.unflatten(0, heads).unbind()  # each [N, H, D]
+        with full_precision(weight):
+            folded = torch.stack((to.to(q.dtype) @ q, back.mT.to(k.dtype) @ k, v))
+        qkv = F.linear(x, folded.flatten(0, 2)).unflatten(-1, heads)
+        return rotate_projected(qkv, self.table(state.rotary, layer), self.layout)
+
+
+def times(x: Tensor, matrix: Tensor) -> Tensor:
+    """Every token's vector times a matrix of its head: x [B, N, S, H], matrix [N or 1, H, H]."""
+    return x @ matrix.mT.to(x.dtype)
+
+
+def skew(upper: Tensor, rows: int) -> Tensor:
+    """U - U^T from the entries above the diagonal, row by row: [..., n] to [..., rows, rows]."""
+    i, j = torch.triu_indices(rows, rows, 1, device=upper.device)
+    flat = upper.new_zeros(*upper.shape[:-1], rows * rows).index_copy(-1, i * rows + j, upper)
+    square: Tensor = flat.unflatten(-1, (rows, rows))
+    return square - square.mT
+
+
+class STRINGOptions(PositionedOptions):
+    """Options of both forms of STRING."""
+
+    start: Literal["axial", "mixed"] = Field(
+        "axial",
+        description="initial frequencies: axial (each plane on one axis) or mixed (in random "
+        "directions for each layer and head, as rope-mixed); all of them are learned",
+    )
+    theta: float | None = Field(
+        None,
+        gt=1,
+        description="base of the initial frequencies; null: 10000 for one axis as RoFormer, for "
+        "more 100 (axial) or 10 (mixed) as RoPE-ViT",
+    )
+
+
+def string_start(
+    options: STRINGOptions, planes: int, shape: Shape, generator: torch.Generator | None
+) -> Tensor:
+    """Initial frequencies of STRING, [L, N, A, planes] or [A, planes]."""
+    if options.start == "axial":
+        theta = options.theta or (10_000.0 if shape.axes == 1 else 100.0)
+        return axial_frequencies(theta, planes, shape.axes)
+    theta = options.theta or (10_000.0 if shape.axes == 1 else 10.0)
+    return mixed_frequencies(theta, planes, shape, generator)

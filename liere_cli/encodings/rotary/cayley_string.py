@@ -1,0 +1,65 @@
+"""Cayley-STRING: rotary in a learned orthogonal basis."""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from liere_cli.encodings.base import Shape, Stream
+from liere_cli.encodings.rotary.base import LAYOUTS
+from liere_cli.encodings.rotary.basis_change import Rebased, STRINGOptions, skew, string_start
+from liere_cli.rotations import Layout
+from liere_cli.rotations.precision import full_precision
+
+
+class CayleySTRINGOptions(STRINGOptions):
+    """Options of ``cayley-string``."""
+
+    layout: Layout = Field("interleaved", description=LAYOUTS)
+    scale: float = Field(
+        0.0,
+        ge=0,
+        description="standard deviation of the initial entries of S; 0 starts at the basis of the "
+        "channels, so at rotary with learned frequencies",
+    )
+
+
+class CayleySTRING(Rebased):
+    """Cayley-STRING (arXiv 2502.02562, theorem 3.4 and equation 10).
+
+    R(p) = P^T RoPE(p) P with P = (I - S)(I + S)^-1 orthogonal, S = U - U^T learned for each layer
+    and head, and learned frequencies over all axes. Generators commute, so scores depend on
+    differences of positions alone, on any number of axes. The paper drops the outer P^T, which
+    cancels in the scores. It does not say how frequencies and S start; the defaults here start at
+    ``axial``.
+    """
+
+    name = "cayley-string"
+    summary = "rotary with learned frequencies in a learned orthogonal basis"
+    source = "arXiv 2502.02562"
+    formula = "P^T R(p) P, P = (I - S)(I + S)^-1"
+    Options = CayleySTRINGOptions
+
+    def __init__(self, shape: Shape, options: CayleySTRINGOptions | None = None) -> None:
+        super().__init__(shape, options)
+        self.frequencies = nn.Parameter(
+            torch.empty(shape.depth, shape.heads, shape.axes, self.planes)
+        )
+        entries = shape.head_dim * (shape.head_dim - 1) // 2
+        #: entries of S above the diagonal, row by row
+        self.upper = nn.Parameter(torch.empty(shape.depth, shape.heads, entries))
+        self.initialise()
+
+    def initialise(self, stream: Stream = lambda name: None) -> None:
+        start = string_start(self.options, self.planes, self.shape, stream("frequencies"))
+        draw = torch.randn(self.upper.shape, generator=stream("upper"))
+        with torch.no_grad():
+            self.frequencies.copy_(start)
+            self.upper.copy_(draw * self.options.scale)
+
+    def bases(self) -> tuple[Tensor, Tensor]:
+        with full_precision(self.upper):
+            identity = torch.eye(self.shape.head_dim, dtype=self.upper.dtype).to(self.upper.device)
+            # (I - S)(I + S)^-1 = 2 (I + S)^-1 - I
+            inverse = torch.linalg.inv(identity + skew(self.upper, self.shape.head_dim))
+            basis = 2 * inverse - identity
+        return basis, basis.mT

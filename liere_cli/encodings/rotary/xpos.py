@@ -1,0 +1,98 @@
+"""xPos: rotary whose scores fade with distance, plane by plane.
+
+Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, P planes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from liere_cli.encodings.base import Shape
+from liere_cli.encodings.rotary.base import Rotary, RotaryOptions, geometric
+from liere_cli.positions.grid import Grid
+
+
+class XPosOptions(RotaryOptions):
+    """Options of ``xpos``."""
+
+    theta: float = Field(10_000.0, gt=1, description="base of the frequencies")
+    span: float = Field(
+        512.0, gt=0, description="distance over which plane i fades to zeta_i; scale_base in code"
+    )
+    gamma: float = Field(
+        0.4, gt=0, description="zeta_i = (i/P + gamma) / (1 + gamma); large values fade little"
+    )
+    learned: bool = Field(
+        False,
+        description="learn the frequencies of each layer and head, starting at the fixed ones",
+    )
+
+
+@dataclass(frozen=True)
+class XPosState:
+    """What the layers share in a forward pass.
+
+    Args:
+        rotary: what ``Rotary.prepare`` gives.
+        fade: zeta_i^(p / span), [T, P, 1] float32.
+    """
+
+    rotary: Tensor
+    fade: Tensor
+
+
+class XPos(Rotary):
+    """xPos (arXiv 2212.10554; microsoft/torchscale torchscale/component/xpos_relative_position.py).
+
+    Plane i turns by p * theta^(-i/P) as in RoFormer; there the query is also multiplied by
+    zeta_i^(p / span) and the key divided by it, with zeta_i = (i/P + gamma) / (1 + gamma) below 1.
+    The score of a key fades by zeta_i^((p_q - p_k) / span); that of a later key grows, which a
+    causal mask must hide. The paper's blockwise attention belongs to the model, not here.
+
+    Scores see differences alone, so the origin of the factors is free. The codes centre them on the
+    sequence at hand, which breaks keys in a cache once it grows; here they are centred on the
+    training grid, if one is given. The largest factor and the scores of later keys, which are
+    masked after they are computed, reach zeta_0^(-T / span): at the defaults float32 and bfloat16
+    hold that up to T = 35,000, float16 up to 4,500.
+    """
+
+    name = "xpos"
+    summary = "rotary whose scores fade with distance, fast planes most; for causal models"
+    source = "arXiv 2212.10554"
+    formula = "plane i turns by p theta^(-i/P), q times zeta_i^(p/span), k over it"
+    max_axes = 1
+    orthogonal = False
+    Options = XPosOptions
+
+    def __init__(self, shape: Shape, options: XPosOptions | None = None) -> None:
+        super().__init__(shape, options)
+        chosen = self.options
+        self.start_at(geometric(chosen.theta, self.planes)[None], chosen.learned)
+        share = torch.arange(self.planes, dtype=torch.float64) / self.planes
+        rate = ((share + chosen.gamma) / (1 + chosen.gamma)).log() / chosen.span
+        #: logarithms of the factors for one unit of position, [P]
+        self.register_buffer("rate", rate.to(torch.float32), persistent=False)
+        self.rate: Tensor
+        trained = Grid(shape.grid).positions(self.scaling) if shape.grid else torch.zeros(1)
+        self.centre = float(trained.mean())
+
+    def prepare(self, positions: Tensor) -> XPosState:  # type: ignore[override]
+        place = positions.to(self.rate.dtype) - self.centre  # [T, 1]
+        return XPosState(super().prepare(positions), (place * self.rate).exp()[..., None])
+
+    def encode_qk(  # type: ignore[override]
+        self, q: Tensor, k: Tensor, state: XPosState, layer: int
+    ) -> tuple[Tensor, Tensor]:
+        table = self.table(state.rotary, layer)
+        return (
+            self.turn(q, table * state.fade),
+            self.turn(k, table / state.fade),
+        )
+
+    def encode_q(self, q: Tensor, state: XPosState, layer: int) -> Tensor:  # type: ignore[override]
+        return self.turn(q, self.table(state.rotary, layer) * state.fade)
+
+    def encode_k(self, k: Tensor, state: XPosState, layer: int) -> Tensor:  # type: ignore[override]
+        return self.turn(k, self.table(state.rotary, layer) / state.fade)

@@ -1,0 +1,133 @@
+"""A trained run, opened again to be measured or sampled."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from liere_cli.config.files import refuse_foreign_code
+from liere_cli.data import Split
+from liere_cli.data.options import parse_grid
+from liere_cli.encodings import Grid
+from liere_cli.encodings.extension import extend
+from liere_cli.errors import LiereError, UsageError
+from liere_cli.evaluation.conditions import Condition, grid_text
+from liere_cli.evaluation.transfer import measure
+from liere_cli.model import Transformer
+from liere_cli.runs.build import Cell, assemble, build_model
+from liere_cli.runs.checkpoint import load_weights
+from liere_cli.runs.folder import Run, open_run
+from liere_cli.utils.seeding import stream
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run's folder with its model in memory."""
+
+    run: Run
+    cell: Cell
+    model: Transformer
+    device: torch.device
+
+    @classmethod
+    def open(
+        cls,
+        path: str,
+        *,
+        outputs: Path,
+        root: Path | None,
+        device: torch.device,
+        weights: str,
+        code: str | None = None,
+    ) -> Self:
+        """Rebuilds the model of a run and loads its weights.
+
+        Args:
+            code: ``FILE.py:Class`` of a run whose encoding is not one of liere's; that file is run,
+                and must be the one that the run was trained with.
+
+        Raises:
+            UsageError: there is no such run, or its encoding is in a file that ``code`` does not
+                name.
+            LiereError: no weights yet, damaged files, or data that is not the run's.
+        """
+        run = open_run(path, outputs)
+        recipe = run.recipe()
+        if code is not None:
+            recipe = recipe.model_copy(update={"encoding": {**recipe.encoding, "name": code}})
+        refuse_foreign_code(recipe, str(run.folder), [code])
+        cell = assemble(recipe, root=root, device=device)
+        if cell.run_id != run.run_id:
+            raise LiereError(
+                f"{run.folder}: the data or code that this run was trained with has changed since "
+                f"(identity {run.run_id}, now {cell.run_id})"
+            )
+        model = build_model(cell)
+        load_weights(run, weights, model)
+        return cls(run, cell, model.to(device).eval(), device)
+
+    def parse_grid(self, text: str) -> tuple[int, ...]:
+        """``512``, ``48x48`` or ``8x32x32`` as a grid that this model can read.
+
+        Raises:
+            UsageError: wrong number of axes, or not divided by the model's patches.
+        """
+        dataset, shape = self.cell.dataset, self.model.shape
+        grid = parse_grid(text, len(dataset.grid))
+        # first, since the grids that the model suggests know of patches alone
+        dataset.check_grid(grid, shape.patch)
+        shape.tokens(grid)
+        return grid
+
+    def check_extension(self, method: str) -> None:
+        """Raises UsageError unless the encoding can be extended by that method."""
+        extend(self.model.encoding, method, Grid(self.model.token_grid))
+
+    def measure(
+        self, split: Split, condition: Condition, limit: int | None, block: int | None
+    ) -> dict[str, Any]:
+        """One row of results: metric, loss in nats (None if not finite), counts.
+
+        Args:
+            limit, block: as in :func:`liere_cli.evaluation.transfer.measure`.
+        """
+        result = measure(
+            self.model,
+            self.cell,
+            condition,
+            split=split,
+            device=self.device,
+            limit=limit,
+            block=block,
+        )
+        return {
+            "grid": grid_text(condition.grid),
+            "trained": condition.grid == self.cell.dataset.grid,
+            "extension": condition.extend,
+            "shuffled": condition.shuffle,
+            "tokens": math.prod(self.model.shape.tokens(condition.grid)),
+            "split": split,
+            "metric": self.cell.dataset.metric,
+            "value": result.value if result.finite else None,
+            "loss": result.loss if result.finite else None,
+            "count": result.count,
+        }
+
+    def sample(self, length: int, *, prompt: str, temperature: float) -> str:
+        """Text that a language model writes after ``prompt``, ``length`` bytes of it.
+
+        Raises:
+            UsageError: the run is no language model, or the prompt is empty.
+        """
+        if self.cell.dataset.task != "language-model":
+            raise UsageError(
+                f"--sample writes text, but {self.run.name} classifies {self.cell.data}"
+            )
+        if not prompt:
+            raise UsageError("--prompt is empty; give at least one character")
+        start = torch.tensor(list(prompt.encode()), device=self.device)
+        generator = stream(self.cell.recipe.seed, "sample")
+        written = self.model.generate(start, length, temperature=temperature, generator=generator)
+        return bytes(written.tolist()).decode(errors="replace")

@@ -1,0 +1,113 @@
+"""Trained runs at other lengths and resolutions.
+
+Text: every length predicts the same bytes, those of the blocks of ``block`` bytes, each from the
+window of that length that ends with them. Lengths therefore differ by context alone.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from liere_cli.data import Split
+from liere_cli.encodings import Grid, PositionEncoding
+from liere_cli.encodings.extension import extend
+from liere_cli.errors import LiereError, UsageError
+from liere_cli.evaluation.conditions import Condition, Items, Kept
+from liere_cli.evaluation.evaluate import Evaluation, evaluate
+from liere_cli.model import Transformer
+from liere_cli.runs.build import Cell
+
+
+def measure(
+    model: Transformer,
+    cell: Cell,
+    condition: Condition,
+    *,
+    split: Split,
+    device: torch.device,
+    limit: int | None,
+    block: int | None,
+) -> Evaluation:
+    """One pass of a trained model over a split under a condition.
+
+    Args:
+        limit: at most so many items or blocks, evenly spaced; the same under every condition.
+        block: of text, bytes at the end of every window that are predicted; None: all of them.
+
+    Raises:
+        UsageError: a grid that does not fit the data or the patches, an extension that the
+            encoding has no use for, a text that is too short, or a language model to be shuffled.
+    """
+    dataset, grid = cell.dataset, condition.grid
+    dataset.check_grid(grid, model.shape.patch)
+    tokens = model.shape.tokens(grid)
+    text = dataset.task == "language-model"
+    if condition.shuffle and text:
+        raise UsageError(cannot_shuffle(cell.data))
+    extension = extend(model.encoding, condition.extend, Grid(tokens, model.token_grid))
+    examples = dataset.load(split) if text else dataset.load(split, grid)
+    if text and grid[0] >= len(examples):
+        raise UsageError(
+            f"a length of {grid[0]} is too long for the {split} text of {cell.data}, which has "
+            f"{len(examples):,} bytes: a window needs one more than its length"
+        )
+    with _encoding(model, extension.encoding):
+        return evaluate(
+            model,
+            dataset,
+            examples.to(device),
+            grid=grid,
+            device=device,
+            precision=cell.recipe.training.precision,
+            limit=limit,
+            block=block,
+            positions=extension.positions.to(device),
+            shuffle=model.shape.patch if condition.shuffle else None,
+        )
+
+
+def cannot_shuffle(data: str) -> str:
+    """Why text is not shuffled, in one sentence."""
+    return (
+        f"shuffling moves the patches of pictures and clips, but {data} is text: bytes in another "
+        "order are another text, whose next byte means nothing"
+    )
+
+
+@contextmanager
+def _encoding(model: Transformer, encoding: PositionEncoding) -> Iterator[None]:
+    """The model with another encoding, for a while."""
+    own = model.encoding
+    model.encoding = encoding
+    try:
+        yield
+    finally:
+        model.encoding = own
+
+
+def measured(model: Transformer, cell: Cell, kept: Kept, device: torch.device) -> Items:
+    """Results per item under a condition on the test split: those kept, else measured and kept.
+
+    Raises:
+        LiereError: says under which condition it could not be measured.
+    """
+    items = kept.read()
+    if items is None:
+        try:
+            found = measure(
+                model,
+                cell,
+                kept.condition,
+                split="test",
+                device=device,
+                limit=kept.limit,
+                block=kept.block,
+            )
+        except (LiereError, RuntimeError, MemoryError) as error:
+            # torch says in many lines where memory was asked for
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise LiereError(f"at {kept.condition.text}: {reason}") from None
+        items = {name: value.numpy() for name, value in found.items.items()}
+        kept.write(items)
+    return items

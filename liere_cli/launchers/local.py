@@ -1,0 +1,100 @@
+"""Launchers: ways to train the cells of a plan that are not done, behind one interface.
+
+A launcher takes cells, trains each or has it trained, tells of it, and returns every outcome. One
+that fails does not stop the others; one that another process trains is left for the end, waited
+for, and taken over where its owner dies.
+"""
+
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from liere_cli.launchers.events import Listener
+from liere_cli.launchers.pool import Pool
+from liere_cli.launchers.worker import LOOK_SECONDS, Site, Trainer, Waiting, run_cell
+from liere_cli.planning.plan import PlannedRun
+from liere_cli.planning.progress import Outcome
+from liere_cli.training.run import train_cell
+
+#: cells in their order, where they are trained, and who is told of every event, in this process;
+#: returns the outcome of each by identity. Raises KeyboardInterrupt after SIGINT or SIGTERM, once
+#: nothing of it works in this process or its children any more
+Launcher = Callable[[Sequence[PlannedRun], Site, Listener], dict[str, Outcome]]
+
+
+def local(jobs: int = 1) -> Launcher:
+    """The launcher on this machine: in this process, or ``jobs`` worker processes."""
+
+    def launcher(runs: Sequence[PlannedRun], site: Site, listener: Listener) -> dict[str, Outcome]:
+        return launch(runs, site, jobs=jobs, listener=listener)
+
+    return launcher
+
+
+def launch(
+    runs: Sequence[PlannedRun],
+    site: Site,
+    *,
+    jobs: int = 1,
+    listener: Listener = lambda event: None,
+    trainer: Trainer | None = None,
+) -> dict[str, Outcome]:
+    """Trains runs on this machine, in their order.
+
+    With ``jobs`` above 1, worker processes share the cores and take one GPU each, in turn. Fewer
+    threads add floats in another order, so a run's last digits depend on ``jobs``; its summary
+    says how many threads it had.
+
+    Args:
+        trainer: trains one cell, ``train_cell`` unless given; importable by name, so that
+            workers find it.
+
+    Returns, raises:
+        As every :data:`Launcher`.
+    """
+    trainer = trainer or train_cell
+    with terminated_as_interrupt():
+        if jobs > 1 and len(runs) > 1:
+            return Pool(runs, site, min(jobs, len(runs)), listener, trainer).run()
+        return _one_after_the_other(runs, site, listener, trainer)
+
+
+def _one_after_the_other(
+    runs: Sequence[PlannedRun], site: Site, listener: Listener, trainer: Trainer
+) -> dict[str, Outcome]:
+    queue, waiting = deque(runs), Waiting(listener)
+    results: dict[str, Outcome] = {}
+    while queue or waiting:
+        while queue:
+            planned = queue.popleft()
+            outcome = run_cell(planned, site, trainer, listener)
+            if outcome is None:
+                waiting.add(planned)
+            else:
+                results[planned.run_id] = outcome
+        if waiting:
+            time.sleep(LOOK_SECONDS)
+            over, free = waiting.look()
+            results |= over
+            queue.extend(free)
+    return results
+
+
+@contextmanager
+def terminated_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends a comparison like Ctrl-C, so that workers are told to stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,220 @@
+"""Worker processes that train cells, each one after the other: torch is imported once a worker."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import torch
+
+from liere_cli.launchers.events import CellElsewhere, CellEnded, Event, Listener
+from liere_cli.launchers.worker import LOOK_SECONDS, Site, Trainer, Waiting, run_cell
+from liere_cli.planning.plan import PlannedRun
+from liere_cli.planning.progress import Outcome
+
+#: time for a worker to write its checkpoint after it is asked to stop
+GRACE_SECONDS = 60.0
+
+
+def threads_each(jobs: int) -> int:
+    """Threads for each of ``jobs`` workers: the cores that this process may use, divided."""
+    linux = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(cores, int(limit)) // jobs if limit.isdigit() else cores // jobs)
+
+
+def gpu_of(slot: int, device: str) -> str | None:
+    """What a worker sees of the GPUs (``CUDA_VISIBLE_DEVICES``): one, in turn; None: all there are.
+
+    A device that was named, as ``cuda:1``, is everyone's.
+    """
+    count = torch.cuda.device_count() if device == "cuda" else 0
+    if not count:
+        return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(index) for index in range(count)]
+    return names[slot % count].strip()
+
+
+class Pool:
+    """Workers with a queue of cells; :meth:`run` once."""
+
+    def __init__(
+        self,
+        runs: Sequence[PlannedRun],
+        site: Site,
+        jobs: int,
+        listener: Listener,
+        trainer: Trainer,
+    ) -> None:
+        self.queue, self.site, self.jobs = deque(runs), site, jobs
+        self.listener, self.trainer = listener, trainer
+        self.workers: dict[int, _Worker] = {}
+        self.waiting = Waiting(listener)
+        self.looked_at = time.monotonic()
+        self.results: dict[str, Outcome] = {}
+
+    def run(self) -> dict[str, Outcome]:
+        """Trains all; the outcome of each by identity."""
+        try:
+            while self.queue or self.waiting or self._busy():
+                self._fill()
+                slots: dict[Any, int] = {
+                    worker.connection: slot for slot, worker in self.workers.items()
+                }
+                for connection in wait(list(slots), LOOK_SECONDS if self.waiting else None):
+                    self._hear(slots[connection])
+                if self.waiting and not self.queue:
+                    self._look()
+            for worker in self.workers.values():
+                worker.give(None)
+        except BaseException:
+            for worker in self.workers.values():
+                worker.stop()
+            raise
+        finally:
+            for worker in self.workers.values():
+                worker.join()
+        return self.results
+
+    def _busy(self) -> bool:
+        return any(worker.current for worker in self.workers.values())
+
+    def _fill(self) -> None:
+        """Gives every idle slot a cell; a slot whose worker died gets a new one."""
+        for slot in range(self.jobs):
+            if not self.queue:
+                return
+            if slot not in self.workers:
+                gpu = gpu_of(slot, self.site.device)
+                self.workers[slot] = _Worker(self.site, threads_each(self.jobs), gpu, self.trainer)
+            if self.workers[slot].current is None:
+                self.workers[slot].give(self.queue.popleft())
+
+    def _hear(self, slot: int) -> None:
+        worker = self.workers[slot]
+        try:
+            event = _receive(worker.connection)
+        except (EOFError, OSError):
+            del self.workers[slot]
+            worker.join()
+            if worker.current is None:
+                return
+            code = worker.process.exitcode
+            cause = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+            hint = "; is memory short?" if code == -signal.SIGKILL else ""
+            error = f"its process ended without a result ({cause}{hint})"
+            event = CellEnded(worker.current, Outcome("failed", error=error))
+        if isinstance(event, CellEnded):
+            self.results[event.run.run_id] = event.outcome
+            worker.current = None
+        elif isinstance(event, CellElsewhere):
+            self.waiting.add(event.run)
+            worker.current = None
+        self.listener(event)
+
+    def _look(self) -> None:
+        if time.monotonic() - self.looked_at < LOOK_SECONDS:
+            return
+        over, free = self.waiting.look()
+        self.looked_at = time.monotonic()
+        self.results |= over
+        self.queue.extend(free)
+
+
+class _Worker:
+    """One process and the cell that it trains."""
+
+    def __init__(self, site: Site, threads: int, gpu: str | None, trainer: Trainer) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process: SpawnProcess = context.Process(
+            target=work, args=(theirs, site, threads, trainer), daemon=True
+        )
+        self.current: PlannedRun | None = None
+        # some libraries read these once, on import
+        environment = {"OMP_NUM_THREADS": str(threads)}
+        if gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = gpu
+        with _environment(environment), _without_interrupts():
+            self.process.start()
+        theirs.close()
+
+    def give(self, run: PlannedRun | None) -> None:
+        self.current = run
+        try:
+            self.connection.send(run)
+        except OSError:
+            return  # it died: the read that follows tells
+
+    def stop(self) -> None:
+        if self.process.is_alive():
+            self.process.terminate()
+
+    def join(self) -> None:
+        self.process.join(GRACE_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.connection.close()
+
+
+def work(connection: Connection, site: Site, threads: int, trainer: Trainer) -> None:
+    """A worker process: trains each cell that arrives, until None arrives.
+
+    SIGTERM stops the cell in training, which leaves a resumable run. So does the end of the
+    process that reads the events.
+    """
+    torch.set_num_threads(threads)
+    alone = False
+
+    def tell(event: Event) -> None:
+        nonlocal alone
+        try:
+            if not alone:
+                connection.send(event)
+        except OSError:
+            alone = True  # a second signal would cut the checkpoint short
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        while not alone and (planned := connection.recv()) is not None:
+            run_cell(planned, site, trainer, tell)
+    except (EOFError, KeyboardInterrupt):
+        return
+
+
+def _receive(connection: "Connection[Any, Any]") -> Any:
+    return connection.recv()
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """For a process to be started, which inherits it."""
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """For a process to be started, which inherits it: Ctrl-C is its parent's to pass on, once."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,278 @@
+"""The launcher that has cells trained by Slurm: an array job, waited for from any terminal.
+
+Submission is submitit's. What comes of a job is read from the folder of its run, and from nowhere
+else: no pickle that a job leaves behind is opened.
+"""
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from liere_cli.config.recipe import SlurmSettings
+from liere_cli.errors import LiereError, UsageError
+from liere_cli.launchers.events import CellElsewhere, CellEnded, Listener, Remark
+from liere_cli.launchers.local import Launcher, terminated_as_interrupt
+from liere_cli.launchers.slurm_jobs import JobBook, JobState, Submitted, job_states
+from liere_cli.launchers.slurm_task import Job
+from liere_cli.launchers.worker import Site, progress
+from liere_cli.planning.plan import PlannedRun
+from liere_cli.planning.progress import Outcome
+from liere_cli.runs.folder import FOLDER
+
+if TYPE_CHECKING:
+    from submitit import SlurmExecutor
+
+#: between two looks at the jobs: at first, and once nothing has happened for a while
+FIRST_LOOK_SECONDS, LOOK_SECONDS = 2.0, 20.0
+#: for which Slurm may give no answer
+SILENCE_SECONDS = 600.0
+#: tasks of one array; Slurm's default limit is 1001
+MAX_ARRAY = 1000
+#: jobs at a time, for estimates, where Slurm decides
+WIDTH = 100
+#: new turns of a job that comes to its time limit
+MAX_TURNS = 1000
+
+
+def slurm(settings: SlurmSettings, at_once: int | None = None) -> Launcher:
+    """The launcher on a Slurm cluster.
+
+    Jobs outlive this process: interrupted, it leaves them alone, and launched again it waits for
+    those that it finds in ``EXPERIMENT/slurm/jobs.json``. A job that dies without saying why is
+    submitted again, a bounded number of times.
+
+    Args:
+        at_once: jobs that run at a time; None: as many as Slurm grants.
+
+    Raises:
+        UsageError: no submitit, or no Slurm here.
+    """
+    try:
+        import submitit  # noqa: F401
+    except ModuleNotFoundError:
+        raise UsageError(
+            "--launcher slurm: needs submitit; install it with pip install 'liere[slurm]'"
+        ) from None
+    if missing := [tool for tool in ("sbatch", "squeue", "srun") if shutil.which(tool) is None]:
+        raise UsageError(
+            f"--launcher slurm: there is no '{missing[0]}' here; run it where you run sbatch"
+        )
+
+    def launcher(runs: Sequence[PlannedRun], site: Site, listener: Listener) -> dict[str, Outcome]:
+        with terminated_as_interrupt():
+            return _Launch(runs, site, settings, at_once, listener).run()
+
+    return launcher
+
+
+class _Launch:
+    def __init__(
+        self,
+        runs: Sequence[PlannedRun],
+        site: Site,
+        settings: SlurmSettings,
+        at_once: int | None,
+        listener: Listener,
+    ) -> None:
+        self.left = {run.run_id: run for run in runs}
+        self.site, self.settings, self.at_once = site, settings, at_once
+        self.listener = listener
+        self.book = JobBook(site.outputs.resolve() / site.experiment / FOLDER)
+        self.jobs: dict[str, Submitted] = {}
+        #: runs whose job was gone at the last look; the next decides, as files may lag behind
+        self.gone: set[str] = set()
+        self.results: dict[str, Outcome] = {}
+        self.answered_at = time.monotonic()
+
+    def run(self) -> dict[str, Outcome]:
+        """Submits what no job has, and waits for all."""
+        self._begin()
+        pause = FIRST_LOOK_SECONDS
+        try:
+            while self.left:
+                time.sleep(pause)
+                happened = self._look()
+                pause = FIRST_LOOK_SECONDS if happened else min(pause * 1.3, LOOK_SECONDS)
+        except KeyboardInterrupt:
+            self._take_leave()
+            raise
+        return self.results
+
+    def _begin(self) -> None:
+        with self.book.open() as jobs:
+            known = {run_id: jobs[run_id] for run_id in self.left if run_id in jobs}
+            if known:
+                self.listener(Remark(f"waiting for {_counted(len(known))} submitted earlier"))
+            self.jobs = dict(known)
+            new = [run for run_id, run in self.left.items() if run_id not in known]
+            self._submit(new, jobs)
+
+    def _submit(self, runs: Sequence[PlannedRun], jobs: dict[str, Submitted]) -> None:
+        """Submits jobs for runs, and enters them in the open book."""
+        for start in range(0, len(runs), MAX_ARRAY):
+            part = runs[start : start + MAX_ARRAY]
+            for run in part:
+                self.book.note_path(run.run_id).unlink(missing_ok=True)
+            names = self._sbatch(part)
+            for run, name in zip(part, names, strict=True):
+                before = self.jobs.get(run.run_id)
+                entry = Submitted(name, before.submissions + 1 if before else 1)
+                jobs[run.run_id] = self.jobs[run.run_id] = entry
+            array = names[0].partition("_")[0]
+            self.listener(
+                Remark(
+                    f"submitted {_counted(len(part))} to Slurm as {array}; logs: {self.book.folder}"
+                )
+            )
+
+    def _sbatch(self, runs: Sequence[PlannedRun]) -> list[str]:
+        """Names of the jobs, in the order of the runs."""
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        site = Site(
+            self.site.outputs.resolve(),
+            self.site.root and self.site.root.resolve(),
+            self.site.device,
+            self.site.experiment,
+        )
+        tasks = [Job(run, site, self.book.folder, self.settings.cpus) for run in runs]
+        try:
+            executor = _executor(self.book.folder, self.settings, self.at_once, site.experiment)
+            with executor.batch():
+                submitted = [executor.submit(task) for task in tasks]
+            return [job.job_id for job in submitted]
+        except (FailedJobError, FailedSubmissionError) as error:
+            reason = " ".join(str(error).split())[:500] or "no reason given"
+            raise LiereError(f"sbatch did not take the jobs: {reason}") from None
+        except OSError as error:
+            raise LiereError(f"{self.book.folder}: can't be written ({error.strerror})") from None
+
+    def _look(self) -> bool:
+        """Looks at every run once; whether anything came to an end, or began anew."""
+        try:
+            states = job_states()
+            self.answered_at = time.monotonic()
+        except LiereError as error:
+            if time.monotonic() - self.answered_at > SILENCE_SECONDS:
+                raise LiereError(
+                    f"{error}; its jobs go on, and the same command waits for them again"
+                ) from None
+            return False
+        lost: list[PlannedRun] = []
+        before = len(self.left)
+        for run in list(self.left.values()):
+            state = states.get(self.jobs[run.run_id].job)
+            alive = state is not None and state.alive
+            outcome = progress(run, anywhere=not alive)
+            if outcome.over:
+                self._end(run, outcome)
+            elif state is not None and alive:
+                self.gone.discard(run.run_id)
+                self.listener(self._elsewhere(run, state, outcome))
+            elif run.run_id not in self.gone:
+                self.gone.add(run.run_id)
+            elif not self._gave_up(run, state):
+                lost.append(run)
+        if lost:
+            self._submit_again(lost, states)
+        if before > len(self.left):
+            self._forget()
+        return bool(self.gone or lost or before > len(self.left))
+
+    def _elsewhere(self, run: PlannedRun, state: JobState, outcome: Outcome) -> CellElsewhere:
+        job = f"job {self.jobs[run.run_id].job}"
+        if state.at_work:
+            return CellElsewhere(run, f"{job} on {state.node}", outcome)
+        return CellElsewhere(run, job, outcome, state.reason or state.state.lower())
+
+    def _gave_up(self, run: PlannedRun, state: JobState | None) -> bool:
+        """Ends a run as failed whose job said why, or that was submitted too often."""
+        entry = self.jobs[run.run_id]
+        error = self.book.noted(run.run_id, entry.job)
+        if error is None:
+            if entry.submissions <= self.settings.resubmissions:
+                return False
+            words = self.book.last_words(entry.job)
+            error = f"{_death(entry.job, state)}, after {entry.submissions} submissions"
+            error += f": {words}" if words else ""
+        self._end(run, Outcome("failed", error=f"{error} (log: {self.book.log(entry.job)})"))
+        return True
+
+    def _submit_again(self, lost: Sequence[PlannedRun], states: dict[str, JobState]) -> None:
+        with self.book.open() as jobs:
+            mine = []
+            for run in lost:
+                entry = jobs.get(run.run_id)
+                if entry is not None and entry != self.jobs[run.run_id]:
+                    self.jobs[run.run_id] = entry  # another liere submitted it meanwhile
+                    continue
+                job = self.jobs[run.run_id].job
+                self.listener(
+                    Remark(f"{run.label}: {_death(job, states.get(job))}; submitted again")
+                )
+                mine.append(run)
+            self._submit(mine, jobs)
+        self.gone -= {run.run_id for run in lost}
+
+    def _end(self, run: PlannedRun, outcome: Outcome) -> None:
+        del self.left[run.run_id]
+        self.gone.discard(run.run_id)
+        self.results[run.run_id] = outcome
+        self.listener(CellEnded(run, outcome))
+
+    def _forget(self) -> None:
+        """Takes runs that ended out of the book: a failed one is tried anew next time."""
+        with self.book.open() as jobs:
+            for run_id in self.results:
+                if jobs.get(run_id) == self.jobs[run_id]:
+                    del jobs[run_id]
+
+    def _take_leave(self) -> None:
+        names = sorted({self.jobs[run_id].job.partition("_")[0] for run_id in self.left})
+        self.listener(
+            Remark(
+                f"{_counted(len(self.left))} went on in Slurm when this was stopped; the same "
+                f"command waits for them again, and 'scancel {' '.join(names)}' ends them"
+            )
+        )
+
+
+def _executor(
+    folder: Path, settings: SlurmSettings, at_once: int | None, experiment: str
+) -> "SlurmExecutor":
+    import submitit
+
+    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=MAX_TURNS)
+    others = {"mem": settings.memory, "reservation": settings.reservation}
+    parameters: dict[str, Any] = {
+        "job_name": f"liere-{experiment}",
+        "partition": settings.partition,
+        "account": settings.account,
+        "qos": settings.qos,
+        "time": settings.minutes,
+        "gpus_per_node": settings.gpus or None,
+        "gres": settings.gres,
+        "cpus_per_task": settings.cpus,
+        "constraint": settings.constraint,
+        "exclude": settings.exclude,
+        "array_parallelism": at_once or MAX_ARRAY,
+        "stderr_to_stdout": True,
+        "additional_parameters": {
+            "requeue": True, **{key: value for key, value in others.items() if value is not None},
+        },
+    }  # fmt: skip
+    executor.update_parameters(
+        **{key: value for key, value in parameters.items() if value is not None}
+    )
+    return executor
+
+
+def _death(job: str, state: JobState | None) -> str:
+    how = "" if state is None else f" ({state.state})"
+    return f"job {job} ended without a result{how}"
+
+
+def _counted(count: int) -> str:
+    return f"{count} job{'' if count == 1 else 's'}"

@@ -1,0 +1,110 @@
+"""What one Slurm job does: trains one run, and ends it resumably when Slurm wants the node back."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from liere_cli.errors import LiereError
+from liere_cli.launchers.events import (
+    CellElsewhere,
+    CellEnded,
+    CellEvaluating,
+    CellReported,
+    CellStarted,
+    Event,
+)
+from liere_cli.launchers.local import launch
+from liere_cli.launchers.slurm_jobs import JobBook
+from liere_cli.launchers.worker import Site
+from liere_cli.planning.plan import PlannedRun
+from liere_cli.runs.build import choose_device
+
+if TYPE_CHECKING:
+    from submitit.helpers import DelayedSubmission
+
+#: between lines of progress in the log
+LOG_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run as submitit has it: called in the job, and asked before the job is put back.
+
+    It gives nothing back. The run's own folder is the result; where there is none, a note in the
+    job book says why.
+
+    Args:
+        folder: of the job book.
+        threads: that the run may use.
+    """
+
+    planned: PlannedRun
+    site: Site
+    folder: Path
+    threads: int
+
+    def __call__(self) -> None:
+        put_back = signal.getsignal(signal.SIGUSR2)  # submitit's way: asks Slurm for a new turn
+        torch.set_num_threads(self.threads)
+        run_id = self.planned.run_id
+        try:
+            site = replace(self.site, device=str(choose_device(self.site.device)))
+            outcome = launch([self.planned], site, listener=_Log())[run_id]
+            error = None if outcome.over else outcome.error or "it gave no reason"
+        except LiereError as fault:
+            error = str(fault)
+        except KeyboardInterrupt as asked:
+            # the run has its checkpoint; without a new turn from here, whoever waits submits it
+            if asked.args == (signal.SIGUSR2,) and callable(put_back):
+                put_back(signal.SIGUSR2, None)
+            raise
+        if error is not None:
+            JobBook(self.folder).note(run_id, job_name(), error)
+
+    def checkpoint(self) -> "DelayedSubmission":
+        """The same again: the run's own checkpoints say where it goes on."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def job_name() -> str:
+    """The name of the job that this process is, as squeue has it."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    if array:
+        return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return os.environ["SLURM_JOB_ID"]
+
+
+class _Log:
+    """Writes events to the job's log."""
+
+    def __init__(self) -> None:
+        from submitit.core.logger import get_logger
+
+        self.logger = get_logger()
+        self.written_at = float("-inf")
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, CellStarted):
+            self.logger.info("%s: from step %d", event.run.label, event.step)
+            for warning in event.warnings:
+                self.logger.warning("%s", warning)
+        elif isinstance(event, CellReported):
+            if time.monotonic() - self.written_at > LOG_SECONDS:
+                self.written_at = time.monotonic()
+                report = event.report
+                self.logger.info(
+                    "%.0f%%, step %d, loss %.4f", 100 * report.share, report.step, report.loss
+                )
+        elif isinstance(event, CellEvaluating):
+            self.logger.info("evaluating on %s", event.split)
+        elif isinstance(event, CellElsewhere):
+            self.logger.info("%s trains it; waiting", event.who)
+        elif isinstance(event, CellEnded):
+            self.logger.info("%s: %s", event.outcome.state, event.outcome.error or "done")

@@ -1,0 +1,81 @@
+"""Measures finished runs at other grids, in the workers that train runs."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from liere_cli.errors import LiereError
+from liere_cli.evaluation.conditions import Kept
+from liere_cli.evaluation.transfer import measured
+from liere_cli.launchers.events import Listener
+from liere_cli.launchers.local import launch
+from liere_cli.launchers.worker import Site
+from liere_cli.planning.plan import PlannedRun
+from liere_cli.runs.build import Cell, build_model
+from liere_cli.runs.checkpoint import load_weights
+from liere_cli.training.callbacks import Observer
+
+
+def measure_runs(
+    lacking: Mapping[str, tuple[PlannedRun, tuple[Kept, ...]]],
+    site: Site,
+    *,
+    jobs: int = 1,
+    listener: Listener = lambda event: None,
+) -> dict[str, str]:
+    """Measures what runs lack, and keeps it with them; one that fails does not stop the others.
+
+    Args:
+        lacking: from :func:`liere_cli.comparison.tables.transfer.unmeasured`.
+
+    Returns:
+        Why runs could not be measured, by identity.
+
+    Raises:
+        KeyboardInterrupt: what was measured is kept; the same call goes on.
+    """
+    wanted = {run_id: places for run_id, (_, places) in lacking.items()}
+    runs = [run for run, _ in lacking.values()]
+    found = launch(
+        runs, site, jobs=jobs, listener=listener, trainer=partial(measure_cell, wanted=wanted)
+    )
+    return {
+        run_id: outcome.error or "no reason given"
+        for run_id, outcome in found.items()
+        if outcome.state == "failed"
+    }
+
+
+def measure_cell(
+    cell: Cell,
+    *,
+    outputs: Path,
+    device: torch.device,
+    fresh: bool,
+    observer: Observer,
+    wanted: Mapping[str, tuple[Kept, ...]],
+) -> dict[str, Any]:
+    """In place of training: measures a finished run, and returns its summary.
+
+    Args:
+        fresh: of no use here; a run is measured as it is.
+
+    Raises:
+        LiereError: the run is not there as it was, or can't be measured.
+    """
+    places = wanted[cell.run_id]
+    run = places[0].run
+    summary = run.summary()
+    if summary is None:
+        raise LiereError(f"{run.folder}: is gone; start the comparison again")
+    observer.started(cell, run, 0, [])
+    model = build_model(cell)
+    load_weights(run, "last", model)
+    model.to(device).eval()
+    for kept in places:
+        observer.evaluating(kept.condition.text)
+        measured(model, cell, kept, device)
+    return summary

@@ -1,0 +1,167 @@
+"""Trains a planned cell, and tells what happens as typed events."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from liere_cli.config.budget import Budget
+from liere_cli.errors import LiereError
+from liere_cli.launchers.events import (
+    CellElsewhere,
+    CellEnded,
+    CellEvaluating,
+    CellReported,
+    CellStarted,
+    Listener,
+)
+from liere_cli.planning.plan import PlannedRun
+from liere_cli.planning.progress import Outcome, outcome_of
+from liere_cli.planning.progress import outcome as outcome_so_far
+from liere_cli.runs.build import Cell, assemble
+from liere_cli.runs.folder import Run, find_run
+from liere_cli.runs.lock import Claimed, Owner, owner_of, seems_held
+from liere_cli.training.callbacks import Report
+
+#: with the parameters of :func:`liere_cli.training.run.train_cell`
+Trainer = Callable[..., dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where cells are trained.
+
+    Args:
+        outputs: folder of the runs.
+        root: folder of a local mirror of the data sets.
+        device: as on the flag; ``auto`` is resolved.
+        experiment: folder of the comparison, under ``outputs``.
+    """
+
+    outputs: Path
+    root: Path | None
+    device: str
+    experiment: str = ""
+
+
+class _Observer:
+    """Passes on what the training of one cell reports."""
+
+    def __init__(self, planned: PlannedRun, tell: Listener) -> None:
+        self.planned, self.tell = planned, tell
+
+    def started(self, cell: Cell, run: Run, step: int, warnings: list[str]) -> None:
+        self.tell(CellStarted(self.planned, step, tuple(warnings)))
+
+    def reported(self, report: Report) -> None:
+        self.tell(CellReported(self.planned, report))
+
+    def evaluating(self, split: str) -> None:
+        self.tell(CellEvaluating(self.planned, split))
+
+
+def run_cell(planned: PlannedRun, site: Site, trainer: Trainer, tell: Listener) -> Outcome | None:
+    """Trains a planned cell; whatever goes wrong becomes its outcome.
+
+    Returns:
+        None where another process trains it; :class:`CellElsewhere` has told of it.
+
+    Raises:
+        KeyboardInterrupt: someone asked to stop; the run can go on later.
+    """
+    try:
+        if seems_held(planned.run):
+            raise Claimed(planned.run, owner_of(planned.run))
+        outcome = _outcome(planned, site, trainer, tell)
+    except Claimed as error:
+        tell(elsewhere(planned, error.owner))
+        return None
+    tell(CellEnded(planned, outcome))
+    return outcome
+
+
+def elsewhere(planned: PlannedRun, owner: Owner | None) -> CellElsewhere:
+    """The event of a cell that another process trains."""
+    return CellElsewhere(planned, str(owner or "another process"), progress(planned))
+
+
+def progress(planned: PlannedRun, anywhere: bool = False) -> Outcome:
+    """How far a cell has come that someone else trains, from its folder.
+
+    Args:
+        anywhere: looks for the folder in other experiments too, which may have begun it since.
+    """
+    if planned.request is None:
+        return Outcome("missing")
+    budget = Budget.parse(planned.request.training.budget)
+    if anywhere:
+        outputs = planned.run.folder.parent.parent
+        planned = replace(planned, run=find_run(outputs, planned.run_id) or planned.run)
+    return outcome_so_far(planned, budget)
+
+
+def _outcome(planned: PlannedRun, site: Site, trainer: Trainer, tell: Listener) -> Outcome:
+    device = torch.device(site.device)
+    try:
+        if planned.request is None:
+            raise LiereError(f"{planned.run.folder}: only a recipe can train it")
+        cell = assemble(planned.request, root=site.root, device=device)
+        if cell.run_id != planned.run_id:
+            raise LiereError("its data or code changed while the comparison ran; start it again")
+        before = planned.run.summary()
+        summary = trainer(
+            replace(cell, encoding=planned.encoding),
+            outputs=site.outputs,
+            device=device,
+            fresh=before is not None and outcome_of(before).state == "failed",
+            observer=_Observer(planned, tell),
+        )
+        return outcome_of(summary)
+    except Claimed:
+        raise
+    except LiereError as error:
+        return Outcome("failed", error=str(error))
+    except Exception as error:
+        # one broken cell must not stop the others, whatever it died of
+        return Outcome("failed", error=f"{type(error).__name__}: {error}")
+
+
+#: between two looks at them
+LOOK_SECONDS = 2.0
+
+
+class Waiting:
+    """What others train, by identity."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.runs: dict[str, PlannedRun] = {}
+        self.listener = listener
+
+    def add(self, planned: PlannedRun) -> None:
+        self.runs[planned.run_id] = planned
+
+    def __bool__(self) -> bool:
+        return bool(self.runs)
+
+    def look(self) -> tuple[dict[str, Outcome], list[PlannedRun]]:
+        """What has come of them; says of the others who has them.
+
+        Returns:
+            Outcomes of those that are over, and those that nobody trains any more.
+        """
+        over: dict[str, Outcome] = {}
+        free = []
+        for planned in list(self.runs.values()):
+            outcome = progress(planned)
+            if outcome.over:
+                over[planned.run_id] = outcome
+                self.listener(CellEnded(planned, outcome))
+            elif not seems_held(planned.run):
+                free.append(planned)
+            else:
+                self.listener(elsewhere(planned, owner_of(planned.run)))
+                continue
+            del self.runs[planned.run_id]
+        return over, free

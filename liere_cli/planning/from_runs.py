@@ -1,0 +1,197 @@
+"""From run folders to a comparison: which runs may stand in one table."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from liere_cli.config.budget import Budget
+from liere_cli.config.recipe import CompareSettings
+from liere_cli.config.spec import format_spec, parse_spec
+from liere_cli.errors import UsageError
+from liere_cli.planning.labels import arm_titles, modality, place_of, unambiguous
+from liere_cli.planning.overrides import split_specs
+from liere_cli.planning.plan import Arm, Plan, PlannedEncoding, PlannedRun
+from liere_cli.planning.progress import Outcome, outcome, outcome_of
+from liere_cli.planning.run_record import FactReader, Facts
+from liere_cli.runs.folder import JOBS_FILE, Run, open_run
+
+
+def runs_as_plan(
+    runs: Sequence[Run],
+    baseline: str | None = None,
+    read: Callable[[Run], Facts] | None = None,
+) -> tuple[Plan, dict[str, Outcome]]:
+    """Runs with the same data and settings share a table; encodings are rows, seeds are pairs.
+
+    Runs that differ in data, model or training in any way stand in tables of their own, whose
+    titles say what differs. Without ``baseline`` a table without any of the usual ones has no
+    differences.
+
+    Args:
+        baseline: labels of the encodings to compare with, as on the flag; the first that is in a
+            table is its baseline.
+        read: what is known of a run; from its files unless given.
+
+    Returns:
+        The plan, and the outcome of each run by identity.
+
+    Raises:
+        UsageError: no run of a table is over, two runs claim one cell, or no table holds the
+            baseline.
+        LiereError: a run's recipe or summary can't be read.
+    """
+    read = read or FactReader().read
+    tables: dict[str, _Table] = {}
+    for run in _distinct(runs):
+        facts = read(run)
+        tables.setdefault(facts.shared, _Table()).add(_Entry(run, facts))
+    found = list(tables.values())
+    for table in found:
+        table.name_apart()
+    wanted = [format_spec(parse_spec(spec)) for spec in split_specs(baseline)] if baseline else None
+    usual = [format_spec(spec) for spec in CompareSettings().baseline]
+    titles = arm_titles([table.data for table in found], [json.loads(shared) for shared in tables])
+    arms = tuple(
+        table.arm(title, wanted or usual) for table, title in zip(found, titles, strict=True)
+    )
+    if wanted and not any(arm.baseline for arm in arms):
+        names = sorted({row.label for arm in arms for row in arm.encodings})
+        raise UsageError(
+            f"--baseline {baseline}: none of the runs has it (allowed: {', '.join(names)})"
+        )
+    seeds = sorted({run.seed for arm in arms for row in arm.encodings for run in row.runs})
+    outcomes = {
+        entry.facts.run_id: entry.outcome for table in found for entry in table.entries.values()
+    }
+    return Plan("", arms, tuple(seeds)), outcomes
+
+
+def _distinct(runs: Sequence[Run]) -> list[Run]:
+    """Each folder once, by whatever path it was named."""
+    by_place: dict[Any, Run] = {}
+    for run in runs:
+        try:
+            found = os.stat(run.folder)
+            by_place[found.st_dev, found.st_ino] = run
+        except OSError:
+            by_place[run.folder] = run  # reading it says what is wrong
+    return list(by_place.values())
+
+
+@dataclass
+class _Entry:
+    """One run of a table; ``label`` is its encoding's there."""
+
+    run: Run
+    facts: Facts
+    label: str = ""
+
+    @property
+    def planned(self) -> PlannedRun:
+        facts = self.facts
+        return PlannedRun(facts.data, self.label, facts.seed, self.run, facts.run_id)
+
+    @property
+    def outcome(self) -> Outcome:
+        if self.facts.summary is not None:
+            return outcome_of(self.facts.summary)
+        return outcome(self.planned, Budget.parse(self.facts.budget))
+
+
+def family_of(shared: Mapping[str, Any]) -> dict[str, Any]:
+    """``fraction`` and ``family`` of an arm with those settings."""
+    training = dict(shared["training"])
+    fraction = training.pop("fraction")
+    rest = json.dumps({**shared, "training": training}, sort_keys=True)
+    return {"fraction": fraction, "family": hashlib.sha256(rest.encode()).hexdigest()[:12]}
+
+
+class _Table:
+    """Runs that share all but encoding and seed, by identity."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, _Entry] = {}
+        self.cells: dict[tuple[str, str, int], _Entry] = {}
+
+    def name_apart(self) -> None:
+        """Labels the encodings, and qualifies those that would share a label."""
+        entries = list(self.entries.values())
+        names = unambiguous([(entry.facts.name, entry.facts.encoding) for entry in entries])
+        for entry, name in zip(entries, names, strict=True):
+            entry.label = name
+
+    @property
+    def data(self) -> str:
+        return next(iter(self.entries.values())).facts.data
+
+    def add(self, entry: _Entry) -> None:
+        facts = entry.facts
+        if facts.run_id in self.entries:
+            return
+        cell = (place_of(facts.name), facts.encoding, facts.seed)
+        if cell in self.cells:
+            raise UsageError(
+                f"{self.cells[cell].run.folder} and {entry.run.folder} are both {facts.encoding} "
+                f"at seed {facts.seed}, but differ in the encoding's own code; compare one of them"
+            )
+        self.entries[facts.run_id] = self.cells[cell] = entry
+
+    def arm(self, title: str, wanted: Sequence[str]) -> Arm:
+        entries = self.entries.values()
+        first = next((entry.facts for entry in entries if entry.facts.summary), None)
+        if first is None:
+            raise UsageError(
+                f"none of the runs on {self.data} is over; 'liere train' or the recipe that they "
+                "came from goes on with them"
+            )
+        rows: dict[str, list[PlannedRun]] = {}
+        for entry in entries:
+            rows.setdefault(entry.label, []).append(entry.planned)
+        return Arm(
+            title=title,
+            modality=modality(first.dataset, first.axes),
+            data=first.data,
+            fingerprint=first.fingerprint,
+            metric=first.metric,
+            budget=Budget.parse(first.budget),
+            encodings=tuple(PlannedEncoding(name, tuple(runs)) for name, runs in rows.items()),
+            baseline=next((name for name in wanted if name in rows), None),
+            test_limit=first.test_limit,
+            **family_of(json.loads(first.shared)),
+        )
+
+
+def runs_of(paths: Sequence[str], outputs: Path) -> list[Run]:
+    """The runs at each path; of several, those that liere wrote beside the runs are passed over.
+
+    Raises:
+        UsageError: there is no run at one of the others, or at all.
+    """
+    kept = [path for path in paths if len(paths) == 1 or not _is_written_beside(Path(path))]
+    if not kept:
+        raise UsageError(f"{', '.join(paths)}: there is no run among these files")
+    return [run for path in kept for run in runs_at(path, outputs)]
+
+
+def _is_written_beside(path: Path) -> bool:
+    """Whether ``EXPERIMENT/*`` names it beside the runs: the comparison's recipe, tables, jobs."""
+    if path.is_dir():
+        return (path / JOBS_FILE).is_file()
+    return (path.name == "comparison.yaml" or path.stem == "table") and path.is_file()
+
+
+def runs_at(path: str, outputs: Path) -> list[Run]:
+    """The run at a folder or of a name under ``outputs``, or all runs right inside a folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    folder = Path(path)
+    if (folder / "recipe.yaml").is_file():
+        return [Run(folder)]
+    inside = sorted(place.parent for place in folder.glob("*/recipe.yaml"))
+    return [Run(place) for place in inside] or [open_run(path, outputs)]

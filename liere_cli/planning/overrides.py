@@ -1,0 +1,175 @@
+"""From a recipe and flags to one recipe that spans a comparison."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from liere_cli.config.files import load_recipe, refuse_foreign_code
+from liere_cli.config.recipe import CompareSettings, Recipe, merged
+from liere_cli.config.spec import format_spec, parse_spec
+from liere_cli.errors import UsageError
+
+#: settings that an arm may hold, and that a flag therefore has to replace there too
+_ARM_SECTIONS = ("model", "training")
+
+
+def split_specs(text: str) -> list[str]:
+    """Specs written in one flag: ``liere:block=8,share=layers,rope`` are two.
+
+    A part that reads ``key=value`` and has no name of its own belongs to the spec before it.
+
+    Raises:
+        UsageError: nothing is named, or the first part is an option.
+    """
+    specs: list[str] = []
+    for part in (piece.strip() for piece in text.split(",")):
+        if re.match(r"\w+\s*=", part):
+            if not specs:
+                raise UsageError(f"'{text}': '{part}' is an option, but of what? Write NAME:{part}")
+            specs[-1] += f"{',' if ':' in specs[-1] else ':'}{part}"
+        elif part:
+            specs.append(part)
+    if not specs:
+        raise UsageError(f"'{text}' names nothing: expected NAME,NAME or NAME:key=value,NAME")
+    return specs
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``3`` as seeds 0, 1 and 2; ``4,7`` as those.
+
+    Raises:
+        UsageError: neither a number above zero nor a list of numbers.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if "," in text and not parts[-1]:
+        parts.pop()
+    if not all(re.fullmatch(r"[0-9]{1,10}", part) for part in parts):
+        raise UsageError(f"--seeds {text}: expected how many (3) or which (0,1,2)")
+    if "," in text:
+        return [int(part) for part in parts]
+    count = int(parts[0])
+    if not 1 <= count <= 10_000:
+        raise UsageError(f"--seeds {text}: between 1 and 10000 seeds can be compared")
+    return list(range(count))
+
+
+def comparison_recipe(
+    source: str | None,
+    *,
+    encodings: str | None = None,
+    data: str | None = None,
+    seeds: str | None = None,
+    baseline: str | None = None,
+    budget: str | None = None,
+    until_settled: bool = False,
+    max_seeds: int | None = None,
+    time: str | None = None,
+    against_itself: bool = False,
+    assignments: Iterable[str] = (),
+) -> Recipe:
+    """The recipe of that path or name (None: the defaults) with each flag laid over it.
+
+    A flag outweighs the file everywhere: ``encodings``, ``budget`` and the model and training
+    keys of ``assignments`` also replace what single data sets of the recipe have of their own.
+    ``data`` picks the recipe's data set of that name, with its settings, where there is one.
+    ``until_settled`` adds seeds where they are needed, up to ``max_seeds`` of each encoding and
+    ``time`` of training by all runs together. ``against_itself`` adds the baseline at other seeds.
+
+    Raises:
+        UsageError: a flag that can't be read, or settings that don't validate.
+        LiereError: the file can't be read.
+    """
+    assignments = list(assignments)
+    if budget is not None:
+        assignments.append(f"training.budget={budget}")
+    recipe = load_recipe(source, assignments=assignments)
+    _refuse_tuned(recipe, assignments)
+    compare = (recipe.compare or CompareSettings()).model_dump(mode="json")
+    arms: list[dict[str, Any]] = compare["data"] or [{"data": dict(recipe.data)}]
+    if data is not None:
+        arms = [_arm(parse_spec(spec), arms) for spec in split_specs(data)]
+    if encodings is not None:
+        compare["encodings"] = _specs(encodings)
+    if baseline is not None:
+        compare["baseline"] = _specs(baseline)
+    if seeds is not None:
+        compare["seeds"] = parse_seeds(seeds)
+    compare["aa"] = compare["aa"] or against_itself
+    compare["until_settled"] = _settling(compare["until_settled"], until_settled, max_seeds, time)
+    compare["data"] = [
+        _outweighed(arm, assignments, own_encodings=encodings is None) for arm in arms
+    ]
+    settings = recipe.model_dump(mode="json") | {"compare": compare}
+    recipe = Recipe.validated(settings, source or "flags")
+    refuse_foreign_code(recipe, source or "flags", [encodings, baseline, *assignments])
+    return recipe
+
+
+def _refuse_tuned(recipe: Recipe, assignments: Sequence[str]) -> None:
+    """A flag for a value that tuning chooses would say nothing."""
+    tuning = recipe.compare.tuning if recipe.compare else None
+    for assignment in assignments if tuning else ():
+        key = assignment.partition("=")[0].strip().removeprefix("training.")
+        if tuning and any(key in one for one in (tuning.grid, *tuning.candidates)):
+            raise UsageError(
+                f"--set {assignment}: compare.tuning chooses it; --set compare.tuning=null leaves "
+                "tuning out"
+            )
+
+
+def _settling(
+    known: dict[str, Any] | None, wanted: bool, max_seeds: int | None, time: str | None
+) -> dict[str, Any] | None:
+    limits = {"max_seeds": max_seeds, "time": time}
+    given = {key: value for key, value in limits.items() if value is not None}
+    if known is None and not wanted:
+        for key, value in given.items():
+            raise UsageError(
+                f"--{key.replace('_', '-')} {value}: limits a comparison that adds seeds; "
+                "add --until-settled"
+            )
+        return None
+    return (known or {}) | given
+
+
+def _specs(text: str) -> list[dict[str, Any]]:
+    return [parse_spec(spec) for spec in split_specs(text)]
+
+
+def _arm(spec: dict[str, Any], arms: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The arm with that data set, or of that bare name; else a new one."""
+    for arm in arms:
+        if arm["data"] == spec or spec == {"name": arm["data"]["name"]}:
+            return dict(arm)
+    return {"data": spec}
+
+
+def _outweighed(
+    arm: dict[str, Any], assignments: Sequence[str], *, own_encodings: bool
+) -> dict[str, Any]:
+    """The arm without what a flag replaces."""
+    arm = dict(arm)
+    keys = [assignment.partition("=")[0].strip().split(".") for assignment in assignments]
+    for section in _ARM_SECTIONS:
+        replaced = {key[1] for key in keys if len(key) == 2 and key[0] == section}
+        arm[section] = {
+            key: value for key, value in arm.get(section, {}).items() if key not in replaced
+        }
+    if not own_encodings:
+        arm["encodings"] = None
+    return arm
+
+
+def arm_recipe(recipe: Recipe, index: int) -> Recipe:
+    """The recipe with the settings of its ``index``-th data set merged in.
+
+    Raises:
+        UsageError: they don't validate; says for which data set.
+    """
+    assert recipe.compare is not None
+    arm = recipe.compare.data[index]
+    settings = recipe.model_dump(mode="json", exclude={"compare"})
+    settings = merged(settings, {"model": arm.model, "training": arm.training})
+    settings["data"] = arm.data
+    where = f"compare.data, '{format_spec(arm.data)}'"
+    return Recipe.validated(settings, where)

@@ -1,0 +1,141 @@
+"""What a table needs to know of a run, from the files in its folder."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from liere_cli.config.files import MAX_RECIPE_BYTES, parse_settings
+from liere_cli.config.recipe import Recipe
+from liere_cli.errors import LiereError, UsageError
+from liere_cli.runs.folder import Run
+from liere_cli.runs.item_results import FILE as ITEMS_FILE
+
+#: the line that alone differs between the recipes of one encoding's seeds
+_SEED = re.compile(rb"^seed: (\d+)$", re.M)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One run in a comparison of finished runs.
+
+    Args:
+        encoding, data: short labels.
+        fingerprint: the data set's.
+        run_id: the run's identity.
+        metric: empty while the run is not over.
+        name: the encoding's own, or its file and class.
+        seed: of every random stream.
+        budget: as written.
+        test_limit: items of the test split that are scored; None: all.
+        axes: of the data's grid.
+        dataset: its own name.
+        shared: JSON of the settings that all runs of a table have in common.
+        summary: of a run that is over, without the digests of its files.
+        items: digest of its results per test item, where the summary has it.
+    """
+
+    encoding: str
+    data: str
+    fingerprint: str
+    run_id: str
+    metric: str
+    name: str
+    seed: int
+    budget: str
+    test_limit: int | None
+    axes: int
+    dataset: str
+    shared: str
+    summary: dict[str, Any] | None
+    items: str | None
+
+
+@dataclass
+class FactReader:
+    """Reads facts; recipes that differ in nothing but the seed are parsed once."""
+
+    _parsed: dict[bytes, tuple[Recipe, str]] = field(default_factory=dict)
+
+    def read(self, run: Run) -> Facts:
+        """
+        Raises:
+            LiereError: a file of the run is missing, damaged, or no run's.
+            UsageError: it was never scored on the test split.
+        """
+        summary = run.summary()
+        known = summary or _from_signature(run)
+        recipe, shared = self._recipe(run, summary)
+        try:
+            facts = Facts(
+                encoding=str(known["encoding"]),
+                data=str(known["data"]),
+                fingerprint=str(known["fingerprint"]),
+                run_id=str(known["id"]),
+                metric=str(known.get("metric", "")),
+                name=str(recipe.encoding["name"]),
+                seed=recipe.seed,
+                budget=recipe.training.budget,
+                test_limit=recipe.training.test_limit,
+                axes=len(recipe.model.patch or ()),
+                dataset=str(recipe.data["name"]),
+                shared=_with_fingerprint(shared, str(known["fingerprint"])),
+                summary=None if summary is None else _without_files(summary),
+                items=(summary or {}).get("files", {}).get(ITEMS_FILE),
+            )
+        except KeyError as error:
+            raise LiereError(f"{run.folder}: its summary lacks {error}; train it again") from None
+        if not recipe.training.tested:
+            raise UsageError(
+                f"{run.folder}: was never scored on the test split (training.tested: false), as "
+                "runs that tune, and can't be compared"
+            )
+        return facts
+
+    def _recipe(self, run: Run, summary: Mapping[str, Any] | None) -> tuple[Recipe, str]:
+        """The recipe, and its settings but the fingerprint as JSON."""
+        path = run.path("recipe.yaml")
+        try:
+            content = run.checked(path.name, MAX_RECIPE_BYTES, summary)
+        except OSError as error:
+            raise LiereError(f"{path}: can't be read ({error.strerror})") from None
+        seeds = _SEED.findall(content)
+        rest = _SEED.sub(b"", content)
+        if len(seeds) == 1 and rest in self._parsed and len(seeds[0]) < 10:
+            recipe, shared = self._parsed[rest]
+            return recipe.model_copy(update={"seed": int(seeds[0])}), shared
+        recipe = Recipe.validated(parse_settings(content, str(path)), str(path))
+        shared = json.dumps(shared_settings(recipe, ""), sort_keys=True)
+        if [int(seed) for seed in seeds] == [recipe.seed]:
+            self._parsed[rest] = recipe, shared
+        return recipe, shared
+
+
+def shared_settings(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
+    """What all runs of one table have in common: everything but encoding and seed."""
+    settings = recipe.model_dump(mode="json", exclude={"experiment", "compare", "encoding", "seed"})
+    settings["training"].pop("checkpoint_seconds")
+    # the fingerprint stands for the path
+    settings["data"].pop("path", None)
+    return settings | {"fingerprint": fingerprint}
+
+
+def _with_fingerprint(shared: str, fingerprint: str) -> str:
+    return json.dumps(json.loads(shared) | {"fingerprint": fingerprint}, sort_keys=True)
+
+
+def _without_files(summary: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in summary.items() if key not in ("files", "sha256")}
+
+
+def _from_signature(run: Run) -> dict[str, str]:
+    """What is known of a run that is not over: it signs before its first step."""
+    path = run.path("signature.txt")
+    try:
+        line = path.read_text().strip()
+    except (OSError, ValueError):
+        raise LiereError(f"{run.folder}: is no run, or had not begun to train") from None
+    fields = dict(part.split(":", 1) for part in line.split("|") if ":" in part)
+    data, _, fingerprint = fields.pop("data", "").rpartition("@")
+    return fields | {"data": data, "fingerprint": fingerprint}

@@ -1,0 +1,15 @@
+"""Every written format by name."""
+
+from collections.abc import Callable
+
+from liere_cli.comparison.tables.table import ComparisonTable
+from liere_cli.report.formats.json_csv import as_csv, as_json
+from liere_cli.report.formats.latex import latex
+from liere_cli.report.formats.markdown import markdown
+
+FORMATS: dict[str, Callable[[ComparisonTable], str]] = {
+    "markdown": markdown,
+    "csv": as_csv,
+    "latex": latex,
+    "json": as_json,
+}

@@ -1,0 +1,236 @@
+"""Application of per-position rotation matrices to queries and keys.
+
+The batch makes the rows of one product for every position, head and block: a row is 64 times
+cheaper to turn so than as a matrix-vector product of its own. Compiled code turns rows where they
+lie; torch's batched products need them side by side.
+
+Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim = n * b for
+n blocks of b rows, m tensors turned alike, K rows: m * B, or m * B * N where heads share rotations.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from liere_cli.errors import UsageError
+from liere_cli.rotations.apply.planes import split_projection
+from liere_cli.rotations.kernels.blocks import Blocks, blocks_for
+from liere_cli.rotations.precision import check_heads, full_precision
+
+#: rows up to which blocks are merged
+MERGED_ROWS = 32
+
+
+def rotate_blocks(rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+    """R(p) x for every token of one or more tensors.
+
+    Args:
+        rotations: [N or 1, n, T, b, b], float32 or float64; brought to the dtype of the tensors.
+        xs: each [B, N, S, n*b] of one shape and floating dtype, any strides; the first S - T
+            tokens pass unchanged.
+
+    Returns:
+        As many tensors of that shape and dtype; exact gradients flow to them and to the rotations.
+
+    Raises:
+        UsageError: shapes or dtypes that don't fit.
+    """
+    check_fit(rotations.shape, xs)
+    compiled = _compiled(rotations, xs)
+    if compiled is None:
+        turned = _RotateBlocks.apply(rotations, *xs)  # type: ignore[no-untyped-call]
+    else:
+        turned = _CompiledBlocks.apply(compiled, rotations.contiguous(), *xs)  # type: ignore[no-untyped-call]
+    return cast(tuple[Tensor, ...], turned)
+
+
+def rotate_projected_blocks(rotations: Tensor, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``rotate_blocks`` of the queries and keys of one projection, where they lie if compiled.
+
+    Args:
+        rotations: as for ``rotate_blocks``.
+        qkv: [B, S, 3, N, n*b], queries, keys and values, which nothing else reads: overwritten.
+
+    Returns:
+        Queries, keys and values, each [B, N, S, n*b] in the dtype of ``qkv``.
+    """
+    q, k, v = split_projection(qkv)
+    check_fit(rotations.shape, (q, k))
+    compiled = _compiled(rotations, (q, k))
+    if compiled is None:
+        q, k = rotate_blocks(rotations, q, k)
+        return q, k, v
+    args = (compiled, rotations.contiguous(), qkv)
+    return cast(tuple[Tensor, Tensor, Tensor], _ProjectedBlocks.apply(*args))  # type: ignore[no-untyped-call]
+
+
+def _compiled(rotations: Tensor, xs: tuple[Tensor, ...]) -> Blocks | None:
+    if torch.compiler.is_compiling() or len(xs) > 2:
+        return None
+    return blocks_for(rotations, xs[0])
+
+
+def check_fit(rotations: torch.Size, xs: tuple[Tensor, ...]) -> None:
+    """Raises UsageError unless rotations of that shape can turn all the tensors."""
+    for x in xs:
+        check_heads(x)
+        if x.shape != xs[0].shape or x.dtype != xs[0].dtype:
+            raise UsageError("tensors that are turned together must have one shape and dtype")
+    heads, blocks, tokens, rows, _ = rotations
+    _, x_heads, length, channels = xs[0].shape
+    if heads not in (1, x_heads) or blocks * rows != channels or tokens > length:
+        raise UsageError(
+            f"rotations of {heads} heads, {tokens} tokens and {blocks} blocks of {rows} don't fit "
+            f"queries of {x_heads} heads, {length} tokens and {channels} channels"
+        )
+
+
+class _CompiledBlocks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, compiled: Blocks, rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+        ctx.compiled = compiled
+        ctx.save_for_backward(rotations, *(xs if ctx.needs_input_grad[1] else ()))
+        turned = _with_prefix(xs, rotations.shape[2])
+        compiled.turn(rotations, _with_channels(xs), turned)
+        return turned
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        rotations, *xs = ctx.saved_tensors
+        back = _with_prefix(grads, rotations.shape[2])
+        grad_rotations = ctx.compiled.turn_back(
+            rotations, _with_channels(grads), back, _with_channels(xs) or None, after=False
+        )
+        return None, grad_rotations, *back
+
+
+def _with_prefix(xs: Sequence[Tensor], tokens: int) -> tuple[Tensor, ...]:
+    """New tensors like others, the last tokens still to be filled."""
+    outs = tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in xs)
+    for out, x in zip(outs, xs, strict=True):
+        prefix = x.shape[2] - tokens
+        out[:, :, :prefix] = x[:, :, :prefix]
+    return outs
+
+
+def _with_channels(xs: Sequence[Tensor]) -> list[Tensor]:
+    """Copies of those whose channels don't lie side by side."""
+    return [x if x.stride(-1) == 1 else x.contiguous() for x in xs]
+
+
+class _ProjectedBlocks(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, compiled: Blocks, rotations: Tensor, qkv: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.compiled = compiled
+        q, k, v = split_projection(qkv)
+        compiled.turn(rotations, (q, k), (q, k))
+        ctx.save_for_backward(rotations, qkv if ctx.needs_input_grad[1] else None)
+        return q, k, v
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor | None, Tensor]:
+        rotations, turned = ctx.saved_tensors
+        batch, heads, length, channels = grads[0].shape
+        grad = grads[0].new_empty(batch, length, 3, heads, channels)
+        *to, to_v = split_projection(grad)
+        prefix = length - rotations.shape[2]
+        for part, whole in zip(to, grads, strict=False):
+            part[:, :, :prefix] = whole[:, :, :prefix]
+        to_v.copy_(grads[2])
+        kept = None if turned is None else split_projection(turned)[:2]
+        both = _with_channels(grads[:2])
+        return None, ctx.compiled.turn_back(rotations, both, to, kept, after=True), grad
+
+
+class _RotateBlocks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(rotations, *(xs if ctx.needs_input_grad[0] else ()))
+        with full_precision(rotations):
+            merged = _merge(rotations, xs[0].dtype)
+            turned = torch.bmm(pack(xs, merged.shape), merged.flatten(0, 2).mT)
+            return unpack(turned, xs, merged.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        rotations, *xs = ctx.saved_tensors
+        with full_precision(rotations):
+            merged = _merge(rotations, grads[0].dtype)
+            grad_rows = pack(grads, merged.shape)
+            grad_rotations = None
+            if ctx.needs_input_grad[0]:
+                # the transposed gradient, as the exponential's backward pass wants it
+                grad_t = torch.bmm(pack(tuple(xs), merged.shape).mT, grad_rows)
+                grad_rotations = _split(grad_t.view(merged.shape), rotations).mT
+            grad_xs: tuple[Tensor | None, ...] = (None,) * len(grads)
+            if any(ctx.needs_input_grad[1:]):
+                back = torch.bmm(grad_rows, merged.flatten(0, 2))
+                grad_xs = unpack(back, grads, merged.shape)
+        return grad_rotations, *grad_xs
+
+
+def _merge(rotations: Tensor, dtype: torch.dtype) -> Tensor:
+    """Small blocks side by side along the diagonal of larger ones: [N, n/g, T, g*b, g*b].
+
+    Products of 8 x 8 blocks are cheap, but bringing 8 channels at a time into place is not.
+    """
+    heads, blocks, tokens, rows, _ = rotations.shape
+    group = _merged_blocks(blocks, rows)
+    if group == 1:
+        return rotations.to(dtype)
+    size = (heads, blocks // group, tokens, group, rows, group, rows)
+    merged = torch.zeros(size, dtype=dtype, device=rotations.device)
+    # diagonal() puts the group last
+    merged.diagonal(0, 3, 5).copy_(
+        torch.unflatten(rotations, 1, (-1, group)).permute(0, 1, 3, 4, 5, 2)
+    )
+    return merged.flatten(5, 6).flatten(3, 4)
+
+
+def _split(merged: Tensor, like: Tensor) -> Tensor:
+    """The inverse of ``_merge``, in the shape and dtype of the rotations."""
+    heads, blocks, tokens, rows, _ = like.shape
+    group = _merged_blocks(blocks, rows)
+    if group > 1:
+        parts = merged.view(heads, blocks // group, tokens, group, rows, group, rows)
+        merged = parts.diagonal(0, 3, 5).permute(0, 1, 5, 2, 3, 4).reshape(like.shape)
+    return merged.to(like.dtype)
+
+
+def _merged_blocks(blocks: int, rows: int) -> int:
+    """How many blocks to merge: a divisor of their number."""
+    fit = range(1, max(1, MERGED_ROWS // rows) + 1)
+    return max(group for group in fit if blocks % group == 0)
+
+
+def pack(xs: tuple[Tensor, ...], rotations: torch.Size) -> Tensor:
+    """The tokens with a position as rows for their rotations: [B, N, S, H] to [N n T, K, b]."""
+    heads, blocks, tokens, size, _ = rotations
+    batch, x_heads, length, _ = xs[0].shape
+    alike = x_heads // heads
+    rows = xs[0].new_empty(heads, blocks, tokens, len(xs), alike, batch, size)
+    for i, x in enumerate(xs):
+        tail = torch.unflatten(x[:, :, length - tokens :], -1, (blocks, size))
+        rows[:, :, :, i] = torch.unflatten(tail, 1, (heads, alike)).permute(1, 4, 3, 2, 0, 5)
+    return rows.view(heads * blocks * tokens, -1, size)
+
+
+def unpack(rows: Tensor, xs: tuple[Tensor, ...], rotations: torch.Size) -> tuple[Tensor, ...]:
+    """The inverse of ``pack``; the prefix comes from ``xs``."""
+    heads, blocks, tokens, size, _ = rotations
+    batch, x_heads, length, channels = xs[0].shape
+    prefix = length - tokens
+    parts = rows.view(heads, blocks, tokens, len(xs), x_heads // heads, batch, size)
+    outs = []
+    for part, x in zip(parts.unbind(3), xs, strict=True):
+        out = x.new_empty(batch, x_heads, length, channels)
+        tail = torch.unflatten(out[:, :, prefix:], -1, (blocks, size))
+        torch.unflatten(tail, 1, (heads, -1)).copy_(part.permute(4, 0, 3, 2, 1, 5))
+        if prefix:
+            out[:, :, :prefix] = x[:, :, :prefix]
+        outs.append(out)
+    return tuple(outs)

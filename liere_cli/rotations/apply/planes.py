@@ -1,0 +1,292 @@
+"""Rotation of channel pairs by given angles: the kernel of every rotary encoding.
+
+Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, cast, get_args
+
+import torch
+from torch import Tensor
+
+from liere_cli.errors import UsageError, unknown
+from liere_cli.rotations.kernels.planes import Turning, turning_for
+from liere_cli.rotations.precision import accumulation_dtype, check_floating, check_heads
+
+Layout = Literal["interleaved", "half-split"]
+
+
+def phases(angles: Tensor) -> Tensor:
+    """Cosine and sine of every angle, side by side.
+
+    Args:
+        angles: [..., T, H/2] in radians; half-precision angles are refused, as their rounding
+            alone turns a plane by whole radians at a few thousand tokens.
+
+    Returns:
+        [..., T, H/2, 2] in the dtype of the angles; differentiable.
+    """
+    check_floating(angles, "angles")
+    return torch.stack((angles.cos(), angles.sin()), -1)
+
+
+def linear_angles(positions: Tensor, frequencies: Tensor) -> Tensor:
+    """p . f for every position and plane.
+
+    Args:
+        positions: [T, A], any floating dtype.
+        frequencies: [..., A, P] float32 or float64.
+
+    Returns:
+        [..., T, P] in the dtype of the frequencies. Sums of products, not a matrix product, whose
+        factors autocast and TF32 would round to half precision.
+    """
+    check_floating(frequencies, "frequencies")
+    if positions.ndim != 2 or positions.shape[1] != frequencies.shape[-2]:
+        raise UsageError(
+            f"positions must be [tokens, {frequencies.shape[-2]}], not {list(positions.shape)}"
+        )
+    columns = positions.to(frequencies.dtype).unbind(1)
+    rows = frequencies.unbind(-2)
+    angles = columns[0][:, None] * rows[0][..., None, :]
+    for column, row in zip(columns[1:], rows[1:], strict=True):
+        angles = torch.addcmul(angles, column[:, None], row[..., None, :])
+    return angles
+
+
+def rotate_planes(x: Tensor, table: Tensor, layout: Layout = "interleaved") -> Tensor:
+    """Turns every pair of channels of every token by its angle (arXiv 2104.09864, equation 34).
+
+    Args:
+        x: [B, N, S, H], any floating dtype and strides.
+        table: ``phases`` of the angles, [N or 1, T, H/2, 2]; the first S - T tokens of ``x`` are a
+            prefix without position and pass unchanged.
+        layout: which channels make a pair: ``interleaved`` (2i, 2i+1) or ``half-split``
+            (i, i + H/2).
+
+    Returns:
+        [B, N, S, H] in the dtype of ``x``; arithmetic is float32 (float64 for float64) with one
+        rounding at the end. Exact gradients flow to ``x`` and to ``table``.
+    """
+    check_heads(x)
+    if layout not in get_args(Layout):
+        raise unknown("channel layout", layout, get_args(Layout))
+    if table.shape[-2] * 2 != x.shape[-1] or table.shape[-3] > x.shape[-2]:
+        raise UsageError(
+            f"angles for {table.shape[-3]} tokens and {2 * table.shape[-2]} channels don't fit "
+            f"queries of {x.shape[-2]} tokens and {x.shape[-1]} channels"
+        )
+    if torch.compiler.is_compiling():
+        return turn(x, table, layout)
+    return cast(Tensor, _RotatePlanes.apply(x, table, layout))  # type: ignore[no-untyped-call]
+
+
+def rotate_projected(
+    qkv: Tensor, table: Tensor, layout: Layout = "interleaved"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``rotate_planes`` of the queries and keys of one projection.
+
+    Both are turned at once, and where they lie, and their gradients turn back straight into that of
+    the projection: passes over memory that separate tensors need.
+
+    Args:
+        qkv: [B, S, 3, N, H], queries, keys and values, which nothing else reads: overwritten where
+            that saves a pass.
+        table, layout: as for ``rotate_planes``; no pair of a cosine and a sine is zero.
+
+    Returns:
+        Queries, keys and values, each [B, N, S, H] in the dtype of ``qkv``.
+    """
+    if torch.compiler.is_compiling():
+        return turn_projection(qkv, table, layout, overwrite=False)
+    return cast(
+        tuple[Tensor, Tensor, Tensor],
+        _RotateProjected.apply(qkv, table, layout),  # type: ignore[no-untyped-call]
+    )
+
+
+def split_projection(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values [B, N, S, H], views of [B, S, 3, N, H]."""
+    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    return q, k, v
+
+
+def queries_and_keys(qkv: Tensor) -> Tensor:
+    """The heads of queries, then those of keys, [B, 2 N, S, H], a view of [B, S, 3, N, H]."""
+    return qkv[:, :, :2].flatten(2, 3).transpose(1, 2)
+
+
+def turn_projection(
+    qkv: Tensor, table: Tensor, layout: Layout, *, overwrite: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Turned queries and keys, and values, each [B, N, S, H], of a projection [B, S, 3, N, H].
+
+    Args:
+        overwrite: may turn them where they lie.
+    """
+    turning = compiled_turning(qkv, table, layout) if overwrite else None
+    if turning is not None:
+        turning.turn(qkv, table)
+        return split_projection(qkv)
+    both = queries_and_keys(qkv)
+    table = table.repeat(2, 1, 1, 1) if len(table) > 1 else table
+    place = both if overwrite and _complex_pays(both, table, layout) else None
+    q, k = turn(both, table, layout, out=place).chunk(2, 1)
+    return q, k, split_projection(qkv)[2]
+
+
+def turn_projection_back(grads: Sequence[Tensor], table: Tensor, layout: Layout) -> Tensor:
+    """The gradient of a projection, [B, S, 3, N, H], from those of its turned queries and keys and
+    of its values, each [B, N, S, H].
+    """
+    batch, heads, length, channels = grads[0].shape
+    grad = grads[0].new_empty(batch, length, 3, heads, channels)
+    turning = compiled_turning(grad, table, layout)
+    if turning is not None:
+        return turning.turn_back(grads, table, None)[0]
+    *turned, values = split_projection(grad)
+    for to, part in zip(turned, grads[:2], strict=True):
+        turn(part, table, layout, inverse=True, out=to)
+    values.copy_(grads[2])
+    return grad
+
+
+def compiled_turning(qkv: Tensor, table: Tensor, layout: Layout) -> Turning | None:
+    """What is compiled for such a projection, [B, S, 3, N, H]; None where there is nothing."""
+    if layout != "interleaved" or torch.compiler.is_compiling():
+        return None
+    return turning_for(qkv, table)
+
+
+class _RotateProjected(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, qkv: Tensor, table: Tensor, layout: Layout
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.layout = layout
+        ctx.turning = compiled_turning(qkv, table, layout)
+        learns = ctx.needs_input_grad[1]
+        turned = turn_projection(qkv, table, layout, overwrite=bool(ctx.turning) or not learns)
+        ctx.save_for_backward(qkv if learns else None, table)
+        return turned
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        qkv, table = ctx.saved_tensors
+        grad_table = None
+        if ctx.turning is not None:
+            sums = ("along", "across") if ctx.needs_input_grad[1] else ()
+            grad, *parts = ctx.turning.turn_back(grads, table, qkv, *sums)
+            if parts:
+                # x* g of x from that of y = z x, as complex numbers: y* g / z*
+                moments = torch.complex(*parts).sum_to_size(table.shape[:-1])
+                grad_table = torch.view_as_real(moments / torch.view_as_complex(table).conj())
+            return grad, grad_table, None
+        grad = turn_projection_back(grads, table, ctx.layout)
+        if ctx.needs_input_grad[1]:
+            q, k, _ = split_projection(qkv)
+            grad_table = _table_gradient(q, grads[0], table, ctx.layout)
+            grad_table += _table_gradient(k, grads[1], table, ctx.layout)
+        return grad, grad_table, None
+
+
+class _RotatePlanes(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, table: Tensor, layout: Layout) -> Tensor:
+        ctx.layout = layout
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, table)
+        return turn(x, table, layout)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, table = ctx.saved_tensors
+        grad_x = grad_table = None
+        if ctx.needs_input_grad[0]:
+            grad_x = turn(grad, table, ctx.layout, inverse=True)
+        if ctx.needs_input_grad[1]:
+            grad_table = _table_gradient(x, grad, table, ctx.layout)
+        return grad_x, grad_table, None
+
+
+def turn(
+    x: Tensor, table: Tensor, layout: Layout, inverse: bool = False, out: Tensor | None = None
+) -> Tensor:
+    """``rotate_planes`` without a gradient of its own; ``inverse`` turns back.
+
+    Args:
+        out: where to write, [B, N, S, H] of any strides; a new tensor if not given.
+    """
+    prefix = x.shape[-2] - table.shape[-3]
+    places = (x,) if out is None else (x, out)
+    if all(_complex_pays(place, table, layout) for place in places):
+        phase = torch.view_as_complex(table)
+        phase = phase.conj_physical() if inverse else phase
+        views = [as_complex(place) for place in places]
+        heads, channels = x.shape[1], x.shape[3]
+        merged = all(place.stride(1) == channels for place in places)
+        if merged:  # heads lie side by side: one long loop for all of them
+            views = [view.transpose(1, 2).flatten(2) for view in views]
+            phase = phase.expand(heads, -1, -1).transpose(0, 1).flatten(1)
+        if out is None and not prefix:
+            product = views[0] * phase
+        else:
+            product = views[-1] if out is not None else torch.empty_like(views[0])
+            product[..., :prefix, :] = views[0][..., :prefix, :]
+            torch.mul(views[0][..., prefix:, :], phase, out=product[..., prefix:, :])
+        if out is not None:
+            return out
+        if merged:
+            product = product.unflatten(2, (heads, -1)).transpose(1, 2)
+        return torch.view_as_real(product).flatten(-2)
+    cos, sin = table.unbind(-1)
+    sin = -sin if inverse else sin
+    first, second = _pairs(x[..., prefix:, :], layout)
+    turned = _join(first * cos - second * sin, first * sin + second * cos, layout).to(x.dtype)
+    turned = torch.cat((x[..., :prefix, :], turned), -2) if prefix else turned
+    return turned if out is None else out.copy_(turned)
+
+
+def _table_gradient(x: Tensor, grad: Tensor, table: Tensor, layout: Layout) -> Tensor:
+    prefix = x.shape[-2] - table.shape[-3]
+    x, grad = x[..., prefix:, :], grad[..., prefix:, :]
+    if _complex_pays(x, table, layout) and _complex_pays(grad, table, layout):
+        conjugate = as_complex(grad).conj_physical().mul_(as_complex(x))
+        return torch.view_as_real(conjugate.sum(0).sum_to_size(table.shape[:-1]).conj_physical())
+    wide = accumulation_dtype(x.dtype)
+    first, second = (part.to(wide) for part in _pairs(x, layout))
+    grad_first, grad_second = (part.to(wide) for part in _pairs(grad, layout))
+    cos = (first * grad_first).addcmul_(second, grad_second).sum(0)
+    sin = (first * grad_second).addcmul_(second, grad_first, value=-1).sum(0)
+    return torch.stack((cos, sin), -1).sum_to_size(table.shape).to(table.dtype)
+
+
+def as_complex(x: Tensor) -> Tensor:
+    """Neighbouring channels as complex numbers, a view: [..., H] to [..., H/2]."""
+    return torch.view_as_complex(torch.unflatten(x, -1, (-1, 2)))
+
+
+def _complex_pays(x: Tensor, table: Tensor, layout: Layout) -> bool:
+    """One complex product is one pass over memory, but it needs pairs that are complex numbers."""
+    return (
+        layout == "interleaved"
+        and x.device.type == "cpu"
+        and x.dtype == table.dtype
+        and not torch.compiler.is_compiling()
+        and x.stride(-1) == 1
+        and x.storage_offset() % 2 == 0
+        and all(stride % 2 == 0 for stride in x.stride()[:-1])
+    )
+
+
+def _pairs(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    if layout == "interleaved":
+        first, second = torch.unflatten(x, -1, (-1, 2)).unbind(-1)
+    else:
+        first, second = x.chunk(2, -1)
+    return first, second
+
+
+def _join(first: Tensor, second: Tensor, layout: Layout) -> Tensor:
+    if layout == "interleaved":
+        return torch.stack((first, second), -1).flatten(-2)
+    return torch.cat((first, second), -1)

@@ -1,0 +1,79 @@
+"""Application of a grid's rotations without ever holding all of them.
+
+Each chunk of rotations is built, applied and dropped, and built again in the backward pass: one
+more building pass for a memory that does not grow with positions, heads or layers.
+
+Shapes: as in ``blocks`` and ``lattice``; G = N * n sets of generators.
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from liere_cli.rotations.apply.blocks import check_fit, pack, unpack
+from liere_cli.rotations.exponential.chunks import Plan
+from liere_cli.rotations.exponential.grid_exp import check_grid, source_and_plan
+from liere_cli.rotations.precision import full_precision
+
+
+def rotate_on_grid(generators: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+    """``rotate_blocks(grid_exp(generators, positions), *xs)`` with bounded memory.
+
+    Args:
+        generators: [N or 1, n, A, b, b] float32 or float64, skew-symmetric.
+        positions: [T, A].
+        xs: each [B, N, S, n*b]; the first S - T tokens pass unchanged.
+
+    Returns:
+        As many tensors of that shape and dtype; exact gradients flow to them and to the generators.
+
+    Raises:
+        UsageError: shapes or dtypes that don't fit.
+    """
+    check_grid(generators, positions)
+    heads, blocks, _, rows, _ = generators.shape
+    shape = torch.Size((heads, blocks, len(positions), rows, rows))
+    check_fit(shape, xs)
+    with full_precision(generators):
+        source, plan = source_and_plan(generators)
+        positions = positions.detach().to(generators.dtype)
+        turned = _RotateOnGrid.apply(shape, plan, source, positions, *xs)  # type: ignore[no-untyped-call]
+    return cast(tuple[Tensor, ...], turned)
+
+
+class _RotateOnGrid(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, shape: torch.Size, plan: Plan, source: Tensor, positions: Tensor, *xs: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.shape, ctx.chunks = shape, plan(source, positions)
+        ctx.save_for_backward(source, positions, *xs)
+        rows = _on_grid(pack(xs, shape), shape)
+        turned = torch.empty_like(rows)
+        for chunk in ctx.chunks:
+            rotations = chunk.build(source, positions).rotations().to(rows.dtype)
+            chunk.put(turned, torch.matmul(chunk.get(rows), rotations.mT))
+        return unpack(turned, xs, shape)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        source, positions, *xs = ctx.saved_tensors
+        with full_precision(source):
+            rows = _on_grid(pack(tuple(xs), ctx.shape), ctx.shape)
+            grad_rows = _on_grid(pack(grads, ctx.shape), ctx.shape)
+            back = torch.empty_like(rows)
+            grad_source = torch.zeros_like(source)
+            for chunk in ctx.chunks:
+                part = chunk.build(source, positions)
+                grad = chunk.get(grad_rows)
+                grad_t = torch.matmul(chunk.get(rows).mT, grad).to(source.dtype)
+                rotations = part.add_adjoint(grad_t, grad_source).to(rows.dtype)
+                chunk.put(back, torch.matmul(grad, rotations))
+            return None, None, grad_source, None, *unpack(back, grads, ctx.shape)
+
+
+def _on_grid(rows: Tensor, shape: torch.Size) -> Tensor:
+    """[G T, K, b] as [G, T, K, b]."""
+    heads, blocks, tokens, size, _ = shape
+    return rows.view(heads * blocks, tokens, -1, size)

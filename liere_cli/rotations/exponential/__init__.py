@@ -1,0 +1,1 @@
+"""Exponentials of skew-symmetric matrices."""

@@ -1,0 +1,142 @@
+"""exp(sum_a p_a A_a) for every position p of a grid.
+
+Shapes: G sets of generators, A axes, T positions, b rows.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from liere_cli.errors import UsageError
+from liere_cli.rotations.exponential import shared_taylor as lattice
+from liere_cli.rotations.exponential.chunks import Chunk, Part, Plan, cached_entries, cut, slices
+from liere_cli.rotations.exponential.multiples import along_rays, find_rays
+from liere_cli.rotations.exponential.scaling_squaring import compiled_for
+from liere_cli.rotations.exponential.skew_exp import skew_exp
+from liere_cli.rotations.kernels.exponential import Exponentials
+from liere_cli.rotations.precision import check_square, full_precision
+
+#: blocks up to which a compiled series takes less than bringing two factors to a library's product
+SMALL_ROWS = 8
+
+
+def grid_exp(generators: Tensor, positions: Tensor) -> Tensor:
+    """exp(sum_a p_a A_a), a rotation for every position.
+
+    The backward pass computes the squares again, chunk by chunk, so that nothing but the result
+    is kept. Range and precision as for ``skew_exp``.
+
+    Args:
+        generators: [..., A, b, b] float32 or float64, skew-symmetric.
+        positions: [T, A], any floating dtype; they get no gradient.
+
+    Returns:
+        [..., T, b, b] in the dtype of the generators, autocast or not; the gradient to the
+        generators is exact up to their skew part.
+
+    Raises:
+        UsageError: not square, another dtype, or positions of another number of axes.
+    """
+    check_grid(generators, positions)
+    *batch, axes, rows, _ = generators.shape
+    positions = positions.detach().to(generators.dtype)
+    kernel = compiled_for(generators)
+    with full_precision(generators):
+        if kernel is None and (rows <= 3 or len(positions) <= lattice.monomial_count(axes)):
+            return skew_exp(torch.einsum("ta,...aij->...tij", positions, generators))
+        rays = None if kernel is not None and rows <= SMALL_ROWS else find_rays(positions)
+        firsts = positions if rays is None else positions[rays.first]
+        source, plan = source_and_plan(generators)
+        rotations = cast(Tensor, _GridExp.apply(source, firsts, plan))  # type: ignore[no-untyped-call]
+        if rays is not None:
+            rotations = along_rays(rotations, rays)
+        return rotations.view(*batch, len(positions), rows, rows)
+
+
+def check_grid(generators: Tensor, positions: Tensor) -> None:
+    """Raises UsageError unless generators [..., A, b, b] and positions [T, A] fit each other."""
+    check_square(generators)
+    if generators.ndim < 3:
+        raise UsageError(f"generators must be [..., axes, b, b], not {list(generators.shape)}")
+    axes = generators.shape[-3]
+    if positions.ndim != 2 or positions.shape[1] != axes:
+        raise UsageError(f"positions must be [tokens, {axes}], not {list(positions.shape)}")
+
+
+def source_and_plan(generators: Tensor) -> tuple[Tensor, Plan]:
+    """What chunks of rotations are built from, [G, ...], and how to cut them.
+
+    Compiled, a series for every position is as fast as one that shares its products with others.
+
+    Args:
+        generators: [..., A, b, b]; the source has a gradient where they do.
+    """
+    flat = generators.reshape(-1, *generators.shape[-3:])
+    kernel = compiled_for(flat)
+    if kernel is None:
+        return lattice.shared_products(flat), lattice.plan
+    return flat, partial(_plan, kernel)
+
+
+class _GridExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, source: Tensor, positions: Tensor, plan: Plan) -> Tensor:
+        rows = source.shape[-1]
+        ctx.chunks = plan(source, positions)
+        ctx.save_for_backward(source, positions)
+        rotations = source.new_empty(len(source), len(positions), rows, rows)
+        for chunk in ctx.chunks:
+            chunk.put(rotations, chunk.build(source, positions).rotations())
+        return rotations
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        source, positions = ctx.saved_tensors
+        with full_precision(grad):
+            grad_source = torch.zeros_like(source)
+            for chunk in ctx.chunks:
+                part = chunk.build(source, positions)
+                part.add_adjoint(chunk.get(grad.mT), grad_source)
+        return grad_source, None, None
+
+
+def _plan(kernel: Exponentials, generators: Tensor, positions: Tensor) -> list[Chunk]:
+    count, _, rows, _ = generators.shape
+    parts, step = cut(count, len(positions), rows, 4 * cached_entries())
+    tokens = slices(len(positions), step)
+    return [_Exponents(sets, run, kernel) for sets in parts for run in tokens]
+
+
+@dataclass(frozen=True)
+class _Exponents(Chunk):
+    """A chunk whose exponents go through a compiled series one by one.
+
+    Args:
+        kernel: what is compiled for them.
+    """
+
+    kernel: Exponentials
+
+    def build(self, source: Tensor, positions: Tensor) -> Part:
+        return _Singly(self, source, positions[self.tokens])
+
+
+class _Singly(Part):
+    def __init__(self, chunk: _Exponents, generators: Tensor, positions: Tensor) -> None:
+        self._chunk, self._positions = chunk, positions
+        flat = generators[chunk.sets].flatten(2)
+        size = (len(flat), len(positions), *generators.shape[2:])
+        self._exponents = torch.matmul(positions, flat).view(size)
+
+    def rotations(self) -> Tensor:
+        return self._chunk.kernel.exponential(self._exponents)
+
+    def add_adjoint(self, grad_t: Tensor, grad_source: Tensor) -> Tensor:
+        rotations = torch.empty_like(self._exponents)
+        grad = self._chunk.kernel.exponential_back(self._exponents, grad_t.mT, rotations)
+        whole = torch.matmul(self._positions.T, grad.flatten(2))
+        grad_source[self._chunk.sets] += whole.view(-1, *grad_source.shape[1:])
+        return rotations

@@ -1,0 +1,208 @@
+"""Exponentials of combinations of generators from products that all positions share.
+
+The powers of a combination of generators are combinations of few products: with S(0) = I and
+S(alpha) = sum_a A_a S(alpha - e_a), (sum_a p_a A_a)^m = sum_{|alpha| = m} p^alpha S(alpha). So all
+positions share the S up to degree 4, one matrix product combines them, and one product a position
+brings the sum to degree 8. Only the squarings remain.
+
+Shapes: G sets of generators, A axes, T positions, M monomials of degree 1 to 4, b rows.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from liere_cli.rotations.exponential.chunks import Chunk, Part, cached_entries, cut
+from liere_cli.rotations.exponential.scaling_squaring import (
+    COEFFICIENTS,
+    choose_squarings,
+    reading_is_free,
+    square_down,
+    square_up,
+)
+
+#: degree up to which positions share products
+DEGREE = 4
+#: entries of a chunk where launching work, not the cache, limits the speed
+DEVICE_CHUNK_ENTRIES = 1 << 24
+#: norms computed from sums that cancel are trusted down to this part of the sum of the norms
+_TRUST = 0.2
+
+
+@dataclass(frozen=True)
+class LatticeChunk(Chunk):
+    """Sets and positions that go through the series together.
+
+    Args:
+        squarings: how often to square.
+        factor: multiplies the result: NaN where the norms are beyond what was provided for.
+    """
+
+    squarings: int
+    factor: Tensor | float
+
+    def build(self, source: Tensor, positions: Tensor) -> Part:
+        return _Shared(self, source, positions[self.tokens])
+
+
+class _Shared(Part):
+    """From ``shared_products`` of all generators, [G, M, b, b], at positions [t, A]."""
+
+    def __init__(self, chunk: LatticeChunk, products: Tensor, positions: Tensor) -> None:
+        self.chunk = chunk
+        self.rows = products.shape[-1]
+        powers = [
+            power * 0.5 ** (degree * chunk.squarings)
+            for degree, power in enumerate(monomials(positions), start=1)
+        ]
+        self.low = _weighted(powers, 0)
+        self.high = _weighted(powers, DEGREE)
+        self.top = powers[-1]
+        flat = products[chunk.sets].flatten(2)  # [g, M, b * b]
+        self.x4 = self._combine(self.top, flat[:, -self.top.shape[1] :])
+        self.q = self._combine(self.high, flat)
+        e = self._combine(self.low, flat).add_(torch.bmm(self.x4, self.q))
+        *self.levels, rotations = square_up(e, chunk.squarings)
+        if isinstance(chunk.factor, Tensor):
+            rotations = rotations * chunk.factor
+        self._rotations = rotations.view(len(flat), len(positions), self.rows, self.rows)
+
+    def rotations(self) -> Tensor:
+        return self._rotations
+
+    def _combine(self, weights: Tensor, flat: Tensor) -> Tensor:
+        return torch.matmul(weights, flat).view(-1, self.rows, self.rows)
+
+    def add_adjoint(self, grad_t: Tensor, grad_source: Tensor) -> Tensor:
+        grad_t = square_down(grad_t.contiguous().view(-1, self.rows, self.rows), self.levels)
+        grad_q = torch.bmm(grad_t, self.x4)
+        grad_x4 = torch.bmm(self.q, grad_t)
+        tokens = len(self.low)
+        whole = self.low.T @ grad_t.view(-1, tokens, self.rows**2)
+        whole += self.high.T @ grad_q.view(-1, tokens, self.rows**2)
+        top = self.top.T @ grad_x4.view(-1, tokens, self.rows**2)
+        whole[:, -top.shape[1] :] += top
+        grad_source[self.chunk.sets] += whole.view(*whole.shape[:2], self.rows, self.rows).mT
+        return self._rotations
+
+
+def monomials(positions: Tensor) -> list[Tensor]:
+    """p^alpha for |alpha| = 1 .. DEGREE: one [T, number of alpha] for each degree.
+
+    In lexicographic order the monomials without the first axes are the last ones.
+    """
+    axes = positions.shape[1]
+    powers = [positions]
+    for degree in range(2, DEGREE + 1):
+        parts = []
+        for axis in range(axes):
+            without = monomials_of_degree(axes - axis, degree - 1)
+            parts.append(positions[:, axis, None] * powers[-1][:, -without:])
+        powers.append(torch.cat(parts, 1))
+    return powers
+
+
+def monomials_of_degree(axes: int, degree: int) -> int:
+    """How many monomials in that many variables have exactly that degree."""
+    return math.comb(axes + degree - 1, degree)
+
+
+def monomial_count(axes: int) -> int:
+    """M: how many monomials have degree 1 to DEGREE."""
+    return sum(monomials_of_degree(axes, degree) for degree in range(1, DEGREE + 1))
+
+
+def _weighted(powers: list[Tensor], shift: int) -> Tensor:
+    """c_(|alpha| + shift) p^alpha, [T, M]."""
+    weights = COEFFICIENTS[powers[0].dtype][1 + shift :]
+    return torch.cat([power * c for power, c in zip(powers, weights, strict=False)], 1)
+
+
+def shared_products(generators: Tensor) -> Tensor:
+    """S(alpha) for |alpha| = 1 .. DEGREE in the order of ``monomials``; differentiable.
+
+    Args:
+        generators: [G, A, b, b].
+
+    Returns:
+        [G, M, b, b].
+    """
+    axes = generators.shape[1]
+    products = [generators]
+    find_places = _places if torch.compiler.is_compiling() else _kept_places
+    for degree in range(2, DEGREE + 1):
+        terms = torch.matmul(generators[:, :, None], products[-1][:, None]).flatten(1, 2)
+        places = find_places(axes, degree, generators.device)
+        size = (len(terms), monomials_of_degree(axes, degree), *terms.shape[2:])
+        products.append(terms.new_zeros(size).index_add(1, places, terms))
+    return torch.cat(products, 1)
+
+
+def _places(axes: int, degree: int, device: torch.device) -> Tensor:
+    """Where alpha + e_a is among the monomials of a degree, for every axis a and alpha below it."""
+    places = {word: place for place, word in enumerate(_words(axes, degree))}
+    lower = _words(axes, degree - 1)
+    above = [tuple(sorted((axis, *word))) for axis in range(axes) for word in lower]
+    return torch.tensor([places[word] for word in above], device=device)
+
+
+@cache
+def _kept_places(axes: int, degree: int, device: torch.device) -> Tensor:
+    """An index that is on the device already lets a CUDA graph record the call."""
+    with torch.inference_mode(False):  # else a first call in that mode spoils it for training
+        return _places(axes, degree, device)
+
+
+def _words(axes: int, degree: int) -> list[tuple[int, ...]]:
+    """The monomials of a degree in lexicographic order, each as its sorted axes."""
+    words: list[tuple[int, ...]] = [()]
+    for _ in range(degree):
+        words = [
+            (axis, *word)
+            for axis in range(axes)
+            for word in words
+            if axis <= min(word, default=axis)
+        ]
+    return words
+
+
+def norm_bounds(products: Tensor, positions: Tensor) -> Tensor:
+    """At most how large the spectral norm of sum_a p_a A_a is, [G, T].
+
+    The fourth powers are in the products: the eighth root of the sum of eighth powers of all
+    rotation rates exceeds the largest by at most b^(1/8).
+    """
+    top = products[:, -monomials_of_degree(positions.shape[1], DEGREE) :].flatten(2)
+    if reading_is_free(products):
+        top, positions = top.double(), positions.double()
+    gram = top @ top.mT
+
+    def norms(at: Tensor) -> Tensor:
+        weights = monomials(at)[-1]
+        squared = ((weights @ gram) * weights).sum(-1)
+        return (squared.clamp(min=0) / 2) ** (1 / 8)
+
+    unit = torch.eye(positions.shape[1], dtype=positions.dtype, device=positions.device)
+    return torch.maximum(norms(positions), _TRUST * norms(unit) @ positions.abs().T)
+
+
+def plan(products: Tensor, positions: Tensor) -> list[Chunk]:
+    """Cuts [G, T], positions of similar norm together."""
+    count, rows, tokens = len(products), products.shape[-1], len(positions)
+    bounds = norm_bounds(products, positions)
+    if not reading_is_free(products):
+        squarings, factor = choose_squarings(bounds.amax().to(products.dtype), rows)
+        parts, _ = cut(count, tokens, rows, DEVICE_CHUNK_ENTRIES)
+        return [LatticeChunk(sets, slice(None), squarings, factor) for sets in parts]
+    # larger than for exponentials one by one: each chunk also reads all shared products
+    parts, step = cut(count, tokens, rows, 2 * cached_entries())
+    chunks: list[Chunk] = []
+    for sets in parts:
+        highest = bounds[sets].amax(0).to(products.dtype)
+        runs = [slice(None)] if step >= tokens else highest.argsort().split(step)
+        for run in runs:
+            chunks.append(LatticeChunk(sets, run, *choose_squarings(highest[run].amax(), rows)))
+    return chunks

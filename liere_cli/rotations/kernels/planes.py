@@ -1,0 +1,115 @@
+"""Rotation of planes of a projection by planes.c.
+
+Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from liere_cli.rotations.kernels.compiler import library, serves
+from liere_cli.rotations.kernels.strided import Strided
+from liere_cli.rotations.kernels.threads import in_threads, share
+
+
+def turning_for(qkv: Tensor, table: Tensor) -> "Turning | None":
+    """What turns neighbouring channels of such a projection.
+
+    Args:
+        qkv: [B, S, 3, N, H].
+        table: cosines and sines, [N or 1, T, H/2, 2].
+    """
+    return _turning(qkv.dtype) if serves(qkv, table) and qkv.is_contiguous() else None
+
+
+@cache
+def _turning(dtype: torch.dtype) -> "Turning | None":
+    made = library("planes", dtype)
+    return None if made is None else Turning(made)
+
+
+class _Task(ctypes.Structure):
+    """``task`` in planes.c."""
+
+    _fields_ = (
+        ("qkv", ctypes.c_void_p),
+        ("grad", ctypes.c_void_p),
+        ("across", ctypes.c_void_p),
+        ("along", ctypes.c_void_p),
+        ("table", ctypes.c_void_p),
+        ("table_head", ctypes.c_ssize_t),
+        ("parts", Strided * 3),
+        ("batch", ctypes.c_ssize_t),
+        ("tokens", ctypes.c_ssize_t),
+        ("prefix", ctypes.c_ssize_t),
+        ("heads", ctypes.c_ssize_t),
+        ("channels", ctypes.c_ssize_t),
+        ("at_a_time", ctypes.c_ssize_t),
+        ("taken", ctypes.c_ssize_t),
+    )
+
+
+class Turning:
+    """The functions of planes.c, on a CPU.
+
+    Every sum is over the examples of one token, so results don't depend on the number of threads.
+    """
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+
+    def turn(self, qkv: Tensor, table: Tensor) -> None:
+        """Turns queries and keys where they lie.
+
+        Args:
+            qkv: [B, S, 3, N, H], contiguous.
+            table: cosines and sines, [N or 1, T, H/2, 2]; the first S - T tokens pass.
+        """
+        table = table.contiguous()
+        in_threads(self._library.turn, self._task(qkv, table), qkv.numel())
+
+    def turn_back(
+        self, grads: Sequence[Tensor], table: Tensor, turned: Tensor | None, *sums: str
+    ) -> tuple[Tensor, ...]:
+        """The gradient to what ``turn`` was given, and sums over examples, queries and keys.
+
+        Args:
+            grads: gradients g to turned queries, turned keys and values, each [B, N, S, H].
+            table: as for ``turn``.
+            turned: what ``turn`` left, y, where sums are asked for.
+            sums: ``across``: y1 g2 - y2 g1 of every plane, the gradient to its angle; ``along``:
+                y . g.
+
+        Returns:
+            [B, S, 3, N, H], and for each sum [N, T, H/2].
+        """
+        batch, heads, length, channels = grads[0].shape
+        table = table.contiguous()
+        grads = [grad if grad.stride(-1) == 1 else grad.contiguous() for grad in grads]
+        result = table.new_empty(batch, length, 3, heads, channels)
+        task = self._task(result if turned is None else turned, table)
+        task.grad = result.data_ptr()
+        for part, grad in zip(task.parts, grads, strict=True):
+            part.point_to(grad, length)
+        totals = [table.new_empty(heads, table.shape[1], channels // 2) for _ in sums]
+        for name, total in zip(sums, totals, strict=True):
+            setattr(task, name, total.data_ptr())
+        in_threads(self._library.turn_back, task, result.numel())
+        return result, *totals
+
+    def _task(self, qkv: Tensor, table: Tensor) -> _Task:
+        batch, length, _, heads, channels = qkv.shape
+        return _Task(
+            qkv=qkv.data_ptr(),
+            table=table.data_ptr(),
+            table_head=table[0].numel() if len(table) > 1 else 0,
+            batch=batch,
+            tokens=length,
+            prefix=length - table.shape[1],
+            heads=heads,
+            channels=channels,
+            at_a_time=share(length),
+        )

@@ -1,0 +1,205 @@
+"""From a recipe to its parts: data set, encoding, model and identity."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from liere_cli import __version__
+from liere_cli.config.recipe import SIZES, Recipe, TrainingSettings
+from liere_cli.config.spec import format_spec
+from liere_cli.data import Dataset, build_dataset
+from liere_cli.encodings.registry import (
+    code_digest,
+    encoding_class,
+    identifying_spec,
+    label,
+    resolve_spec,
+)
+from liere_cli.errors import UsageError
+from liere_cli.model import ModelShape, Transformer, encoding_for
+from liere_cli.runs.folder import Listing, Run, find_run
+from liere_cli.runs.identity import folder_name, identity
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run to be: a fully resolved recipe and what it stands for.
+
+    Args:
+        recipe: every value resolved, ready to be written.
+        dataset: the data set, not yet loaded.
+        encoding: short label of the encoding for tables.
+        data: short label of the data set for tables.
+        run_id: the run's identity.
+    """
+
+    recipe: Recipe
+    dataset: Dataset
+    encoding: str
+    data: str
+    run_id: str
+
+    def run(self, outputs: Path | Listing) -> Run:
+        """Where the run lies or will lie: an equal run of any experiment is reused."""
+        if isinstance(outputs, Listing):
+            known, outputs = outputs.find(self.run_id), outputs.outputs
+        else:
+            known = find_run(outputs, self.run_id)
+        name = folder_name(self.data, self.encoding, self.recipe.seed, self.run_id)
+        experiment = self.recipe.experiment or self.dataset.name
+        return known or Run(outputs / experiment / name)
+
+
+def choose_device(name: str, here: bool = True) -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` as a device that is there.
+
+    Args:
+        here: False: it need not be there, as it is another machine's.
+
+    Raises:
+        UsageError: no such device, or not here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {name}: allowed are auto, cpu, cuda and cuda:N")
+    if here and device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        there = f"this machine has {count} CUDA devices" if count else "no CUDA device is available"
+        raise UsageError(f"--device {name}: {there}; use --device cpu or auto")
+    return device
+
+
+def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) -> Cell:
+    """Resolves every value of a recipe, and refuses what can't be built.
+
+    Args:
+        root: folder of a local mirror of the data sets.
+        device: decides what ``training.precision: auto`` means.
+
+    Raises:
+        UsageError: unknown names, options out of range, sizes that don't fit together.
+        LiereError: the data is not at hand or broken.
+    """
+    encoding = resolve_spec(recipe.encoding)
+    dataset = build_dataset(recipe.data, root)
+    dim, layers, heads = SIZES[recipe.model.size]
+    patch = recipe.model.patch or dataset.patch
+    if dataset.task == "language-model":
+        if recipe.model.patch not in (None, (1,)):
+            raise UsageError(f"model.patch {recipe.model.patch[0]}: text has no patches")
+        patch = (1,)
+    elif len(patch) == 1:
+        patch *= len(dataset.grid)
+    model = recipe.model.model_copy(
+        update={
+            "layers": recipe.model.layers or layers,
+            "dim": recipe.model.dim or dim,
+            "heads": recipe.model.heads or heads,
+            "patch": patch,
+        }
+    )
+    precision = recipe.training.precision
+    if precision == "auto":
+        precision = "bfloat16" if device.type == "cuda" else "float32"
+    if recipe.training.batch % recipe.training.accumulate:
+        raise UsageError(
+            f"training.batch {recipe.training.batch} can't be split into "
+            f"training.accumulate {recipe.training.accumulate} equal parts"
+        )
+    data = {"name": dataset.name, **dataset.options.model_dump(mode="json")}
+    resolved = recipe.model_copy(
+        update={
+            "encoding": encoding,
+            "data": data,
+            "model": model,
+            "training": recipe.training.model_copy(update={"precision": precision}),
+        }
+    )
+    encoding_for(model_shape(resolved, dataset), encoding)
+    return Cell(
+        recipe=resolved,
+        dataset=dataset,
+        encoding=label(encoding),
+        data=_data_label(dataset),
+        run_id=run_identity(resolved, dataset.fingerprint),
+    )
+
+
+def run_identity(recipe: Recipe, fingerprint: str) -> str:
+    """The identity of the run that a resolved recipe asks for, on data of that fingerprint."""
+    spec = recipe.encoding
+    digest = code_digest(encoding_class(spec["name"]))
+    return identity(recipe, identifying_spec(spec), fingerprint, digest)
+
+
+def _data_label(dataset: Dataset) -> str:
+    """A file's name, or the data set's with the options that differ from their defaults."""
+    options = dataset.options
+    if "path" in type(options).model_fields:
+        return Path(str(options.path)).stem
+    changed = {
+        key: getattr(options, key)
+        for key, field in type(options).model_fields.items()
+        if getattr(options, key) != field.get_default(call_default_factory=True)
+    }
+    return format_spec({"name": dataset.name, **changed})
+
+
+def model_shape(recipe: Recipe, dataset: Dataset) -> ModelShape:
+    """The transformer that a resolved recipe asks for."""
+    model = recipe.model
+    if not (model.layers and model.dim and model.heads and model.patch):
+        raise ValueError("the recipe is not resolved")
+    return ModelShape(
+        layers=model.layers,
+        dim=model.dim,
+        heads=model.heads,
+        mlp_ratio=model.mlp_ratio,
+        dropout=model.dropout,
+        pooling=model.pooling,
+        causal=dataset.task == "language-model",
+        grid=dataset.grid,
+        patch=model.patch,
+        channels=dataset.channels,
+        classes=dataset.classes,
+    )
+
+
+def build_model(cell: Cell) -> Transformer:
+    """The model on the CPU, initialised from the run's seed."""
+    model = Transformer(model_shape(cell.recipe, cell.dataset), cell.recipe.encoding)
+    model.initialise(cell.recipe.seed)
+    return model
+
+
+def tested(training: TrainingSettings) -> str:
+    """How much of the test split a run is scored on: ``all``, a number of items, or ``none``."""
+    return str(training.test_limit or "all") if training.tested else "none"
+
+
+def signature(cell: Cell) -> str:
+    """One line that names what a result stands on, in the manner of sacreBLEU."""
+    recipe = cell.recipe
+    model = recipe.model
+    parts = {
+        "encoding": cell.encoding,
+        "data": f"{cell.data}@{cell.dataset.fingerprint}",
+        **({"fraction": f"{fraction:g}"} if (fraction := recipe.training.fraction) < 1 else {}),
+        "grid": "x".join(map(str, cell.dataset.grid)),
+        "model": f"{model.dim}/{model.layers}/{model.heads}",
+        "budget": recipe.training.budget,
+        "batch": recipe.training.batch,
+        "precision": recipe.training.precision,
+        "tested": tested(recipe.training),
+        "seed": recipe.seed,
+        "torch": torch.__version__,
+        "liere": __version__,
+        "id": cell.run_id,
+    }
+    return "|".join(f"{key}:{value}" for key, value in parts.items())

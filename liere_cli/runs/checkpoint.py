@@ -1,0 +1,320 @@
+"""What a run needs to go on after it was stopped, and its trained weights.
+
+A checkpoint is ``checkpoints/STEP.safetensors`` (weights, optimizer moments, the lines of
+metrics.jsonl so far) and, written after it, ``checkpoints/STEP.json`` (counters and the tensors'
+digest); the best weights so far lie beside, as ``checkpoints/best-STEP.safetensors``. The two
+newest are kept; a damaged one is passed over. Random streams need no state: each is a function of
+the seed and the step.
+"""
+
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from liere_cli import __version__
+from liere_cli.errors import LiereError, shortened
+from liere_cli.runs.folder import MAX_METRICS_BYTES, Run
+from liere_cli.utils.distributed import ALONE, Ranks
+from liere_cli.utils.files import TEMPORARY, digest_of, read_json, read_limited, seal, to_json
+from liere_cli.utils.files import write_atomically as write
+
+KEPT = 2
+FORMAT = 3
+#: a safetensors header, and what the description of a checkpoint may come to
+MAX_HEADER_BYTES, MAX_STATE_BYTES = 1 << 24, 1 << 26
+#: the key of the lines of metrics.jsonl among a checkpoint's tensors
+METRICS = "metrics"
+
+
+@dataclass
+class Progress:
+    """The counters of a run.
+
+    Args:
+        step: optimizer steps taken.
+        examples, tokens: seen so far.
+        seconds: spent in training steps, without validation.
+        validations: done so far.
+        best_step, best_value: of the best validation, once there is one.
+        best_digest: of the weights saved then.
+        pending: training losses of the steps since the last line of metrics.jsonl.
+    """
+
+    step: int = 0
+    examples: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    validations: int = 0
+    best_step: int | None = None
+    best_value: float | None = None
+    best_digest: str | None = None
+    pending: list[float] = field(default_factory=list)
+
+
+class _Later(LiereError):
+    """Not damaged, and not ours to pass over: going on would delete it."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Where a run goes on.
+
+    Args:
+        metrics: the content of metrics.jsonl then.
+        warnings: what was wrong with checkpoints that were passed over, and what differs now.
+    """
+
+    progress: Progress
+    metrics: bytes = b""
+    warnings: tuple[str, ...] = ()
+
+
+def save_checkpoint(
+    run: Run,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    metrics: bytes = b"",
+) -> None:
+    """Writes the state after ``progress.step`` steps, then drops all but the newest two."""
+    tensors = {f"model.{name}": value for name, value in _weights(model).items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{key}.{name}"] = value.detach().cpu().contiguous()
+    tensors[METRICS] = torch.frombuffer(bytearray(metrics or b" "), dtype=torch.uint8)
+    content = save(tensors)
+    stem = f"checkpoints/{progress.step:09d}"
+    write(run.path(f"{stem}.safetensors"), content)
+    state = {
+        "format": FORMAT,
+        "run": run.run_id,
+        "versions": _versions(),
+        "sha256": digest_of(content),
+        "progress": asdict(progress),
+    }
+    write(run.path(f"{stem}.json"), to_json(state | {"check": seal(state, "check")}))
+    for old in _steps(run)[KEPT:]:
+        _remove(run, old)
+    _drop_bests(run)
+
+
+def load_checkpoint(
+    run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks = ALONE
+) -> Restored:
+    """Restores the newest whole checkpoint; damaged ones are passed over, which ``warnings`` say.
+
+    Rank 0 reads, and the others get from it what it read.
+
+    Raises:
+        LiereError: a whole checkpoint does not fit the model, or is of a later version of liere.
+    """
+    restored, tensors = ranks.from_first(lambda: _newest(run, model))
+    if tensors:
+        _restore(run, model, optimizer, tensors)
+    return restored
+
+
+def _newest(run: Run, model: nn.Module) -> tuple[Restored, dict[str, Tensor]]:
+    """The newest whole checkpoint; no tensors where there is none."""
+    warnings = []
+    for step in _steps(run):
+        try:
+            state = _state(run, step)
+            progress = Progress(**state["progress"])
+            tensors = _tensors(run, step, state["sha256"], model)
+            metrics = tensors.pop(METRICS).numpy().tobytes().strip(b" ")
+            if progress.best_step is not None:
+                best_weights(run, progress)
+        except _Later:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError, LiereError) as error:
+            reason = shortened(str(error)).strip("'\"")
+            warnings.append(f"checkpoint of step {step} is damaged ({reason}) and was passed over")
+            continue
+        if (before := state["versions"]) != _versions():
+            names = (", ".join(f"{name} {of[name]}" for name in of) for of in (before, _versions()))
+            warnings.append(
+                "begun with {}, goes on with {}: its last digits may differ".format(*names)
+            )
+        return Restored(progress, metrics, tuple(warnings)), tensors
+    if warnings:
+        warnings.append("no whole checkpoint is left, so training starts over")
+    return Restored(Progress(), warnings=tuple(warnings)), {}
+
+
+def save_best(run: Run, model: nn.Module, step: int) -> str:
+    """Keeps the weights of the best validation so far, beside the checkpoints; their digest."""
+    content = save(_weights(model))
+    write(run.path(f"checkpoints/best-{step:09d}.safetensors"), content)
+    return digest_of(content)
+
+
+def best_weights(run: Run, progress: Progress) -> bytes:
+    """The weights of the best validation so far, as a safetensors file.
+
+    Raises:
+        LiereError: they are missing or damaged.
+    """
+    path = run.path(f"checkpoints/best-{progress.best_step or 0:09d}.safetensors")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise LiereError(f"{path}: can't be read ({error.strerror})") from None
+    if digest_of(content) != progress.best_digest:
+        raise LiereError(f"{path}: is damaged")
+    return content
+
+
+def clear_leftovers(run: Run) -> None:
+    """Drops half-written files of a process that was killed; for the owner of the run alone."""
+    for path in [*run.folder.glob(f"{TEMPORARY}*"), *run.folder.glob(f"checkpoints/{TEMPORARY}*")]:
+        path.unlink(missing_ok=True)
+
+
+def clear_checkpoints(run: Run) -> None:
+    """Drops all training state; weights and summary stay."""
+    for step in _steps(run):
+        _remove(run, step)
+    folder = run.path("checkpoints")
+    for path in folder.glob("*.safetensors"):
+        path.unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def save_weights(run: Run, name: str, model: nn.Module) -> None:
+    """Writes NAME.safetensors."""
+    write(run.path(f"{name}.safetensors"), save(_weights(model)))
+
+
+def load_weights(run: Run, name: str, model: nn.Module) -> None:
+    """Reads NAME.safetensors into the model.
+
+    Raises:
+        LiereError: missing, damaged, or of another model.
+    """
+    path = run.path(f"{name}.safetensors")
+    try:
+        tensors = load(run.checked(path.name, _bytes_of(model)))
+    except FileNotFoundError:
+        raise LiereError(f"{path}: is missing; liere train --fresh makes it anew") from None
+    except LiereError:
+        raise
+    except Exception as error:
+        reason = shortened(str(error))
+        raise LiereError(
+            f"{path}: the file is damaged ({reason}); liere train --fresh makes it anew"
+        ) from None
+    _load_into(model, tensors, str(path))
+
+
+def save_items(run: Run, split: str, items: dict[str, Tensor]) -> None:
+    """Writes per-item results of a split."""
+    content = save({name: value.contiguous() for name, value in items.items()})
+    write(run.path(f"items-{split}.safetensors"), content)
+
+
+def _versions() -> dict[str, str]:
+    return {"liere": __version__, "torch": torch.__version__}
+
+
+def _state(run: Run, step: int) -> dict[str, Any]:
+    path = run.path(f"checkpoints/{step:09d}.json")
+    state = read_json(path, MAX_STATE_BYTES)
+    if state["check"] != seal(state, "check") or state["progress"]["step"] != step:
+        raise ValueError("its description is not as written")
+    if state["format"] > FORMAT:
+        raise _Later(
+            f"{path}: was written by a later version of liere (format {state['format']}); go on "
+            "with that one, or start over with liere train --fresh"
+        )
+    if state["format"] != FORMAT:
+        raise ValueError("it is of an earlier version of liere")
+    if state["run"] != run.run_id:
+        raise ValueError(f"it is of run {shortened(state['run'])}")
+    return dict(state)
+
+
+def _tensors(run: Run, step: int, digest: str, model: nn.Module) -> dict[str, Tensor]:
+    # weights and two moments, and lines of metrics
+    most = 3 * _bytes_of(model) + MAX_METRICS_BYTES
+    content = read_limited(run.path(f"checkpoints/{step:09d}.safetensors"), most)
+    if digest_of(content) != digest:
+        raise ValueError("its digest differs")
+    return load(content)
+
+
+def _bytes_of(model: nn.Module) -> int:
+    """More than a file of the model's weights can have."""
+    sizes: list[int] = [value.nbytes for value in model.state_dict().values()]
+    return MAX_HEADER_BYTES + sum(sizes)
+
+
+def _drop_bests(run: Run) -> None:
+    """Drops best weights that no checkpoint goes back to."""
+    used = set()
+    for step in _steps(run):
+        try:
+            used.add(_state(run, step)["progress"]["best_step"])
+        except (OSError, ValueError, KeyError, TypeError, LiereError):
+            return  # a damaged one: nothing is dropped until it is gone
+    for path in run.folder.glob("checkpoints/best-*.safetensors"):
+        step_of = path.stem.removeprefix("best-")
+        if step_of.isdigit() and int(step_of) not in used:
+            path.unlink(missing_ok=True)
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+
+
+def _steps(run: Run) -> list[int]:
+    folder = run.path("checkpoints")
+    names = [path.stem for path in folder.glob("*.json")] if folder.is_dir() else []
+    return sorted((int(name) for name in names if re.fullmatch(r"\d{9}", name)), reverse=True)
+
+
+def _remove(run: Run, step: int) -> None:
+    # the description first: tensors without one are no checkpoint
+    for suffix in ("json", "safetensors"):
+        run.path(f"checkpoints/{step:09d}.{suffix}").unlink(missing_ok=True)
+
+
+def _restore(
+    run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
+) -> None:
+    weights = {
+        name.removeprefix("model."): value
+        for name, value in tensors.items()
+        if name.startswith("model.")
+    }
+    _load_into(model, weights, str(run.path("checkpoints")))
+    for name, parameter in model.named_parameters():
+        moments: dict[str, Any] = {}
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            value = tensors.get(f"optimizer.{key}.{name}")
+            if value is not None:
+                moments[key] = value.to(parameter.device)
+        if moments:
+            optimizer.state[parameter] = moments
+
+
+def _load_into(model: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+    expected = model.state_dict()
+    for name in expected.keys() | tensors.keys():
+        here, there = expected.get(name), tensors.get(name)
+        if here is None or there is None or here.shape != there.shape:
+            raise LiereError(
+                f"{source}: is of another model: '{name}' is {_shape(there)} there, but "
+                f"{_shape(here)} in this recipe"
+            )
+    model.load_state_dict(tensors)
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else "x".join(map(str, tensor.shape)) or "a number"

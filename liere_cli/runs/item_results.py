@@ -1,0 +1,78 @@
+"""Results per test item, read from run folders."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liere_cli.errors import LiereError
+from liere_cli.runs.folder import MAX_ITEMS_BYTES, Run
+from liere_cli.statistics.test_items import (
+    ItemDifferences,
+    ItemResults,
+    KnownItems,
+    item_differences,
+)
+
+FILE = "items-test.safetensors"
+
+
+RUNS_IN_MEMORY = 128
+
+
+class ItemReader:
+    """Results per item of many runs; a baseline's are read once for all held against it."""
+
+    def __init__(self) -> None:
+        self._results = lru_cache(maxsize=RUNS_IN_MEMORY)(item_results)
+
+    def fault(self, run: Run, metric: str) -> Literal["missing", "damaged"] | None:
+        """Why the run has no results per item; None where it has."""
+        if item_results(run, metric) is not None:
+            return None
+        return "damaged" if run.path(FILE).exists() else "missing"
+
+    def between(
+        self, ours: Sequence[Run], theirs: Sequence[Run], metric: str
+    ) -> ItemDifferences | KnownItems | None:
+        """Differences between two encodings' runs at the same seeds; None where items differ."""
+        values, baseline = ([self._results(run, metric) for run in one] for one in (ours, theirs))
+        return item_differences(values, baseline)
+
+
+def item_results(run: Run, metric: str) -> ItemResults | None:
+    """The run's results per item of the test split; None where it stored none that can be used."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        items = load(run.checked(FILE, MAX_ITEMS_BYTES))
+    except (
+        OSError, SafetensorError, ValueError, KeyError, TypeError, OverflowError, LiereError
+    ):  # fmt: skip
+        return None
+    return results_of(items, metric)
+
+
+def results_of(items: Mapping[str, NDArray[Any]], metric: str) -> ItemResults | None:
+    """Results per item in the metric's units; None where they can't be used."""
+    key = "loss" if metric == "bits_per_byte" else "correct"
+    if not {key, "weight", "group"} <= items.keys():
+        return None
+    if any(
+        items[name].ndim != 1 or items[name].dtype.kind not in kinds
+        for name, kinds in ((key, "biuf"), ("weight", "iuf"), ("group", "iu"))
+    ):
+        return None
+    scores = items[key].astype(np.float64)
+    if metric == "bits_per_byte":
+        scores /= math.log(2)
+    if not scores.size == items["weight"].size == items["group"].size:
+        return None
+    weights = items["weight"].astype(np.float64)
+    if not (np.isfinite(scores) & np.isfinite(weights) & (weights > 0)).all():
+        return None
+    return ItemResults(scores, weights, items["group"])

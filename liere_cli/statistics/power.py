@@ -1,0 +1,63 @@
+"""Differences that can be detected, and the seeds that takes."""
+
+import math
+from functools import cache
+
+from scipy import special
+
+from liere_cli.statistics.paired import ItemError, student_quantile
+
+MAX_SEEDS = 1000
+
+
+def detectable_difference(
+    std: float,
+    n: int,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    test_set: ItemError | None = None,
+) -> float:
+    """The true difference that n seeds show with that power, by a two-sided paired t test.
+
+    Args:
+        std: standard deviation of the paired differences, in units of the metric.
+        alpha: level of one comparison; a table of m comparisons puts 0.05 / m here.
+        test_set: as in :func:`paired`; adds its own share, in squares.
+    """
+    over_seeds = std * _detectable(n, alpha, power) / math.sqrt(n)
+    if test_set is None:
+        return over_seeds
+    return math.hypot(over_seeds, test_set.error * _detectable(test_set.clusters, alpha, power))
+
+
+@cache
+def _detectable(n: int, alpha: float, power: float) -> float:
+    """The noncentrality that n independent values show with that power."""
+    critical = float(student_quantile(alpha, n - 1))
+    # the far tail, a significant result in the wrong direction, adds nothing at such a power
+    return float(special.nctdtrinc(n - 1, 1 - power, critical))
+
+
+def seeds_needed(
+    difference: float,
+    std: float,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    test_set: ItemError | None = None,
+) -> int | None:
+    """Seeds at which a true difference of that size is shown with that power.
+
+    Returns:
+        At least 2; None when more than 1000 would be needed, or no number on this test set.
+    """
+
+    def enough(n: int) -> bool:
+        return detectable_difference(std, n, alpha, power, test_set) <= abs(difference)
+
+    if not enough(MAX_SEEDS):
+        return None
+    low, high = 1, MAX_SEEDS  # the detectable difference falls with n, so bisect
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high

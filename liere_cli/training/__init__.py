@@ -1,0 +1,1 @@
+"""Training one model, from lock to summary."""

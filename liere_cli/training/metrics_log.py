@@ -1,0 +1,50 @@
+"""metrics.jsonl as it grows."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from liere_cli.errors import LiereError
+from liere_cli.utils.files import write_atomically
+
+
+class MetricsLog:
+    """metrics.jsonl, rewound to ``content`` and written line by line.
+
+    Raises:
+        LiereError: on entry, exit or writing, where the file can't be written.
+    """
+
+    def __init__(self, path: Path, content: bytes) -> None:
+        self.path, self.content = path, bytearray(content)
+
+    def __enter__(self) -> Self:
+        write_atomically(self.path, bytes(self.content))
+        with self._told():
+            self._file = self.path.open("ab", buffering=0)
+        return self
+
+    def write(self, line: dict[str, Any]) -> None:
+        text = (json.dumps(line, allow_nan=False) + "\n").encode()
+        self.content += text
+        with self._told():
+            rest = memoryview(text)
+            while rest:  # a disk that is nearly full takes a part
+                rest = rest[self._file.write(rest) :]
+
+    def __exit__(self, *exception: object) -> None:
+        with self._told():
+            try:
+                os.fsync(self._file.fileno())
+            finally:
+                self._file.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise LiereError(f"{self.path}: can't be written ({error.strerror})") from None

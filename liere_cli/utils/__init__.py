@@ -1,0 +1,1 @@
+"""Files, paths, seeds, signals and processes."""

@@ -1,0 +1,136 @@
+"""Files that are written whole or not at all, and read with care."""
+
+import hashlib
+import json
+import math
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from liere_cli.errors import LiereError, shortened
+
+TEMPORARY = ".tmp-"
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and its parents.
+
+    Raises:
+        LiereError: it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LiereError(f"{folder}: can't be written ({error.strerror})") from None
+
+
+def seal(record: Mapping[str, Any], key: str) -> str:
+    """Digest of everything in a JSON record but what stands under ``key``, where it belongs."""
+    rest = {name: value for name, value in record.items() if name != key}
+    return digest_of(json.dumps(rest, sort_keys=True).encode())
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes beside the target, flushes to disk, then renames: readers see all of it or nothing.
+
+    Both file and folder reach the disk, so that the power may fail at any moment.
+
+    Raises:
+        LiereError: the folder can't be written, or the disk is full.
+    """
+    # a file's name need not be valid UTF-8, and may be part of a label
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=TEMPORARY, delete=False) as file:
+            temporary = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise LiereError(f"{path}: can't be written ({error.strerror})") from None
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_limited(path: Path, most: int) -> bytes:
+    """The content of a file that others may have made.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is no plain file, or larger than ``most`` bytes.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is no plain file")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it has more than {most:,} bytes")
+    return content
+
+
+def read_json(path: Path, most: int) -> Any:
+    """The JSON value in a file that others may have made.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is too large, or no JSON of finite numbers.
+    """
+    return parse_json(read_limited(path, most))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """A JSON value of finite numbers; raises ValueError for anything else."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no number")
+
+    def whole(digits: str) -> int:
+        if len(digits) <= 30:
+            return int(digits)
+        raise ValueError(f"{shortened(digits)} is no number of a usual size")
+
+    def finite(digits: str) -> float:
+        if math.isfinite(number := float(digits)):
+            return number
+        raise ValueError(f"{shortened(digits)} is no number of a usual size")
+
+    try:
+        return json.loads(text, parse_constant=refuse, parse_float=finite, parse_int=whole)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def digest_of(content: bytes) -> str:
+    """Hex digits by which a changed byte is noticed."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def to_json(value: Any) -> str:
+    """JSON that any reader takes (no NaN, no infinity) and that any terminal only shows."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    return _UNSHOWN.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+
+
+#: what JSON may hold as it is, but drives terminals, reorders a line or is half a character
+_UNSHOWN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -1,0 +1,210 @@
+"""Many finished runs: an index that saves time and changes nothing."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save
+
+from liere_cli.comparison.tables import cache as index_module
+from liere_cli.comparison.tables.build import make_table
+from liere_cli.comparison.tables.cache import FILE, RunIndex
+from liere_cli.comparison.tables.table import ComparisonTable
+from liere_cli.config.recipe import Recipe
+from liere_cli.errors import LiereError
+from liere_cli.planning.from_runs import runs_as_plan
+from liere_cli.planning.labels import arm_titles
+from liere_cli.planning.run_record import FactReader
+from liere_cli.runs.build import Cell, assemble
+from liere_cli.runs.folder import Run
+from liere_cli.utils.files import write_atomically
+from support.synthetic_runs import TINY, write_run
+
+ITEMS = "items-test.safetensors"
+
+
+def cell_of(encoding: str, seed: int) -> Cell:
+    settings = {"encoding": encoding, "data": "pointing", "seed": seed, "model": TINY}
+    settings["training"] = {"budget": "10steps"}
+    return assemble(Recipe.validated(settings, "test"), device=torch.device("cpu"))
+
+
+def store(cell: Cell, outputs: Path) -> Run:
+    """A finished run with results per item."""
+    random = np.random.default_rng(cell.recipe.seed)
+    right = (random.random(60) < (0.5 if cell.encoding == "axial" else 0.6)).astype(np.uint8)
+    results = {
+        "loss": np.ones(60, np.float32),
+        "weight": np.ones(60, np.int32),
+        "group": np.arange(60),
+        "correct": right,
+    }
+    write_atomically(cell.run(outputs).path(ITEMS), save(results))
+    return write_run(cell, outputs, test=float(right.mean()))
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    monkeypatch.setattr(index_module, "LEAST", 2)
+    monkeypatch.setattr(index_module, "SETTLED_SECONDS", -1.0)
+    cells = [cell_of(name, seed) for name in ("axial", "none", "liere") for seed in range(3)]
+    return [store(cell, tmp_path) for cell in cells]
+
+
+def judged(runs: list[Run]) -> tuple[ComparisonTable, list[str]]:
+    """The table, and what was said of the index."""
+    index = RunIndex(runs)
+    plan, found = runs_as_plan(runs, None, index.facts)
+    table = make_table(plan, found, index)
+    index.save()
+    return table, index.warnings
+
+
+def without_index(runs: list[Run]) -> ComparisonTable:
+    return make_table(*runs_as_plan(runs))
+
+
+def index_of(runs: list[Run]) -> Path:
+    return runs[0].folder.parent.parent / FILE
+
+
+def test_a_known_run_is_not_read_again(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = without_index(runs)
+    assert plain.comparisons == 2
+    assert "items" in plain.signature
+    assert judged(runs) == (plain, [])
+
+    def refuse(*args: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(FactReader, "read", refuse)
+    monkeypatch.setattr("liere_cli.runs.item_results.item_results", refuse)
+    assert judged(runs) == (plain, [])
+    monkeypatch.undo()
+    index_of(runs).unlink()
+    assert judged(runs) == (plain, [])
+
+
+def test_a_changed_run_is_read_again(runs: list[Run], tmp_path: Path) -> None:
+    before, _ = judged(runs)
+    write_run(cell_of("liere", 2), tmp_path, test=0.987654)
+    after, _ = judged(runs)
+    assert before.arms[0].rows[2].values[2] != after.arms[0].rows[2].values[2] == 0.987654
+    assert after == without_index(runs)
+    runs[4].path(ITEMS).write_bytes(b"junk")
+    after, _ = judged(runs)
+    assert f"none, seed 1: {ITEMS} is damaged" in after.arms[0].warnings[0]
+    assert after == without_index(runs)
+    runs[0].path("recipe.yaml").write_text("seed: 1\n")
+    with pytest.raises(LiereError, match="was damaged or changed"):
+        judged(runs)
+
+
+def test_a_young_file_is_not_trusted(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "SETTLED_SECONDS", 60.0)
+    judged(runs)
+    assert not index_of(runs).exists()
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "truncated": lambda content: content[: len(content) // 2],
+    "flipped": lambda content: content.replace(b"finished", b"finishes", 1),
+    "other": lambda content: b'{"sha256": 1}\n[]',
+    "nested": lambda content: b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_index_is_said_and_made_anew(runs: list[Run], damage: str) -> None:
+    plain, _ = judged(runs)
+    whole = index_of(runs).read_bytes()
+    index_of(runs).write_bytes(DAMAGE[damage](whole))
+    table, (warning,) = judged(runs)
+    assert "is damaged, so it is made anew" in warning
+    assert table == plain
+    assert judged(runs) == (plain, [])
+
+
+def test_an_index_of_wrong_kinds_is_passed_over(runs: list[Run]) -> None:
+    """Its digest fits, but it is not what liere writes."""
+    plain, _ = judged(runs)
+    header, _, body = index_of(runs).read_bytes().partition(b"\n")
+    content = json.loads(body)
+    content["runs"] = {name: record[:5] for name, record in content["runs"].items()}
+    body = json.dumps(content).encode()
+    made_by = json.loads(header)["made by"]
+    header = json.dumps({"made by": made_by, "sha256": index_module.digest_of(body)}).encode()
+    index_of(runs).write_bytes(header + b"\n" + body)
+    assert judged(runs) == (plain, [])
+
+
+def test_an_index_of_another_version_is_passed_over(
+    runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, _ = judged(runs)
+    monkeypatch.setattr(index_module, "__version__", "9.9")
+    assert judged(runs) == (plain, [])
+
+
+def test_what_others_wrote_is_kept_while_its_runs_are_there(runs: list[Run]) -> None:
+    judged(runs[:6])
+    judged(runs[3:])
+    content = json.loads(index_of(runs).read_bytes().partition(b"\n")[2])
+    assert len(content["runs"]) == 9
+
+
+def test_a_folder_that_cannot_be_written_works_without_an_index(
+    runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise LiereError(f"{path}: can't be written (Read-only file system)")
+
+    monkeypatch.setattr(index_module, "write", full)
+    assert judged(runs) == (without_index(runs), [])
+    assert not index_of(runs).exists()
+
+
+def test_facts_do_not_depend_on_what_was_read_before(runs: list[Run]) -> None:
+    shared = FactReader()
+    assert [shared.read(run) for run in runs] == [FactReader().read(run) for run in runs]
+
+
+def test_finished_runs_are_judged_without_torch(runs: list[Run]) -> None:
+    code = (
+        "import sys\n"
+        "from liere_cli.cli.app import app\n"
+        "app(['compare', *sys.argv[1:]], standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    command = [sys.executable, "-c", code, *(str(run.folder) for run in runs)]
+    assert "top-1 %" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("ab"), st.dictionaries(st.sampled_from("xyz"), st.integers(0, 2))
+        ),
+        max_size=6,
+    )
+)
+def test_titles_name_what_differs_between_arms_of_one_name(
+    arms: list[tuple[str, dict[str, int]]],
+) -> None:
+    titles = arm_titles([name for name, _ in arms], [values for _, values in arms])
+    for (name, values), title in zip(arms, titles, strict=True):
+        rivals = [other for label, other in arms if label == name]
+        detail = ", ".join(
+            f"{key}={value}"
+            for key, value in values.items()
+            if any(other.get(key) != value for other in rivals)
+        )
+        assert title == (f"{name} ({detail})" if detail else name)

@@ -1,0 +1,304 @@
+"""Comparisons at other lengths and resolutions, through the command line."""
+
+import csv
+import io
+import json
+import pickle
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from typer.testing import CliRunner, Result
+
+from liere_cli.cli.app import app
+from liere_cli.evaluation.conditions import FOLDER, Condition, Kept
+from liere_cli.launchers.transfer_eval import measure_cell
+from liere_cli.runs.folder import Run
+
+RECIPE = """
+model: {layers: 1, dim: 32, heads: 2}
+training: {budget: 4steps, batch: 4, validations: 2, learning_rate: 1e-2, test_limit: 6}
+compare:
+  seeds: 2
+  baseline: [rope, axial]
+  transfer: {extend: [ntk, pi]}
+  data:
+    - data: text:verse.txt,grid=16
+      encodings: [none, rope, liere]
+      transfer: {grids: [32, 64], limit: 6}
+    - data: pointing:train=8,val=8,test=8
+      encodings: [axial, absolute, rope]
+      transfer: {grids: [144], shuffle: true}
+"""
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison that was run once; tests that change its files take a copy."""
+    here = tmp_path_factory.mktemp("transfer")
+    (here / "verse.txt").write_text("The quick brown fox jumps over the lazy dog. " * 60)
+    (here / "both.yaml").write_text(RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        result = liere("both.yaml")
+        assert result.exit_code == 0, result.output
+        assert "measuring 10 runs at other grids" in result.stderr
+    return here
+
+
+@pytest.fixture
+def here(done: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(done)
+    return done
+
+
+def liere(*arguments: str, command: str = "compare") -> Result:
+    return CliRunner().invoke(app, [command, *arguments], env={"COLUMNS": "170"})
+
+
+def transfers(*arguments: str) -> list[dict[str, Any]]:
+    result = liere("both.yaml", "--format=json", *arguments)
+    assert result.exit_code == 0, result.output
+    found: list[dict[str, Any]] = json.loads(result.stdout)["transfers"]
+    return found
+
+
+def cells(table: dict[str, Any]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    return {
+        (row["encoding"], row["extension"], cell["grid"]): cell
+        for row in table["rows"]
+        for cell in row["cells"]
+    }
+
+
+def folder_of(here: Path, encoding: str, seed: int) -> Path:
+    (folder,) = here.glob(f"outputs/both/verse*-{encoding}-s{seed}-*")
+    return folder
+
+
+def test_each_cell_is_what_eval_measures(here: Path) -> None:
+    text, pictures = transfers()
+    assert (text["grids"], text["block"], text["count"]) == (["16", "32", "64"], 16, 6 * 16)
+    by_cell = cells(text)
+    assert set(by_cell) == {
+        (name, extension, grid)
+        for name, methods in (("none", ["none"]), ("rope", ["none", "ntk", "pi"]),
+                              ("liere", ["none", "pi"]))
+        for extension in methods
+        for grid in ("16", "32", "64")
+    }  # fmt: skip
+    flags = ["--grid=32", "--grid=64", "--grid=16", "--limit=6", "--json", "--extend=none"]
+    for name, extra in (("rope", ["--extend=ntk"]), ("liere", ["--extend=pi"])):
+        shown = liere(str(folder_of(here, name, 1)), *flags, *extra, command="eval")
+        for row in json.loads(shown.stdout)["rows"]:
+            cell = by_cell[name, row["extension"], row["grid"]]
+            assert cell["values"]["1"] == pytest.approx(row["value"], rel=1e-6)
+    assert pictures["count"] == 6
+    plain = next(row for row in pictures["rows"] if row["encoding"] == "axial")
+    assert plain["shuffled"]["shuffled"]
+    assert plain["shuffled"]["shared_seeds"] is None, "a control has no verdict"
+
+
+def test_the_trained_column_is_the_comparison_s_own_score(here: Path) -> None:
+    content = json.loads(liere("both.yaml", "--format=json").stdout)
+    for table, main in zip(content["transfers"], content["tables"], strict=True):
+        for row in main["rows"]:
+            cell = cells(table).get((row["encoding"], "none", table["trained"]))
+            if row["undefined"] is None:
+                assert cell is not None
+                assert cell["values"] == pytest.approx(row["values"], rel=1e-6)
+
+
+def test_differences_and_one_family_of_p_values(here: Path) -> None:
+    every: dict[tuple[Any, ...], tuple[float, float]] = {}
+    for table in transfers():
+        by_cell = cells(table)
+        for (name, extension, grid), cell in by_cell.items():
+            base = by_cell[table["baseline"], "none", grid]
+            if (name, extension) == (table["baseline"], "none"):
+                assert cell["verdict"] is None
+            if cell["shared_seeds"] is None:
+                continue
+            ours, theirs = ([one["values"][seed] for seed in "01"] for one in (cell, base))
+            assert cell["difference"] == pytest.approx(np.subtract(ours, theirs).mean())
+            assert cell["p"] >= stats.ttest_rel(ours, theirs).pvalue - 1e-9 or cell["p"] == 1
+            plain = "none" if grid == table["trained"] else extension
+            every[table["data"], name, plain, grid] = (cell["p"], cell["p_holm"])
+        assert cell["mean"] == pytest.approx(np.mean(list(cell["values"].values())))
+    raw, corrected = zip(*every.values(), strict=True)
+    assert corrected == pytest.approx(multipletests(raw, method="holm")[1].tolist())
+    assert all(table["comparisons"] == len(raw) for table in transfers())
+
+
+def test_means_have_student_s_interval(here: Path) -> None:
+    for cell in cells(transfers()[0]).values():
+        values = list(cell["values"].values())
+        expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+        assert (cell["mean_low"], cell["mean_high"]) == pytest.approx(tuple(expected))
+
+
+def test_nothing_is_measured_twice(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = transfers()
+    monkeypatch.setattr(
+        "liere_cli.evaluation.transfer.evaluate", lambda *_, **__: pytest.fail("again")
+    )
+    again = liere("both.yaml")
+    assert again.exit_code == 0
+    assert "measuring" not in again.stderr
+    assert transfers() == before
+    other = liere("outputs/both/comparison.yaml", "--format=json")
+    assert json.loads(other.stdout)["transfers"] == before
+
+
+def test_damage_is_noticed_and_measured_anew(here: Path) -> None:
+    before = transfers()
+    (path,) = folder_of(here, "rope", 0).glob(f"{FOLDER}/64-ntk-*")
+    whole = path.read_bytes()
+    for damaged in (whole[:-1], whole[:-70] + bytes([whole[-70] ^ 1]) + whole[-69:], b""):
+        path.write_bytes(damaged)
+        result = liere("both.yaml")
+        assert "measuring 1 runs at other grids: 1 passes" in result.stderr
+        assert path.read_bytes() == whole
+    assert transfers() == before
+
+
+def test_other_weights_or_items_are_other_results(tmp_path: Path) -> None:
+    kept = Kept(Run(tmp_path), "digest", Condition((32,)), 6, 16)
+    items = {"loss": np.ones(6, np.float32), "weight": np.full(6, 16, np.int32)}
+    kept.write(items)
+    assert kept.read() is not None
+    for other in (
+        Kept(Run(tmp_path), "another", Condition((32,)), 6, 16),
+        Kept(Run(tmp_path), "digest", Condition((32,), "ntk"), 6, 16),
+        Kept(Run(tmp_path), "digest", Condition((32,), shuffle=True), 6, 16),
+        Kept(Run(tmp_path), "digest", Condition((32,)), None, 16),
+        Kept(Run(tmp_path), "digest", Condition((32,)), 6, 32),
+    ):
+        assert other.read() is None
+        # even under that name, since the digest holds it
+        tmp_path.joinpath(other.name).write_bytes(tmp_path.joinpath(kept.name).read_bytes())
+        assert other.read() is None
+    worker = pickle.loads(pickle.dumps(partial(measure_cell, wanted={"id": (kept,)})))
+    assert worker.keywords == {"wanted": {"id": (kept,)}}
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "csv", "latex"])
+def test_every_format_shows_it(here: Path, form: str) -> None:
+    result = liere("both.yaml", f"--format={form}")
+    assert result.exit_code == 0, result.output
+    shown = " ".join(result.stdout.split())
+    if form == "csv":
+        part = next(part for part in result.stdout.split("\n\n") if "mean_low" in part)
+        lines = list(csv.DictReader(io.StringIO(part)))
+        tables = transfers()
+        assert len(lines) == sum(
+            max(len(row["cells"]) + bool(row["shuffled"]), 1)
+            for table in tables
+            for row in table["rows"]
+        )
+        assert {line["undefined"] for line in lines} >= {
+            "ntk is not defined for it", "not defined on 2 axes",
+        }  # fmt: skip
+        return
+    for words in (
+        "verse: at other lengths, minus rope", "at other resolutions", "patches shuffled",
+        "the same 96 bytes: blocks of 16", "at most 6 blocks, evenly spaced", "not defined",
+        "ntk is not defined for none, liere",
+    ):  # fmt: skip
+        assert words in shown, words
+
+
+def test_what_can_not_be_measured_is_said(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in folder_of(here, "liere", 0).glob(f"{FOLDER}/*"):
+        place.unlink()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("not enough memory: you tried to allocate 9 bytes\nmore")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("liere_cli.evaluation.transfer.evaluate", fail)
+        result = liere("both.yaml", "--format=json")
+    assert result.exit_code == 1
+    table = json.loads(result.stdout)["transfers"][0]
+    (error,) = table["errors"].values()
+    assert error == "at 16: not enough memory: you tried to allocate 9 bytes"
+    assert cells(table)["liere", "none", "32"]["missing"] == [0]
+    assert cells(table)["liere", "none", "32"]["verdict"] is None
+    assert "seed 0 could not be measured: at 16: not enough memory" in result.stderr
+    assert liere("both.yaml").exit_code == 0
+
+
+def test_a_loss_that_is_not_finite_is_no_number(here: Path) -> None:
+    (path,) = folder_of(here, "none", 1).glob(f"{FOLDER}/64-none-*")
+    whole = path.read_bytes()
+    run = Run(path.parent.parent)
+    weights = (run.summary() or {})["files"]["last.safetensors"]
+    kept = Kept(run, weights, Condition((64,)), 6, 16)
+    items = kept.read()
+    assert items is not None
+    kept.write(items | {"loss": np.full_like(items["loss"], np.nan)})
+    cell = cells(transfers()[0])["none", "none", "64"]
+    assert (cell["not_finite"], list(cell["values"])) == ([1], ["0"])
+    assert cell["shared_seeds"] == 1
+    assert "not finite at 1 seed" in liere("both.yaml", "--format=markdown").stdout
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("compare.transfer.grid=[512]", "unknown key 'compare.transfer.grid'"),
+        ("compare.transfer.extend=[nkt]", "'none', 'pi', 'refit', 'ntk' or 'yarn'"),
+        ("compare.transfer.grids=[48x48]", "stdlib: the grid is '48x48', but a whole number"),
+        ("compare.transfer.shuffle=true", "but stdlib is text: bytes in another order"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(here: Path, setting: str, words: str) -> None:
+    result = liere("--data=stdlib:grid=16", "--encodings=rope", f"--set={setting}", "--dry-run")
+    assert result.exit_code == 2, result.output
+    assert words in " ".join(result.stderr.split())
+
+
+def test_grids_must_fit_the_patches_and_may_be_left_out(here: Path) -> None:
+    asked = "--set=compare.transfer={grids: [50]}"
+    result = liere("--data=pointing", "--encodings=axial", asked, "--dry-run")
+    assert result.exit_code == 2
+    assert "compare.transfer, pointing: data.pointing: the grid 50x50 is not" in " ".join(
+        result.stderr.split()
+    )
+    nothing = liere(
+        "--data=stdlib:grid=16", "--encodings=rope", "--set=compare.transfer={}", "--dry-run"
+    )
+    assert nothing.exit_code == 0, nothing.output
+
+
+def test_a_picture_in_every_format(here: Path) -> None:
+    beginnings = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+    for suffix, beginning in beginnings.items():
+        result = liere("both.yaml", f"--plot=all.{suffix}")
+        assert result.exit_code == 0, result.output
+        content = Path(f"all.{suffix}").read_bytes()
+        assert content.startswith(beginning)
+        liere("both.yaml", f"--plot=again.{suffix}")
+        assert Path(f"again.{suffix}").read_bytes() == content, "the same table, the same file"
+    drawn = Path("all.svg").read_text()
+    for words in ("verse: other lengths", "learning curves", "liere", "ntk", "144x144"):
+        assert words in drawn
+    runs = liere("outputs/both", "--plot=runs.svg")
+    assert runs.exit_code == 0, runs.output
+    assert "learning curves" in Path("runs.svg").read_text()
+
+
+def test_a_picture_that_can_not_be_drawn(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = liere("both.yaml", "--plot=all.gif")
+    assert result.exit_code == 2
+    assert "--plot all.gif ends in '.gif'; allowed are .png, .svg, .pdf" in result.stderr
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = liere("both.yaml", "--plot=all.png")
+    assert result.exit_code == 1
+    assert "needs matplotlib to be drawn: pip install 'liere[report]'" in result.stderr

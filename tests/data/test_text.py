@@ -1,0 +1,243 @@
+"""Text: every container gives the same bytes, splits lose none, and what is wrong is named."""
+
+import gzip
+import hashlib
+import lzma
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from liere_cli.data import ByteStream, build_dataset
+from liere_cli.data.sources.download import Download, download
+from liere_cli.data.text import TinyShakespeare
+from liere_cli.errors import LiereError
+
+TEXT = bytes(range(256)) * 40 + b"the end"
+
+
+def write_zip(path: Path, content: bytes) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("folder/text", content)
+
+
+WRITERS: dict[str, Callable[[Path, bytes], object]] = {
+    ".txt": lambda path, content: path.write_bytes(content),
+    ".gz": lambda path, content: path.write_bytes(gzip.compress(content)),
+    ".xz": lambda path, content: path.write_bytes(lzma.compress(content)),
+    ".zst": lambda path, content: path.write_bytes(zstandard.compress(content)),
+    ".zip": write_zip,
+}
+
+
+def load(path: Path, split: str, **options: object) -> bytes:
+    stream = build_dataset({"name": "text", "path": str(path), **options}).load(split)  # type: ignore[arg-type]
+    assert isinstance(stream, ByteStream)
+    assert stream.data.dtype == torch.uint8
+    return stream.data.numpy().tobytes()
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_every_container_gives_the_same_bytes(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    WRITERS[suffix](path, TEXT)
+    for _ in range(2):
+        parts = [load(path, split) for split in ("train", "val", "test")]
+        assert b"".join(parts) == TEXT
+        assert [round(len(part) / len(TEXT), 2) for part in parts] == [0.9, 0.05, 0.05]
+    plain = tmp_path / "plain.txt"
+    plain.write_bytes(TEXT)
+    fingerprints = [
+        build_dataset({"name": "text", "path": str(each)}).fingerprint for each in (path, plain)
+    ]
+    assert fingerprints[0] == fingerprints[1]
+
+
+@given(st.integers(8, 3000), st.integers(1, 98), st.integers(1, 98))
+@settings(max_examples=40, deadline=None)
+def test_splits_are_contiguous_and_complete(count: int, first: int, second: int) -> None:
+    if first + second >= 100:
+        first, second = first / 2, second / 2  # type: ignore[assignment]
+    shares = [first / 100, second / 100, 1 - (first + second) / 100]
+    dataset = build_dataset({"name": "text", "path": __file__, "fractions": shares})
+    sizes = dataset._sizes(count)  # type: ignore[attr-defined]
+    assert sum(sizes) == count
+    assert all(abs(size - share * count) <= 1 for size, share in zip(sizes, shares, strict=True))
+
+
+def test_the_fingerprint_follows_bytes_and_split(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(TEXT)
+    before = build_dataset({"name": "text", "path": str(path)}).fingerprint
+    other = {"name": "text", "path": str(path), "fractions": "0.8/0.1/0.1"}
+    assert build_dataset(other).fingerprint != before
+    assert build_dataset({"name": "text", "path": str(path), "grid": 64}).fingerprint == before
+    path.write_bytes(TEXT[:-1] + b"!")
+    assert build_dataset({"name": "text", "path": str(path)}).fingerprint != before
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst", ".zip"])
+@pytest.mark.parametrize("fault", ["cut", "foreign"])
+def test_a_broken_archive_is_named(suffix: str, fault: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    WRITERS[suffix](path, TEXT)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if fault == "cut" else b"no archive at all")
+    with pytest.raises(LiereError, match=rf"a\{suffix} is broken or no {suffix} file"):
+        load(path, "train")
+
+
+def test_an_archive_of_two_texts_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "two.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", b"one")
+        archive.writestr("b", b"two")
+    with pytest.raises(LiereError, match="holds 2 files, but exactly one"):
+        load(path, "train")
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"ab", b"0123456789"])
+def test_a_text_too_short_to_split_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "short.txt"
+    path.write_bytes(content)
+    with pytest.raises(LiereError, match=rf"short.txt has {len(content)} bytes, too few"):
+        load(path, "train")
+
+
+def test_a_folder_is_no_text(tmp_path: Path) -> None:
+    with pytest.raises(LiereError, match="is a folder, but a file is expected"):
+        load(tmp_path, "train")
+
+
+def test_the_standard_library_is_python_source() -> None:
+    first, again = build_dataset("stdlib"), build_dataset("stdlib")
+    assert first.fingerprint == again.fingerprint
+    stream = first.load("train")
+    assert isinstance(stream, ByteStream)
+    assert stream.data.numpy().tobytes().count(b"\ndef ") > 1000
+    assert 1_000_000 < len(stream) <= 16_000_000
+
+
+def serve(content: bytes, *, stop_after: int | None = None) -> Iterator[tuple[str, list[str]]]:
+    """A loopback server for one file; yields its address and the ranges that were asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range", "")
+            asked.append(wanted)
+            start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+            if start >= len(content):
+                self.send_error(416)
+                return
+            self.send_response(206 if wanted else 200)
+            self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            stop = stop_after if stop_after is not None and not wanted else len(content)
+            self.wfile.write(content[start:stop])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/text.txt", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[str]]]:
+    yield from serve(TEXT)
+
+
+@pytest.fixture
+def broken_server() -> Iterator[tuple[str, list[str]]]:
+    yield from serve(TEXT, stop_after=1000)
+
+
+SHA = hashlib.sha256(TEXT).hexdigest()
+
+
+def test_a_download_is_fetched_once(server: tuple[str, list[str]], tmp_path: Path) -> None:
+    url, asked = server
+    for _ in range(3):
+        path = download(Download(url, len(TEXT), SHA), tmp_path / "new" / "text.txt", "instead")
+        assert path.read_bytes() == TEXT
+    assert len(asked) == 1
+
+
+def test_a_download_that_broke_off_goes_on(
+    broken_server: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    url, asked = broken_server
+    source = Download(url, len(TEXT), SHA)
+    with pytest.raises(LiereError, match=r"text.txt .* broke off after 1,000 .*: use a local file"):
+        download(source, tmp_path / "text.txt", "use a local file")
+    assert not (tmp_path / "text.txt").exists()
+    assert download(source, tmp_path / "text.txt", "").read_bytes() == TEXT
+    assert asked == ["", "bytes=1000-"]
+
+
+def test_a_download_with_another_digest_is_refused(
+    server: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    url, _ = server
+    with pytest.raises(LiereError, match=r"its sha256 is .* is expected"):
+        download(Download(url, None, "0" * 64), tmp_path / "text.txt", "")
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
+
+
+def test_an_unreachable_address_says_how_to_go_on(tmp_path: Path) -> None:
+    source = Download("http://127.0.0.1:9/text.txt", None, SHA)
+    with pytest.raises(LiereError, match=r"can't be downloaded from http://127.*: do without"):
+        download(source, tmp_path / "text.txt", "do without")
+
+
+def test_a_named_corpus_downloads_into_the_cache(
+    server: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, asked = server
+    monkeypatch.setenv("LIERE_CACHE", str(tmp_path))
+    monkeypatch.setattr(TinyShakespeare, "archive", Download(url, len(TEXT), SHA, "tiny.txt"))
+    monkeypatch.setattr(TinyShakespeare, "content_digest", SHA)
+    assert not TinyShakespeare.at_hand(None)
+    for _ in range(2):
+        stream = build_dataset("tinyshakespeare").load("test")
+        assert isinstance(stream, ByteStream)
+        assert stream.data.numpy().tobytes() == TEXT[-len(stream) :]
+    assert TinyShakespeare.at_hand(None)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("place", ["", "text", "a/b"])
+@pytest.mark.parametrize("suffix", [".txt", ".txt.gz"])
+def test_a_named_corpus_is_found_in_a_mirror(
+    place: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TinyShakespeare, "content_digest", SHA)
+    path = tmp_path / place / f"tinyshakespeare{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    WRITERS[path.suffix](path, TEXT)
+    assert TinyShakespeare.at_hand(tmp_path)
+    stream = build_dataset("tinyshakespeare", tmp_path).load("train")
+    assert isinstance(stream, ByteStream)
+    assert stream.data.numpy().tobytes() == TEXT[: len(stream)]
+    # the digest of the content is known beforehand
+    assert len(build_dataset("tinyshakespeare").fingerprint) == 16
+
+
+def test_a_mirror_with_other_bytes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "enwik8").write_bytes(TEXT)
+    with pytest.raises(LiereError, match=r"enwik8 is not enwik8: its sha256 is"):
+        build_dataset("enwik8", tmp_path).load("train")

@@ -1,0 +1,91 @@
+"""How fast LieRE's initial generators turn, and block sizes at matched rates."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from liere_cli.encodings import build_encoding
+from liere_cli.encodings.matrix.liere import LieRE
+from liere_cli.errors import UsageError
+
+BLOCKS = st.sampled_from((2, 3, 4, 8, 12, 24))
+
+
+def build(options: str, head_dim: int = 64, axes: int = 2, heads: int = 4, seed: int = 0) -> LieRE:
+    encoding = build_encoding(
+        f"liere:{options}", axes=axes, heads=heads, head_dim=head_dim, depth=2, seed=seed
+    )
+    assert isinstance(encoding, LieRE)
+    return encoding
+
+
+def rates(encoding: LieRE) -> Tensor:
+    """Of every generator, ascending, [L, N, n, A, b // 2]: eigenvalues come as plus and minus i."""
+    values = torch.linalg.eigvals(encoding.generators().detach().double()).imag.abs().sort().values
+    block = values.shape[-1]
+    return values[..., block % 2 :: 2]
+
+
+def distance(x: Tensor, y: Tensor) -> float:
+    """Kolmogorov and Smirnov's: the largest gap between two distribution functions."""
+    x, y = x.flatten().sort().values, y.flatten().sort().values
+    at = torch.cat((x, y))
+    shares = [torch.searchsorted(z, at, right=True) / len(z) for z in (x, y)]
+    return float((shares[0] - shares[1]).abs().max())
+
+
+@pytest.mark.parametrize(("block", "top"), [(2, 3.14), (8, 17), (64, 130)])
+def test_larger_blocks_turn_faster_under_the_papers_initialisation(block: int, top: float) -> None:
+    found = rates(build(f"block={block}"))
+    assert float(found[..., -1].mean()) == pytest.approx(top, rel=0.1)
+    expected = (2 * math.pi) ** 2 * (block - 1) / 3
+    assert float(found.square().mean()) == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize(("block", "other"), [(64, 8), (8, 64), (2, 8), (16, 2), (4, 3)])
+def test_rates_are_distributed_as_those_of_the_block_size_asked_for(block: int, other: int) -> None:
+    wanted = rates(build(f"block={other}", head_dim=192, seed=1))
+    matched = rates(build(f"block={block},spectrum={other}", head_dim=192))
+    plain = rates(build(f"block={block}", head_dim=192))
+    # 1.63 sqrt(1/m + 1/n) is Kolmogorov's 1%
+    limit = 1.63 * math.sqrt(1 / wanted.numel() + 1 / matched.numel())
+    assert distance(matched, wanted) < limit < distance(plain, wanted)
+
+
+@given(block=BLOCKS, other=BLOCKS, top=st.floats(0.1, 50), seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_the_fastest_rate_is_the_one_asked_for(
+    block: int, other: int, top: float, seed: int
+) -> None:
+    for options in (f"block={block}", f"block={block},spectrum={other}"):
+        found = rates(build(f"{options},top={top!r}", head_dim=24, heads=1, seed=seed))
+        assert float(found[..., -1].mean()) == pytest.approx(top, rel=1e-4)
+
+
+def test_planes_stay_those_of_the_own_draw() -> None:
+    """A generator commutes with itself at other rates."""
+    plain, matched = (build(o).generators().detach() for o in ("block=8", "block=8,spectrum=64"))
+    mixed = plain @ matched - matched @ plain
+    assert float(mixed.abs().max()) < 1e-3 * float((plain @ matched).abs().max())
+
+
+def test_a_block_of_its_own_size_and_no_rate_change_nothing() -> None:
+    assert torch.equal(build("block=8").upper, build("block=8,spectrum=8").upper)
+    assert build("block=8,spectrum=4,scale=0").upper.abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("top=3,scale=1", "top=3 and scale=1 both set how large the initial entries are"),
+        ("spectrum=1", "'spectrum' is 1, but must be at least 2"),
+        ("top=0", "'top' is 0, but must be above 0"),
+    ],
+)
+def test_refuses(options: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        build(options)

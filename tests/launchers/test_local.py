@@ -1,0 +1,166 @@
+"""Launching: in order, in parallel, through failures and interruptions."""
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from liere_cli.config.recipe import Recipe
+from liere_cli.launchers.events import CellEnded, CellStarted, Event
+from liere_cli.launchers.local import launch
+from liere_cli.launchers.pool import gpu_of, threads_each
+from liere_cli.launchers.worker import Site
+from liere_cli.planning.from_recipe import plan_comparison
+from liere_cli.planning.plan import Plan
+from liere_cli.planning.progress import outcomes
+from liere_cli.runs.build import assemble
+from support.synthetic_runs import (
+    TINY,
+    begin_run,
+    summary_of,
+    train,
+    train_and_break,
+    train_and_show_environment,
+    train_until_killed,
+    train_until_stopped,
+)
+
+CPU = torch.device("cpu")
+
+
+def plan(outputs: Path, *encodings: str, seeds: int = 2) -> Plan:
+    compare = {"encodings": list(encodings), "data": ["pointing"], "seeds": seeds}
+    compare["baseline"] = encodings[0]
+    settings = {"model": TINY, "training": {"budget": "10steps"}, "compare": compare}
+    recipe = Recipe.validated(settings, "test")
+    return plan_comparison(recipe, outputs=outputs, device=CPU)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path, None, "cpu")
+
+
+def test_cells_run_seed_by_seed_and_tell_of_it(site: Site) -> None:
+    made = plan(site.outputs, "axial", "none")
+    events: list[Event] = []
+    launch(made.runs, site, listener=events.append, trainer=train)
+    started = [(one.run.seed, one.run.encoding) for one in events if isinstance(one, CellStarted)]
+    assert started == [(0, "axial"), (0, "none"), (1, "axial"), (1, "none")]
+    assert [one.run for one in events if isinstance(one, CellEnded)] == list(made.runs)
+
+
+def test_workers_and_one_process_find_the_same(tmp_path: Path) -> None:
+    alone, together = Site(tmp_path / "a", None, "cpu"), Site(tmp_path / "b", None, "cpu")
+    first = launch(plan(alone.outputs, "axial", "none").runs, alone, trainer=train)
+    made = plan(together.outputs, "axial", "none")
+    second = launch(made.runs, together, jobs=2, trainer=train)
+    assert {key: one.summary and one.summary["test"] for key, one in first.items()} == {
+        key: one.summary and one.summary["test"] for key, one in second.items()
+    }
+    assert all(one.over for one in outcomes(made).values())
+    threads = {one.summary["threads"] for one in second.values() if one.summary}
+    assert threads == {threads_each(2)}
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("trainer", [train_and_break, train])
+def test_a_failing_cell_does_not_stop_the_others(site: Site, trainer: object) -> None:
+    made = plan(site.outputs, "axial", "none", "sinusoidal", "absolute", seeds=1)
+    found = launch(made.runs, site, trainer=trainer)  # type: ignore[arg-type]
+    states = {run.encoding: found[run.run_id].state for run in made.runs}
+    broken = "failed" if trainer is train_and_break else "finished"
+    assert states == {
+        "axial": "finished",
+        "none": broken,
+        "sinusoidal": "failed",
+        "absolute": "diverged",
+    }
+    errors = [found[run.run_id].error for run in made.runs]
+    assert errors[2] == "the disk is full"
+
+
+def test_a_worker_that_dies_costs_its_own_cell_only(site: Site) -> None:
+    made = plan(site.outputs, "axial", "none", seeds=2)
+    found = launch(made.runs, site, jobs=2, trainer=train_until_killed)
+    for run in made.runs:
+        outcome = found[run.run_id]
+        if run.encoding == "none":
+            assert outcome.state == "failed"
+            assert "signal 9" in str(outcome.error)
+        else:
+            assert outcome.state == "finished"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_stops_every_worker_and_leaves_resumable_runs(
+    site: Site, number: signal.Signals
+) -> None:
+    made = plan(site.outputs, "axial", "none", seeds=2)
+    begun: list[Event] = []
+
+    def listen(event: Event) -> None:
+        begun.append(event)
+        if sum(isinstance(one, CellStarted) for one in begun) == 2:
+            os.kill(os.getpid(), number)
+
+    # a shell starts what it puts into the background deaf to Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            launch(made.runs, site, jobs=2, listener=listen, trainer=train_until_stopped)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    states = [outcome.state for outcome in outcomes(made).values()]
+    assert sorted(states) == ["missing", "missing", "partial", "partial"]
+
+
+def test_data_that_changed_since_the_plan_is_not_trained(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = plan(site.outputs, "axial", seeds=1).runs[0]
+    monkeypatch.setattr("liere_cli.runs.build.identity", lambda *arguments: "f" * 12)
+    outcome = launch([run], site, trainer=train)[run.run_id]
+    assert outcome.state == "failed"
+    assert "changed" in str(outcome.error)
+
+
+def test_a_failed_run_is_tried_again_and_a_begun_one_goes_on(site: Site) -> None:
+    made = plan(site.outputs, "axial", seeds=1)
+    request = made.runs[0].request
+    assert request is not None
+    cell = assemble(request, device=CPU)
+    run = begin_run(cell, site.outputs)
+    run.write_summary(summary_of(cell, status="failed", error="the disk was full"))
+    assert outcomes(made)[made.runs[0].run_id].state == "failed"
+    assert launch(made.runs, site, trainer=train)[made.runs[0].run_id].state == "finished"
+
+
+def test_workers_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [threads_each(jobs) for jobs in (1, 3, 16, 99)] == [16, 5, 1, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert threads_each(2) == 2
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [gpu_of(slot, "cuda") for slot in range(3)] == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
+    assert [gpu_of(slot, "cuda") for slot in range(3)] == ["5", "GPU-7", "5"]
+    assert gpu_of(1, "cuda:0") is None
+    assert gpu_of(1, "cpu") is None
+
+
+def test_a_worker_sees_its_gpu_and_its_threads_only(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liere_cli.launchers.pool.gpu_of", lambda slot, device: f"GPU-{slot}")
+    made = plan(site.outputs, "axial", "none", seeds=1)
+    found = launch(made.runs, site, jobs=2, trainer=train_and_show_environment)
+    seen = {run.encoding: str(found[run.run_id].error).split() for run in made.runs}
+    threads = str(threads_each(2))
+    assert seen == {"axial": ["GPU-0", threads], "none": ["GPU-1", threads]}
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") is None

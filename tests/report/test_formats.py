@@ -1,0 +1,211 @@
+"""Every format: complete, escaped, readable."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from rich.console import Console
+
+from liere_cli.comparison.tables.table import ComparisonTable
+from liere_cli.report import numbers
+from liere_cli.report.escape import csv_cell, latex, markdown, plain
+from liere_cli.report.formats.registry import FORMATS
+from liere_cli.report.formats.terminal import terminal
+from liere_cli.report.numbers import Unit
+from liere_cli.report.sections.scores import summary_lines
+from support.synthetic_tables import RESULTS, arm_of, example, table_of
+
+
+def shown(table: ComparisonTable, width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    console.print(terminal(table, width))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_the_terminal_shows_everything_at_every_width(width: int) -> None:
+    text = shown(example(), width)
+    assert max(map(len, text.splitlines())) <= width
+    for part in (*RESULTS, "better", "worse", "undecided", "baseline", "needs 2 seeds"):
+        assert part in text
+    for part in ("43.9 ± 0.8", "[+12.4, +13.5]", "43.1 44.7 44.0", "812k (1.2k)", "2.6k ex/s"):
+        assert part in text
+    assert "1 of 3 diverged" in text
+    assert "not defined on 2 axes" in text
+    assert "Null hypothesis" in text
+
+
+def test_a_wide_terminal_needs_one_table_a_data_set() -> None:
+    rules = [line for line in shown(example(), 150).splitlines() if set(line.strip()) == {"─"}]
+    assert len(rules) == 2
+
+
+@pytest.mark.parametrize("name", ["[red]x[/red]", "[/]", "a[b]c", "\x1b[31mred", "a\nb"])
+def test_names_are_no_markup_and_drive_no_terminal(name: str) -> None:
+    table = table_of(arm_of({"axial": [0.1, 0.2], name: [0.3, 0.5]}, title=name), experiment=name)
+    text = shown(table, 120)
+    assert plain(name) in text
+    assert "\x1b" not in text
+
+
+def test_json_holds_every_number() -> None:
+    content = json.loads(FORMATS["json"](example()))
+    row = next(row for row in content["tables"][0]["rows"] if row["encoding"] == "liere:block=8")
+    assert row["values"] == {"0": 0.431, "1": 0.447, "2": 0.440}
+    assert row["verdict"] == "better"
+    assert row["shared_seeds"] == 3
+    assert row["smallest_p_sign_flip"] == row["p_sign_flip"] == 0.25
+    for key in ("mean", "std", "difference", "low", "high", "p", "p_holm", "p_equivalent"):
+        assert isinstance(row[key], float)
+    assert content["tables"][1]["rows"][2]["failed"] == 1
+    assert content["signature"] == example().signature
+    assert content["summary"] == summary_lines(example())
+
+
+def test_csv_has_one_line_a_row_and_reads_back() -> None:
+    lines = list(csv.DictReader(io.StringIO(FORMATS["csv"](example()))))
+    assert len(lines) == 9
+    liere = lines[2]
+    assert liere["values"] == "0=0.431 1=0.447 2=0.44"
+    content = json.loads(FORMATS["json"](example()))["tables"][0]["rows"][2]
+    for key in ("mean", "difference", "low", "p_holm"):
+        assert float(liere[key]) == content[key]
+    assert lines[5]["undefined"] == "not defined on 2 axes"
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+a", "-a", "@sum", " =x"])
+def test_csv_runs_no_formula(name: str) -> None:
+    text = FORMATS["csv"](table_of(arm_of({"axial": [0.1, 0.2], name: [0.3, 0.5]})))
+    cell = list(csv.DictReader(io.StringIO(text)))[1]["encoding"]
+    assert cell.startswith("'")
+    assert cell == csv_cell(name)
+
+
+def test_markdown_tables_have_equal_columns() -> None:
+    text = FORMATS["markdown"](table_of(arm_of({"axial": [0.1, 0.2], "a|b_c*d`e<f>": [0.3, 0.5]})))
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 4
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    assert r"a\|b\_c\*d\`e\<f\>" in text
+
+
+def test_latex_is_booktabs_with_a_caption_that_says_how() -> None:
+    text = FORMATS["latex"](example())
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{table}"):
+        assert text.count(rule) == 2
+    body = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {line.count(" & ") for line in body} == {9}
+    assert "Null hypothesis" in text
+    assert r"43.9 $\pm$ 0.8" in text
+    assert r"[$+12.4$, $+13.5$]" in text
+
+
+@given(st.text(max_size=20))
+def test_latex_text_has_no_active_character(text: str) -> None:
+    escaped = latex(text)
+    bare = re.sub(r"\\[a-z]+(\{\})?|\\.|\$[^$]*\$", "", escaped)
+    assert not re.search(r"[&%$#_{}~^\\]", bare)
+
+
+@given(st.text(max_size=20))
+def test_escaped_text_stays_on_one_line(text: str) -> None:
+    escapes: list[Callable[[str], str]] = [plain, markdown, latex, csv_cell]
+    for escape in escapes:
+        assert len(escape(text).splitlines()) <= 1
+
+
+def test_the_summary_says_it_in_words() -> None:
+    images, text = summary_lines(example())
+    assert images.startswith(
+        "images · pointing: liere:block=8 beats axial by 12.9 points [12.4, 13.5]"
+    )
+    assert "none loses to axial by 18.9 points" in images
+    assert "rope-mixed equals axial within 1.0 points: +0.1" in images
+    assert "absolute against axial needs 2 shared seeds" in images
+    assert "rope is not defined on 2 axes" in images
+    assert "(3 seeds)" in images
+    assert text.startswith("text · stdlib: liere beats rope by 0.0567 bits/byte [0.04")
+
+
+@pytest.mark.parametrize(
+    ("results", "expected"),
+    [
+        ({"axial": [0.3, 0.4]}, "nothing to compare with axial"),
+        ({"axial": ["failed"], "liere": [0.5]}, "liere: no seed shared with axial"),
+        ({"axial": [0.3], "liere": ["diverged"]}, "1 of 1 diverged"),
+        ({"axial": [0.25, 0.25], "liere": [0.25, 0.25]}, "is undecided: 0.0 (2 seeds)"),
+    ],
+)
+def test_the_summary_of_poor_tables(results: dict[str, list[float | str]], expected: str) -> None:
+    assert expected in summary_lines(table_of(arm_of(results)))[0]
+
+
+def test_runs_without_a_baseline_get_no_verdict() -> None:
+    table = table_of(arm_of({"liere": [0.3, 0.4], "none": [0.1, 0.2]}, baseline=None))
+    assert "no baseline" in summary_lines(table)[0]
+    assert "better" not in shown(table, 100).split("pointing")[1].split("▸")[0].split("·")[0]
+
+
+def test_a_small_spread_gets_one_more_decimal() -> None:
+    coarse = Unit.of(table_of(arm_of({"axial": [0.30, 0.34]})).arms[0])
+    fine = Unit.of(table_of(arm_of({"axial": [0.3001, 0.3002]})).arms[0])
+    assert (coarse.value(0.3), fine.value(0.3)) == ("30.0", "30.00")
+    bits = Unit.of(table_of(arm_of({"axial": [2.30, 2.34]}, metric="bits_per_byte")).arms[0])
+    assert (bits.value(2.3), bits.signed(-0.00001), bits.signed(0.5)) == (
+        "2.3000",
+        "0.0000",
+        "+0.5000",
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1234, "1.2k"),
+        (99_960, "100k"),
+        (812_345, "812k"),
+        (999_600, "1.0M"),
+        (85_600_000, "85.6M"),
+        (2e9, "2.0G"),
+    ],
+)
+def test_counts_are_short(value: float, text: str) -> None:
+    assert numbers.count(value) == text
+
+
+def test_probabilities_and_durations() -> None:
+    assert [numbers.probability(p) for p in (None, 0.0004, 0.0123, 0.25, 1.0)] == [
+        numbers.NONE,
+        "<0.001",
+        "0.012",
+        "0.25",
+        "1.00",
+    ]
+    assert [numbers.duration(seconds) for seconds in (8.21, 59.96, 3725.0)] == [
+        "8.2s",
+        "1m 00s",
+        "1h 02m",
+    ]
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20))
+def test_markdown_shows_a_name_as_it_is(text: str) -> None:
+    page = MarkdownIt("commonmark").enable("table").parse(f"| a |\n| --- |\n| {markdown(text)} |\n")
+    inline = [token for token in page if token.type == "inline"]
+    assert len(inline) == 2
+    shown_text = "".join(child.content for child in inline[1].children or [])
+    assert shown_text == plain(text).strip()
+
+
+def test_no_difference_beyond_the_scale_is_promised() -> None:
+    text = shown(table_of(arm_of({"axial": [0.25, 0.3, 0.2], "liere": [0.9, 0.2, 0.5]})), 120)
+    assert "3 seeds show no difference that top-1 can have in 4 of 5 cases" in text

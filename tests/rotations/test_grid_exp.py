@@ -1,0 +1,267 @@
+"""Rotations of whole grids: equal to exponentials one by one, in bounded memory."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.autograd import gradcheck
+
+from liere_cli.errors import UsageError
+from liere_cli.rotations import grid_exp, rotate_blocks, rotate_on_grid
+from liere_cli.rotations.exponential import chunks
+from liere_cli.rotations.exponential import shared_taylor as lattice
+from liere_cli.rotations.exponential.multiples import find_rays
+from support.skew_matrices import WAYS, both_ways, random_skew
+
+way = pytest.fixture(both_ways, scope="module", autouse=True, params=WAYS)
+
+
+def one_by_one(generators: Tensor, positions: Tensor) -> Tensor:
+    exponents = torch.einsum("ta,...aij->...tij", positions, generators)
+    return torch.linalg.matrix_exp(exponents.contiguous())
+
+
+@given(
+    axes=st.integers(1, 3),
+    block=st.sampled_from((2, 3, 4, 7)),
+    norm=st.sampled_from((0.0, 1e-6, 1.0, 40.0)),
+    tokens=st.sampled_from((1, 9, 40)),
+    seed=st.integers(0, 2**16),
+)
+@settings(max_examples=40, deadline=None)
+def test_equals_exponentials_one_by_one(
+    axes: int, block: int, norm: float, tokens: int, seed: int
+) -> None:
+    generators = random_skew(2, axes, block, block, norm=norm, seed=seed).requires_grad_()
+    positions = torch.rand(tokens, axes, dtype=torch.float64) * 3 - 1
+    rotations, expected = (f(generators, positions) for f in (grid_exp, one_by_one))
+    torch.testing.assert_close(rotations, expected, rtol=0, atol=1e-11 * (1 + norm))
+    weight = torch.randn_like(expected)
+    ours, theirs = (
+        torch.autograd.grad((result * weight).sum(), generators)[0]
+        for result in (rotations, expected)
+    )
+    # generators can only move along skew-symmetric matrices
+    torch.testing.assert_close(ours - ours.mT, theirs - theirs.mT, rtol=0, atol=1e-9 * (1 + norm))
+
+
+def test_cancelling_generators() -> None:
+    a = random_skew(1, 8, 8, norm=300.0)
+    generators = torch.stack((a, -a + random_skew(1, 8, 8, norm=2.0, seed=1)), 1)
+    positions = torch.rand(60, 1, dtype=torch.float64).expand(60, 2)
+    torch.testing.assert_close(
+        grid_exp(generators, positions), one_by_one(generators, positions), rtol=0, atol=1e-10
+    )
+
+
+def test_float32_at_the_scale_of_the_paper() -> None:
+    entries = torch.rand(2, 2, 64, 64, generator=torch.Generator().manual_seed(0))
+    upper = torch.triu(entries * 2 * math.pi, 1)
+    generators = upper - upper.mT
+    line = torch.linspace(0, 1, 8)
+    positions = torch.cartesian_prod(line, line)
+    exact = one_by_one(generators.double(), positions.double())
+    error = (grid_exp(generators, positions) - exact).abs().max()
+    assert error < 1e-5
+
+
+@given(
+    sides=st.lists(st.integers(2, 7), min_size=2, max_size=3),
+    unit=st.sampled_from((1.0, 1 / 3, 0.1)),
+    cut=st.integers(0, 8),
+    dtype=st.sampled_from((torch.float32, torch.float64)),
+    seed=st.integers(0, 2**16),
+)
+@settings(max_examples=30, deadline=None)
+def test_every_position_is_first_or_the_sum_of_two_on_its_ray(
+    sides: list[int], unit: float, cut: int, dtype: torch.dtype, seed: int
+) -> None:
+    lines = [torch.arange(side, dtype=dtype) * unit for side in sides]
+    positions = torch.cartesian_prod(*lines)
+    shuffled = torch.randperm(len(positions), generator=torch.Generator().manual_seed(seed))
+    positions = positions[shuffled[cut:]]
+    rays = find_rays(positions)
+    if rays is None:
+        return
+    known = set(rays.first.tolist())
+    for step in rays.steps:
+        ends = positions[step.left] + positions[step.right]
+        torch.testing.assert_close(ends, positions[step.to])
+        cross = positions[step.left][:, :, None] * positions[step.right][:, None]
+        torch.testing.assert_close(cross, cross.mT)
+        assert known.issuperset(step.left.tolist() + step.right.tolist())
+        assert known.isdisjoint(step.to.tolist())
+        known.update(step.to.tolist())
+    assert known == set(range(len(positions)))
+
+
+def test_a_first_call_without_gradients_spoils_no_later_one() -> None:
+    lattice._kept_places.cache_clear()
+    generators = random_skew(1, 2, 4, 4).requires_grad_()
+    line = torch.arange(5, dtype=torch.float64)
+    positions = torch.cartesian_prod(line, line)
+    with torch.inference_mode():
+        expected = grid_exp(generators, positions).clone()
+    rotations = grid_exp(generators, positions)
+    rotations.sum().backward()
+    assert generators.grad is not None
+    assert torch.equal(rotations.detach(), expected)
+
+
+def test_only_directions_without_common_divisor_go_through_the_series() -> None:
+    line = torch.linspace(0, 1, 8)
+    positions = torch.cartesian_prod(line, line)
+    rays = find_rays(positions)
+    assert rays is not None
+    expected = {0} | {i * 8 + j for i in range(8) for j in range(8) if math.gcd(i, j) == 1}
+    assert set(rays.first.tolist()) == expected
+    assert find_rays(torch.rand(64, 2)) is None
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (3, 4, 4)])
+def test_rays_change_nothing_but_rounding(shape: tuple[int, ...]) -> None:
+    generators = random_skew(2, len(shape), 6, 6, norm=20.0).requires_grad_()
+    lines = [torch.linspace(0, 1, side, dtype=torch.float64) for side in shape]
+    positions = torch.cartesian_prod(*lines)
+    assert find_rays(positions) is not None
+    results = []
+    for function in (grid_exp, one_by_one):
+        rotations = function(generators, positions)
+        weight = torch.randn(rotations.shape, generator=torch.Generator().manual_seed(1))
+        (grad,) = torch.autograd.grad((rotations.sin() * weight).sum(), generators)
+        results.append((rotations, grad - grad.mT))
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-9)
+
+
+def apply(rotations: Tensor, x: Tensor) -> Tensor:
+    """R(p) x as a matrix-vector product for every token."""
+    *_, blocks, tokens, block, _ = rotations.shape
+    prefix = x.shape[2] - tokens
+    tail = x[:, :, prefix:].unflatten(-1, (blocks, block))
+    turned = torch.einsum("nktij,bntkj->bntki", rotations.expand(x.shape[1], -1, -1, -1, -1), tail)
+    return torch.cat((x[:, :, :prefix], turned.flatten(-2)), 2)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+@pytest.mark.parametrize("prefix", [0, 2])
+@pytest.mark.parametrize(("blocks", "block"), [(1, 6), (3, 4)])
+@pytest.mark.parametrize("fused", [False, True])
+def test_application(heads: int, prefix: int, blocks: int, block: int, fused: bool) -> None:
+    generators = random_skew(heads, blocks, 2, block, block, norm=3.0).requires_grad_()
+    positions = torch.rand(20, 2, dtype=torch.float64)
+    # queries and keys as views of one fused projection
+    shape = (2, 20 + prefix, 3, 3, blocks * block)
+    qkv = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    q, k, _ = qkv.permute(2, 0, 3, 1, 4)
+    if fused:
+        ours = rotate_on_grid(generators, positions, q, k)
+    else:
+        ours = rotate_blocks(grid_exp(generators, positions), q, k)
+    expected = [apply(one_by_one(generators, positions), x) for x in (q, k)]
+    weights = [torch.randn_like(x) for x in expected]
+    results = []
+    for pair in (ours, expected):
+        loss = sum((x * weight).sum() for x, weight in zip(pair, weights, strict=True))
+        grad_generators, grad_qkv = torch.autograd.grad(loss, (generators, qkv))
+        results.append((*pair, grad_generators - grad_generators.mT, grad_qkv))
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-10)
+
+
+def test_application_gradcheck() -> None:
+    u = torch.randn(2, 1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, 2, 17, 4, dtype=torch.float64, requires_grad=True)
+    positions = torch.rand(16, 2, dtype=torch.float64)
+    assert gradcheck(lambda u, x: rotate_on_grid(u - u.mT, positions, x), (u, x))
+
+
+def test_chunks_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    generators = random_skew(2, 3, 2, 4, 4, norm=30.0)
+    positions = torch.rand(25, 2, dtype=torch.float64)
+    x = torch.randn(2, 2, 25, 12, dtype=torch.float64)
+    results = []
+    for entries in (1 << 20, 100):
+        monkeypatch.setattr(chunks, "CHUNK_ENTRIES", entries)
+        leaf = generators.clone().requires_grad_()
+        (turned,) = rotate_on_grid(leaf, positions, x)
+        turned.sin().sum().backward()
+        results.append((grid_exp(generators, positions), turned.detach(), leaf.grad))
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-11)
+
+
+def test_video_positions_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No tensor of the whole size tokens x heads x block^2 is ever made."""
+    largest = 0
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            nonlocal largest
+            result = func(*args, **(kwargs or {}))
+            if isinstance(result, Tensor):
+                largest = max(largest, result.untyped_storage().nbytes())
+            return result
+
+    monkeypatch.setattr(chunks, "CHUNK_ENTRIES", 1 << 13)
+    heads, block = 3, 16
+    line = torch.linspace(0, 1, 8)
+    positions = torch.cartesian_prod(line, line, line)
+    generators = random_skew(heads, 1, 3, block, block, norm=20.0, dtype=torch.float32)
+    generators.requires_grad_()
+    x = torch.randn(1, heads, 512, block, requires_grad=True)
+    with Watch():
+        (turned,) = rotate_on_grid(generators, positions, x)
+        turned.sum().backward()
+    assert largest < heads * 512 * block**2 * 4 / 2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_error(dtype: torch.dtype) -> None:
+    """Rotations are built in float32 and rounded once, the result once more: two units at most."""
+    generators = random_skew(2, 1, 2, 16, 16, norm=60.0, dtype=torch.float32)
+    positions = torch.rand(40, 2)
+    x = torch.randn(4, 2, 40, 16).to(dtype)
+    exact = apply(one_by_one(generators.double(), positions.double()), x.double())
+    for turned in (
+        rotate_blocks(grid_exp(generators, positions), x)[0],
+        rotate_on_grid(generators, positions, x)[0],
+    ):
+        assert turned.dtype == dtype
+        error = (turned.double() - exact).norm() / exact.norm()
+        assert error < 2 * torch.finfo(dtype).eps / 2
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_one_graph(fused: bool) -> None:
+    def run(generators: Tensor, x: Tensor) -> Tensor:
+        if fused:
+            return rotate_on_grid(generators, positions, x)[0]
+        return rotate_blocks(grid_exp(generators, positions), x)[0]
+
+    generators = random_skew(2, 1, 2, 4, 4, norm=3.0, dtype=torch.float32).requires_grad_()
+    positions = torch.rand(20, 2)
+    x = torch.randn(2, 2, 21, 4, requires_grad=True)
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    results = []
+    for f in (run, compiled):
+        turned = f(generators, x)
+        grad, grad_x = torch.autograd.grad(turned.sin().sum(), (generators, x))
+        results.append((turned, grad - grad.mT, grad_x))
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-4)
+
+
+def test_refuses() -> None:
+    generators, positions = torch.zeros(1, 2, 4, 4), torch.zeros(5, 2)
+    with pytest.raises(UsageError, match=r"positions must be \[tokens, 2\]"):
+        grid_exp(generators, torch.zeros(5, 3))
+    with pytest.raises(UsageError, match="axes, b, b"):
+        grid_exp(torch.zeros(4, 4), positions)
+    with pytest.raises(UsageError, match="don't fit"):
+        rotate_blocks(torch.zeros(1, 1, 5, 4, 4), torch.zeros(1, 2, 5, 6))
+    with pytest.raises(UsageError, match="one shape and dtype"):
+        rotate_on_grid(
+            generators[None], positions, torch.zeros(1, 1, 5, 4), torch.zeros(1, 2, 5, 4)
+        )
+    with pytest.raises(UsageError, match="batch, heads, tokens"):
+        rotate_blocks(torch.zeros(1, 1, 5, 4, 4), torch.zeros(5, 4))

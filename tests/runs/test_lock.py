@@ -1,0 +1,112 @@
+"""A run has one owner at a time, and a dead one's claim is taken over."""
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from liere_cli.errors import LiereError
+from liere_cli.runs import lock as claims
+from liere_cli.runs.folder import Run
+from liere_cli.runs.lock import Claimed, claim, owner_of
+from liere_cli.utils.files import make_folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path / "outputs" / "experiment" / "text-rope-s0-0123456789ab")
+
+
+def lease_of(run: Run) -> Path:
+    return run.folder.parent.parent / ".claims" / f"{run.run_id}.lease"
+
+
+@contextmanager
+def held_elsewhere(run: Run) -> Iterator[int]:
+    """Another process holds the run; killed at the end, so that it can't clean up."""
+    reads, writes = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with claim(run):
+            os.write(writes, b"!")
+            signal.pause()
+    os.read(reads, 1)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(reads)
+        os.close(writes)
+
+
+def test_a_run_has_one_owner_who_is_named(run: Run) -> None:
+    with held_elsewhere(run) as pid:
+        with (
+            pytest.raises(Claimed, match=rf"{run.name}: .*\(process {pid} on .+, since 20"),
+            claim(run),
+        ):
+            raise AssertionError
+        owner = owner_of(run)
+        assert owner is not None
+        assert owner.pid == pid
+        with claim(Run(run.folder.with_name("text-rope-s1-ffffffffffff"))):
+            pass
+
+
+def test_experiments_that_share_a_run_share_its_claim(run: Run) -> None:
+    twin = Run(run.folder.parent.parent / "another" / run.name)
+    with claim(run), pytest.raises(Claimed), claim(twin):
+        raise AssertionError
+
+
+def test_a_killed_owners_claim_is_taken_over(run: Run) -> None:
+    with held_elsewhere(run):
+        pass
+    with claim(run):
+        assert owner_of(run) is not None
+    assert owner_of(run) is None
+
+
+def without_kernel_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: FileLock) -> None:
+        raise OSError(claims.errno.ENOSYS, "no flock here")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+
+
+def test_without_kernel_locks_the_lease_decides(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_kernel_locks(monkeypatch)
+    monkeypatch.setattr(claims, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(claims, "PATIENCE_SECONDS", 0.3)
+    make_folder(run.folder)
+    with held_elsewhere(run):
+        # as from another host, where no process number can be asked about
+        marker = lease_of(run).read_text()
+        assert "host=" in marker
+        descriptor = os.open(lease_of(run), os.O_WRONLY | os.O_TRUNC)
+        os.write(descriptor, re.sub("host=.*", "host=another", marker).encode())
+        os.close(descriptor)
+        with pytest.raises(Claimed), claim(run):
+            raise AssertionError
+    with claim(run) as held:
+        held.check()
+        lease_of(run).unlink()
+        assert held.lost.wait(10)
+        with pytest.raises(Claimed):
+            held.check()
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(run: Run) -> None:
+    outputs = run.folder.parent.parent
+    outputs.write_text("a file where the folder should be")
+    with (
+        pytest.raises(LiereError, match=r"outputs.*can't be written \(Not a directory\)"),
+        claim(run),
+    ):
+        raise AssertionError

@@ -1,0 +1,92 @@
+"""Plans and outcomes made of plain numbers, for tests of tables and reports."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from liere_cli.comparison.tables.build import make_table
+from liere_cli.comparison.tables.table import ComparisonTable
+from liere_cli.config.budget import Budget
+from liere_cli.planning.plan import Arm, Plan, PlannedEncoding, PlannedRun
+from liere_cli.planning.progress import Outcome, outcome_of
+from liere_cli.runs.folder import Run
+
+#: a test value, or a state without one
+Result = float | str
+AXIAL = [0.300, 0.320, 0.310]
+RESULTS: dict[str, Sequence[Result]] = {
+    "none": [0.120, 0.125, 0.118],
+    "axial": AXIAL,
+    "liere:block=8": [0.431, 0.447, 0.440],
+    "rope-mixed": [0.302, 0.319, 0.312],
+    "absolute": [0.29, "diverged", "missing"],
+    "rope": [],
+}
+
+
+def outcome(planned: PlannedRun, result: Result, metric: str) -> Outcome:
+    if result in ("missing", "partial"):
+        return Outcome(result)  # type: ignore[arg-type]
+    value = None if isinstance(result, str) else result
+    summary: dict[str, Any] = {
+        "status": result if isinstance(result, str) else "finished",
+        "test": value,
+        "metric": metric,
+        "seconds": 12.3,
+        "parameters": 812_345,
+        "encoding_parameters": 1234,
+        "throughput": 2600.0,
+        "throughput_unit": "examples/s",
+        "device": "cpu",
+        "threads": 2,
+        "error": f"the loss was nan, {planned.encoding}" if value is None else None,
+        "signature": "encoding:x|torch:2.13.0|liere:0.1.0",
+    }
+    return outcome_of(summary)
+
+
+def arm_of(
+    results: Mapping[str, Sequence[Result]],
+    *,
+    metric: str = "top1",
+    title: str = "pointing",
+    baseline: str | None = "axial",
+    margin: float | None = None,
+) -> tuple[Arm, dict[str, Outcome]]:
+    found: dict[str, Outcome] = {}
+    rows = []
+    for encoding, values in results.items():
+        runs = []
+        for seed, result in enumerate(values):
+            run_id = f"{title}/{encoding}/{seed}"
+            run = PlannedRun(title, encoding, seed, Run(Path("nowhere")), run_id)
+            found[run_id] = outcome(run, result, metric)
+            runs.append(run)
+        undefined = None if runs else "not defined on 2 axes"
+        rows.append(PlannedEncoding(encoding, tuple(runs), undefined))
+    arm = Arm(
+        title=title,
+        modality="text" if metric == "bits_per_byte" else "images",
+        data=title,
+        fingerprint="0123456789abcdef",
+        metric=metric,
+        budget=Budget.parse("1000steps"),
+        encodings=tuple(rows),
+        baseline=baseline,
+        margin=margin,
+    )
+    return arm, found
+
+
+def table_of(*arms: tuple[Arm, dict[str, Outcome]], experiment: str = "quick") -> ComparisonTable:
+    found = {key: one for _, outcomes in arms for key, one in outcomes.items()}
+    return make_table(Plan(experiment, tuple(arm for arm, _ in arms), (0, 1, 2)), found)
+
+
+def example() -> ComparisonTable:
+    """Two data sets, with every kind of row."""
+    bits = {"rope": [2.31, 2.33, 2.30], "liere": [2.25, 2.27, 2.25], "none": [2.8, 2.9, "failed"]}
+    return table_of(
+        arm_of(RESULTS, margin=0.01),
+        arm_of(bits, metric="bits_per_byte", title="stdlib", baseline="rope"),
+    )

@@ -1,0 +1,87 @@
+"""Two processes that train together, as torchrun would start them, kept for several runs."""
+
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from liere_cli.config.files import load_recipe
+from liere_cli.data.batches import TrainingBatches
+from liere_cli.runs.build import assemble
+from liere_cli.training.run import train_cell
+from liere_cli.utils.distributed import Ranks, joined
+
+CPU = torch.device("cpu")
+
+
+def train(
+    ranks: Ranks, flags: dict[str, Any], outputs: Path, stop: tuple[int, int] | None = None
+) -> dict[str, Any] | str:
+    """The summary, or what ended the run; ``stop``: the rank that gets a SIGTERM at that step."""
+    at = TrainingBatches.at
+
+    def watched(self: TrainingBatches, step: int, rows: slice) -> Any:
+        if stop == (ranks.rank, step):
+            signal.raise_signal(signal.SIGTERM)
+        return at(self, step, rows)
+
+    with patch.object(TrainingBatches, "at", watched):
+        try:
+            cell = assemble(load_recipe(flags=flags), device=CPU)
+            return train_cell(cell, outputs=outputs, device=CPU, ranks=ranks)
+        except KeyboardInterrupt:
+            return "stopped"
+
+
+class Pair:
+    """Two ranks that wait for something to train."""
+
+    def __init__(self, connections: list[Connection]) -> None:
+        self.connections = connections
+
+    def train(self, *args: Any, **settings: Any) -> list[dict[str, Any] | str]:
+        """What :func:`train` returns on each rank."""
+        for connection in self.connections:
+            connection.send((args, settings))
+        return [connection.recv() for connection in self.connections]
+
+
+@contextmanager
+def pair() -> Iterator[Pair]:
+    """Starts the two, and ends them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    ends, processes = [], []
+    for rank in range(2):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_wait_for_work, args=(theirs, rank, port))
+        process.start()
+        theirs.close()
+        ends.append(ours)
+        processes.append(process)
+    yield Pair(ends)
+    for end in ends:
+        end.send(None)
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+
+
+def _wait_for_work(connection: Connection, rank: int, port: int) -> None:
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    with joined() as ranks:
+        while (work := connection.recv()) is not None:
+            args, settings = work
+            connection.send(train(ranks, *args, **settings))
