@@ -22,12 +22,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-import liere_cli.cli.live
-import liere_cli.comparison.launch
-import liere_cli.comparison.plan
-import liere_cli.comparison.table
-import liere_cli.inspection
-import liere_cli.lifecycle  # noqa: F401
+import liere_cli.cli.progress
+import liere_cli.comparison.tables.build
+import liere_cli.evaluation.trained_run
+import liere_cli.launchers.local
+import liere_cli.planning.from_recipe
+import liere_cli.training.run  # noqa: F401
 from liere_cli.cli import main
 
 #: a worker that takes longer hangs

@@ -11,7 +11,7 @@ from liere_cli.cli.app import app
 from liere_cli.config.files import builtin_recipes, load_recipe
 from liere_cli.data import dataset_class
 from liere_cli.encodings import available, resolve_spec
-from liere_cli.planning.overrides import arm_recipe
+from liere_cli.planning.overrides import dataset_recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -71,11 +71,11 @@ def test_every_recipe_validates_down_to_its_options(name: str) -> None:
     assert f"liere compare{'' if name == 'quick' else ' ' + name}" in path.read_text()
     recipe = load_recipe(name)
     assert recipe.compare is not None
-    for index, arm in enumerate(recipe.compare.data):
-        arm_recipe(recipe, index)
-        options = {key: value for key, value in arm.data.items() if key != "name"}
-        dataset_class(arm.data["name"]).Options.validated(options, name)
-        for spec in arm.encodings or recipe.compare.encodings:
+    for index, dataset in enumerate(recipe.compare.data):
+        dataset_recipe(recipe, index)
+        options = {key: value for key, value in dataset.data.items() if key != "name"}
+        dataset_class(dataset.data["name"]).Options.validated(options, name)
+        for spec in dataset.encodings or recipe.compare.encodings:
             resolve_spec(spec)
 
 

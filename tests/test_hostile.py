@@ -25,7 +25,7 @@ from liere_cli.data.sources import archives
 from liere_cli.data.sources.archives import extract_into, read_bytes
 from liere_cli.encodings.registry import _class_in_file
 from liere_cli.errors import LiereError
-from liere_cli.runs.build import Cell, assemble
+from liere_cli.runs.build import RunSpec, assemble
 from liere_cli.runs.item_results import FILE, item_results
 from liere_cli.utils.files import parse_json, seal
 from support.synthetic_runs import TINY, write_run
@@ -54,7 +54,7 @@ def refused(result: Result, code: int, *words: str) -> None:
         assert word in result.stderr
 
 
-def cell_of(name: str = "verse.txt", seed: int = 0, encoding: str = "rope") -> Cell:
+def run_spec_of(name: str = "verse.txt", seed: int = 0, encoding: str = "rope") -> RunSpec:
     if not Path(name).exists():
         Path(name).write_text("The quick brown fox jumps over the lazy dog. " * 40)
     flags = {
@@ -72,7 +72,7 @@ def test_a_files_name_is_shown_and_does_nothing(here: Path, name: str) -> None:
     out = here / "out"
     for seed in (0, 1):
         for encoding in ("rope", "none"):
-            write_run(cell_of(f"{name}.txt", seed, encoding), out)
+            write_run(run_spec_of(f"{name}.txt", seed, encoding), out)
     folder = next(out.iterdir())
     assert [path.name for path in out.iterdir()] == ["text"]
     for form in ("table", "markdown", "csv", "latex", "json"):
@@ -81,8 +81,12 @@ def test_a_files_name_is_shown_and_does_nothing(here: Path, name: str) -> None:
         text = shown.stdout
         assert all(char.isprintable() for char in text.replace("\n", ""))
         if form == "csv":
-            cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
-            assert not [cell for cell in cells if cell.startswith(("=", "@", "\uff1d", "\uff20"))]
+            run_specs = [run_spec for row in csv.reader(io.StringIO(text)) for run_spec in row]
+            assert not [
+                run_spec
+                for run_spec in run_specs
+                if run_spec.startswith(("=", "@", "\uff1d", "\uff20"))
+            ]
         if form == "json":
             assert json.loads(text)["tables"][0]["data"] == name
         if form == "markdown":
@@ -246,7 +250,7 @@ GOOD = {
     ],
 )
 def test_results_per_item_whose_file_lies(here: Path, content: bytes) -> None:
-    run = write_run(cell_of(), here / "out")
+    run = write_run(run_spec_of(), here / "out")
     run.path(FILE).write_bytes(save(GOOD))
     assert item_results(run, "bits_per_byte") is not None
     run.path(FILE).write_bytes(content)
@@ -294,7 +298,7 @@ def test_a_recipe_runs_no_code_that_no_flag_names(here: Path, recipe: str) -> No
 
 def test_a_run_is_read_without_its_code_and_measured_with_it(here: Path) -> None:
     (here / "mine.py").write_text(MINE)
-    cell_of()
+    run_spec_of()
     made = liere(
         "train", "--encoding=mine.py:Mine", "--data=text:verse.txt,grid=16", "--budget=2steps",
         "--set=training.batch=2", *SETTINGS, "--json",
@@ -316,7 +320,7 @@ def test_a_run_is_read_without_its_code_and_measured_with_it(here: Path) -> None
 
 
 def test_a_sealed_summary_from_anybody_drives_no_terminal(here: Path) -> None:
-    run = write_run(cell_of(), here / "out")
+    run = write_run(run_spec_of(), here / "out")
     summary = json.loads(run.path("summary.json").read_text())
     summary |= {"encoding": f"[bold]{CONTROL}", "throughput_unit": "[/x]\ud800", "error": "[/]"}
     for status in ("finished", "diverged", f"{CONTROL}[/red]"):

@@ -30,8 +30,8 @@ def test_the_recipe_is_the_one_of_the_table(folder: Path) -> None:
     seeds = ",".join(map(str, recipe.compare.seeds))
     added = recipe.compare.until_settled is not None
     assert f"|seeds:{seeds}{',' if added else '|'}" in table["signature"]
-    for arm, result in zip(recipe.compare.data, table["tables"], strict=True):
-        assert result["budget"] == {**recipe.training.model_dump(), **arm.training}["budget"]
+    for dataset, result in zip(recipe.compare.data, table["tables"], strict=True):
+        assert result["budget"] == {**recipe.training.model_dump(), **dataset.training}["budget"]
         assert result["fingerprint"] in table["signature"]
         planned = {row["planned"] for row in result["rows"]}
         assert min(planned) >= len(recipe.compare.seeds)

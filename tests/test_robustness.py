@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 import torch
-from test_training import StopAt, cell_of, losses
+from test_training import StopAt, losses, run_spec_of
 from typer.testing import CliRunner
 
 from liere_cli.cli.app import app
 from liere_cli.comparison.tables.extras import without_curves
 from liere_cli.config.budget import Budget
 from liere_cli.errors import LiereError
-from liere_cli.planning.plan import Arm, PlannedEncoding, PlannedRun
+from liere_cli.planning.plan import DatasetPlan, PlannedEncoding, PlannedRun
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs import lock as claims
 from liere_cli.runs.folder import Run
-from liere_cli.runs.lock import Claimed, claim
+from liere_cli.runs.lock import RunLocked, claim
 from liere_cli.training.callbacks import Report
-from liere_cli.training.run import train_cell
+from liere_cli.training.run import train_run
 from liere_cli.utils.files import seal
 
 CPU = torch.device("cpu")
@@ -49,28 +49,28 @@ class At(StopAt):
 
 
 def interrupted(text: Path, outputs: Path, step: int = 8, **settings: Any) -> Run:
-    cell = cell_of(text, checkpoint_seconds=1e-9, **settings)
+    run_spec = run_spec_of(text, checkpoint_seconds=1e-9, **settings)
     with pytest.raises(KeyboardInterrupt):
-        train_cell(cell, outputs=outputs, device=CPU, observer=StopAt(step))
-    return cell.run(outputs)
+        train_run(run_spec, outputs=outputs, device=CPU, observer=StopAt(step))
+    return run_spec.run(outputs)
 
 
 @pytest.mark.parametrize("days", [-400, 400])
 def test_a_clock_that_jumps_changes_nothing(
     verse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
 ) -> None:
-    whole = train_cell(cell_of(verse), outputs=tmp_path / "whole", device=CPU)
+    whole = train_run(run_spec_of(verse), outputs=tmp_path / "whole", device=CPU)
     clock = time.time
 
     def jump() -> None:
         monkeypatch.setattr(time, "time", lambda: clock() + days * 86400)
 
-    cell = cell_of(verse)
-    summary = train_cell(cell, outputs=tmp_path / "jumped", device=CPU, observer=At(4, jump))
+    run_spec = run_spec_of(verse)
+    summary = train_run(run_spec, outputs=tmp_path / "jumped", device=CPU, observer=At(4, jump))
     assert summary["test"] == whole["test"]
     assert 0 < summary["seconds"] < 60
-    spent = cell_of(verse, budget="0.2s", log_every=1)
-    summary = train_cell(spent, outputs=tmp_path / "spent", device=CPU, observer=At(2, jump))
+    spent = run_spec_of(verse, budget="0.2s", log_every=1)
+    summary = train_run(spent, outputs=tmp_path / "spent", device=CPU, observer=At(2, jump))
     assert 0.2 <= summary["seconds"] < 60
 
 
@@ -87,7 +87,7 @@ def test_the_age_of_a_claim_is_no_matter_of_the_calendar(tmp_path: Path, days: i
     while not lease.is_file() or abs(lease.stat().st_mtime - moment) > 60:
         time.sleep(0.01)
     try:
-        with pytest.raises(Claimed), claim(run):
+        with pytest.raises(RunLocked), claim(run):
             raise AssertionError
     finally:
         os.kill(pid, signal.SIGKILL)
@@ -97,13 +97,13 @@ def test_the_age_of_a_claim_is_no_matter_of_the_calendar(tmp_path: Path, days: i
 
 
 def test_checkpoints_of_another_run_are_passed_over(verse: Path, tmp_path: Path) -> None:
-    whole = train_cell(cell_of(verse), outputs=tmp_path / "whole", device=CPU)
+    whole = train_run(run_spec_of(verse), outputs=tmp_path / "whole", device=CPU)
     run = interrupted(verse, tmp_path / "parts")
     other = interrupted(verse, tmp_path / "parts", seed=1)
     shutil.rmtree(run.path("checkpoints"))
     shutil.copytree(other.path("checkpoints"), run.path("checkpoints"))
     watcher = StopAt(-1)
-    again = train_cell(cell_of(verse), outputs=tmp_path / "parts", device=CPU, observer=watcher)
+    again = train_run(run_spec_of(verse), outputs=tmp_path / "parts", device=CPU, observer=watcher)
     assert watcher.resumed_at == 0
     assert other.run_id in watcher.warnings[0]
     assert again["test"] == whole["test"]
@@ -112,12 +112,12 @@ def test_checkpoints_of_another_run_are_passed_over(verse: Path, tmp_path: Path)
 def test_a_summary_of_another_run_is_refused(verse: Path, tmp_path: Path) -> None:
     runs = []
     for seed in (0, 1):
-        cell = cell_of(verse, seed=seed)
-        train_cell(cell, outputs=tmp_path, device=CPU)
-        runs.append(cell.run(tmp_path))
+        run_spec = run_spec_of(verse, seed=seed)
+        train_run(run_spec, outputs=tmp_path, device=CPU)
+        runs.append(run_spec.run(tmp_path))
     shutil.copy(runs[1].path("summary.json"), runs[0].path("summary.json"))
     with pytest.raises(LiereError, match=rf"summary of another run \('{runs[1].run_id}'\)"):
-        train_cell(cell_of(verse), outputs=tmp_path, device=CPU)
+        train_run(run_spec_of(verse), outputs=tmp_path, device=CPU)
 
 
 def test_a_later_versions_files_are_left_to_it(verse: Path, tmp_path: Path) -> None:
@@ -127,21 +127,21 @@ def test_a_later_versions_files_are_left_to_it(verse: Path, tmp_path: Path) -> N
     newest.write_text(json.dumps(state | {"check": seal(state, "check")}))
     before = {path: path.read_bytes() for path in run.path("checkpoints").iterdir()}
     with pytest.raises(LiereError, match=r"later version of liere \(format 99\).*--fresh"):
-        train_cell(cell_of(verse), outputs=tmp_path, device=CPU)
+        train_run(run_spec_of(verse), outputs=tmp_path, device=CPU)
     assert {path: path.read_bytes() for path in run.path("checkpoints").iterdir()} == before
-    fresh = train_cell(cell_of(verse), outputs=tmp_path, device=CPU, fresh=True)
+    fresh = train_run(run_spec_of(verse), outputs=tmp_path, device=CPU, fresh=True)
     summary = fresh | {"format": 99}
     summary["sha256"] = seal(summary, "sha256")
     run.path("summary.json").write_text(json.dumps(summary))
     with pytest.raises(LiereError, match=r"later version of liere \(format 99\)"):
-        train_cell(cell_of(verse), outputs=tmp_path, device=CPU)
+        train_run(run_spec_of(verse), outputs=tmp_path, device=CPU)
     assert json.loads(run.path("summary.json").read_text()) == summary
 
 
 @pytest.mark.parametrize("gone", ["outputs", "run"])
 def test_outputs_that_vanish_at_the_end_are_said(verse: Path, tmp_path: Path, gone: str) -> None:
-    cell, outputs = cell_of(verse), tmp_path / "outputs"
-    folder = outputs if gone == "outputs" else cell.run(outputs).folder
+    run_spec, outputs = run_spec_of(verse), tmp_path / "outputs"
+    folder = outputs if gone == "outputs" else run_spec.run(outputs).folder
 
     class Late(StopAt):
         def evaluating(self, split: str) -> None:
@@ -149,29 +149,29 @@ def test_outputs_that_vanish_at_the_end_are_said(verse: Path, tmp_path: Path, go
                 shutil.rmtree(folder)
 
     with pytest.raises(LiereError, match=r"vanished while the run was in training"):
-        train_cell(cell, outputs=outputs, device=CPU, observer=Late(-1))
-    assert cell.run(outputs).summary() is None
-    assert train_cell(cell, outputs=outputs, device=CPU)["status"] == "finished"
-    assert cell.run(outputs).path("metrics.jsonl").stat().st_size
+        train_run(run_spec, outputs=outputs, device=CPU, observer=Late(-1))
+    assert run_spec.run(outputs).summary() is None
+    assert train_run(run_spec, outputs=outputs, device=CPU)["status"] == "finished"
+    assert run_spec.run(outputs).path("metrics.jsonl").stat().st_size
 
 
 @pytest.mark.parametrize("gone", ["outputs", "run"])
 def test_outputs_that_vanish_in_mid_run_are_said(verse: Path, tmp_path: Path, gone: str) -> None:
-    cell, outputs = cell_of(verse), tmp_path / "outputs"
-    folder = outputs if gone == "outputs" else cell.run(outputs).folder
+    run_spec, outputs = run_spec_of(verse), tmp_path / "outputs"
+    folder = outputs if gone == "outputs" else run_spec.run(outputs).folder
     removal = At(4, lambda: shutil.rmtree(folder))
     with pytest.raises(LiereError, match=r"vanished while the run was in training"):
-        train_cell(cell, outputs=outputs, device=CPU, observer=removal)
+        train_run(run_spec, outputs=outputs, device=CPU, observer=removal)
     assert not folder.exists()
-    assert train_cell(cell, outputs=outputs, device=CPU)["status"] == "finished"
-    assert losses(cell.run(outputs))
+    assert train_run(run_spec, outputs=outputs, device=CPU)["status"] == "finished"
+    assert losses(run_spec.run(outputs))
 
 
 def test_a_full_disk_is_said_where_lines_are_written(
     verse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train_cell(cell_of(verse), outputs=tmp_path / "whole", device=CPU)
-    cell, written, told = cell_of(verse, checkpoint_seconds=1e-9), [], []
+    whole = train_run(run_spec_of(verse), outputs=tmp_path / "whole", device=CPU)
+    run_spec, written, told = run_spec_of(verse, checkpoint_seconds=1e-9), [], []
     sync = os.fsync
 
     def full(descriptor: int) -> None:
@@ -184,21 +184,23 @@ def test_a_full_disk_is_said_where_lines_are_written(
     again = None
     while again is None:
         try:
-            again = train_cell(cell, outputs=tmp_path / "full", device=CPU)
+            again = train_run(run_spec, outputs=tmp_path / "full", device=CPU)
         except LiereError as error:
             told.append(str(error))
     assert len(told) >= 5
     assert all("can't be written (No space left on device)" in message for message in told)
     assert again["test"] == whole["test"]
-    assert losses(cell.run(tmp_path / "full")) == losses(cell_of(verse).run(tmp_path / "whole"))
+    assert losses(run_spec.run(tmp_path / "full")) == losses(
+        run_spec_of(verse).run(tmp_path / "whole")
+    )
 
 
 def test_finished_runs_are_read_from_a_folder_that_cannot_be_written(
     verse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell = cell_of(verse)
-    train_cell(cell, outputs=tmp_path / "outputs", device=CPU)
-    run = cell.run(tmp_path / "outputs")
+    run_spec = run_spec_of(verse)
+    train_run(run_spec, outputs=tmp_path / "outputs", device=CPU)
+    run = run_spec.run(tmp_path / "outputs")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
     def refuse(*given: Any, **named: Any) -> Any:
@@ -218,17 +220,17 @@ def test_finished_runs_are_read_from_a_folder_that_cannot_be_written(
 
 
 def test_a_table_says_which_curves_it_lacks(verse: Path, tmp_path: Path) -> None:
-    cell = cell_of(verse)
-    train_cell(cell, outputs=tmp_path, device=CPU)
-    run = cell.run(tmp_path)
+    run_spec = run_spec_of(verse)
+    train_run(run_spec, outputs=tmp_path, device=CPU)
+    run = run_spec.run(tmp_path)
     planned = PlannedRun("text", "liere", 0, run, run.run_id)
     row = PlannedEncoding("liere", (planned,))
     budget = Budget.parse("12steps")
-    arm = Arm("text", "text", "text", "0", "bits_per_byte", budget, (row,), None)
+    dataset = DatasetPlan("text", "text", "text", "0", "bits_per_byte", budget, (row,), None)
     found = {run.run_id: Outcome("finished")}
     path = run.path("metrics.jsonl")
-    assert without_curves(arm, found) == []
+    assert without_curves(dataset, found) == []
     path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
-    assert "seed 0: metrics.jsonl is damaged" in without_curves(arm, found)[0]
+    assert "seed 0: metrics.jsonl is damaged" in without_curves(dataset, found)[0]
     path.unlink()
-    assert "seed 0: metrics.jsonl is missing" in without_curves(arm, found)[0]
+    assert "seed 0: metrics.jsonl is missing" in without_curves(dataset, found)[0]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from liere_cli.bench.calibration_errors import interaction_figures, item_figures
 from liere_cli.statistics.paired import CONFIDENCE, student_p, student_quantile
 from liere_cli.statistics.power import detectable_difference
-from liere_cli.statistics.sequential import SETTLED_CONFIDENCE, Looks
+from liere_cli.statistics.sequential import SETTLED_CONFIDENCE, InterimAnalyses
 from liere_cli.statistics.verdicts import ALPHA, POWER, decide
 
 DATA_SETS = 3
@@ -51,14 +51,14 @@ class Design:
 
     name: str
     seeds: int
-    looks: Looks | None = None
+    interim: InterimAnalyses | None = None
 
 
 DESIGNS = (
     Design("fixed-3", 3),
     Design("fixed-5", 5),
     Design("fixed-10", 10),
-    Design("until-settled-10", 10, Looks(3, 10)),
+    Design("until-settled-10", 10, InterimAnalyses(3, 10)),
 )
 
 
@@ -145,7 +145,7 @@ def verdict_figures(
     }
 
 
-def judge_tables(differences: Array, truth: Array, looks: Looks | None) -> Judged:
+def judge_tables(differences: Array, truth: Array, interim: InterimAnalyses | None) -> Judged:
     """The verdicts on whole tables.
 
     Args:
@@ -154,7 +154,7 @@ def judge_tables(differences: Array, truth: Array, looks: Looks | None) -> Judge
         looks: None judges all seeds at once.
     """
     n = differences.shape[-1]
-    if looks is None:
+    if interim is None:
         mean, error = _estimates(differences)
         decision = decide(student_p(mean, error, n - 1), np.full(mean.shape, np.nan))
         seeds = np.full(mean.shape, n)
@@ -164,14 +164,14 @@ def judge_tables(differences: Array, truth: Array, looks: Looks | None) -> Judge
     going = np.ones(shape, dtype=bool)
     p, mean, error, seeds = np.ones(shape), np.zeros(shape), np.ones(shape), np.zeros(shape, int)
     margins = np.full(shape, np.nan)
-    for size in looks.sizes:
+    for size in interim.sizes:
         now, its_error = _estimates(differences[..., :size])
         mean, error = np.where(going, now, mean), np.where(going, its_error, error)
         seeds = np.where(going, size, seeds)
-        spent = looks.spent(student_p(now, its_error, size - 1), size)
+        spent = interim.spent(student_p(now, its_error, size - 1), size)
         p = np.where(going, np.minimum(p, spent), p)
         decision = decide(p, margins)
-        futile = looks.futile(mean, error, seeds, ALPHA / shape[-1], margins)
+        futile = interim.futile(mean, error, seeds, ALPHA / shape[-1], margins)
         going &= ~decision.differs & ~futile
     confidence = np.where(decision.differs, SETTLED_CONFIDENCE, CONFIDENCE)
     covered = _covers(mean - truth, error, seeds, confidence)
@@ -190,7 +190,7 @@ def _simulated(design: Design, effect: float, tables: int, seed: int) -> Iterato
         # in units of their own standard deviation
         differences /= math.sqrt(2 * (1 - CORRELATION))
         flat = differences.reshape(size[0], COMPARISONS, design.seeds) + truth[:, None]
-        yield judge_tables(flat, truth, design.looks)
+        yield judge_tables(flat, truth, design.interim)
 
 
 def _scores(

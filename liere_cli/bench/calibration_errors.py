@@ -70,22 +70,24 @@ def interaction_figures(comparisons: int) -> list[dict[str, Any]]:
     """
     figures = []
     for seeds in SEEDS:
-        for worth in (10.0, 30.0):
-            generator = np.random.default_rng([seeds, round(worth)])
+        for baseline_gain in (10.0, 30.0):
+            generator = np.random.default_rng([seeds, round(baseline_gain)])
             wrong, covered, defined = 0, 0, 0
             for _ in range(comparisons):
-                on, against = (relative_gain(_side(generator, seeds, worth)) for _ in range(2))
+                on, against = (
+                    relative_gain(_side(generator, seeds, baseline_gain)) for _ in range(2)
+                )
                 one = Interaction("encoding", "floor", on, against)
                 judged = judge_interactions([one])[0]
                 if judged.low is None or judged.high is None:
                     continue
                 defined += 1
-                wrong += judged.word in ("larger", "smaller")
+                wrong += judged.label in ("larger", "smaller")
                 covered += judged.low <= 0 <= judged.high
             figures.append(
                 {
                     "seeds": seeds,
-                    "worth": worth,
+                    "worth": baseline_gain,
                     "wrong_rate": wrong / max(defined, 1),
                     "coverage": covered / max(defined, 1),
                     "undefined": 1 - defined / comparisons,
@@ -102,14 +104,14 @@ def _covers(scores: Any, zeros: Any, items: ItemDifferences | None) -> bool:
     return result.low <= 0 <= result.high
 
 
-def _side(generator: np.random.Generator, seeds: int, worth: float) -> Side:
+def _side(generator: np.random.Generator, seeds: int, baseline_gain: float) -> Side:
     """Encoding, baseline and floor with noise of their own; the relative gain is a fifth."""
-    encoding, baseline, floor = generator.standard_normal((3, seeds))
+    encoding, baseline, control = generator.standard_normal((3, seeds))
     return Side(
         "data",
         "modality",
         "baseline",
         tuple(range(seeds)),
-        tuple((encoding - baseline + 0.2 * worth).tolist()),
-        tuple((baseline - floor + worth).tolist()),
+        tuple((encoding - baseline + 0.2 * baseline_gain).tolist()),
+        tuple((baseline - control + baseline_gain).tolist()),
     )

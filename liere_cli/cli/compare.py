@@ -127,9 +127,9 @@ def compare(
     from liere_cli.comparison.tables.build import make_table
 
     if plot is not None:
-        from liere_cli.report.plots.style import check_picture
+        from liere_cli.report.plots.style import check_plot_path
 
-        check_picture(plot)
+        check_plot_path(plot)
     index: RunIndex | None = None
     given, faults = sources or [], {}
     if len(given) > 1 or any(_names_runs(source, out) for source in given):
@@ -149,7 +149,7 @@ def compare(
         plan, found, index = _plan_of_runs(given, out, baseline, flags)
     else:
         from liere_cli.config.recipe import CompareSettings
-        from liere_cli.launchers.worker import Site
+        from liere_cli.launchers.worker import LaunchContext
         from liere_cli.planning.from_recipe import plan_comparison, repeated
         from liere_cli.planning.overrides import comparison_recipe
         from liere_cli.runs.build import choose_device
@@ -181,13 +181,13 @@ def compare(
         _show_plan(plan, found, launching.jobs, dry_run)
         if dry_run:
             return
-        if plan.looks is None:
+        if plan.interim is None:
             found |= launching.train(plan, found)
         else:
             plan, found = _settle(plan, found, launching)
         # on this machine, whatever trained the runs
         here = choose_device(device if launcher == Launchers.LOCAL else "auto")
-        faults = measure(plan, found, Site(out, data_root, str(here)), jobs or 1)
+        faults = measure(plan, found, LaunchContext(out, data_root, str(here)), jobs or 1)
     table = make_table(plan, found, index, faults)
     _show_table(table, form)
     if plot is not None:
@@ -241,7 +241,7 @@ def _plan_of_runs(
         index = RunIndex(runs)
         for warning in index.warnings:
             console.warn(warning)
-        return *runs_as_plan(runs, baseline, index.facts), index
+        return *runs_as_plan(runs, baseline, index.record), index
     finally:
         if collects:
             gc.enable()
@@ -331,10 +331,10 @@ def _show_plan(plan: "Plan", found: Mapping[str, "Outcome"], jobs: int, in_full:
     from liere_cli.planning.progress import seconds_left
 
     most = ""
-    if plan.looks is not None:
+    if plan.interim is not None:
         from liere_cli.comparison.adaptive_seeds import begun_part
 
-        most = f"; then more seeds where they are needed, {plan.looks.last} at most"
+        most = f"; then more seeds where they are needed, {plan.interim.last} at most"
         plan = begun_part(plan, found)
     states = Counter(found[run.run_id].state for run in plan.runs)
     counts = ", ".join(f"{number} {state}" for state, number in states.items())
@@ -352,14 +352,19 @@ def _show_plan(plan: "Plan", found: Mapping[str, "Outcome"], jobs: int, in_full:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("data", "encoding", "budget", "seeds"):
         table.add_column(column, overflow="fold")
-    for arm in plan.arms:
-        for row in arm.encodings:
+    for dataset in plan.datasets:
+        for row in dataset.encodings:
             by_state: dict[str, list[str]] = {}
             for run in row.runs:
                 by_state.setdefault(found[run.run_id].state, []).append(str(run.seed))
             seeds_by_state = [f"{state} {_seeds(seeds)}" for state, seeds in by_state.items()]
-            mark = " (baseline)" if row.label == arm.baseline else ""
-            cells = (arm.title, row.label + mark, arm.budget.text, ", ".join(seeds_by_state))
+            mark = " (baseline)" if row.label == dataset.baseline else ""
+            cells = (
+                dataset.title,
+                row.label + mark,
+                dataset.budget.text,
+                ", ".join(seeds_by_state),
+            )
             shown = [*cells[:3], row.undefined or cells[3]]
             table.add_row(*(Text(console.printable(cell)) for cell in shown))
     screen = console.stdout()
@@ -393,10 +398,10 @@ def _draw(
     plan: "Plan", found: Mapping[str, "Outcome"], table: "ComparisonTable", path: Path
 ) -> None:
     from liere_cli.cli import console
-    from liere_cli.comparison.tables.learning_curves import courses
+    from liere_cli.comparison.tables.learning_curves import learning_curves
     from liere_cli.report.plots.comparison import draw
 
-    draw(table, [courses(arm, found) for arm in plan.arms], path)
+    draw(table, [learning_curves(dataset, found) for dataset in plan.datasets], path)
     console.note(f"drawn in {path}")
 
 

@@ -11,7 +11,7 @@ from liere_cli.report.numbers import duration
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from liere_cli.runs.build import Cell
+    from liere_cli.runs.build import RunSpec
     from liere_cli.runs.folder import Run
     from liere_cli.training.callbacks import Report
 
@@ -115,16 +115,16 @@ class LiveProgress:
         if self.bar is not None:
             self.bar.stop()
 
-    def started(self, cell: Cell, run: Run, step: int, warnings: list[str]) -> None:
+    def started(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None:
         for warning in warnings:
             warn(warning)
-        self.metric = cell.dataset.metric
-        self.unit = "tokens/s" if cell.dataset.task == "language-model" else "examples/s"
+        self.metric = run_spec.dataset.metric
+        self.unit = "tokens/s" if run_spec.dataset.task == "language-model" else "examples/s"
         if step:
             note(f"going on from step {step:,} of {run.folder}")
         if self.bar is not None:
             self.task = self.bar.add_task(
-                shown(f"{cell.encoding} on {cell.data}"), total=1.0, details="first step"
+                shown(f"{run_spec.encoding} on {run_spec.data}"), total=1.0, details="first step"
             )
 
     def reported(self, report: Report) -> None:

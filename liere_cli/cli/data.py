@@ -27,7 +27,7 @@ def data(
             "axes": cls.axes or "2 or 3",
             "task": cls.task,
             "metric": cls.metric,
-            "at_hand": cls.at_hand(root),
+            "at_hand": cls.is_available(root),
             "source": cls.source,
             "licence": cls.licence,
             "options": _options(cls.Options),

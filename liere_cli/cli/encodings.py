@@ -223,9 +223,9 @@ def picture(
     from liere_cli.cli import console
     from liere_cli.encodings.score_map import kernel_of
     from liere_cli.report.plots.score_map import draw
-    from liere_cli.report.plots.style import check_picture
+    from liere_cli.report.plots.style import check_plot_path
 
-    check_picture(path)
+    check_plot_path(path)
     if (name is None) == (run is None):
         raise UsageError("--plot draws either NAME at initialisation or, with --run RUN, that run")
     if run is None:
@@ -275,7 +275,7 @@ def _trained(
     opened = TrainedRun.open(
         run, outputs=out, root=data_root, device=torch.device("cpu"), weights="last"
     )
-    title = f"{opened.cell.encoding} on {opened.cell.data}"
+    title = f"{opened.run_spec.encoding} on {opened.run_spec.data}"
     return opened.model.encoding, opened.model.token_grid, title
 
 

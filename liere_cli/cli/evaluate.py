@@ -73,7 +73,7 @@ def evaluate(
     trained = TrainedRun.open(
         run, outputs=out, root=data_root, device=chosen, weights=weights, code=encoding
     )
-    own, patch = trained.cell.dataset, trained.model.shape.patch
+    own, patch = trained.run_spec.dataset, trained.model.shape.patch
     for wanted in grid or []:
         # first, since the grids that the model suggests know of patches alone
         own.check_grid(parse_grid(wanted, len(own.grid)), patch)
@@ -87,19 +87,21 @@ def evaluate(
             "with --grid"
         )
     if shuffle and own.task == "language-model":
-        raise UsageError(f"--shuffle: {cannot_shuffle(trained.cell.data)}")
+        raise UsageError(f"--shuffle: {cannot_shuffle(trained.run_spec.data)}")
     orders = (False, True) if shuffle else (False,)
     conditions = [
         Condition(one, method, order) for one in grids for method in methods for order in orders
     ]
     text = trained.sample(sample, prompt=prompt, temperature=temperature) if sample else None
     block = block_of(grids, own.grid)
-    with console.stderr().status(f"evaluating {console.shown(trained.cell.encoding)} on {split}"):
+    with console.stderr().status(
+        f"evaluating {console.shown(trained.run_spec.encoding)} on {split}"
+    ):
         rows = [trained.measure(split, one, limit=limit, block=block) for one in conditions]
     if as_json:
         console.print_json({"run": str(trained.run.folder), "rows": rows, "sample": text})
         return
-    _print_rows(rows, f"{trained.cell.encoding} on {trained.cell.data}, {split} split")
+    _print_rows(rows, f"{trained.run_spec.encoding} on {trained.run_spec.data}, {split} split")
     if text is not None:
         console.stdout().print(console.printable(text), markup=False, soft_wrap=True)
 

@@ -106,8 +106,8 @@ class Launching:
     ) -> dict[str, Outcome]:
         """Trains what is missing, but what waits; says how far it came when it is interrupted."""
         from liere_cli.cli import console
-        from liere_cli.cli.progress import LiveCells
-        from liere_cli.launchers.worker import Site
+        from liere_cli.cli.progress import LiveRuns
+        from liere_cli.launchers.worker import LaunchContext
         from liere_cli.training.run import tidy
 
         for run in plan.runs:
@@ -119,10 +119,10 @@ class Launching:
         if not left:
             return {}
         _check_writable(self.out / plan.experiment)
-        site = Site(self.out, self.root, str(self.device), plan.experiment)
-        with LiveCells(plan, dict(found), min(self.jobs, len(left))) as live:
+        context = LaunchContext(self.out, self.root, str(self.device), plan.experiment)
+        with LiveRuns(plan, dict(found), min(self.jobs, len(left))) as live:
             try:
-                return self.launcher(left, site, live)
+                return self.launcher(left, context, live)
             except KeyboardInterrupt:
                 console.note(
                     f"{live.over} of {live.total} runs are done; the others keep their place"

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from liere_cli.cli import console
 from liere_cli.launchers.events import (
-    CellElsewhere,
-    CellEnded,
-    CellEvaluating,
-    CellReported,
-    CellStarted,
     Event,
-    Remark,
+    Notice,
+    RunEnded,
+    RunEvaluating,
+    RunLockedElsewhere,
+    RunReported,
+    RunStarted,
 )
 from liere_cli.planning.plan import Plan, PlannedRun
 from liere_cli.planning.progress import Outcome, seconds_left
@@ -26,26 +26,29 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from liere_cli.launchers.events import Event
-    from liere_cli.launchers.worker import Site
+    from liere_cli.launchers.worker import LaunchContext
 
 
-class LiveCells:
+class LiveRuns:
     """Listens to a launch; keeps the outcomes of all cells and the time that is left."""
 
     def __init__(self, plan: Plan, found: dict[str, Outcome], jobs: int) -> None:
         self.plan, self.found, self.jobs = plan, dict(found), jobs
         self.metrics = {
-            run.run_id: arm.metric for arm in plan.arms for row in arm.encodings for run in row.runs
+            run.run_id: dataset.metric
+            for dataset in plan.datasets
+            for row in dataset.encodings
+            for run in row.runs
         }
         self.total = len(plan.runs)
         self.screen = console.stderr()
         self.bars: Progress | None = None
         self.tasks: dict[str, TaskID] = {}
         #: who else has which cell, and why nobody works on it yet
-        self.elsewhere: dict[str, CellElsewhere] = {}
+        self.elsewhere: dict[str, RunLockedElsewhere] = {}
         self.printed_at = time.monotonic()
 
-    def __enter__(self) -> LiveCells:
+    def __enter__(self) -> LiveRuns:
         if self.screen.is_terminal:
             from rich.progress import BarColumn, Progress, TextColumn
 
@@ -71,27 +74,27 @@ class LiveCells:
         return sum(outcome.over for outcome in self.found.values())
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, CellStarted):
+        if isinstance(event, RunStarted):
             self._started(event)
-        elif isinstance(event, CellReported):
+        elif isinstance(event, RunReported):
             self._reported(event)
-        elif isinstance(event, CellEvaluating):
+        elif isinstance(event, RunEvaluating):
             self._show(event.run.run_id, details=f"evaluating on {event.split}")
-        elif isinstance(event, CellElsewhere):
+        elif isinstance(event, RunLockedElsewhere):
             self._elsewhere(event)
-        elif isinstance(event, Remark):
+        elif isinstance(event, Notice):
             self._line(event.text, "dim")
         else:
             self._ended(event)
         self._update_total()
 
-    def _started(self, event: CellStarted) -> None:
+    def _started(self, event: RunStarted) -> None:
         for warning in event.warnings:
             self._line(f"{event.run.label}: {warning}", "yellow")
         self.elsewhere.pop(event.run.run_id, None)
         self._add_bar(event.run, "first step")
 
-    def _reported(self, event: CellReported) -> None:
+    def _reported(self, event: RunReported) -> None:
         report = event.report
         used = report.seconds_left * report.share / max(1 - report.share, 1e-9)
         self.found[event.run.run_id] = Outcome("partial", share=report.share, seconds=used)
@@ -103,7 +106,7 @@ class LiveCells:
         if self.bars is None and time.monotonic() - self.printed_at > console.QUIET_SECONDS:
             self._line(f"{self._count()} {event.run.label}: {report.share:.0%} · {details}", "dim")
 
-    def _elsewhere(self, event: CellElsewhere) -> None:
+    def _elsewhere(self, event: RunLockedElsewhere) -> None:
         """A bar for what others train; what nobody works on yet is counted only."""
         run_id = event.run.run_id
         before = self.elsewhere.get(run_id)
@@ -131,7 +134,7 @@ class LiveCells:
             parts.append(f"{len(queued)} queued" + (f" ({reasons})" if reasons else ""))
         return " · ".join(parts)
 
-    def _ended(self, event: CellEnded) -> None:
+    def _ended(self, event: RunEnded) -> None:
         self.found[event.run.run_id] = event.outcome
         self.elsewhere.pop(event.run.run_id, None)
         self._remove_bar(event.run.run_id)
@@ -189,7 +192,9 @@ def _score(summary: dict[str, Any]) -> str:
     return f"val {console.format_metric(metric, summary['val'])}"
 
 
-def measure(plan: Plan, found: Mapping[str, Outcome], site: Site, jobs: int) -> dict[str, str]:
+def measure(
+    plan: Plan, found: Mapping[str, Outcome], context: LaunchContext, jobs: int
+) -> dict[str, str]:
     """Measures what finished runs lack; returns why some could not be measured, by identity."""
     from liere_cli.comparison.tables.transfer import unmeasured
     from liere_cli.launchers.transfer_eval import measure_runs
@@ -200,7 +205,7 @@ def measure(plan: Plan, found: Mapping[str, Outcome], site: Site, jobs: int) -> 
     passes = sum(len(places) for _, places in lacking.values())
     console.note(f"measuring {len(lacking)} runs at other grids: {passes} passes over test items")
     with console.stderr().status("loading") as status:
-        return measure_runs(lacking, site, jobs=jobs, listener=_Listener(status, len(lacking)))
+        return measure_runs(lacking, context, jobs=jobs, listener=_Listener(status, len(lacking)))
 
 
 class _Listener:
@@ -210,12 +215,12 @@ class _Listener:
         self.status, self.total, self.over = status, total, 0
 
     def __call__(self, event: Event) -> None:
-        from liere_cli.launchers.events import CellEnded, CellEvaluating
+        from liere_cli.launchers.events import RunEnded, RunEvaluating
 
-        if isinstance(event, CellEvaluating):
+        if isinstance(event, RunEvaluating):
             where = f"{event.run.label} at {event.split}"
             self.status.update(console.printable(f"{self.over}/{self.total} {where}"))
-        elif isinstance(event, CellEnded):
+        elif isinstance(event, RunEnded):
             self.over += 1
             if event.outcome.state == "failed":
                 console.warn(f"{event.run.label} could not be measured: {event.outcome.error}")

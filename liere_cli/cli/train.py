@@ -39,7 +39,7 @@ def train(
     from liere_cli.config.files import load_recipe, refuse_foreign_code
     from liere_cli.errors import UsageError
     from liere_cli.runs.build import assemble, choose_device
-    from liere_cli.training.run import tidy, train_cell
+    from liere_cli.training.run import tidy, train_run
     from liere_cli.utils.distributed import joined, own_device
 
     flags: dict[str, Any] = {"encoding": encoding, "data": data, "seed": seed}
@@ -47,7 +47,7 @@ def train(
     if budget is not None:
         flags["training"] = {"budget": budget}
     with joined() as ranks:
-        if not ranks.leads:
+        if not ranks.is_main:
             console.silence()
         chosen = own_device(choose_device(device))
         settings = load_recipe(recipe, flags=flags, assignments=assignments or [])
@@ -57,22 +57,27 @@ def train(
                 f"recipe '{recipe}' compares {len(settings.compare.data)} data sets; choose one "
                 f"with --data, or run liere compare {recipe}"
             )
-        cell = assemble(settings, root=data_root, device=chosen)
-        run = cell.run(out)
-        known = ranks.from_first(lambda: None if fresh else run.summary())
+        run_spec = assemble(settings, root=data_root, device=chosen)
+        run = run_spec.run(out)
+        known = ranks.broadcast(lambda: None if fresh else run.summary())
         if known is not None:
             console.note(f"already {known['status']}, so not trained again (--fresh trains anew)")
-            if ranks.leads:
+            if ranks.is_main:
                 tidy(run)
             summary = known
         else:
             with console.LiveProgress() as progress:
-                summary = train_cell(
-                    cell, outputs=out, device=chosen, fresh=fresh, observer=progress, ranks=ranks
+                summary = train_run(
+                    run_spec,
+                    outputs=out,
+                    device=chosen,
+                    fresh=fresh,
+                    observer=progress,
+                    ranks=ranks,
                 )
-        if ranks.leads and as_json:
+        if ranks.is_main and as_json:
             console.print_json({**summary, "folder": str(run.folder)})
-        elif ranks.leads:
+        elif ranks.is_main:
             _print_result(summary, str(run.folder))
     if summary["status"] != "finished":
         raise typer.Exit(1)

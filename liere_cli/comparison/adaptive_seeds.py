@@ -11,10 +11,10 @@ import numpy as np
 
 from liere_cli.comparison.tables.build import make_table
 from liere_cli.config.budget import Budget
-from liere_cli.planning.plan import Arm, Plan, PlannedEncoding, PlannedRun
+from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
 from liere_cli.planning.progress import Outcome, full_seconds
 from liere_cli.statistics.power import MAX_SEEDS, detectable_difference
-from liere_cli.statistics.sequential import FUTILE_POWER, Looks
+from liere_cli.statistics.sequential import FUTILE_POWER, InterimAnalyses
 from liere_cli.statistics.verdicts import ALPHA, Verdict
 
 
@@ -47,9 +47,9 @@ def next_runs(
         tried: identities of runs that failed just now and are not tried again.
         jobs: runs at a time.
     """
-    assert plan.looks is not None
+    assert plan.interim is not None
     limit = _seconds_allowed(plan)
-    begun = set(plan.seeds[: plan.looks.first])
+    begun = set(plan.seeds[: plan.interim.first])
     first = [
         run
         for run in plan.runs
@@ -58,7 +58,7 @@ def next_runs(
     if first:
         batch, going = first if limit is None else first[:jobs], 0
     else:
-        wanted = _wanted(plan, plan.looks, found, tried)
+        wanted = _wanted(plan, plan.interim, found, tried)
         going = len(wanted)
         batches = wanted if limit is None else _fill(wanted, jobs)
         batch = list({run.run_id: run for runs in batches for run in runs}.values())
@@ -73,8 +73,8 @@ def begun_part(plan: Plan, found: Mapping[str, Outcome], also: Set[str] = frozen
     Args:
         also: identities of runs to keep though nothing of them is trained yet.
     """
-    assert plan.looks is not None
-    first = set(plan.seeds[: plan.looks.first])
+    assert plan.interim is not None
+    first = set(plan.seeds[: plan.interim.first])
 
     def kept(run: PlannedRun) -> bool:
         known = run.seed in first or run.run_id in also
@@ -83,26 +83,29 @@ def begun_part(plan: Plan, found: Mapping[str, Outcome], also: Set[str] = frozen
     def part(row: PlannedEncoding) -> PlannedEncoding:
         return replace(row, runs=tuple(run for run in row.runs if kept(run)))
 
-    arms = tuple(
-        replace(arm, encodings=tuple(part(row) for row in arm.encodings)) for arm in plan.arms
+    datasets = tuple(
+        replace(dataset, encodings=tuple(part(row) for row in dataset.encodings))
+        for dataset in plan.datasets
     )
-    seeds = {run.seed for arm in arms for row in arm.encodings for run in row.runs}
-    return replace(plan, arms=arms, seeds=tuple(seed for seed in plan.seeds if seed in seeds))
+    seeds = {run.seed for dataset in datasets for row in dataset.encodings for run in row.runs}
+    return replace(
+        plan, datasets=datasets, seeds=tuple(seed for seed in plan.seeds if seed in seeds)
+    )
 
 
 def _wanted(
-    plan: Plan, looks: Looks, found: Mapping[str, Outcome], tried: Set[str]
+    plan: Plan, interim: InterimAnalyses, found: Mapping[str, Outcome], tried: Set[str]
 ) -> list[list[PlannedRun]]:
     """The next seed's runs of every comparison that goes on, the closest verdict first."""
     table = make_table(plan, found)
     ranked = []
-    for arm, its_table in zip(plan.arms, table.arms, strict=True):
-        baseline = next((row for row in arm.encodings if row.label == arm.baseline), None)
-        for planned, row in zip(arm.encodings, its_table.rows, strict=True):
+    for dataset, its_table in zip(plan.datasets, table.datasets, strict=True):
+        baseline = next((row for row in dataset.encodings if row.label == dataset.baseline), None)
+        for planned, row in zip(dataset.encodings, its_table.rows, strict=True):
             verdict = row.verdict
             if baseline is None or verdict is None:
                 continue
-            if not _goes_on(verdict, looks, table.comparisons):
+            if not _goes_on(verdict, interim, table.comparisons):
                 continue
             runs = _next_seed(planned, baseline, found, tried)
             if runs:
@@ -110,18 +113,18 @@ def _wanted(
     return [runs for _, runs in sorted(ranked, key=lambda entry: entry[0])]
 
 
-def _goes_on(verdict: Verdict, looks: Looks, comparisons: int) -> bool:
+def _goes_on(verdict: Verdict, interim: InterimAnalyses, comparisons: int) -> bool:
     """Neither settled nor in vain; one with fewer than 2 shared seeds by now is in vain."""
     estimate = verdict.estimate
-    if verdict.word != "undecided" or estimate is None or estimate.seed_error is None:
+    if verdict.label != "undecided" or estimate is None or estimate.seed_error is None:
         return False
     alpha = ALPHA / comparisons
     hidden = 0.0
     if estimate.test_set is not None:
-        level = alpha * looks.share(looks.last)
+        level = alpha * interim.share(interim.last)
         hidden = detectable_difference(0.0, estimate.n, level, FUTILE_POWER, estimate.test_set)
     margin = verdict.pair.margin
-    futile = looks.futile(
+    futile = interim.futile(
         np.array(estimate.difference),
         np.array(estimate.seed_error),
         np.array(estimate.n),
@@ -174,9 +177,9 @@ def _seconds_after(plan: Plan, found: Mapping[str, Outcome], batch: list[Planned
     """Training seconds of all runs once the batch is done, as far as runs so far can tell."""
     spent = sum(found[run.run_id].seconds for run in plan.runs)
     chosen = {run.run_id for run in batch}
-    for arm in plan.arms:
-        known = _known_seconds(arm, found)
-        for row in arm.encodings:
+    for dataset in plan.datasets:
+        known = _known_seconds(dataset, found)
+        for row in dataset.encodings:
             whole = full_seconds(row.runs, found) or known
             for run in row.runs:
                 if run.run_id in chosen:
@@ -185,9 +188,9 @@ def _seconds_after(plan: Plan, found: Mapping[str, Outcome], batch: list[Planned
     return spent
 
 
-def _known_seconds(arm: Arm, found: Mapping[str, Outcome]) -> float:
+def _known_seconds(dataset: DatasetPlan, found: Mapping[str, Outcome]) -> float:
     """Of a run on that data set, by its budget or its other encodings; 0 while nothing is known."""
-    if arm.budget.unit == "seconds":
-        return arm.budget.amount
-    every = tuple(run for row in arm.encodings for run in row.runs)
+    if dataset.budget.unit == "seconds":
+        return dataset.budget.amount
+    every = tuple(run for row in dataset.encodings for run in row.runs)
     return full_seconds(every, found) or 0.0

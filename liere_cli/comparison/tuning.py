@@ -19,10 +19,10 @@ from liere_cli.encodings.registry import encoding_class
 from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.model import encoding_for
 from liere_cli.planning.from_recipe import planned_run
-from liere_cli.planning.plan import Arm, Plan, PlannedEncoding, PlannedRun
+from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
 from liere_cli.planning.progress import Outcome, number
-from liere_cli.planning.tuning_result import Trial, Tuned, values_text
-from liere_cli.runs.build import Cell, assemble, model_shape
+from liere_cli.planning.tuning_result import Trial, TuningResult, values_text
+from liere_cli.runs.build import RunSpec, assemble, model_shape
 from liere_cli.runs.folder import Listing
 
 #: of the candidates of one encoding
@@ -74,34 +74,34 @@ def plan_search(
         return None
     options = {
         f"{_OWN}{option}"
-        for arm in plan.arms
-        for row in arm.encodings
+        for dataset in plan.datasets
+        for row in dataset.encodings
         if row.undefined is None
         for option in encoding_class(_request(row).encoding["name"]).Options.model_fields
     }
     allowed = sorted((TrainingSettings.model_fields.keys() - _FIXED) | options)
-    arms: list[Arm] = []
+    datasets: list[DatasetPlan] = []
     every: dict[tuple[int, str], tuple[Candidate, ...]] = {}
-    settings, listing = [], Listing(outputs)
-    for index, (arm, data_arm) in enumerate(zip(plan.arms, compare.data, strict=True)):
-        where = f"compare.data, '{arm.data}', tuning" if data_arm.tuning else "compare.tuning"
-        asked = _asked(compare.tuning, data_arm.tuning, where)
-        _check(asked, plan, Budget.parse(asked.budget or arm.budget.text), allowed, where)
-        settings.append(asked)
+    searches, listing = [], Listing(outputs)
+    for index, (dataset, settings) in enumerate(zip(plan.datasets, compare.data, strict=True)):
+        where = f"compare.data, '{dataset.data}', tuning" if settings.tuning else "compare.tuning"
+        asked = _asked(compare.tuning, settings.tuning, where)
+        _check(asked, plan, Budget.parse(asked.budget or dataset.budget.text), allowed, where)
+        searches.append(asked)
         rows = []
-        for row in arm.encodings:
+        for row in dataset.encodings:
             if row.undefined is None:
                 request = _tuning_request(_request(row), asked, recipe.experiment)
                 found = _candidates(request, asked, where, listing, root, device)
                 every[index, row.label] = found
                 runs = tuple(run for candidate in found for run in candidate.runs)
                 rows.append(PlannedEncoding(row.label, runs))
-        budget = Budget.parse(asked.budget or arm.budget.text)
-        arms.append(replace(arm, encodings=tuple(rows), budget=budget))
-    seeds = dict.fromkeys(seed for asked in settings for seed in asked.seeds)
+        budget = Budget.parse(asked.budget or dataset.budget.text)
+        datasets.append(replace(dataset, encodings=tuple(rows), budget=budget))
+    seeds = dict.fromkeys(seed for asked in searches for seed in asked.seeds)
     experiment = _experiment(plan.experiment)
-    search = Plan(experiment, tuple(arms), tuple(seeds), recipe)
-    return Search(search, every, tuple(settings))
+    search = Plan(experiment, tuple(datasets), tuple(seeds), recipe)
+    return Search(search, every, tuple(searches))
 
 
 def tuned_plan(
@@ -118,29 +118,29 @@ def tuned_plan(
     Args:
         found: outcome of every run of the search, by identity.
     """
-    arms, listing = [], Listing(outputs)
-    for index, arm in enumerate(plan.arms):
+    datasets, listing = [], Listing(outputs)
+    for index, dataset in enumerate(plan.datasets):
         rows = []
-        for row in arm.encodings:
+        for row in dataset.encodings:
             candidates = search.candidates.get((index, row.label))
             if candidates is not None:
-                tuned = _tuned(arm, search.settings[index], candidates, found)
+                tuned = _tuned(dataset, search.settings[index], candidates, found)
                 runs = _runs(row, tuned, listing, root, device)
                 row = replace(row, runs=runs, tuned=tuned)
             rows.append(row)
-        arms.append(replace(arm, encodings=tuple(rows)))
-    return replace(plan, arms=tuple(arms))
+        datasets.append(replace(dataset, encodings=tuple(rows)))
+    return replace(plan, datasets=tuple(datasets))
 
 
 def _tuned(
-    arm: Arm,
+    dataset: DatasetPlan,
     asked: TuningSettings,
     candidates: Sequence[Candidate],
     found: Mapping[str, Outcome],
-) -> Tuned:
-    budget = Budget.parse(asked.budget or arm.budget.text).text
+) -> TuningResult:
+    budget = Budget.parse(asked.budget or dataset.budget.text).text
     trials = tuple(_trial(candidate, found) for candidate in candidates)
-    return Tuned(trials, arm.higher_is_better, budget, tuple(asked.seeds))
+    return TuningResult(trials, dataset.higher_is_better, budget, tuple(asked.seeds))
 
 
 def _trial(candidate: Candidate, found: Mapping[str, Outcome]) -> Trial:
@@ -164,17 +164,21 @@ def _trial(candidate: Candidate, found: Mapping[str, Outcome]) -> Trial:
 
 
 def _runs(
-    row: PlannedEncoding, tuned: Tuned, listing: Listing, root: Path | None, device: torch.device
+    row: PlannedEncoding,
+    tuned: TuningResult,
+    listing: Listing,
+    root: Path | None,
+    device: torch.device,
 ) -> tuple[PlannedRun, ...]:
     """The comparison's runs of one encoding with the values that won."""
     if tuned.chosen is None:
         return ()
     request = _with(_request(row), tuned.chosen.values, "compare.tuning")
-    cell = assemble(request, root=root, device=device)
+    run_spec = assemble(request, root=root, device=device)
     if request.encoding == _request(row).encoding:
-        cell = replace(cell, encoding=row.label)
+        run_spec = replace(run_spec, encoding=row.label)
     return tuple(
-        replace(planned_run(cell, request, _request_of(run).seed, listing), seed=run.seed)
+        replace(planned_run(run_spec, request, _request_of(run).seed, listing), seed=run.seed)
         for run in row.runs
     )
 
@@ -215,27 +219,27 @@ def _candidates(
     base = assemble(request, root=root, device=device)
     shape = model_shape(base.recipe, base.dataset)
     learns = any(True for _ in encoding_for(shape, base.recipe.encoding).parameters())
-    tried: dict[str, tuple[dict[str, Any], Recipe, Cell]] = {}
+    tried: dict[str, tuple[dict[str, Any], Recipe, RunSpec]] = {}
     for values in _combinations(asked):
         own = {key: value for key, value in values.items() if _useful(key, request, learns)}
         wanted = _with(request, own, where)
         try:
-            cell = assemble(wanted, root=root, device=device)
+            run_spec = assemble(wanted, root=root, device=device)
         except LiereError as error:
             what = f"{base.data}, {base.encoding} with {values_text(own)}"
             raise type(error)(f"{where}: {what}: {error}") from None
-        tried.setdefault(cell.run_id, (_resolved(own, cell.recipe), wanted, cell))
+        tried.setdefault(run_spec.run_id, (_resolved(own, run_spec.recipe), wanted, run_spec))
     if len(tried) == 1:
         return tuple(Candidate(values, ()) for values, _, _ in tried.values())
     return tuple(
         Candidate(
             values,
             tuple(
-                replace(planned_run(cell, wanted, seed, listing), detail=values_text(values))
+                replace(planned_run(run_spec, wanted, seed, listing), detail=values_text(values))
                 for seed in asked.seeds
             ),
         )
-        for values, wanted, cell in tried.values()
+        for values, wanted, run_spec in tried.values()
     )
 
 
@@ -305,7 +309,7 @@ def _check(
     used = sorted({_request_of(run).seed for run in plan.runs})
     both = [seed for seed in asked.seeds if seed in used]
     if both:
-        added = " or may add" if plan.looks is not None else ""
+        added = " or may add" if plan.interim is not None else ""
         raise UsageError(
             f"{where}.seeds: the comparison itself uses{added} seed {both[0]} (its seeds: "
             f"{_span(used)}); tune with others, such as {max(used) + 1000}"

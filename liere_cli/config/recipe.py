@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 
 from liere_cli.config.budget import Budget
 from liere_cli.config.section import Section, added
@@ -138,7 +138,7 @@ class TrainingSettings(Section):
     )
 
 
-class DataArm(Section):
+class DatasetSettings(Section):
     """One data set of a comparison, with what differs from the recipe for it."""
 
     data: Spec
@@ -154,9 +154,9 @@ class DataArm(Section):
     )
 
 
-def _as_arm(value: object) -> object:
-    is_arm = isinstance(value, Mapping) and "data" in value
-    return value if is_arm else {"data": value}
+def _as_dataset_settings(value: object) -> object:
+    is_dataset = isinstance(value, Mapping) and "data" in value
+    return value if is_dataset else {"data": value}
 
 
 def _as_seeds(value: object) -> object:
@@ -191,13 +191,13 @@ class SettleSettings(Section):
 class InteractionSettings(Section):
     """Is an encoding's gain over the baseline larger on some data than on other?
 
-    Gains are shares of the baseline's own gain over ``floor``, which makes metrics comparable.
+    Gains are shares of the baseline's own gain over ``control``, which makes metrics comparable.
     """
 
     against: str = Field(
         "text", description="modality or data set that the others are held against"
     )
-    floor: Spec = {"name": "none"}
+    control: Spec = Field({"name": "none"}, validation_alias=AliasChoices("control", "floor"))
     encodings: list[Spec] | None = Field(
         None, min_length=1, description="null: all that stand on both sides"
     )
@@ -316,7 +316,9 @@ class CompareSettings(Section):
         [{"name": "none"}, {"name": "axial"}, {"name": "rope-mixed"}, {"name": "liere"}],
         min_length=1,
     )
-    data: list[Annotated[DataArm, BeforeValidator(_as_arm)]] = Field([], max_length=1000)
+    data: list[Annotated[DatasetSettings, BeforeValidator(_as_dataset_settings)]] = Field(
+        [], max_length=1000
+    )
     seeds: Annotated[
         list[Annotated[int, Field(ge=0, lt=2**31)]],
         BeforeValidator(_as_seeds),

@@ -93,7 +93,7 @@ class ArrayFile(Dataset):
         self.patch = (*(min(edge, patch_edge((n,), 4)) for n in self.grid[:-2]), edge, edge)
 
     @classmethod
-    def at_hand(cls, root: Path | None) -> bool:
+    def is_available(cls, root: Path | None) -> bool:
         return True
 
     @cached_property

@@ -107,5 +107,5 @@ class Dataset(ABC):
 
     @classmethod
     @abstractmethod
-    def at_hand(cls, root: Path | None) -> bool:
+    def is_available(cls, root: Path | None) -> bool:
         """Whether it loads without a download."""

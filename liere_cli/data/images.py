@@ -11,7 +11,7 @@ from liere_cli.config.section import Section
 from liere_cli.data.options import ImageGrid
 from liere_cli.data.sources import archives
 from liere_cli.data.sources.base import Array, Raw, Source
-from liere_cli.data.sources.decode_image import SUFFIXES, decode_picture
+from liere_cli.data.sources.decode_image import SUFFIXES, decode_image
 from liere_cli.data.sources.download import Download, download
 from liere_cli.data.sources.folder import Folder, looks_like_classes
 from liere_cli.data.sources.hub import find_parquet, find_path, named_at_hand, named_shards
@@ -43,7 +43,7 @@ class _Cifar(_Images):
     label_column: str
 
     @classmethod
-    def at_hand(cls, root: Path | None) -> bool:
+    def is_available(cls, root: Path | None) -> bool:
         return named_at_hand(cls.name, cls.repository, root)
 
     @cached_property
@@ -129,7 +129,7 @@ class Imagewoof(_Images):
         return next((place for place in places if place is not None), None)
 
     @classmethod
-    def at_hand(cls, root: Path | None) -> bool:
+    def is_available(cls, root: Path | None) -> bool:
         return cls._found(root) is not None
 
     @cached_property
@@ -183,7 +183,7 @@ class ImageFolder(Folder):
     """Picture files by class."""
 
     def decode(self, raw: Raw, grid: tuple[int, ...]) -> Array:
-        return decode_picture(self.read(raw.data), grid, raw.where)
+        return decode_image(self.read(raw.data), grid, raw.where)
 
 
 def image_table(

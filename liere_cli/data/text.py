@@ -125,7 +125,7 @@ class TextFile(_Text):
         self.fractions = options.fractions
 
     @classmethod
-    def at_hand(cls, root: Path | None) -> bool:
+    def is_available(cls, root: Path | None) -> bool:
         return True
 
     def _label(self) -> str:
@@ -166,7 +166,7 @@ class _Corpus(_Text):
         return cache_root() / "downloads" / cls.archive.file_name
 
     @classmethod
-    def at_hand(cls, root: Path | None) -> bool:
+    def is_available(cls, root: Path | None) -> bool:
         return cls._local(root) is not None
 
     def _digest(self) -> str:
@@ -251,7 +251,7 @@ class Stdlib(_Text):
     _LEFT_OUT = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test"})
 
     @classmethod
-    def at_hand(cls, root: Path | None) -> bool:
+    def is_available(cls, root: Path | None) -> bool:
         return True
 
     def _digest(self) -> str:

@@ -57,7 +57,7 @@ class Ucf101(_Videos):
     classes = 101
 
     @classmethod
-    def at_hand(cls, root: Path | None) -> bool:
+    def is_available(cls, root: Path | None) -> bool:
         return named_at_hand(cls.name, cls.repository, root)
 
     @cached_property

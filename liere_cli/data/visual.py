@@ -80,7 +80,7 @@ class Local(Visual):
         self.classes = self.items.classes
 
     @classmethod
-    def at_hand(cls, root: Path | None) -> bool:
+    def is_available(cls, root: Path | None) -> bool:
         return True
 
     @property
@@ -112,7 +112,7 @@ def local_parquet(name: str, path: str) -> list[Shard]:
 
 def table_of(
     shards: Sequence[Shard],
-    pictures: str | None,
+    images: str | None,
     label: str | None,
     kind: Literal["image", "video"],
     usual: Sequence[str],
@@ -125,7 +125,7 @@ def table_of(
     """
     columns, features = shards[0].columns(), shards[0].features()
     chosen = {
-        kind: pictures or _column(columns, features, "Image", usual),
+        kind: images or _column(columns, features, "Image", usual),
         "label": label or _column(columns, features, "ClassLabel", _LABEL_COLUMNS),
     }
     for what, found in chosen.items():

@@ -29,7 +29,7 @@ COMPLEX_PRODUCT, COMPLEX_SUM = 6, 2
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunRecord:
     """An encoding of a spec at a shape.
 
     Args:
@@ -55,7 +55,7 @@ def facts(
     heads: int,
     head_dim: int,
     depth: int,
-) -> Facts:
+) -> RunRecord:
     """Builds the encoding for a training grid, and counts.
 
     Raises:
@@ -64,7 +64,7 @@ def facts(
     encoding = build_encoding(
         spec, axes=len(grid), heads=heads, head_dim=head_dim, depth=depth, grid=grid, seed=0
     )
-    return Facts(
+    return RunRecord(
         relative=encoding.relative,
         orthogonal=encoding.orthogonal,
         qk_width=encoding.qk_width,

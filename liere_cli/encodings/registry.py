@@ -129,7 +129,7 @@ def _class_in_file(name: str) -> type[PositionEncoding]:
         raise LiereError(f"encoding '{name}': {where}: {error.msg}") from error
     except (Exception, SystemExit) as error:
         raise LiereError(
-            f"encoding '{name}': running '{path}' failed: {fault_of(error)}"
+            f"encoding '{name}': running '{path}' failed: {error_summary(error)}"
         ) from error
     if not hasattr(module, class_name):
         classes = [
@@ -141,7 +141,7 @@ def _class_in_file(name: str) -> type[PositionEncoding]:
     return _checked(getattr(module, class_name), name)
 
 
-def fault_of(error: BaseException) -> str:
+def error_summary(error: BaseException) -> str:
     """What foreign code died of, in one line: the kind, the message, the place."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
@@ -231,5 +231,7 @@ def build_encoding(
     except Exception as error:
         if cls in _BUILT_IN:
             raise
-        raise LiereError(f"encoding '{cls.__name__}' can't be built: {fault_of(error)}") from error
+        raise LiereError(
+            f"encoding '{cls.__name__}' can't be built: {error_summary(error)}"
+        ) from error
     return encoding

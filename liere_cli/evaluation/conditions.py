@@ -69,7 +69,7 @@ def block_of(grids: Sequence[tuple[int, ...]], trained: tuple[int, ...]) -> int 
 
 
 @dataclass(frozen=True)
-class Grids:
+class TransferProtocol:
     """What every run of a data set is measured under.
 
     Args:
@@ -106,10 +106,12 @@ class Grids:
         every = [self.at(grid, method) for grid in self.grids for method in own]
         return tuple(dict.fromkeys([*([self.shuffled] if self.shuffle else []), *every]))
 
-    def kept(self, run: Run, summary: Mapping[str, Any], condition: Condition) -> "Kept":
+    def kept(
+        self, run: Run, summary: Mapping[str, Any], condition: Condition
+    ) -> "StoredEvaluation":
         """Where the results of a finished run with that closing summary lie."""
         weights = str(summary.get("files", {}).get("last.safetensors") or run.run_id)
-        return Kept(run, weights, condition, self.limit, self.block)
+        return StoredEvaluation(run, weights, condition, self.limit, self.block)
 
     @property
     def text(self) -> str:
@@ -119,7 +121,7 @@ class Grids:
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredEvaluation:
     """Where the results of one measurement on the test split lie, and what decides them.
 
     Args:

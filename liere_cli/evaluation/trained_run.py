@@ -16,7 +16,7 @@ from liere_cli.errors import LiereError, UsageError
 from liere_cli.evaluation.conditions import Condition, grid_text
 from liere_cli.evaluation.transfer import measure
 from liere_cli.model import Transformer
-from liere_cli.runs.build import Cell, assemble, build_model
+from liere_cli.runs.build import RunSpec, assemble, build_model
 from liere_cli.runs.checkpoint import load_weights
 from liere_cli.runs.folder import Run, open_run
 from liere_cli.utils.seeding import stream
@@ -27,7 +27,7 @@ class TrainedRun:
     """A run's folder with its model in memory."""
 
     run: Run
-    cell: Cell
+    run_spec: RunSpec
     model: Transformer
     device: torch.device
 
@@ -58,15 +58,15 @@ class TrainedRun:
         if code is not None:
             recipe = recipe.model_copy(update={"encoding": {**recipe.encoding, "name": code}})
         refuse_foreign_code(recipe, str(run.folder), [code])
-        cell = assemble(recipe, root=root, device=device)
-        if cell.run_id != run.run_id:
+        run_spec = assemble(recipe, root=root, device=device)
+        if run_spec.run_id != run.run_id:
             raise LiereError(
                 f"{run.folder}: the data or code that this run was trained with has changed since "
-                f"(identity {run.run_id}, now {cell.run_id})"
+                f"(identity {run.run_id}, now {run_spec.run_id})"
             )
-        model = build_model(cell)
+        model = build_model(run_spec)
         load_weights(run, weights, model)
-        return cls(run, cell, model.to(device).eval(), device)
+        return cls(run, run_spec, model.to(device).eval(), device)
 
     def parse_grid(self, text: str) -> tuple[int, ...]:
         """``512``, ``48x48`` or ``8x32x32`` as a grid that this model can read.
@@ -74,7 +74,7 @@ class TrainedRun:
         Raises:
             UsageError: wrong number of axes, or not divided by the model's patches.
         """
-        dataset, shape = self.cell.dataset, self.model.shape
+        dataset, shape = self.run_spec.dataset, self.model.shape
         grid = parse_grid(text, len(dataset.grid))
         # first, since the grids that the model suggests know of patches alone
         dataset.check_grid(grid, shape.patch)
@@ -95,7 +95,7 @@ class TrainedRun:
         """
         result = measure(
             self.model,
-            self.cell,
+            self.run_spec,
             condition,
             split=split,
             device=self.device,
@@ -104,12 +104,12 @@ class TrainedRun:
         )
         return {
             "grid": grid_text(condition.grid),
-            "trained": condition.grid == self.cell.dataset.grid,
+            "trained": condition.grid == self.run_spec.dataset.grid,
             "extension": condition.extend,
             "shuffled": condition.shuffle,
             "tokens": math.prod(self.model.shape.tokens(condition.grid)),
             "split": split,
-            "metric": self.cell.dataset.metric,
+            "metric": self.run_spec.dataset.metric,
             "value": result.value if result.finite else None,
             "loss": result.loss if result.finite else None,
             "count": result.count,
@@ -121,13 +121,13 @@ class TrainedRun:
         Raises:
             UsageError: the run is no language model, or the prompt is empty.
         """
-        if self.cell.dataset.task != "language-model":
+        if self.run_spec.dataset.task != "language-model":
             raise UsageError(
-                f"--sample writes text, but {self.run.name} classifies {self.cell.data}"
+                f"--sample writes text, but {self.run.name} classifies {self.run_spec.data}"
             )
         if not prompt:
             raise UsageError("--prompt is empty; give at least one character")
         start = torch.tensor(list(prompt.encode()), device=self.device)
-        generator = stream(self.cell.recipe.seed, "sample")
+        generator = stream(self.run_spec.recipe.seed, "sample")
         written = self.model.generate(start, length, temperature=temperature, generator=generator)
         return bytes(written.tolist()).decode(errors="replace")

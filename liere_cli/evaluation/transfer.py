@@ -13,15 +13,15 @@ from liere_cli.data import Split
 from liere_cli.encodings import Grid, PositionEncoding
 from liere_cli.encodings.extension import extend
 from liere_cli.errors import LiereError, UsageError
-from liere_cli.evaluation.conditions import Condition, Items, Kept
+from liere_cli.evaluation.conditions import Condition, Items, StoredEvaluation
 from liere_cli.evaluation.evaluate import Evaluation, evaluate
 from liere_cli.model import Transformer
-from liere_cli.runs.build import Cell
+from liere_cli.runs.build import RunSpec
 
 
 def measure(
     model: Transformer,
-    cell: Cell,
+    run_spec: RunSpec,
     condition: Condition,
     *,
     split: Split,
@@ -39,17 +39,17 @@ def measure(
         UsageError: a grid that does not fit the data or the patches, an extension that the
             encoding has no use for, a text that is too short, or a language model to be shuffled.
     """
-    dataset, grid = cell.dataset, condition.grid
+    dataset, grid = run_spec.dataset, condition.grid
     dataset.check_grid(grid, model.shape.patch)
     tokens = model.shape.tokens(grid)
     text = dataset.task == "language-model"
     if condition.shuffle and text:
-        raise UsageError(cannot_shuffle(cell.data))
+        raise UsageError(cannot_shuffle(run_spec.data))
     extension = extend(model.encoding, condition.extend, Grid(tokens, model.token_grid))
     examples = dataset.load(split) if text else dataset.load(split, grid)
     if text and grid[0] >= len(examples):
         raise UsageError(
-            f"a length of {grid[0]} is too long for the {split} text of {cell.data}, which has "
+            f"a length of {grid[0]} is too long for the {split} text of {run_spec.data}, which has "
             f"{len(examples):,} bytes: a window needs one more than its length"
         )
     with _encoding(model, extension.encoding):
@@ -59,7 +59,7 @@ def measure(
             examples.to(device),
             grid=grid,
             device=device,
-            precision=cell.recipe.training.precision,
+            precision=run_spec.recipe.training.precision,
             limit=limit,
             block=block,
             positions=extension.positions.to(device),
@@ -86,7 +86,9 @@ def _encoding(model: Transformer, encoding: PositionEncoding) -> Iterator[None]:
         model.encoding = own
 
 
-def measured(model: Transformer, cell: Cell, kept: Kept, device: torch.device) -> Items:
+def measured(
+    model: Transformer, run_spec: RunSpec, kept: StoredEvaluation, device: torch.device
+) -> Items:
     """Results per item under a condition on the test split: those kept, else measured and kept.
 
     Raises:
@@ -97,7 +99,7 @@ def measured(model: Transformer, cell: Cell, kept: Kept, device: torch.device) -
         try:
             found = measure(
                 model,
-                cell,
+                run_spec,
                 kept.condition,
                 split="test",
                 device=device,

@@ -9,7 +9,7 @@ from liere_cli.training.callbacks import Report
 
 
 @dataclass(frozen=True)
-class CellStarted:
+class RunStarted:
     """A cell begins, or goes on from ``step``."""
 
     run: PlannedRun
@@ -18,7 +18,7 @@ class CellStarted:
 
 
 @dataclass(frozen=True)
-class CellReported:
+class RunReported:
     """News of a cell in training."""
 
     run: PlannedRun
@@ -26,7 +26,7 @@ class CellReported:
 
 
 @dataclass(frozen=True)
-class CellEvaluating:
+class RunEvaluating:
     """A cell is being evaluated on a split."""
 
     run: PlannedRun
@@ -34,7 +34,7 @@ class CellEvaluating:
 
 
 @dataclass(frozen=True)
-class CellEnded:
+class RunEnded:
     """A cell is over, or failed."""
 
     run: PlannedRun
@@ -42,7 +42,7 @@ class CellEnded:
 
 
 @dataclass(frozen=True)
-class CellElsewhere:
+class RunLockedElsewhere:
     """A cell is in the hands of another process, or of a job.
 
     Args:
@@ -58,13 +58,13 @@ class CellElsewhere:
 
 
 @dataclass(frozen=True)
-class Remark:
+class Notice:
     """Something about the launch as a whole that a person should know."""
 
     text: str
 
 
-Event = CellStarted | CellReported | CellEvaluating | CellEnded | CellElsewhere | Remark
+Event = RunStarted | RunReported | RunEvaluating | RunEnded | RunLockedElsewhere | Notice
 
 
 Listener = Callable[[Event], None]

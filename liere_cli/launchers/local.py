@@ -14,29 +14,37 @@ from contextlib import contextmanager
 
 from liere_cli.launchers.events import Listener
 from liere_cli.launchers.pool import Pool
-from liere_cli.launchers.worker import LOOK_SECONDS, Site, Trainer, Waiting, run_cell
+from liere_cli.launchers.worker import (
+    LOOK_SECONDS,
+    LaunchContext,
+    Trainer,
+    Waiting,
+    train_planned_run,
+)
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome
-from liere_cli.training.run import train_cell
+from liere_cli.training.run import train_run
 
 #: cells in their order, where they are trained, and who is told of every event, in this process;
 #: returns the outcome of each by identity. Raises KeyboardInterrupt after SIGINT or SIGTERM, once
 #: nothing of it works in this process or its children any more
-Launcher = Callable[[Sequence[PlannedRun], Site, Listener], dict[str, Outcome]]
+Launcher = Callable[[Sequence[PlannedRun], LaunchContext, Listener], dict[str, Outcome]]
 
 
 def local(jobs: int = 1) -> Launcher:
     """The launcher on this machine: in this process, or ``jobs`` worker processes."""
 
-    def launcher(runs: Sequence[PlannedRun], site: Site, listener: Listener) -> dict[str, Outcome]:
-        return launch(runs, site, jobs=jobs, listener=listener)
+    def launcher(
+        runs: Sequence[PlannedRun], context: LaunchContext, listener: Listener
+    ) -> dict[str, Outcome]:
+        return launch(runs, context, jobs=jobs, listener=listener)
 
     return launcher
 
 
 def launch(
     runs: Sequence[PlannedRun],
-    site: Site,
+    context: LaunchContext,
     *,
     jobs: int = 1,
     listener: Listener = lambda event: None,
@@ -49,28 +57,28 @@ def launch(
     says how many threads it had.
 
     Args:
-        trainer: trains one cell, ``train_cell`` unless given; importable by name, so that
+        trainer: trains one cell, ``train_run`` unless given; importable by name, so that
             workers find it.
 
     Returns, raises:
         As every :data:`Launcher`.
     """
-    trainer = trainer or train_cell
+    trainer = trainer or train_run
     with terminated_as_interrupt():
         if jobs > 1 and len(runs) > 1:
-            return Pool(runs, site, min(jobs, len(runs)), listener, trainer).run()
-        return _one_after_the_other(runs, site, listener, trainer)
+            return Pool(runs, context, min(jobs, len(runs)), listener, trainer).run()
+        return _one_after_the_other(runs, context, listener, trainer)
 
 
 def _one_after_the_other(
-    runs: Sequence[PlannedRun], site: Site, listener: Listener, trainer: Trainer
+    runs: Sequence[PlannedRun], context: LaunchContext, listener: Listener, trainer: Trainer
 ) -> dict[str, Outcome]:
     queue, waiting = deque(runs), Waiting(listener)
     results: dict[str, Outcome] = {}
     while queue or waiting:
         while queue:
             planned = queue.popleft()
-            outcome = run_cell(planned, site, trainer, listener)
+            outcome = train_planned_run(planned, context, trainer, listener)
             if outcome is None:
                 waiting.add(planned)
             else:

@@ -13,8 +13,14 @@ from typing import Any
 
 import torch
 
-from liere_cli.launchers.events import CellElsewhere, CellEnded, Event, Listener
-from liere_cli.launchers.worker import LOOK_SECONDS, Site, Trainer, Waiting, run_cell
+from liere_cli.launchers.events import Event, Listener, RunEnded, RunLockedElsewhere
+from liere_cli.launchers.worker import (
+    LOOK_SECONDS,
+    LaunchContext,
+    Trainer,
+    Waiting,
+    train_planned_run,
+)
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome
 
@@ -49,12 +55,12 @@ class Pool:
     def __init__(
         self,
         runs: Sequence[PlannedRun],
-        site: Site,
+        context: LaunchContext,
         jobs: int,
         listener: Listener,
         trainer: Trainer,
     ) -> None:
-        self.queue, self.site, self.jobs = deque(runs), site, jobs
+        self.queue, self.context, self.jobs = deque(runs), context, jobs
         self.listener, self.trainer = listener, trainer
         self.workers: dict[int, _Worker] = {}
         self.waiting = Waiting(listener)
@@ -93,8 +99,10 @@ class Pool:
             if not self.queue:
                 return
             if slot not in self.workers:
-                gpu = gpu_of(slot, self.site.device)
-                self.workers[slot] = _Worker(self.site, threads_each(self.jobs), gpu, self.trainer)
+                gpu = gpu_of(slot, self.context.device)
+                self.workers[slot] = _Worker(
+                    self.context, threads_each(self.jobs), gpu, self.trainer
+                )
             if self.workers[slot].current is None:
                 self.workers[slot].give(self.queue.popleft())
 
@@ -111,11 +119,11 @@ class Pool:
             cause = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
             hint = "; is memory short?" if code == -signal.SIGKILL else ""
             error = f"its process ended without a result ({cause}{hint})"
-            event = CellEnded(worker.current, Outcome("failed", error=error))
-        if isinstance(event, CellEnded):
+            event = RunEnded(worker.current, Outcome("failed", error=error))
+        if isinstance(event, RunEnded):
             self.results[event.run.run_id] = event.outcome
             worker.current = None
-        elif isinstance(event, CellElsewhere):
+        elif isinstance(event, RunLockedElsewhere):
             self.waiting.add(event.run)
             worker.current = None
         self.listener(event)
@@ -132,11 +140,13 @@ class Pool:
 class _Worker:
     """One process and the cell that it trains."""
 
-    def __init__(self, site: Site, threads: int, gpu: str | None, trainer: Trainer) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(
-            target=work, args=(theirs, site, threads, trainer), daemon=True
+    def __init__(
+        self, context: LaunchContext, threads: int, gpu: str | None, trainer: Trainer
+    ) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.connection, theirs = spawn.Pipe()
+        self.process: SpawnProcess = spawn.Process(
+            target=work, args=(theirs, context, threads, trainer), daemon=True
         )
         self.current: PlannedRun | None = None
         # some libraries read these once, on import
@@ -166,7 +176,7 @@ class _Worker:
         self.connection.close()
 
 
-def work(connection: Connection, site: Site, threads: int, trainer: Trainer) -> None:
+def work(connection: Connection, context: LaunchContext, threads: int, trainer: Trainer) -> None:
     """A worker process: trains each cell that arrives, until None arrives.
 
     SIGTERM stops the cell in training, which leaves a resumable run. So does the end of the
@@ -186,7 +196,7 @@ def work(connection: Connection, site: Site, threads: int, trainer: Trainer) -> 
 
     try:
         while not alone and (planned := connection.recv()) is not None:
-            run_cell(planned, site, trainer, tell)
+            train_planned_run(planned, context, trainer, tell)
     except (EOFError, KeyboardInterrupt):
         return
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from liere_cli.config.recipe import SlurmSettings
 from liere_cli.errors import LiereError, UsageError
-from liere_cli.launchers.events import CellElsewhere, CellEnded, Listener, Remark
+from liere_cli.launchers.events import Listener, Notice, RunEnded, RunLockedElsewhere
 from liere_cli.launchers.local import Launcher, terminated_as_interrupt
 from liere_cli.launchers.slurm_jobs import JobBook, JobState, Submitted, job_states
 from liere_cli.launchers.slurm_task import Job
-from liere_cli.launchers.worker import Site, progress
+from liere_cli.launchers.worker import LaunchContext, progress
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.folder import FOLDER
@@ -60,9 +60,11 @@ def slurm(settings: SlurmSettings, at_once: int | None = None) -> Launcher:
             f"--launcher slurm: there is no '{missing[0]}' here; run it where you run sbatch"
         )
 
-    def launcher(runs: Sequence[PlannedRun], site: Site, listener: Listener) -> dict[str, Outcome]:
+    def launcher(
+        runs: Sequence[PlannedRun], context: LaunchContext, listener: Listener
+    ) -> dict[str, Outcome]:
         with terminated_as_interrupt():
-            return _Launch(runs, site, settings, at_once, listener).run()
+            return _Launch(runs, context, settings, at_once, listener).run()
 
     return launcher
 
@@ -71,15 +73,15 @@ class _Launch:
     def __init__(
         self,
         runs: Sequence[PlannedRun],
-        site: Site,
+        context: LaunchContext,
         settings: SlurmSettings,
         at_once: int | None,
         listener: Listener,
     ) -> None:
         self.left = {run.run_id: run for run in runs}
-        self.site, self.settings, self.at_once = site, settings, at_once
+        self.context, self.settings, self.at_once = context, settings, at_once
         self.listener = listener
-        self.book = JobBook(site.outputs.resolve() / site.experiment / FOLDER)
+        self.book = JobBook(context.outputs.resolve() / context.experiment / FOLDER)
         self.jobs: dict[str, Submitted] = {}
         #: runs whose job was gone at the last look; the next decides, as files may lag behind
         self.gone: set[str] = set()
@@ -104,7 +106,7 @@ class _Launch:
         with self.book.open() as jobs:
             known = {run_id: jobs[run_id] for run_id in self.left if run_id in jobs}
             if known:
-                self.listener(Remark(f"waiting for {_counted(len(known))} submitted earlier"))
+                self.listener(Notice(f"waiting for {_counted(len(known))} submitted earlier"))
             self.jobs = dict(known)
             new = [run for run_id, run in self.left.items() if run_id not in known]
             self._submit(new, jobs)
@@ -122,7 +124,7 @@ class _Launch:
                 jobs[run.run_id] = self.jobs[run.run_id] = entry
             array = names[0].partition("_")[0]
             self.listener(
-                Remark(
+                Notice(
                     f"submitted {_counted(len(part))} to Slurm as {array}; logs: {self.book.folder}"
                 )
             )
@@ -131,15 +133,15 @@ class _Launch:
         """Names of the jobs, in the order of the runs."""
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        site = Site(
-            self.site.outputs.resolve(),
-            self.site.root and self.site.root.resolve(),
-            self.site.device,
-            self.site.experiment,
+        context = LaunchContext(
+            self.context.outputs.resolve(),
+            self.context.root and self.context.root.resolve(),
+            self.context.device,
+            self.context.experiment,
         )
-        tasks = [Job(run, site, self.book.folder, self.settings.cpus) for run in runs]
+        tasks = [Job(run, context, self.book.folder, self.settings.cpus) for run in runs]
         try:
-            executor = _executor(self.book.folder, self.settings, self.at_once, site.experiment)
+            executor = _executor(self.book.folder, self.settings, self.at_once, context.experiment)
             with executor.batch():
                 submitted = [executor.submit(task) for task in tasks]
             return [job.job_id for job in submitted]
@@ -181,11 +183,11 @@ class _Launch:
             self._forget()
         return bool(self.gone or lost or before > len(self.left))
 
-    def _elsewhere(self, run: PlannedRun, state: JobState, outcome: Outcome) -> CellElsewhere:
+    def _elsewhere(self, run: PlannedRun, state: JobState, outcome: Outcome) -> RunLockedElsewhere:
         job = f"job {self.jobs[run.run_id].job}"
         if state.at_work:
-            return CellElsewhere(run, f"{job} on {state.node}", outcome)
-        return CellElsewhere(run, job, outcome, state.reason or state.state.lower())
+            return RunLockedElsewhere(run, f"{job} on {state.node}", outcome)
+        return RunLockedElsewhere(run, job, outcome, state.reason or state.state.lower())
 
     def _gave_up(self, run: PlannedRun, state: JobState | None) -> bool:
         """Ends a run as failed whose job said why, or that was submitted too often."""
@@ -210,7 +212,7 @@ class _Launch:
                     continue
                 job = self.jobs[run.run_id].job
                 self.listener(
-                    Remark(f"{run.label}: {_death(job, states.get(job))}; submitted again")
+                    Notice(f"{run.label}: {_death(job, states.get(job))}; submitted again")
                 )
                 mine.append(run)
             self._submit(mine, jobs)
@@ -220,7 +222,7 @@ class _Launch:
         del self.left[run.run_id]
         self.gone.discard(run.run_id)
         self.results[run.run_id] = outcome
-        self.listener(CellEnded(run, outcome))
+        self.listener(RunEnded(run, outcome))
 
     def _forget(self) -> None:
         """Takes runs that ended out of the book: a failed one is tried anew next time."""
@@ -232,7 +234,7 @@ class _Launch:
     def _take_leave(self) -> None:
         names = sorted({self.jobs[run_id].job.partition("_")[0] for run_id in self.left})
         self.listener(
-            Remark(
+            Notice(
                 f"{_counted(len(self.left))} went on in Slurm when this was stopped; the same "
                 f"command waits for them again, and 'scancel {' '.join(names)}' ends them"
             )

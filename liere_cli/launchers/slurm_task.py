@@ -11,16 +11,16 @@ import torch
 
 from liere_cli.errors import LiereError
 from liere_cli.launchers.events import (
-    CellElsewhere,
-    CellEnded,
-    CellEvaluating,
-    CellReported,
-    CellStarted,
     Event,
+    RunEnded,
+    RunEvaluating,
+    RunLockedElsewhere,
+    RunReported,
+    RunStarted,
 )
 from liere_cli.launchers.local import launch
 from liere_cli.launchers.slurm_jobs import JobBook
-from liere_cli.launchers.worker import Site
+from liere_cli.launchers.worker import LaunchContext
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.runs.build import choose_device
 
@@ -44,7 +44,7 @@ class Job:
     """
 
     planned: PlannedRun
-    site: Site
+    context: LaunchContext
     folder: Path
     threads: int
 
@@ -53,8 +53,8 @@ class Job:
         torch.set_num_threads(self.threads)
         run_id = self.planned.run_id
         try:
-            site = replace(self.site, device=str(choose_device(self.site.device)))
-            outcome = launch([self.planned], site, listener=_Log())[run_id]
+            context = replace(self.context, device=str(choose_device(self.context.device)))
+            outcome = launch([self.planned], context, listener=_Log())[run_id]
             error = None if outcome.over else outcome.error or "it gave no reason"
         except LiereError as fault:
             error = str(fault)
@@ -91,20 +91,20 @@ class _Log:
         self.written_at = float("-inf")
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, CellStarted):
+        if isinstance(event, RunStarted):
             self.logger.info("%s: from step %d", event.run.label, event.step)
             for warning in event.warnings:
                 self.logger.warning("%s", warning)
-        elif isinstance(event, CellReported):
+        elif isinstance(event, RunReported):
             if time.monotonic() - self.written_at > LOG_SECONDS:
                 self.written_at = time.monotonic()
                 report = event.report
                 self.logger.info(
                     "%.0f%%, step %d, loss %.4f", 100 * report.share, report.step, report.loss
                 )
-        elif isinstance(event, CellEvaluating):
+        elif isinstance(event, RunEvaluating):
             self.logger.info("evaluating on %s", event.split)
-        elif isinstance(event, CellElsewhere):
+        elif isinstance(event, RunLockedElsewhere):
             self.logger.info("%s trains it; waiting", event.who)
-        elif isinstance(event, CellEnded):
+        elif isinstance(event, RunEnded):
             self.logger.info("%s: %s", event.outcome.state, event.outcome.error or "done")

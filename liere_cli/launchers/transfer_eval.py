@@ -8,20 +8,20 @@ from typing import Any
 import torch
 
 from liere_cli.errors import LiereError
-from liere_cli.evaluation.conditions import Kept
+from liere_cli.evaluation.conditions import StoredEvaluation
 from liere_cli.evaluation.transfer import measured
 from liere_cli.launchers.events import Listener
 from liere_cli.launchers.local import launch
-from liere_cli.launchers.worker import Site
+from liere_cli.launchers.worker import LaunchContext
 from liere_cli.planning.plan import PlannedRun
-from liere_cli.runs.build import Cell, build_model
+from liere_cli.runs.build import RunSpec, build_model
 from liere_cli.runs.checkpoint import load_weights
 from liere_cli.training.callbacks import Observer
 
 
 def measure_runs(
-    lacking: Mapping[str, tuple[PlannedRun, tuple[Kept, ...]]],
-    site: Site,
+    lacking: Mapping[str, tuple[PlannedRun, tuple[StoredEvaluation, ...]]],
+    context: LaunchContext,
     *,
     jobs: int = 1,
     listener: Listener = lambda event: None,
@@ -40,7 +40,7 @@ def measure_runs(
     wanted = {run_id: places for run_id, (_, places) in lacking.items()}
     runs = [run for run, _ in lacking.values()]
     found = launch(
-        runs, site, jobs=jobs, listener=listener, trainer=partial(measure_cell, wanted=wanted)
+        runs, context, jobs=jobs, listener=listener, trainer=partial(evaluate_run, wanted=wanted)
     )
     return {
         run_id: outcome.error or "no reason given"
@@ -49,14 +49,14 @@ def measure_runs(
     }
 
 
-def measure_cell(
-    cell: Cell,
+def evaluate_run(
+    run_spec: RunSpec,
     *,
     outputs: Path,
     device: torch.device,
     fresh: bool,
     observer: Observer,
-    wanted: Mapping[str, tuple[Kept, ...]],
+    wanted: Mapping[str, tuple[StoredEvaluation, ...]],
 ) -> dict[str, Any]:
     """In place of training: measures a finished run, and returns its summary.
 
@@ -66,16 +66,16 @@ def measure_cell(
     Raises:
         LiereError: the run is not there as it was, or can't be measured.
     """
-    places = wanted[cell.run_id]
+    places = wanted[run_spec.run_id]
     run = places[0].run
     summary = run.summary()
     if summary is None:
         raise LiereError(f"{run.folder}: is gone; start the comparison again")
-    observer.started(cell, run, 0, [])
-    model = build_model(cell)
+    observer.started(run_spec, run, 0, [])
+    model = build_model(run_spec)
     load_weights(run, "last", model)
     model.to(device).eval()
     for kept in places:
         observer.evaluating(kept.condition.text)
-        measured(model, cell, kept, device)
+        measured(model, run_spec, kept, device)
     return summary

@@ -10,27 +10,27 @@ import torch
 from liere_cli.config.budget import Budget
 from liere_cli.errors import LiereError
 from liere_cli.launchers.events import (
-    CellElsewhere,
-    CellEnded,
-    CellEvaluating,
-    CellReported,
-    CellStarted,
     Listener,
+    RunEnded,
+    RunEvaluating,
+    RunLockedElsewhere,
+    RunReported,
+    RunStarted,
 )
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome, outcome_of
 from liere_cli.planning.progress import outcome as outcome_so_far
-from liere_cli.runs.build import Cell, assemble
+from liere_cli.runs.build import RunSpec, assemble
 from liere_cli.runs.folder import Run, find_run
-from liere_cli.runs.lock import Claimed, Owner, owner_of, seems_held
+from liere_cli.runs.lock import Owner, RunLocked, owner_of, seems_held
 from liere_cli.training.callbacks import Report
 
-#: with the parameters of :func:`liere_cli.training.run.train_cell`
+#: with the parameters of :func:`liere_cli.training.run.train_run`
 Trainer = Callable[..., dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Site:
+class LaunchContext:
     """Where cells are trained.
 
     Args:
@@ -52,39 +52,41 @@ class _Observer:
     def __init__(self, planned: PlannedRun, tell: Listener) -> None:
         self.planned, self.tell = planned, tell
 
-    def started(self, cell: Cell, run: Run, step: int, warnings: list[str]) -> None:
-        self.tell(CellStarted(self.planned, step, tuple(warnings)))
+    def started(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None:
+        self.tell(RunStarted(self.planned, step, tuple(warnings)))
 
     def reported(self, report: Report) -> None:
-        self.tell(CellReported(self.planned, report))
+        self.tell(RunReported(self.planned, report))
 
     def evaluating(self, split: str) -> None:
-        self.tell(CellEvaluating(self.planned, split))
+        self.tell(RunEvaluating(self.planned, split))
 
 
-def run_cell(planned: PlannedRun, site: Site, trainer: Trainer, tell: Listener) -> Outcome | None:
+def train_planned_run(
+    planned: PlannedRun, context: LaunchContext, trainer: Trainer, tell: Listener
+) -> Outcome | None:
     """Trains a planned cell; whatever goes wrong becomes its outcome.
 
     Returns:
-        None where another process trains it; :class:`CellElsewhere` has told of it.
+        None where another process trains it; :class:`RunLockedElsewhere` has told of it.
 
     Raises:
         KeyboardInterrupt: someone asked to stop; the run can go on later.
     """
     try:
         if seems_held(planned.run):
-            raise Claimed(planned.run, owner_of(planned.run))
-        outcome = _outcome(planned, site, trainer, tell)
-    except Claimed as error:
+            raise RunLocked(planned.run, owner_of(planned.run))
+        outcome = _outcome(planned, context, trainer, tell)
+    except RunLocked as error:
         tell(elsewhere(planned, error.owner))
         return None
-    tell(CellEnded(planned, outcome))
+    tell(RunEnded(planned, outcome))
     return outcome
 
 
-def elsewhere(planned: PlannedRun, owner: Owner | None) -> CellElsewhere:
+def elsewhere(planned: PlannedRun, owner: Owner | None) -> RunLockedElsewhere:
     """The event of a cell that another process trains."""
-    return CellElsewhere(planned, str(owner or "another process"), progress(planned))
+    return RunLockedElsewhere(planned, str(owner or "another process"), progress(planned))
 
 
 def progress(planned: PlannedRun, anywhere: bool = False) -> Outcome:
@@ -102,24 +104,26 @@ def progress(planned: PlannedRun, anywhere: bool = False) -> Outcome:
     return outcome_so_far(planned, budget)
 
 
-def _outcome(planned: PlannedRun, site: Site, trainer: Trainer, tell: Listener) -> Outcome:
-    device = torch.device(site.device)
+def _outcome(
+    planned: PlannedRun, context: LaunchContext, trainer: Trainer, tell: Listener
+) -> Outcome:
+    device = torch.device(context.device)
     try:
         if planned.request is None:
             raise LiereError(f"{planned.run.folder}: only a recipe can train it")
-        cell = assemble(planned.request, root=site.root, device=device)
-        if cell.run_id != planned.run_id:
+        run_spec = assemble(planned.request, root=context.root, device=device)
+        if run_spec.run_id != planned.run_id:
             raise LiereError("its data or code changed while the comparison ran; start it again")
         before = planned.run.summary()
         summary = trainer(
-            replace(cell, encoding=planned.encoding),
-            outputs=site.outputs,
+            replace(run_spec, encoding=planned.encoding),
+            outputs=context.outputs,
             device=device,
             fresh=before is not None and outcome_of(before).state == "failed",
             observer=_Observer(planned, tell),
         )
         return outcome_of(summary)
-    except Claimed:
+    except RunLocked:
         raise
     except LiereError as error:
         return Outcome("failed", error=str(error))
@@ -157,7 +161,7 @@ class Waiting:
             outcome = progress(planned)
             if outcome.over:
                 over[planned.run_id] = outcome
-                self.listener(CellEnded(planned, outcome))
+                self.listener(RunEnded(planned, outcome))
             elif not seems_held(planned.run):
                 free.append(planned)
             else:

@@ -9,22 +9,22 @@ from typing import Any
 import torch
 
 from liere_cli.config.budget import Budget
-from liere_cli.config.recipe import CompareSettings, DataArm, Recipe
+from liere_cli.config.recipe import CompareSettings, DatasetSettings, Recipe
 from liere_cli.data import Dataset, build_dataset
 from liere_cli.encodings.extension import methods_for
 from liere_cli.encodings.registry import encoding_class, label, resolve_spec
 from liere_cli.errors import LiereError, UsageError, unknown
-from liere_cli.evaluation.conditions import Grids
+from liere_cli.evaluation.conditions import TransferProtocol
 from liere_cli.model import encoding_for
 from liere_cli.planning.from_runs import family_of
-from liere_cli.planning.labels import MODALITIES, arm_titles, is_called, modality, unambiguous
-from liere_cli.planning.overrides import arm_recipe
-from liere_cli.planning.plan import Arm, Plan, PlannedEncoding, PlannedRun
+from liere_cli.planning.labels import MODALITIES, dataset_titles, is_called, modality, unambiguous
+from liere_cli.planning.overrides import dataset_recipe
+from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
 from liere_cli.planning.run_record import shared_settings
 from liere_cli.planning.transfer_grids import grids_of
-from liere_cli.runs.build import Cell, assemble, model_shape, run_identity
+from liere_cli.runs.build import RunSpec, assemble, model_shape, run_identity
 from liere_cli.runs.folder import Listing
-from liere_cli.statistics.sequential import Looks
+from liere_cli.statistics.sequential import InterimAnalyses
 
 DEFAULT_EXPERIMENT = "compare"
 
@@ -48,66 +48,70 @@ def plan_comparison(
         LiereError: data that is not at hand or broken.
     """
     compare = recipe.compare or CompareSettings()
-    data_arms = _with_fractions(compare.data or [DataArm(data=recipe.data)], recipe, compare)
+    all_asked = _with_fractions(
+        compare.data or [DatasetSettings(data=recipe.data)], recipe, compare
+    )
     recipe = recipe.model_copy(
         update={
             "experiment": recipe.experiment or DEFAULT_EXPERIMENT,
-            "compare": compare.model_copy(update={"data": data_arms, "fractions": []}),
+            "compare": compare.model_copy(update={"data": all_asked, "fractions": []}),
         }
     )
-    looks, seeds = _looks(compare)
+    interim, seeds = _interim(compare)
     listing = Listing(outputs)
-    arms, settings = [], []
-    for index, data_arm in enumerate(data_arms):
-        request = arm_recipe(recipe, index)
-        arm, resolved = _arm(
-            request, data_arm, compare, seeds, listing, root, device, len(data_arms) == 1
+    plans, settings = [], []
+    for index, asked in enumerate(all_asked):
+        request = dataset_recipe(recipe, index)
+        plan, resolved = _dataset_plan(
+            request, asked, compare, seeds, listing, root, device, len(all_asked) == 1
         )
-        arms.append(arm)
+        plans.append(plan)
         settings.append(resolved)
-    _refuse_equal_arms(arms, settings)
-    titles = arm_titles([arm.data for arm in arms], settings)
+    _refuse_equal_datasets(plans, settings)
+    titles = dataset_titles([plan.data for plan in plans], settings)
     if compare.interaction is not None:
-        _check_interaction(compare.interaction.against, arms)
-    arms = [
-        replace(arm, title=title, **family_of(one))
-        for arm, title, one in zip(arms, titles, settings, strict=True)
+        _check_interaction(compare.interaction.against, plans)
+    plans = [
+        replace(plan, title=title, **family_of(one))
+        for plan, title, one in zip(plans, titles, settings, strict=True)
     ]
-    return Plan(recipe.experiment, tuple(arms), seeds, recipe, looks)
+    return Plan(recipe.experiment, tuple(plans), seeds, recipe, interim)
 
 
 def _with_fractions(
-    arms: Sequence[DataArm], recipe: Recipe, compare: CompareSettings
-) -> list[DataArm]:
+    plans: Sequence[DatasetSettings], recipe: Recipe, compare: CompareSettings
+) -> list[DatasetSettings]:
     """Every data set whole, then at each fraction of its training split."""
     parts = sorted({one for one in compare.fractions if one < 1}, reverse=True)
-    own = [arm.training.get("fraction") for arm in arms] + [recipe.training.fraction]
+    own = [plan.training.get("fraction") for plan in plans] + [recipe.training.fraction]
     if compare.fractions and any(one not in (None, 1.0) for one in own):
         raise UsageError(
             "compare.fractions and training.fraction both say how much data is used; give one"
         )
     return [
-        arm
+        plan
         if part == 1
         # other grids are asked of the runs on all data
-        else arm.model_copy(
-            update={"training": arm.training | {"fraction": part}, "transfer": None}
+        else plan.model_copy(
+            update={"training": plan.training | {"fraction": part}, "transfer": None}
         )
-        for arm in arms
+        for plan in plans
         for part in (1.0, *parts)
     ]
 
 
-def _check_interaction(against: str, arms: Sequence[Arm]) -> None:
+def _check_interaction(against: str, plans: Sequence[DatasetPlan]) -> None:
     """A modality may be absent where a flag leaves out its data sets; other names must be there."""
     names = dict.fromkeys(
-        (*MODALITIES, *(name for arm in arms for name in (arm.modality, arm.data)))
+        (*MODALITIES, *(name for plan in plans for name in (plan.modality, plan.data)))
     )
-    if against not in names and not any(is_called(arm.modality, arm.data, against) for arm in arms):
+    if against not in names and not any(
+        is_called(plan.modality, plan.data, against) for plan in plans
+    ):
         raise unknown("data in compare.interaction.against", against, names)
 
 
-def _looks(compare: CompareSettings) -> tuple[Looks | None, tuple[int, ...]]:
+def _interim(compare: CompareSettings) -> tuple[InterimAnalyses | None, tuple[int, ...]]:
     """When a comparison looks, if it does repeatedly, and every seed that it may come to."""
     seeds = tuple(compare.seeds)
     if compare.until_settled is None:
@@ -121,19 +125,19 @@ def _looks(compare: CompareSettings) -> tuple[Looks | None, tuple[int, ...]]:
             "raise it or give fewer seeds"
         )
     after = max(seeds) + 1
-    return Looks(first, last), (*seeds, *range(after, after + last - first))
+    return InterimAnalyses(first, last), (*seeds, *range(after, after + last - first))
 
 
-def _arm(
+def _dataset_plan(
     request: Recipe,
-    data_arm: DataArm,
+    asked: DatasetSettings,
     compare: CompareSettings,
     seeds: Sequence[int],
     listing: Listing,
     root: Path | None,
     device: torch.device,
     alone: bool,
-) -> tuple[Arm, dict[str, Any]]:
+) -> tuple[DatasetPlan, dict[str, Any]]:
     """One arm and the settings that its runs share."""
     dataset = build_dataset(request.data, root)
     if not request.training.tested:
@@ -145,8 +149,8 @@ def _arm(
     rows: dict[str, PlannedEncoding] = {}
     shared: dict[str, Any] = {}
     data_label, limit = dataset.name, request.training.test_limit
-    transfer: Grids | None = None
-    specs = _distinct(data_arm.encodings or compare.encodings)
+    transfer: TransferProtocol | None = None
+    specs = _distinct(asked.encodings or compare.encodings)
     names = unambiguous([(spec["name"], label(spec)) for spec in specs])
     for spec, name in zip(specs, names, strict=True):
         if not encoding_class(spec["name"]).serves(axes) and not alone:
@@ -154,24 +158,24 @@ def _arm(
             continue
         wanted = request.model_copy(update={"encoding": spec, "seed": seeds[0]})
         try:
-            cell = assemble(wanted, root=root, device=device)
+            run_spec = assemble(wanted, root=root, device=device)
         except LiereError as error:
             raise type(error)(f"{dataset.name}, {name}: {error}") from None
-        cell = replace(cell, encoding=name)
-        runs = [planned_run(cell, wanted, seed, listing) for seed in seeds]
-        shape = model_shape(cell.recipe, dataset)
-        extensions = methods_for(encoding_for(shape, cell.recipe.encoding))
+        run_spec = replace(run_spec, encoding=name)
+        runs = [planned_run(run_spec, wanted, seed, listing) for seed in seeds]
+        shape = model_shape(run_spec.recipe, dataset)
+        extensions = methods_for(encoding_for(shape, run_spec.recipe.encoding))
         rows[name] = PlannedEncoding(name, tuple(runs), extensions=extensions)
-        transfer = transfer or grids_of(compare.transfer, data_arm.transfer, dataset, shape, limit)
-        data_label = cell.data
-        shared = shared_settings(cell.recipe, dataset.fingerprint)
+        transfer = transfer or grids_of(compare.transfer, asked.transfer, dataset, shape, limit)
+        data_label = run_spec.data
+        shared = shared_settings(run_spec.recipe, dataset.fingerprint)
     chosen = _baseline(
         data_label, axes, list(rows.values()), _labels(compare.baseline, specs, names)
     )
     if compare.aa:
         twin = _twin(rows[chosen], seeds, listing, root, device)
         rows[twin.label] = twin
-    arm = Arm(
+    plan = DatasetPlan(
         title=data_label,
         modality=modality(dataset.name, axes),
         data=data_label,
@@ -180,11 +184,11 @@ def _arm(
         budget=Budget.parse(request.training.budget),
         encodings=tuple(rows.values()),
         baseline=chosen,
-        margin=_margin(data_label, dataset, data_arm, compare),
+        margin=_margin(data_label, dataset, asked, compare),
         test_limit=limit,
         transfer=transfer,
     )
-    return arm, shared
+    return plan, shared
 
 
 def _twin(
@@ -200,8 +204,8 @@ def _twin(
     for run, other in zip(row.runs, count(max(seeds) + 1), strict=False):
         assert run.request is not None
         request = run.request.model_copy(update={"seed": other})
-        cell = replace(assemble(request, root=root, device=device), encoding=row.label)
-        runs.append(replace(planned_run(cell, request, other, listing), seed=run.seed))
+        run_spec = replace(assemble(request, root=root, device=device), encoding=row.label)
+        runs.append(replace(planned_run(run_spec, request, other, listing), seed=run.seed))
     own = tuple(run.request.seed for run in runs if run.request)
     return PlannedEncoding(label, tuple(runs), own_seeds=own, extensions=row.extensions)
 
@@ -235,16 +239,16 @@ def _labels(
     ]
 
 
-def planned_run(cell: Cell, request: Recipe, seed: int, listing: Listing) -> PlannedRun:
+def planned_run(run_spec: RunSpec, request: Recipe, seed: int, listing: Listing) -> PlannedRun:
     """The cell at another seed: all but the seed and the identity stays."""
-    resolved = cell.recipe.model_copy(update={"seed": seed})
-    run_id = run_identity(resolved, cell.dataset.fingerprint)
-    cell = replace(cell, recipe=resolved, run_id=run_id)
+    resolved = run_spec.recipe.model_copy(update={"seed": seed})
+    run_id = run_identity(resolved, run_spec.dataset.fingerprint)
+    run_spec = replace(run_spec, recipe=resolved, run_id=run_id)
     return PlannedRun(
-        data=cell.data,
-        encoding=cell.encoding,
+        data=run_spec.data,
+        encoding=run_spec.encoding,
         seed=seed,
-        run=cell.run(listing),
+        run=run_spec.run(listing),
         run_id=run_id,
         request=request.model_copy(update={"seed": seed}),
     )
@@ -264,9 +268,9 @@ def _baseline(data: str, axes: int, rows: Sequence[PlannedEncoding], labels: Seq
 
 
 def _margin(
-    data: str, dataset: Dataset, data_arm: DataArm, compare: CompareSettings
+    data: str, dataset: Dataset, asked: DatasetSettings, compare: CompareSettings
 ) -> float | None:
-    margin = data_arm.margin
+    margin = asked.margin
     if margin is None:
         margin = compare.margins.get(dataset.metric)
     if margin is not None and dataset.metric == "top1" and margin >= 1:
@@ -277,10 +281,12 @@ def _margin(
     return margin
 
 
-def _refuse_equal_arms(arms: Sequence[Arm], settings: Sequence[dict[str, Any]]) -> None:
-    for index, arm in enumerate(arms):
+def _refuse_equal_datasets(
+    plans: Sequence[DatasetPlan], settings: Sequence[dict[str, Any]]
+) -> None:
+    for index, plan in enumerate(plans):
         if settings[index] in settings[:index]:
             raise UsageError(
-                f"compare.data: '{arm.data}' stands twice with the same settings; "
+                f"compare.data: '{plan.data}' stands twice with the same settings; "
                 "list it once, with all its encodings"
             )

@@ -12,18 +12,18 @@ from liere_cli.config.budget import Budget
 from liere_cli.config.recipe import CompareSettings
 from liere_cli.config.spec import format_spec, parse_spec
 from liere_cli.errors import UsageError
-from liere_cli.planning.labels import arm_titles, modality, place_of, unambiguous
+from liere_cli.planning.labels import dataset_titles, modality, place_of, unambiguous
 from liere_cli.planning.overrides import split_specs
-from liere_cli.planning.plan import Arm, Plan, PlannedEncoding, PlannedRun
+from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
 from liere_cli.planning.progress import Outcome, outcome, outcome_of
-from liere_cli.planning.run_record import FactReader, Facts
+from liere_cli.planning.run_record import RunRecord, RunRecordReader
 from liere_cli.runs.folder import JOBS_FILE, Run, open_run
 
 
 def runs_as_plan(
     runs: Sequence[Run],
     baseline: str | None = None,
-    read: Callable[[Run], Facts] | None = None,
+    read: Callable[[Run], RunRecord] | None = None,
 ) -> tuple[Plan, dict[str, Outcome]]:
     """Runs with the same data and settings share a table; encodings are rows, seeds are pairs.
 
@@ -44,30 +44,34 @@ def runs_as_plan(
             baseline.
         LiereError: a run's recipe or summary can't be read.
     """
-    read = read or FactReader().read
+    read = read or RunRecordReader().read
     tables: dict[str, _Table] = {}
     for run in _distinct(runs):
-        facts = read(run)
-        tables.setdefault(facts.shared, _Table()).add(_Entry(run, facts))
+        record = read(run)
+        tables.setdefault(record.shared, _Table()).add(_Entry(run, record))
     found = list(tables.values())
     for table in found:
         table.name_apart()
     wanted = [format_spec(parse_spec(spec)) for spec in split_specs(baseline)] if baseline else None
     usual = [format_spec(spec) for spec in CompareSettings().baseline]
-    titles = arm_titles([table.data for table in found], [json.loads(shared) for shared in tables])
-    arms = tuple(
-        table.arm(title, wanted or usual) for table, title in zip(found, titles, strict=True)
+    titles = dataset_titles(
+        [table.data for table in found], [json.loads(shared) for shared in tables]
     )
-    if wanted and not any(arm.baseline for arm in arms):
-        names = sorted({row.label for arm in arms for row in arm.encodings})
+    datasets = tuple(
+        table.dataset(title, wanted or usual) for table, title in zip(found, titles, strict=True)
+    )
+    if wanted and not any(dataset.baseline for dataset in datasets):
+        names = sorted({row.label for dataset in datasets for row in dataset.encodings})
         raise UsageError(
             f"--baseline {baseline}: none of the runs has it (allowed: {', '.join(names)})"
         )
-    seeds = sorted({run.seed for arm in arms for row in arm.encodings for run in row.runs})
+    seeds = sorted(
+        {run.seed for dataset in datasets for row in dataset.encodings for run in row.runs}
+    )
     outcomes = {
-        entry.facts.run_id: entry.outcome for table in found for entry in table.entries.values()
+        entry.record.run_id: entry.outcome for table in found for entry in table.entries.values()
     }
-    return Plan("", arms, tuple(seeds)), outcomes
+    return Plan("", datasets, tuple(seeds)), outcomes
 
 
 def _distinct(runs: Sequence[Run]) -> list[Run]:
@@ -87,19 +91,19 @@ class _Entry:
     """One run of a table; ``label`` is its encoding's there."""
 
     run: Run
-    facts: Facts
+    record: RunRecord
     label: str = ""
 
     @property
     def planned(self) -> PlannedRun:
-        facts = self.facts
-        return PlannedRun(facts.data, self.label, facts.seed, self.run, facts.run_id)
+        record = self.record
+        return PlannedRun(record.data, self.label, record.seed, self.run, record.run_id)
 
     @property
     def outcome(self) -> Outcome:
-        if self.facts.summary is not None:
-            return outcome_of(self.facts.summary)
-        return outcome(self.planned, Budget.parse(self.facts.budget))
+        if self.record.summary is not None:
+            return outcome_of(self.record.summary)
+        return outcome(self.planned, Budget.parse(self.record.budget))
 
 
 def family_of(shared: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,29 +124,29 @@ class _Table:
     def name_apart(self) -> None:
         """Labels the encodings, and qualifies those that would share a label."""
         entries = list(self.entries.values())
-        names = unambiguous([(entry.facts.name, entry.facts.encoding) for entry in entries])
+        names = unambiguous([(entry.record.name, entry.record.encoding) for entry in entries])
         for entry, name in zip(entries, names, strict=True):
             entry.label = name
 
     @property
     def data(self) -> str:
-        return next(iter(self.entries.values())).facts.data
+        return next(iter(self.entries.values())).record.data
 
     def add(self, entry: _Entry) -> None:
-        facts = entry.facts
-        if facts.run_id in self.entries:
+        record = entry.record
+        if record.run_id in self.entries:
             return
-        cell = (place_of(facts.name), facts.encoding, facts.seed)
+        cell = (place_of(record.name), record.encoding, record.seed)
         if cell in self.cells:
             raise UsageError(
-                f"{self.cells[cell].run.folder} and {entry.run.folder} are both {facts.encoding} "
-                f"at seed {facts.seed}, but differ in the encoding's own code; compare one of them"
+                f"{self.cells[cell].run.folder} and {entry.run.folder} are both {record.encoding} "
+                f"at seed {record.seed}, but differ in the encoding's own code; compare one of them"
             )
-        self.entries[facts.run_id] = self.cells[cell] = entry
+        self.entries[record.run_id] = self.cells[cell] = entry
 
-    def arm(self, title: str, wanted: Sequence[str]) -> Arm:
+    def dataset(self, title: str, wanted: Sequence[str]) -> DatasetPlan:
         entries = self.entries.values()
-        first = next((entry.facts for entry in entries if entry.facts.summary), None)
+        first = next((entry.record for entry in entries if entry.record.summary), None)
         if first is None:
             raise UsageError(
                 f"none of the runs on {self.data} is over; 'liere train' or the recipe that they "
@@ -151,7 +155,7 @@ class _Table:
         rows: dict[str, list[PlannedRun]] = {}
         for entry in entries:
             rows.setdefault(entry.label, []).append(entry.planned)
-        return Arm(
+        return DatasetPlan(
             title=title,
             modality=modality(first.dataset, first.axes),
             data=first.data,

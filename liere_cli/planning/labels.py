@@ -40,7 +40,7 @@ def unambiguous(encodings: Sequence[tuple[str, str]]) -> list[str]:
     ]
 
 
-def arm_titles(labels: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:
+def dataset_titles(labels: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Titles that tell arms apart: the data's label and, where two share it, what differs.
 
     Args:

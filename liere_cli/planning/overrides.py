@@ -10,7 +10,7 @@ from liere_cli.config.spec import format_spec, parse_spec
 from liere_cli.errors import UsageError
 
 #: settings that an arm may hold, and that a flag therefore has to replace there too
-_ARM_SECTIONS = ("model", "training")
+_DATASET_SECTIONS = ("model", "training")
 
 
 def split_specs(text: str) -> list[str]:
@@ -85,9 +85,9 @@ def comparison_recipe(
     recipe = load_recipe(source, assignments=assignments)
     _refuse_tuned(recipe, assignments)
     compare = (recipe.compare or CompareSettings()).model_dump(mode="json")
-    arms: list[dict[str, Any]] = compare["data"] or [{"data": dict(recipe.data)}]
+    datasets: list[dict[str, Any]] = compare["data"] or [{"data": dict(recipe.data)}]
     if data is not None:
-        arms = [_arm(parse_spec(spec), arms) for spec in split_specs(data)]
+        datasets = [_dataset(parse_spec(spec), datasets) for spec in split_specs(data)]
     if encodings is not None:
         compare["encodings"] = _specs(encodings)
     if baseline is not None:
@@ -97,7 +97,7 @@ def comparison_recipe(
     compare["aa"] = compare["aa"] or against_itself
     compare["until_settled"] = _settling(compare["until_settled"], until_settled, max_seeds, time)
     compare["data"] = [
-        _outweighed(arm, assignments, own_encodings=encodings is None) for arm in arms
+        _outweighed(dataset, assignments, own_encodings=encodings is None) for dataset in datasets
     ]
     settings = recipe.model_dump(mode="json") | {"compare": compare}
     recipe = Recipe.validated(settings, source or "flags")
@@ -136,40 +136,40 @@ def _specs(text: str) -> list[dict[str, Any]]:
     return [parse_spec(spec) for spec in split_specs(text)]
 
 
-def _arm(spec: dict[str, Any], arms: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _dataset(spec: dict[str, Any], datasets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The arm with that data set, or of that bare name; else a new one."""
-    for arm in arms:
-        if arm["data"] == spec or spec == {"name": arm["data"]["name"]}:
-            return dict(arm)
+    for dataset in datasets:
+        if dataset["data"] == spec or spec == {"name": dataset["data"]["name"]}:
+            return dict(dataset)
     return {"data": spec}
 
 
 def _outweighed(
-    arm: dict[str, Any], assignments: Sequence[str], *, own_encodings: bool
+    dataset: dict[str, Any], assignments: Sequence[str], *, own_encodings: bool
 ) -> dict[str, Any]:
     """The arm without what a flag replaces."""
-    arm = dict(arm)
+    dataset = dict(dataset)
     keys = [assignment.partition("=")[0].strip().split(".") for assignment in assignments]
-    for section in _ARM_SECTIONS:
+    for section in _DATASET_SECTIONS:
         replaced = {key[1] for key in keys if len(key) == 2 and key[0] == section}
-        arm[section] = {
-            key: value for key, value in arm.get(section, {}).items() if key not in replaced
+        dataset[section] = {
+            key: value for key, value in dataset.get(section, {}).items() if key not in replaced
         }
     if not own_encodings:
-        arm["encodings"] = None
-    return arm
+        dataset["encodings"] = None
+    return dataset
 
 
-def arm_recipe(recipe: Recipe, index: int) -> Recipe:
+def dataset_recipe(recipe: Recipe, index: int) -> Recipe:
     """The recipe with the settings of its ``index``-th data set merged in.
 
     Raises:
         UsageError: they don't validate; says for which data set.
     """
     assert recipe.compare is not None
-    arm = recipe.compare.data[index]
+    dataset = recipe.compare.data[index]
     settings = recipe.model_dump(mode="json", exclude={"compare"})
-    settings = merged(settings, {"model": arm.model, "training": arm.training})
-    settings["data"] = arm.data
-    where = f"compare.data, '{format_spec(arm.data)}'"
+    settings = merged(settings, {"model": dataset.model, "training": dataset.training})
+    settings["data"] = dataset.data
+    where = f"compare.data, '{format_spec(dataset.data)}'"
     return Recipe.validated(settings, where)

@@ -5,10 +5,10 @@ from functools import cached_property
 
 from liere_cli.config.budget import Budget
 from liere_cli.config.recipe import Recipe
-from liere_cli.evaluation.conditions import Grids
-from liere_cli.planning.tuning_result import Tuned
+from liere_cli.evaluation.conditions import TransferProtocol
+from liere_cli.planning.tuning_result import TuningResult
 from liere_cli.runs.folder import Run
-from liere_cli.statistics.sequential import Looks
+from liere_cli.statistics.sequential import InterimAnalyses
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class PlannedEncoding:
     label: str
     runs: tuple[PlannedRun, ...] = ()
     undefined: str | None = None
-    tuned: Tuned | None = None
+    tuned: TuningResult | None = None
     own_seeds: tuple[int, ...] = ()
     extensions: tuple[str, ...] = ("none",)
 
 
 @dataclass(frozen=True)
-class Arm:
+class DatasetPlan:
     """One data set with its encodings, all at one model, budget and set of seeds.
 
     Args:
@@ -86,7 +86,7 @@ class Arm:
     test_limit: int | None = None
     fraction: float = 1.0
     family: str = ""
-    transfer: Grids | None = None
+    transfer: TransferProtocol | None = None
 
     @property
     def higher_is_better(self) -> bool:
@@ -106,16 +106,16 @@ class Plan:
     """
 
     experiment: str
-    arms: tuple[Arm, ...]
+    datasets: tuple[DatasetPlan, ...]
     seeds: tuple[int, ...]
     recipe: Recipe | None = None
-    looks: Looks | None = None
+    interim: InterimAnalyses | None = None
 
     @cached_property
     def runs(self) -> tuple[PlannedRun, ...]:
         """Every run once, seed by seed: an interrupted comparison is paired as far as it came."""
         place = {seed: index for index, seed in enumerate(self.seeds)}
-        every = [run for arm in self.arms for row in arm.encodings for run in row.runs]
+        every = [run for dataset in self.datasets for row in dataset.encodings for run in row.runs]
         by_id: dict[str, PlannedRun] = {}
         for run in sorted(every, key=lambda run: place[run.seed]):
             by_id.setdefault(run.run_id, run)

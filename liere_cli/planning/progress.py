@@ -84,9 +84,9 @@ def number(summary: Mapping[str, Any], key: str) -> float | None:
 def outcomes(plan: Plan) -> dict[str, Outcome]:
     """Outcome of every run of the plan, by identity."""
     return {
-        run.run_id: outcome(run, arm.budget)
-        for arm in plan.arms
-        for row in arm.encodings
+        run.run_id: outcome(run, dataset.budget)
+        for dataset in plan.datasets
+        for row in dataset.encodings
         for run in row.runs
     }
 
@@ -101,14 +101,14 @@ def seconds_left(plan: Plan, found: dict[str, Outcome], jobs: int = 1) -> float 
         None while nothing of some data set has been trained.
     """
     left, count = 0.0, 0
-    for arm in plan.arms:
-        own = {row.label: full_seconds(row.runs, found) for row in arm.encodings}
+    for dataset in plan.datasets:
+        own = {row.label: full_seconds(row.runs, found) for row in dataset.encodings}
         known = [seconds for seconds in own.values() if seconds is not None]
-        for row in arm.encodings:
+        for row in dataset.encodings:
             shares = [1 - found[run.run_id].share for run in _unfinished(row, found)]
             if not shares:
                 continue
-            seconds = arm.budget.amount if arm.budget.unit == "seconds" else own[row.label]
+            seconds = dataset.budget.amount if dataset.budget.unit == "seconds" else own[row.label]
             if seconds is None:
                 if not known:
                     return None

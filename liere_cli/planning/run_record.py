@@ -17,7 +17,7 @@ _SEED = re.compile(rb"^seed: (\d+)$", re.M)
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunRecord:
     """One run in a comparison of finished runs.
 
     Args:
@@ -53,12 +53,12 @@ class Facts:
 
 
 @dataclass
-class FactReader:
+class RunRecordReader:
     """Reads facts; recipes that differ in nothing but the seed are parsed once."""
 
     _parsed: dict[bytes, tuple[Recipe, str]] = field(default_factory=dict)
 
-    def read(self, run: Run) -> Facts:
+    def read(self, run: Run) -> RunRecord:
         """
         Raises:
             LiereError: a file of the run is missing, damaged, or no run's.
@@ -68,7 +68,7 @@ class FactReader:
         known = summary or _from_signature(run)
         recipe, shared = self._recipe(run, summary)
         try:
-            facts = Facts(
+            record = RunRecord(
                 encoding=str(known["encoding"]),
                 data=str(known["data"]),
                 fingerprint=str(known["fingerprint"]),
@@ -91,7 +91,7 @@ class FactReader:
                 f"{run.folder}: was never scored on the test split (training.tested: false), as "
                 "runs that tune, and can't be compared"
             )
-        return facts
+        return record
 
     def _recipe(self, run: Run, summary: Mapping[str, Any] | None) -> tuple[Recipe, str]:
         """The recipe, and its settings but the fingerprint as JSON."""

@@ -8,7 +8,7 @@ from liere_cli.config.recipe import TransferSettings, merged
 from liere_cli.data import Dataset
 from liere_cli.data.options import parse_grid
 from liere_cli.errors import UsageError
-from liere_cli.evaluation.conditions import Grids, block_of
+from liere_cli.evaluation.conditions import TransferProtocol, block_of
 from liere_cli.evaluation.transfer import cannot_shuffle
 from liere_cli.model import ModelShape
 
@@ -19,7 +19,7 @@ def grids_of(
     dataset: Dataset,
     shape: ModelShape,
     test_limit: int | None,
-) -> Grids | None:
+) -> TransferProtocol | None:
     """What ``compare.transfer``, with the data set's ``own`` laid over it, asks of it.
 
     Returns:
@@ -49,6 +49,6 @@ def grids_of(
     every = sorted({dataset.grid, *grids}, key=lambda grid: (math.prod(grid), grid))
     methods = tuple(dict.fromkeys(["none", *asked.extend]))
     limit = asked.limit or test_limit
-    return Grids(
+    return TransferProtocol(
         dataset.grid, tuple(every), methods, asked.shuffle, limit, block_of(every, dataset.grid)
     )

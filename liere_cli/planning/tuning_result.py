@@ -36,7 +36,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TuningResult:
     """The search for one encoding on one data set.
 
     Args:

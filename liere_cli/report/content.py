@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from liere_cli.comparison.tables.table import ArmTable, ComparisonTable, Row
+from liere_cli.comparison.tables.table import ComparisonTable, DatasetTable, Row
 from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, Unit
 from liere_cli.report.sections import interaction as interaction_words
@@ -18,15 +18,19 @@ from liere_cli.report.table import Column, Sheet
 def sheets(table: ComparisonTable) -> list[Sheet]:
     """Every data set's tables, then those over several of them, and of the interactions."""
     every = []
-    for arm in table.arms:
-        every.append(Sheet(arm.title, arm.modality, columns(arm), words.arm_notes(arm)))
-        if tuned_rows(arm):
-            title = f"{arm.title}: what each was tuned to"
-            every.append(Sheet(title, arm.modality, tuning_columns(arm), tuning_notes(arm)))
-        if arm.efficiency:
-            title = f"{arm.title} by learning curves"
-            notes = efficiency_notes(arm)
-            every.append(Sheet(title, arm.modality, efficiency_columns(arm), notes))
+    for dataset in table.datasets:
+        every.append(
+            Sheet(dataset.title, dataset.modality, columns(dataset), words.dataset_notes(dataset))
+        )
+        if tuned_rows(dataset):
+            title = f"{dataset.title}: what each was tuned to"
+            every.append(
+                Sheet(title, dataset.modality, tuning_columns(dataset), tuning_notes(dataset))
+            )
+        if dataset.efficiency:
+            title = f"{dataset.title} by learning curves"
+            notes = efficiency_notes(dataset)
+            every.append(Sheet(title, dataset.modality, efficiency_columns(dataset), notes))
     for one in table.fractions:
         title = f"{one.whole.data}: by fraction of the training data"
         every.append(Sheet(title, one.whole.modality, fraction_columns(one), fraction_notes(one)))
@@ -44,15 +48,15 @@ def sheets(table: ComparisonTable) -> list[Sheet]:
     return every
 
 
-def columns(arm: ArmTable) -> list[Column]:
+def columns(dataset: DatasetTable) -> list[Column]:
     """All columns of a table, in reading order."""
-    unit = Unit.of(arm)
-    baseline = "baseline" if arm.baseline is None else arm.baseline
+    unit = Unit.of(dataset)
+    baseline = "baseline" if dataset.baseline is None else dataset.baseline
 
     def column(
         header: str, cell: Callable[[Row], str], cost: bool = False, number: bool = True
     ) -> Column:
-        return Column(header, tuple(cell(row) for row in arm.rows), cost, number)
+        return Column(header, tuple(cell(row) for row in dataset.rows), cost, number)
 
     every = [
         column("encoding", lambda row: row.encoding, number=False),
@@ -61,7 +65,7 @@ def columns(arm: ArmTable) -> list[Column]:
         column(f"minus {baseline}", lambda row: _difference(row, unit)),
         column("95% interval", lambda row: _interval(row, unit)),
         column("p", lambda row: numbers.probability(row.verdict.p_holm if row.verdict else None)),
-        column("verdict", lambda row: words.verdict_word(arm, row), number=False),
+        column("verdict", lambda row: words.verdict_label(dataset, row), number=False),
         column("looks", words.looks_cell),
         column("s.e. seeds / test", lambda row: _errors(row, unit), cost=True),
         column("each seed", lambda row: unit.values(row.values.values()), cost=True, number=False),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from liere_cli.comparison.tables.table import ArmTable
+    from liere_cli.comparison.tables.table import DatasetTable
 
 NONE = "–"  # noqa: RUF001 - an en dash stands for "no number"
 
@@ -31,15 +31,15 @@ class Unit:
     decimals: int
 
     @classmethod
-    def of(cls, arm: ArmTable) -> Self:
+    def of(cls, dataset: DatasetTable) -> Self:
         """Percent for top1; one more decimal than usual where the spread is that small."""
-        if arm.metric == "top1":
+        if dataset.metric == "top1":
             header, difference, scale, decimals = "top-1 %", "points", 100.0, 1
-        elif arm.metric == "bits_per_byte":
+        elif dataset.metric == "bits_per_byte":
             header, difference, scale, decimals = "bits/byte", "bits/byte", 1.0, 4
         else:
-            header, difference, scale, decimals = arm.metric, arm.metric, 1.0, 4
-        spreads = [row.std * scale for row in arm.rows if row.std]
+            header, difference, scale, decimals = dataset.metric, dataset.metric, 1.0, 4
+        spreads = [row.std * scale for row in dataset.rows if row.std]
         wanted = -math.floor(math.log10(min(spreads))) if spreads else decimals
         return cls(header, difference, scale, min(max(wanted, decimals), decimals + 1))
 

@@ -23,7 +23,7 @@ from liere_cli.runs.identity import folder_name, identity
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunSpec:
     """One run to be: a fully resolved recipe and what it stands for.
 
     Args:
@@ -75,7 +75,7 @@ def choose_device(name: str, here: bool = True) -> torch.device:
     return device
 
 
-def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) -> Cell:
+def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) -> RunSpec:
     """Resolves every value of a recipe, and refuses what can't be built.
 
     Args:
@@ -122,7 +122,7 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
         }
     )
     encoding_for(model_shape(resolved, dataset), encoding)
-    return Cell(
+    return RunSpec(
         recipe=resolved,
         dataset=dataset,
         encoding=label(encoding),
@@ -171,10 +171,10 @@ def model_shape(recipe: Recipe, dataset: Dataset) -> ModelShape:
     )
 
 
-def build_model(cell: Cell) -> Transformer:
+def build_model(run_spec: RunSpec) -> Transformer:
     """The model on the CPU, initialised from the run's seed."""
-    model = Transformer(model_shape(cell.recipe, cell.dataset), cell.recipe.encoding)
-    model.initialise(cell.recipe.seed)
+    model = Transformer(model_shape(run_spec.recipe, run_spec.dataset), run_spec.recipe.encoding)
+    model.initialise(run_spec.recipe.seed)
     return model
 
 
@@ -183,15 +183,15 @@ def tested(training: TrainingSettings) -> str:
     return str(training.test_limit or "all") if training.tested else "none"
 
 
-def signature(cell: Cell) -> str:
+def signature(run_spec: RunSpec) -> str:
     """One line that names what a result stands on, in the manner of sacreBLEU."""
-    recipe = cell.recipe
+    recipe = run_spec.recipe
     model = recipe.model
     parts = {
-        "encoding": cell.encoding,
-        "data": f"{cell.data}@{cell.dataset.fingerprint}",
+        "encoding": run_spec.encoding,
+        "data": f"{run_spec.data}@{run_spec.dataset.fingerprint}",
         **({"fraction": f"{fraction:g}"} if (fraction := recipe.training.fraction) < 1 else {}),
-        "grid": "x".join(map(str, cell.dataset.grid)),
+        "grid": "x".join(map(str, run_spec.dataset.grid)),
         "model": f"{model.dim}/{model.layers}/{model.heads}",
         "budget": recipe.training.budget,
         "batch": recipe.training.batch,
@@ -200,6 +200,6 @@ def signature(cell: Cell) -> str:
         "seed": recipe.seed,
         "torch": torch.__version__,
         "liere": __version__,
-        "id": cell.run_id,
+        "id": run_spec.run_id,
     }
     return "|".join(f"{key}:{value}" for key, value in parts.items())

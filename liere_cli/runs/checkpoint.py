@@ -113,7 +113,7 @@ def load_checkpoint(
     Raises:
         LiereError: a whole checkpoint does not fit the model, or is of a later version of liere.
     """
-    restored, tensors = ranks.from_first(lambda: _newest(run, model))
+    restored, tensors = ranks.broadcast(lambda: _newest(run, model))
     if tensors:
         _restore(run, model, optimizer, tensors)
     return restored

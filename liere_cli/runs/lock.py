@@ -44,7 +44,7 @@ class Owner:
         return f"process {self.pid} on {self.host}, since {began}"
 
 
-class Claimed(LiereError):
+class RunLocked(LiereError):
     """Another process trains this run; ``owner`` is who, where it can be told."""
 
     def __init__(self, run: Run, owner: Owner | None) -> None:
@@ -53,7 +53,7 @@ class Claimed(LiereError):
         super().__init__(f"{run.folder}: another process is training this run{who}")
 
 
-class Claim:
+class RunLock:
     """The right to write into a run's folder, for as long as :meth:`check` does not object."""
 
     def __init__(self, run: Run) -> None:
@@ -68,7 +68,7 @@ class Claim:
 
         Raises:
             LiereError: the outputs folder was removed, or its file system taken away.
-            Claimed: another process took the run, believing this one dead. It can come to that on
+            RunLocked: another process took the run, believing this one dead. It can come to that on
                 a file system without kernel locks, after this process stood still.
         """
         folder = _identity(self.run.folder)
@@ -81,21 +81,21 @@ class Claim:
                 "file system that is no longer there)"
             )
         if self.lost.is_set():
-            raise Claimed(self.run, owner_of(self.run))
+            raise RunLocked(self.run, owner_of(self.run))
 
 
 @contextmanager
-def claim(run: Run) -> Iterator[Claim]:
+def claim(run: Run) -> Iterator[RunLock]:
     """Holds the run, whatever experiment its folder is in; a dead owner's claim is taken over.
 
     Returns at once, but for an owner on another host whose kernel lock is free: whether it lives
     shows within :data:`LEASE_SECONDS`.
 
     Raises:
-        Claimed: another process trains the run.
+        RunLocked: another process trains the run.
         LiereError: the outputs folder can't be written.
     """
-    held = Claim(run)
+    held = RunLock(run)
     place = _place(run, "lock")
     lease = SoftFileLease(
         _place(run, "lease"),
@@ -114,7 +114,7 @@ def claim(run: Run) -> Iterator[Claim]:
                 json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()})
             )
         except (Timeout, LeaseSettingsMismatch):
-            raise Claimed(run, owner_of(run)) from None
+            raise RunLocked(run, owner_of(run)) from None
         except OSError as error:
             reason = error.strerror or error
             raise LiereError(f"{error.filename or place}: can't be written ({reason})") from None
@@ -172,7 +172,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return None
 
 
-def _forget_owner(run: Run, held: Claim) -> None:
+def _forget_owner(run: Run, held: RunLock) -> None:
     if not held.lost.is_set():
         with suppress(OSError):
             _place(run, "owner").unlink()

@@ -33,11 +33,11 @@ from liere_cli.statistics.paired import (
     paired,
 )
 from liere_cli.statistics.seed_correlation import correlation
-from liere_cli.statistics.sequential import Looks
+from liere_cli.statistics.sequential import InterimAnalyses
 from liere_cli.statistics.test_items import ItemDifferences
 from liere_cli.statistics.verdicts import ALPHA, decide
 
-Word = Literal["larger", "smaller", "equivalent", "undecided"]
+VerdictLabel = Literal["larger", "smaller", "equivalent", "undecided"]
 Array = NDArray[np.float64]
 
 
@@ -60,7 +60,7 @@ class Side:
     baseline: str
     seeds: tuple[int, ...] = ()
     gains: tuple[float, ...] = ()
-    worth: tuple[float, ...] = ()
+    baseline_gain: tuple[float, ...] = ()
     items: tuple[ItemDifferences, ItemDifferences] | None = None
     missing: str | None = None
 
@@ -104,7 +104,7 @@ class Interaction:
     """
 
     encoding: str
-    floor: str
+    control: str
     on: RelativeGain
     against: RelativeGain
     difference: float | None = None
@@ -113,7 +113,7 @@ class Interaction:
     p: float | None = None
     p_holm: float | None = None
     p_equivalent: float | None = None
-    word: Word | None = None
+    label: VerdictLabel | None = None
     correlation: float | None = None
 
     @property
@@ -128,16 +128,16 @@ def relative_gain(side: Side) -> RelativeGain:
         return RelativeGain(side, undefined=side.missing)
     if len(side.seeds) < 2:
         return RelativeGain(side, undefined=f"fewer than 2 shared seeds on {side.title}")
-    worth = paired(side.worth, np.zeros(len(side.worth)))
-    assert worth is not None
-    if worth.difference <= 0 or worth.p is None or worth.p > ALPHA:
+    baseline_gain = paired(side.baseline_gain, np.zeros(len(side.baseline_gain)))
+    assert baseline_gain is not None
+    if baseline_gain.difference <= 0 or baseline_gain.p is None or baseline_gain.p > ALPHA:
         return RelativeGain(
             side, undefined=f"{side.baseline} doesn't clearly beat the floor on {side.title}"
         )
-    gains, floors = np.array(side.gains), np.array(side.worth)
-    unit = float(floors.mean())
+    gains, controls = np.array(side.gains), np.array(side.baseline_gain)
+    unit = float(controls.mean())
     value = float(gains.mean()) / unit
-    values = value + (gains - value * floors) / unit
+    values = value + (gains - value * controls) / unit
     error = None
     if side.items is not None:
         ours, theirs = side.items
@@ -147,7 +147,9 @@ def relative_gain(side: Side) -> RelativeGain:
 
 
 def judge_interactions(
-    interactions: Sequence[Interaction], margin: float | None = None, looks: Looks | None = None
+    interactions: Sequence[Interaction],
+    margin: float | None = None,
+    interim: InterimAnalyses | None = None,
 ) -> list[Interaction]:
     """Judges all interactions of a comparison together, Holm-corrected over them.
 
@@ -158,7 +160,7 @@ def judge_interactions(
             spend the product of both shares of the error rate.
     """
     tested = [_tested(one, margin) for one in interactions]
-    spending = np.array([_spending(one, looks) for one in tested])
+    spending = np.array([_spending(one, interim) for one in tested])
     p = np.array([one.p for one in tested], dtype=np.float64)
     equal = np.array([one.p_equivalent for one in tested], dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -168,14 +170,14 @@ def judge_interactions(
         if one.p is None or one.difference is None:
             judged.append(one)
             continue
-        word: Word = "undecided"
+        label: VerdictLabel = "undecided"
         if decision.equals[index]:
-            word = "equivalent"
+            label = "equivalent"
         elif decision.differs[index]:
-            word = "larger" if one.difference > 0 else "smaller"
+            label = "larger" if one.difference > 0 else "smaller"
         equivalent = None if one.p_equivalent is None else float(decision.p_equivalent[index])
         judged.append(
-            replace(one, p_holm=float(decision.p_holm[index]), p_equivalent=equivalent, word=word)
+            replace(one, p_holm=float(decision.p_holm[index]), p_equivalent=equivalent, label=label)
         )
     return judged
 
@@ -222,13 +224,13 @@ def _sources(on: RelativeGain, against: RelativeGain) -> list[Source]:
     return sources
 
 
-def _spending(one: Interaction, looks: Looks | None) -> float:
-    if looks is None:
+def _spending(one: Interaction, interim: InterimAnalyses | None) -> float:
+    if interim is None:
         return 1.0
     sizes = [len(side.values) for side in (one.on, one.against)]
-    if not all(size in looks.sizes for size in sizes):
+    if not all(size in interim.sizes for size in sizes):
         return 0.0
-    return math.prod(map(looks.share, sizes))
+    return math.prod(map(interim.share, sizes))
 
 
 def _correlation(on: RelativeGain, against: RelativeGain) -> float | None:

@@ -33,7 +33,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Looks:
+class InterimAnalyses:
     """Looks at ``first``, ``first + 1``, ..., ``last`` seeds."""
 
     first: int

@@ -16,10 +16,10 @@ from liere_cli.statistics import paired, power
 from liere_cli.statistics.paired import ItemError, Paired
 from liere_cli.statistics.seed_correlation import Pairing, correlation
 from liere_cli.statistics.seed_correlation import pairing as pairing_of
-from liere_cli.statistics.sequential import SETTLED_CONFIDENCE, Looks
+from liere_cli.statistics.sequential import SETTLED_CONFIDENCE, InterimAnalyses
 from liere_cli.statistics.test_items import ItemDifferences, KnownItems
 
-Word = Literal["better", "worse", "equivalent", "undecided"]
+VerdictLabel = Literal["better", "worse", "equivalent", "undecided"]
 ALPHA = 0.05
 POWER = 0.8
 
@@ -49,7 +49,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Look:
+class InterimAnalysis:
     """One look at the first ``n`` seeds of a comparison.
 
     Args:
@@ -82,10 +82,10 @@ class Verdict:
     estimate: Paired | None
     p_holm: float | None = None
     p_equivalent: float | None = None
-    word: Word | None = None
+    label: VerdictLabel | None = None
     detectable: float | None = None
     seeds_needed: int | None = None
-    looks: tuple[Look, ...] = ()
+    interim: tuple[InterimAnalysis, ...] = ()
 
     @cached_property
     def p_sign_flip(self) -> float | None:
@@ -129,7 +129,7 @@ def decide(p: Array, p_equivalent: Array) -> Decision:
     return Decision(differing, equal, differing <= ALPHA, equal <= ALPHA)
 
 
-def judge(pairs: Sequence[Pair], looks: Looks | None = None) -> list[Verdict]:
+def judge(pairs: Sequence[Pair], interim: InterimAnalyses | None = None) -> list[Verdict]:
     """Judges all comparisons of a table together.
 
     ``better`` and ``worse`` are paired t tests, Holm-corrected over the table, at 5%: the chance
@@ -141,10 +141,10 @@ def judge(pairs: Sequence[Pair], looks: Looks | None = None) -> list[Verdict]:
         looks: the comparison adds seeds until it is settled; both kinds of p-value are then
             corrected for the looks, too.
     """
-    if looks is None:
+    if interim is None:
         tested = [_fixed(pair) for pair in pairs]
     else:
-        tested = [_repeated(pair, looks) for pair in pairs]
+        tested = [_repeated(pair, interim) for pair in pairs]
     decision = decide(
         np.array([one.p for one in tested], dtype=np.float64),
         np.array([one.p_equivalent for one in tested], dtype=np.float64),
@@ -163,7 +163,7 @@ class _Tested:
     estimate: Paired | None
     p: float | None = None
     p_equivalent: float | None = None
-    looks: tuple[Look, ...] = ()
+    interim: tuple[InterimAnalysis, ...] = ()
 
 
 def _fixed(pair: Pair) -> _Tested:
@@ -181,21 +181,21 @@ def _at(pair: Pair, values: Array, baseline: Array) -> _Tested:
     return _Tested(estimate, estimate.p if estimate else None, equal)
 
 
-def _repeated(pair: Pair, looks: Looks) -> _Tested:
+def _repeated(pair: Pair, interim: InterimAnalyses) -> _Tested:
     values, baseline = np.atleast_1d(pair.values), np.atleast_1d(pair.baseline)
     whole = _at(pair, values, baseline)
     if whole.p is None:
         return whole
     p, equal, taken = 1.0, None if whole.p_equivalent is None else 1.0, []
-    for n in looks.sizes:
+    for n in interim.sizes:
         if n > len(values):
             break
         now = _at(pair, values[:n], baseline[:n])
         if now.p is not None:
-            p = min(p, float(looks.spent(np.array(now.p), n)))
-            taken.append(Look(n, now.p, p))
+            p = min(p, float(interim.spent(np.array(now.p), n)))
+            taken.append(InterimAnalysis(n, now.p, p))
         if now.p_equivalent is not None and equal is not None:
-            equal = min(equal, float(looks.spent(np.array(now.p_equivalent), n)))
+            equal = min(equal, float(interim.spent(np.array(now.p_equivalent), n)))
     return _Tested(whole.estimate, p, equal, tuple(taken))
 
 
@@ -207,12 +207,12 @@ def _verdict(pair: Pair, tested: _Tested, decision: Decision, index: int, alpha:
     p_holm = float(decision.p_holm[index])
     p_equivalent = None if tested.p_equivalent is None else float(decision.p_equivalent[index])
     if decision.equals[index]:
-        word: Word = "equivalent"
+        label: VerdictLabel = "equivalent"
     elif decision.differs[index]:
-        word = "better" if (estimate.difference > 0) == pair.higher_is_better else "worse"
+        label = "better" if (estimate.difference > 0) == pair.higher_is_better else "worse"
     else:
-        word = "undecided"
-    if tested.looks and word != "undecided":
+        label = "undecided"
+    if tested.interim and label != "undecided":
         settled = paired.paired(pair.values, pair.baseline, estimate.test_set, SETTLED_CONFIDENCE)
         estimate = settled or estimate
     detectable = needed = None
@@ -220,8 +220,8 @@ def _verdict(pair: Pair, tested: _Tested, decision: Decision, index: int, alpha:
         detectable = power.detectable_difference(
             estimate.std, estimate.n, alpha, POWER, estimate.test_set
         )
-        if word == "undecided":
+        if label == "undecided":
             needed = power.seeds_needed(
                 estimate.difference, estimate.std, alpha, POWER, estimate.test_set
             )
-    return Verdict(pair, estimate, p_holm, p_equivalent, word, detectable, needed, tested.looks)
+    return Verdict(pair, estimate, p_holm, p_equivalent, label, detectable, needed, tested.interim)

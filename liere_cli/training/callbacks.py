@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from liere_cli.runs.build import Cell
+from liere_cli.runs.build import RunSpec
 from liere_cli.runs.folder import Run
 
 
@@ -31,7 +31,7 @@ class Report:
 class Observer(Protocol):
     """Someone who watches a run; the loop itself knows no terminal."""
 
-    def started(self, cell: Cell, run: Run, step: int, warnings: list[str]) -> None: ...
+    def started(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None: ...
 
     def reported(self, report: Report) -> None: ...
 
@@ -41,7 +41,7 @@ class Observer(Protocol):
 class Silent:
     """Nobody watches."""
 
-    def started(self, cell: Cell, run: Run, step: int, warnings: list[str]) -> None: ...
+    def started(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None: ...
 
     def reported(self, report: Report) -> None: ...
 

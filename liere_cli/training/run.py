@@ -7,18 +7,18 @@ from typing import Any
 import torch
 
 from liere_cli.errors import LiereError
-from liere_cli.runs.build import Cell
+from liere_cli.runs.build import RunSpec
 from liere_cli.runs.checkpoint import clear_checkpoints
 from liere_cli.runs.folder import Run
-from liere_cli.runs.lock import Claim, claim
+from liere_cli.runs.lock import RunLock, claim
 from liere_cli.training.callbacks import Observer, Silent
 from liere_cli.training.trainer import Trainer, discard_results, parts_of
 from liere_cli.utils.distributed import ALONE, Ranks
 from liere_cli.utils.files import make_folder
 
 
-def train_cell(
-    cell: Cell,
+def train_run(
+    run_spec: RunSpec,
     *,
     outputs: Path,
     device: torch.device,
@@ -37,40 +37,40 @@ def train_cell(
         The summary, as written to summary.json. ``status`` is ``finished`` or ``diverged``.
 
     Raises:
-        Claimed: another process trains this run.
+        RunLocked: another process trains this run.
         LiereError: a file can't be written, or another rank has ended.
         UsageError: the ranks can't share the work equally.
         KeyboardInterrupt: after SIGINT or SIGTERM; a checkpoint has been written.
     """
-    parts_of(cell, ranks)  # refused before anything is claimed or discarded
-    if len(set(ranks.gather(cell.run_id))) > 1:
+    parts_of(run_spec, ranks)  # refused before anything is claimed or discarded
+    if len(set(ranks.gather(run_spec.run_id))) > 1:
         raise LiereError(
             "the processes of this run differ in their recipe, or find other data or encodings"
         )
-    if not ranks.leads:
-        return _follow(cell, outputs, device, ranks)
-    with claim(cell.run(outputs)) as held:
-        run = cell.run(outputs)  # another experiment may have begun it since
+    if not ranks.is_main:
+        return _follow(run_spec, outputs, device, ranks)
+    with claim(run_spec.run(outputs)) as held:
+        run = run_spec.run(outputs)  # another experiment may have begun it since
         make_folder(run.folder)
         if fresh:
             _discard(run)
         known = run.summary()
-        summary = ranks.from_first(lambda: known)
+        summary = ranks.broadcast(lambda: known)
         if summary is None:
-            summary = Trainer(cell, run, device, observer or Silent(), held, ranks).train()
+            summary = Trainer(run_spec, run, device, observer or Silent(), held, ranks).train()
             held.check()
             summary = run.write_summary(summary)
         clear_checkpoints(run)
-        return ranks.from_first(lambda: summary)
+        return ranks.broadcast(lambda: summary)
 
 
-def _follow(cell: Cell, outputs: Path, device: torch.device, ranks: Ranks) -> dict[str, Any]:
+def _follow(run_spec: RunSpec, outputs: Path, device: torch.device, ranks: Ranks) -> dict[str, Any]:
     """The part of a rank that neither claims nor writes."""
-    summary: dict[str, Any] | None = ranks.from_first(dict)
+    summary: dict[str, Any] | None = ranks.broadcast(dict)
     if summary is None:
-        run = cell.run(outputs)
-        Trainer(cell, run, device, Silent(), Claim(run), ranks).train()
-    return ranks.from_first(dict)
+        run = run_spec.run(outputs)
+        Trainer(run_spec, run, device, Silent(), RunLock(run), ranks).train()
+    return ranks.broadcast(dict)
 
 
 def tidy(run: Run) -> None:

@@ -16,14 +16,14 @@ from liere_cli.config.recipe import TrainingSettings
 from liere_cli.data import ByteStream, Examples
 from liere_cli.data.batches import TrainingBatches
 from liere_cli.data.subset import subset
-from liere_cli.encodings.registry import code_digest, encoding_class, fault_of
+from liere_cli.encodings.registry import code_digest, encoding_class, error_summary
 from liere_cli.errors import LiereError, RunFailed, UsageError
 from liere_cli.evaluation.conditions import FOLDER as TRANSFER_FOLDER
 from liere_cli.evaluation.evaluate import Evaluation, evaluate
 from liere_cli.positions.augment import Displacement
 from liere_cli.positions.grid import Grid
 from liere_cli.rotations.kernels import compiler
-from liere_cli.runs.build import Cell, build_model, signature, tested
+from liere_cli.runs.build import RunSpec, build_model, signature, tested
 from liere_cli.runs.checkpoint import (
     best_weights,
     clear_leftovers,
@@ -34,7 +34,7 @@ from liere_cli.runs.checkpoint import (
     save_weights,
 )
 from liere_cli.runs.folder import Run, metrics_in
-from liere_cli.runs.lock import Claim
+from liere_cli.runs.lock import RunLock
 from liere_cli.training.callbacks import Observer, Report
 from liere_cli.training.metrics_log import MetricsLog
 from liere_cli.utils.distributed import Ranks
@@ -58,59 +58,59 @@ class Trainer:
 
     def __init__(
         self,
-        cell: Cell,
+        run_spec: RunSpec,
         run: Run,
         device: torch.device,
         observer: Observer,
-        held: Claim,
+        held: RunLock,
         ranks: Ranks,
     ) -> None:
-        self.cell, self.run, self.device, self.observer = cell, run, device, observer
+        self.run_spec, self.run, self.device, self.observer = run_spec, run, device, observer
         self.claim, self.ranks = held, ranks
-        self.settings: TrainingSettings = cell.recipe.training
+        self.settings: TrainingSettings = run_spec.recipe.training
         self.rows = ranks.rows(self.settings.batch)
-        self.parts = parts_of(cell, ranks)
+        self.parts = parts_of(run_spec, ranks)
         self.budget = Budget.parse(self.settings.budget)
-        self.text = cell.dataset.task == "language-model"
-        self.higher_is_better = cell.dataset.metric == "top1"
+        self.text = run_spec.dataset.task == "language-model"
+        self.higher_is_better = run_spec.dataset.metric == "top1"
         self.latest: float | None = None
-        self.signature = signature(cell)
+        self.signature = signature(run_spec)
 
     def train(self) -> dict[str, Any]:
         keep_freed_memory()
-        if self.ranks.leads:
+        if self.ranks.is_main:
             clear_leftovers(self.run)
             discard_results(self.run)
             self._describe()
         if self.device.type == "cuda":
             # warn_only: some backward kernels have no deterministic form
             torch.use_deterministic_algorithms(True, warn_only=True)
-        self.model = build_model(self.cell).to(self.device)
+        self.model = build_model(self.run_spec).to(self.device)
         self.forward = torch.compile(self.model) if self.settings.compile else self.model
         self.optimizer = self._optimizer()
         self.train_split = subset(
-            self._load("train"), self.settings.fraction, self.cell.recipe.seed
+            self._load("train"), self.settings.fraction, self.run_spec.recipe.seed
         )
         self.val_split = self._load("val")
         self.batches = TrainingBatches(
             self.train_split,
             batch_size=self.settings.batch,
-            seed=self.cell.recipe.seed,
-            context=self.cell.dataset.grid[0] if self.text else None,
-            mean=self.cell.dataset.mean,
-            std=self.cell.dataset.std,
-            flips=self.cell.dataset.flips and self.settings.augment,
-            shift=self.cell.dataset.shift if self.settings.augment else 0,
+            seed=self.run_spec.recipe.seed,
+            context=self.run_spec.dataset.grid[0] if self.text else None,
+            mean=self.run_spec.dataset.mean,
+            std=self.run_spec.dataset.std,
+            flips=self.run_spec.dataset.flips and self.settings.augment,
+            shift=self.run_spec.dataset.shift if self.settings.augment else 0,
             device=self.device,
         )
         restored = load_checkpoint(self.run, self.model, self.optimizer, self.ranks)
         self.progress = restored.progress
         self.metrics = None
-        if self.ranks.leads:
+        if self.ranks.is_main:
             self.metrics = MetricsLog(self.run.path("metrics.jsonl"), restored.metrics)
         for line in metrics_in(restored.metrics):
             self.latest = line.get("val", self.latest)
-        self.observer.started(self.cell, self.run, self.progress.step, list(restored.warnings))
+        self.observer.started(self.run_spec, self.run, self.progress.step, list(restored.warnings))
         with stoppable(patient=self.ranks.size > 1) as stop, self.metrics or nullcontext():
             try:
                 self._loop(stop)
@@ -121,11 +121,13 @@ class Trainer:
             except (LiereError, KeyboardInterrupt):
                 raise
             except Exception as error:
-                encoding = encoding_class(self.cell.recipe.encoding["name"])
+                encoding = encoding_class(self.run_spec.recipe.encoding["name"])
                 if code_digest(encoding) is None:
                     raise
                 # foreign code: its author needs the place, not our call stack
-                raise RunFailed(f"encoding '{self.cell.encoding}': {fault_of(error)}") from error
+                raise RunFailed(
+                    f"encoding '{self.run_spec.encoding}': {error_summary(error)}"
+                ) from error
 
     def _loop(self, stop: Stop) -> None:
         losses = [torch.tensor(loss, device=self.device) for loss in self.progress.pending]
@@ -163,12 +165,12 @@ class Trainer:
         now = time.perf_counter()
         self.progress.seconds += now - mark
         if self.budget.unit == "seconds":  # then the clock of rank 0 decides when all end
-            self.progress.seconds, _ = self.ranks.agree(self.progress.seconds, False)
+            self.progress.seconds, _ = self.ranks.all_reduce(self.progress.seconds, False)
         return now
 
     def _heed(self, stop: Stop, losses: list[Tensor]) -> None:
         """Ends here, resumably, where any rank was asked to stop."""
-        _, asked = self.ranks.agree(0.0, stop.asked)
+        _, asked = self.ranks.all_reduce(0.0, stop.asked)
         if asked:
             self._save(losses)
             self.ranks.wait()  # the first to end ends all, so the checkpoint must be there
@@ -188,7 +190,7 @@ class Trainer:
         )
 
     def _step(self, share: float) -> Tensor:
-        settings, seed = self.settings, self.cell.recipe.seed
+        settings, seed = self.settings, self.run_spec.recipe.seed
         rate = settings.learning_rate * schedule(share, settings.warmup, settings.final_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
@@ -228,7 +230,7 @@ class Trainer:
         if not displacement.acts:
             return None
         tokens = self.model.token_grid
-        random = stream(self.cell.recipe.seed, "positions", self.progress.step)
+        random = stream(self.run_spec.recipe.seed, "positions", self.progress.step)
         move = displacement.draw(tokens, random)
         return Grid(tokens).positions(self.model.encoding.scaling, self.device, move)
 
@@ -277,7 +279,7 @@ class Trainer:
         )
         if better:
             self.progress.best_value, self.progress.best_step = result.value, self.progress.step
-            if self.ranks.leads:
+            if self.ranks.is_main:
                 self.claim.check()
                 self.progress.best_digest = save_best(self.run, self.model, self.progress.step)
 
@@ -286,13 +288,13 @@ class Trainer:
             self.metrics.write(line)
 
     def _keep_best(self) -> None:
-        if self.ranks.leads and self.progress.best_step is not None:
+        if self.ranks.is_main and self.progress.best_step is not None:
             content = best_weights(self.run, self.progress)
             write_atomically(self.run.path("best.safetensors"), content)
 
     def _finish(self, stop: Stop) -> dict[str, Any]:
         self._save([])  # the closing evaluation may take long
-        if self.ranks.leads:
+        if self.ranks.is_main:
             save_weights(self.run, "last", self.model)
         self._keep_best()
         results: dict[str, Evaluation] = {}
@@ -300,7 +302,7 @@ class Trainer:
             self.observer.evaluating(split)
             examples = self.val_split if split == "val" else self._load(split)
             results[split] = self._evaluate(examples, self.settings.test_limit, stop, [])
-            if self.ranks.leads:
+            if self.ranks.is_main:
                 save_items(self.run, split, results[split].items)
             if not results[split].finite:
                 raise Diverged(f"the {split} loss was {results[split].loss} after training")
@@ -318,9 +320,9 @@ class Trainer:
 
         return evaluate(
             self.model,
-            self.cell.dataset,
+            self.run_spec.dataset,
             examples,
-            grid=self.cell.dataset.grid,
+            grid=self.run_spec.dataset.grid,
             device=self.device,
             precision=self.settings.precision,
             limit=limit,
@@ -335,17 +337,17 @@ class Trainer:
         test: Evaluation | None,
         error: str | None,
     ) -> dict[str, Any]:
-        progress, cell = self.progress, self.cell
+        progress, run_spec = self.progress, self.run_spec
         parameters, encoding_parameters = self.model.counts()
         seen = progress.tokens if self.text else progress.examples
         return {
             "status": status,
-            "id": cell.run_id,
-            "encoding": cell.encoding,
-            "data": cell.data,
-            "fingerprint": cell.dataset.fingerprint,
-            "seed": cell.recipe.seed,
-            "metric": cell.dataset.metric,
+            "id": run_spec.run_id,
+            "encoding": run_spec.encoding,
+            "data": run_spec.data,
+            "fingerprint": run_spec.dataset.fingerprint,
+            "seed": run_spec.recipe.seed,
+            "metric": run_spec.dataset.metric,
             "higher_is_better": self.higher_is_better,
             "val": val and val.value,
             "test": test and test.value,
@@ -387,7 +389,7 @@ class Trainer:
         )
 
     def _load(self, split: Any) -> ByteStream | Examples:
-        examples = self.cell.dataset.load(split)
+        examples = self.run_spec.dataset.load(split)
         data = examples.data if isinstance(examples, ByteStream) else examples.inputs
         return examples.to(self.device) if data.nbytes <= DEVICE_BYTES else examples
 
@@ -401,7 +403,7 @@ class Trainer:
         )
 
     def _describe(self) -> None:
-        self.run.write_recipe(self.cell.recipe)
+        self.run.write_recipe(self.run_spec.recipe)
         write_atomically(self.run.path("signature.txt"), self.signature + "\n")
         environment = {
             "liere": __version__,
@@ -427,14 +429,14 @@ def discard_results(run: Run) -> None:
             path.unlink()
 
 
-def parts_of(cell: Cell, ranks: Ranks) -> int:
+def parts_of(run_spec: RunSpec, ranks: Ranks) -> int:
     """Parts in which a rank computes its rows: none is larger than the recipe's.
 
     Raises:
         UsageError: the batch can't be split, or, with dropout, which is drawn for whole parts,
             these can't be dealt out.
     """
-    settings, dropout = cell.recipe.training, cell.recipe.model.dropout
+    settings, dropout = run_spec.recipe.training, run_spec.recipe.model.dropout
     ranks.rows(settings.batch)
     if dropout and settings.accumulate % ranks.size:
         raise UsageError(

@@ -44,7 +44,7 @@ class Ranks:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the one that writes."""
         return self.rank == 0
 
@@ -76,21 +76,21 @@ class Ranks:
             gradient.copy_(part.view_as(gradient))
         return flat[0]
 
-    def agree(self, seconds: float, asked: bool) -> tuple[float, bool]:
+    def all_reduce(self, seconds: float, asked: bool) -> tuple[float, bool]:
         """Rank 0's seconds, at least 0, and whether any rank was asked to stop."""
         if self.size == 1:
             return seconds, asked
         # on the CPU, so that no step waits for the device
-        both = torch.tensor([seconds if self.leads else 0.0, float(asked)], dtype=torch.float64)
+        both = torch.tensor([seconds if self.is_main else 0.0, float(asked)], dtype=torch.float64)
         with _told():
             dist.all_reduce(both, dist.ReduceOp.MAX)
         return float(both[0]), bool(both[1])
 
-    def from_first(self, make: Callable[[], T]) -> T:
+    def broadcast(self, make: Callable[[], T]) -> T:
         """What ``make`` gives on rank 0, where alone it is called."""
         if self.size == 1:
             return make()
-        made = [make() if self.leads else None]
+        made = [make() if self.is_main else None]
         with _told():
             dist.broadcast_object_list(made, device=torch.device("cpu"))
         return made[0]  # type: ignore[return-value]
@@ -106,7 +106,7 @@ class Ranks:
 
     def wait(self) -> None:
         """Returns once every rank has come here."""
-        self.agree(0.0, False)
+        self.all_reduce(0.0, False)
 
 
 ALONE = Ranks()

@@ -23,7 +23,7 @@ TINY = ("--set=model.layers=1", "--set=model.dim=32", "--set=model.heads=2")
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("liere_cli.launchers.local.train_cell", train)
+    monkeypatch.setattr("liere_cli.launchers.local.train_run", train)
     return tmp_path
 
 
@@ -56,7 +56,7 @@ def test_a_comparison_ends_in_a_table_and_files(here: Path) -> None:
 
 def test_what_is_done_is_not_trained_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = compare("--seeds=2", "--format=json")
-    monkeypatch.setattr("liere_cli.launchers.local.train_cell", None)
+    monkeypatch.setattr("liere_cli.launchers.local.train_run", None)
     again = compare("--seeds=2", "--format=json")
     assert again.exit_code == 0
     assert "6 runs: 6 finished; training time left: none" in again.stderr
@@ -123,7 +123,7 @@ def test_a_divergence_is_a_result(here: Path) -> None:
 
 
 def test_an_unforeseen_error_is_a_row_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("liere_cli.launchers.local.train_cell", train_and_break)
+    monkeypatch.setattr("liere_cli.launchers.local.train_run", train_and_break)
     result = compare("--seeds=1")
     assert result.exit_code == 1
     assert "ZeroDivisionError: division by zero" in result.stderr
@@ -131,12 +131,12 @@ def test_an_unforeseen_error_is_a_row_too(here: Path, monkeypatch: pytest.Monkey
 
 
 def test_an_interruption_says_how_to_go_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(cell: Any, **arguments: Any) -> dict[str, Any]:
-        if cell.encoding == "liere":
+    def stop(run_spec: Any, **arguments: Any) -> dict[str, Any]:
+        if run_spec.encoding == "liere":
             raise KeyboardInterrupt
-        return train(cell, **arguments)
+        return train(run_spec, **arguments)
 
-    monkeypatch.setattr("liere_cli.launchers.local.train_cell", stop)
+    monkeypatch.setattr("liere_cli.launchers.local.train_run", stop)
     result = compare("--seeds=2")
     assert result.exit_code == 130
     assert "2 of 6 runs are done" in result.stderr

@@ -20,19 +20,19 @@ from liere_cli.comparison.tables.build import make_table
 from liere_cli.config.recipe import Recipe
 from liere_cli.planning.plan import Plan
 from liere_cli.planning.progress import Outcome
-from liere_cli.statistics.sequential import Looks
+from liere_cli.statistics.sequential import InterimAnalyses
 from liere_cli.statistics.verdicts import Pair, judge
 from support.synthetic_runs import train
-from support.synthetic_tables import Result, arm_of, outcome
+from support.synthetic_tables import Result, dataset_of, outcome
 
-LOOKS = Looks(3, 6)
+LOOKS = InterimAnalyses(3, 6)
 
 
 def test_all_looks_together_spend_the_error_rate() -> None:
-    for looks in (LOOKS, Looks(2, 10), Looks(5, 5)):
-        assert sum(map(looks.share, looks.sizes)) == pytest.approx(1)
+    for interim in (LOOKS, InterimAnalyses(2, 10), InterimAnalyses(5, 5)):
+        assert sum(map(interim.share, interim.sizes)) == pytest.approx(1)
     # the power family at a third of the information: 0.05 * (1/3)**2, Jennison and Turnbull 2000
-    assert 0.05 * Looks(3, 9).share(3) == pytest.approx(0.05 / 9)
+    assert 0.05 * InterimAnalyses(3, 9).share(3) == pytest.approx(0.05 / 9)
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=4, max_size=4))
@@ -81,27 +81,27 @@ def test_simulated_power_equals_the_noncentral_t_distribution() -> None:
     assert judged.differs.mean() == pytest.approx(expected, abs=0.03)
 
 
-@pytest.mark.parametrize("looks", [None, Looks(3, 8)])
-def test_simulations_judge_as_runs_are_judged(looks: Looks | None) -> None:
+@pytest.mark.parametrize("looks", [None, InterimAnalyses(3, 8)])
+def test_simulations_judge_as_runs_are_judged(interim: InterimAnalyses | None) -> None:
     generator = np.random.default_rng(1)
     differences = generator.standard_normal((40, 4, 8)) + np.array([0.0, 1.0, 2.0, 4.0])[:, None]
-    simulated = judge_tables(differences, np.zeros(4), looks)
+    simulated = judge_tables(differences, np.zeros(4), interim)
     for table, differs, seeds in zip(differences, simulated.differs, simulated.seeds, strict=True):
         pairs = [
             Pair(row[:n], np.zeros(n), True) for row, n in zip(table, seeds.tolist(), strict=True)
         ]
-        verdicts = judge(pairs, looks)
-        assert [verdict.word in ("better", "worse") for verdict in verdicts] == differs.tolist()
+        verdicts = judge(pairs, interim)
+        assert [verdict.label in ("better", "worse") for verdict in verdicts] == differs.tolist()
 
 
 def plan_of(
     results: dict[str, Sequence[Result]], margin: float | None = None, time: str | None = None
 ) -> tuple[Plan, dict[str, Outcome]]:
-    arm, found = arm_of(results, margin=margin)
+    dataset, found = dataset_of(results, margin=margin)
     recipe = Recipe.validated(
         {"compare": {"until_settled": {"max_seeds": LOOKS.last, "time": time}}}, "a test"
     )
-    return Plan("x", (arm,), tuple(range(LOOKS.last)), recipe, LOOKS), found
+    return Plan("x", (dataset,), tuple(range(LOOKS.last)), recipe, LOOKS), found
 
 
 def settle(
@@ -122,7 +122,7 @@ def settle(
             assert not found[run.run_id].over
             found[run.run_id] = truth[run.run_id]
             order.append(f"{run.encoding} {run.seed}")
-    rows = make_table(begun_part(plan, found), found).arms[0].rows
+    rows = make_table(begun_part(plan, found), found).datasets[0].rows
     return {row.encoding: row.planned for row in rows}, order
 
 
@@ -162,7 +162,7 @@ def test_an_interrupted_comparison_ends_as_an_undisturbed_one(known: int) -> Non
             found[run.run_id] = truth[run.run_id]
     while coming := next_runs(plan, found).runs:
         found |= {run.run_id: truth[run.run_id] for run in coming}
-    rows = make_table(begun_part(plan, found), found).arms[0].rows
+    rows = make_table(begun_part(plan, found), found).datasets[0].rows
     assert {row.encoding: row.planned for row in rows} == whole
 
 
@@ -202,16 +202,16 @@ def test_a_diverged_seed_is_passed_over_and_a_failed_one_stops() -> None:
 def test_seeds_behind_a_gap_wait() -> None:
     plan, found = plan_of({"axial": AXIAL, "near": NEAR})
     gap = found | {"pointing/near/3": outcome(plan.runs[0], "missing", "top1")}
-    verdict = make_table(plan, gap).arms[0].rows[1].verdict
+    verdict = make_table(plan, gap).datasets[0].rows[1].verdict
     assert verdict is not None
     assert verdict.estimate is not None
     assert verdict.estimate.n == 3
-    assert [look.n for look in verdict.looks] == [3]
+    assert [analysis.n for analysis in verdict.interim] == [3]
 
 
 def test_intervals_of_settled_comparisons_are_wider() -> None:
     verdict = judge([Pair(FAR, AXIAL, True)], LOOKS)[0]
-    assert verdict.word == "better"
+    assert verdict.label == "better"
     assert verdict.estimate is not None
     expected = stats.ttest_rel(FAR, AXIAL).confidence_interval(0.965)
     assert (verdict.estimate.low, verdict.estimate.high) == pytest.approx(tuple(expected))
@@ -220,7 +220,7 @@ def test_intervals_of_settled_comparisons_are_wider() -> None:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("liere_cli.launchers.local.train_cell", train)
+    monkeypatch.setattr("liere_cli.launchers.local.train_run", train)
     return tmp_path
 
 
@@ -251,7 +251,7 @@ def test_a_settled_comparison_repeats_itself(here: Path, monkeypatch: pytest.Mon
     first = liere(*SETTLED, "--max-seeds=5")
     assert "3-5" in first.stdout
     assert "with a look at every number from 3 to 5" in " ".join(first.stdout.split())
-    monkeypatch.setattr("liere_cli.launchers.local.train_cell", None)
+    monkeypatch.setattr("liere_cli.launchers.local.train_run", None)
     assert liere(*SETTLED, "--max-seeds=5").stdout == first.stdout
     written = CliRunner().invoke(
         app, ["compare", "outputs/compare/comparison.yaml"], env={"COLUMNS": "120"}
@@ -295,4 +295,4 @@ def test_mistakes_end_in_one_sentence(here: Path, arguments: list[str], parts: l
 
 
 def test_the_designs_look_at_most_ten_times() -> None:
-    assert all(design.looks is None or len(design.looks.sizes) <= 10 for design in DESIGNS)
+    assert all(design.interim is None or len(design.interim.sizes) <= 10 for design in DESIGNS)

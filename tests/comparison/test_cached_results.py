@@ -20,9 +20,9 @@ from liere_cli.comparison.tables.table import ComparisonTable
 from liere_cli.config.recipe import Recipe
 from liere_cli.errors import LiereError
 from liere_cli.planning.from_runs import runs_as_plan
-from liere_cli.planning.labels import arm_titles
-from liere_cli.planning.run_record import FactReader
-from liere_cli.runs.build import Cell, assemble
+from liere_cli.planning.labels import dataset_titles
+from liere_cli.planning.run_record import RunRecordReader
+from liere_cli.runs.build import RunSpec, assemble
 from liere_cli.runs.folder import Run
 from liere_cli.utils.files import write_atomically
 from support.synthetic_runs import TINY, write_run
@@ -30,38 +30,40 @@ from support.synthetic_runs import TINY, write_run
 ITEMS = "items-test.safetensors"
 
 
-def cell_of(encoding: str, seed: int) -> Cell:
+def run_spec_of(encoding: str, seed: int) -> RunSpec:
     settings = {"encoding": encoding, "data": "pointing", "seed": seed, "model": TINY}
     settings["training"] = {"budget": "10steps"}
     return assemble(Recipe.validated(settings, "test"), device=torch.device("cpu"))
 
 
-def store(cell: Cell, outputs: Path) -> Run:
+def store(run_spec: RunSpec, outputs: Path) -> Run:
     """A finished run with results per item."""
-    random = np.random.default_rng(cell.recipe.seed)
-    right = (random.random(60) < (0.5 if cell.encoding == "axial" else 0.6)).astype(np.uint8)
+    random = np.random.default_rng(run_spec.recipe.seed)
+    right = (random.random(60) < (0.5 if run_spec.encoding == "axial" else 0.6)).astype(np.uint8)
     results = {
         "loss": np.ones(60, np.float32),
         "weight": np.ones(60, np.int32),
         "group": np.arange(60),
         "correct": right,
     }
-    write_atomically(cell.run(outputs).path(ITEMS), save(results))
-    return write_run(cell, outputs, test=float(right.mean()))
+    write_atomically(run_spec.run(outputs).path(ITEMS), save(results))
+    return write_run(run_spec, outputs, test=float(right.mean()))
 
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     monkeypatch.setattr(index_module, "LEAST", 2)
     monkeypatch.setattr(index_module, "SETTLED_SECONDS", -1.0)
-    cells = [cell_of(name, seed) for name in ("axial", "none", "liere") for seed in range(3)]
-    return [store(cell, tmp_path) for cell in cells]
+    run_specs = [
+        run_spec_of(name, seed) for name in ("axial", "none", "liere") for seed in range(3)
+    ]
+    return [store(run_spec, tmp_path) for run_spec in run_specs]
 
 
 def judged(runs: list[Run]) -> tuple[ComparisonTable, list[str]]:
     """The table, and what was said of the index."""
     index = RunIndex(runs)
-    plan, found = runs_as_plan(runs, None, index.facts)
+    plan, found = runs_as_plan(runs, None, index.record)
     table = make_table(plan, found, index)
     index.save()
     return table, index.warnings
@@ -84,7 +86,7 @@ def test_a_known_run_is_not_read_again(runs: list[Run], monkeypatch: pytest.Monk
     def refuse(*args: object) -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(FactReader, "read", refuse)
+    monkeypatch.setattr(RunRecordReader, "read", refuse)
     monkeypatch.setattr("liere_cli.runs.item_results.item_results", refuse)
     assert judged(runs) == (plain, [])
     monkeypatch.undo()
@@ -94,13 +96,13 @@ def test_a_known_run_is_not_read_again(runs: list[Run], monkeypatch: pytest.Monk
 
 def test_a_changed_run_is_read_again(runs: list[Run], tmp_path: Path) -> None:
     before, _ = judged(runs)
-    write_run(cell_of("liere", 2), tmp_path, test=0.987654)
+    write_run(run_spec_of("liere", 2), tmp_path, test=0.987654)
     after, _ = judged(runs)
-    assert before.arms[0].rows[2].values[2] != after.arms[0].rows[2].values[2] == 0.987654
+    assert before.datasets[0].rows[2].values[2] != after.datasets[0].rows[2].values[2] == 0.987654
     assert after == without_index(runs)
     runs[4].path(ITEMS).write_bytes(b"junk")
     after, _ = judged(runs)
-    assert f"none, seed 1: {ITEMS} is damaged" in after.arms[0].warnings[0]
+    assert f"none, seed 1: {ITEMS} is damaged" in after.datasets[0].warnings[0]
     assert after == without_index(runs)
     runs[0].path("recipe.yaml").write_text("seed: 1\n")
     with pytest.raises(LiereError, match="was damaged or changed"):
@@ -173,8 +175,8 @@ def test_a_folder_that_cannot_be_written_works_without_an_index(
 
 
 def test_facts_do_not_depend_on_what_was_read_before(runs: list[Run]) -> None:
-    shared = FactReader()
-    assert [shared.read(run) for run in runs] == [FactReader().read(run) for run in runs]
+    shared = RunRecordReader()
+    assert [shared.read(run) for run in runs] == [RunRecordReader().read(run) for run in runs]
 
 
 def test_finished_runs_are_judged_without_torch(runs: list[Run]) -> None:
@@ -197,11 +199,11 @@ def test_finished_runs_are_judged_without_torch(runs: list[Run]) -> None:
     )
 )
 def test_titles_name_what_differs_between_arms_of_one_name(
-    arms: list[tuple[str, dict[str, int]]],
+    datasets: list[tuple[str, dict[str, int]]],
 ) -> None:
-    titles = arm_titles([name for name, _ in arms], [values for _, values in arms])
-    for (name, values), title in zip(arms, titles, strict=True):
-        rivals = [other for label, other in arms if label == name]
+    titles = dataset_titles([name for name, _ in datasets], [values for _, values in datasets])
+    for (name, values), title in zip(datasets, titles, strict=True):
+        rivals = [other for label, other in datasets if label == name]
         detail = ", ".join(
             f"{key}={value}"
             for key, value in values.items()

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from liere_cli.cli.app import app
 from liere_cli.data import ByteStream, Examples
 from liere_cli.data.subset import subset
-from liere_cli.runs.build import Cell
+from liere_cli.runs.build import RunSpec
 from support.synthetic_runs import write_run
 
 #: top-1 on all of the data, and what is lost whenever it is halved
@@ -24,18 +24,18 @@ CURVES = {"none": (0.2, 0.0), "axial": (0.5, 0.1), "liere": (0.6, 0.05)}
 
 
 def train_by_fraction(
-    cell: Cell, *, outputs: Path, device: torch.device, fresh: bool, observer: Any
+    run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Any
 ) -> dict[str, Any]:
-    full, lost = CURVES[cell.encoding]
-    seed = cell.recipe.seed
-    value = full + lost * math.log2(cell.recipe.training.fraction) + 0.002 * seed * (lost + 1)
-    return write_run(cell, outputs, test=value, val=value).summary() or {}
+    full, lost = CURVES[run_spec.encoding]
+    seed = run_spec.recipe.seed
+    value = full + lost * math.log2(run_spec.recipe.training.fraction) + 0.002 * seed * (lost + 1)
+    return write_run(run_spec, outputs, test=value, val=value).summary() or {}
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("liere_cli.launchers.local.train_cell", train_by_fraction)
+    monkeypatch.setattr("liere_cli.launchers.local.train_run", train_by_fraction)
     return tmp_path
 
 

@@ -24,23 +24,27 @@ from liere_cli.report.formats.registry import FORMATS
 from liere_cli.report.formats.terminal import terminal
 from liere_cli.report.sections.scores import summary_lines
 from liere_cli.statistics.interaction import Interaction, Side, judge_interactions, relative_gain
-from liere_cli.statistics.sequential import Looks
+from liere_cli.statistics.sequential import InterimAnalyses
 from support.synthetic_runs import train
-from support.synthetic_tables import Result, arm_of
+from support.synthetic_tables import Result, dataset_of
 
 
 def side(
-    generator: np.random.Generator, n: int, gain: float, worth: float = 10.0, noise: float = 1.0
+    generator: np.random.Generator,
+    n: int,
+    gain: float,
+    baseline_gain: float = 10.0,
+    noise: float = 1.0,
 ) -> Side:
     """Encoding, baseline and floor with independent noise over seeds; the share is gain / worth."""
-    ours, base, floor = generator.normal(0, noise, (3, n))
+    ours, base, control = generator.normal(0, noise, (3, n))
     return Side(
         "set",
         "images",
         "axial",
         tuple(range(n)),
         tuple((ours - base + gain).tolist()),
-        tuple((base - floor + worth).tolist()),
+        tuple((base - control + baseline_gain).tolist()),
     )
 
 
@@ -52,7 +56,7 @@ def judged(on: Side, against: Side, margin: float | None = None) -> Interaction:
 def test_the_gain_is_a_ratio_of_means() -> None:
     one = side(np.random.default_rng(0), 5, 3.0)
     gain = relative_gain(one)
-    assert gain.value == pytest.approx(np.mean(one.gains) / np.mean(one.worth))
+    assert gain.value == pytest.approx(np.mean(one.gains) / np.mean(one.baseline_gain))
     assert np.mean(gain.values) == pytest.approx(gain.value)
 
 
@@ -60,8 +64,8 @@ def test_the_error_of_the_ratio_equals_the_delta_method() -> None:
     """Var(x / y) from the covariance matrix of both means (Casella and Berger 2002, 5.5.4)."""
     one = side(np.random.default_rng(1), 8, 3.0)
     gain = relative_gain(one)
-    covariance = np.cov(one.gains, one.worth) / 8
-    x, y = np.mean(one.gains), np.mean(one.worth)
+    covariance = np.cov(one.gains, one.baseline_gain) / 8
+    x, y = np.mean(one.gains), np.mean(one.baseline_gain)
     gradient = np.array([1 / y, -x / y**2])
     assert gain.seed_error == pytest.approx(float(np.sqrt(gradient @ covariance @ gradient)))
 
@@ -78,16 +82,17 @@ def test_the_difference_equals_welch() -> None:
 
 @pytest.mark.parametrize("n", [3, 5, 10])
 @pytest.mark.parametrize("worth", [10.0, 30.0])
-def test_equal_gains_are_rarely_told_apart(n: int, worth: float) -> None:
+def test_equal_gains_are_rarely_told_apart(n: int, baseline_gain: float) -> None:
     generator = np.random.default_rng(n)
     words, covered = [], []
     for _ in range(800):
         # the second side in another unit, and noisier
         result = judged(
-            side(generator, n, 0.2 * worth, worth), side(generator, n, 0.6 * worth, 3 * worth, 2)
+            side(generator, n, 0.2 * baseline_gain, baseline_gain),
+            side(generator, n, 0.6 * baseline_gain, 3 * baseline_gain, 2),
         )
         if result.low is not None and result.high is not None:
-            words.append(result.word)
+            words.append(result.label)
             covered.append(result.low <= 0 <= result.high)
     assert len(covered) > 700
     limit = 0.05 + 3 * (0.05 * 0.95 / 800) ** 0.5
@@ -98,9 +103,9 @@ def test_equal_gains_are_rarely_told_apart(n: int, worth: float) -> None:
 def test_a_large_interaction_is_found_and_has_a_direction() -> None:
     generator = np.random.default_rng(3)
     small, large = side(generator, 5, 0.0, noise=0.1), side(generator, 5, 5.0, noise=0.1)
-    assert judged(large, small).word == "larger"
-    assert judged(small, large).word == "smaller"
-    assert judged(small, small, margin=0.2).word == "equivalent"
+    assert judged(large, small).label == "larger"
+    assert judged(small, large).label == "smaller"
+    assert judged(small, small, margin=0.2).label == "equivalent"
 
 
 @given(st.integers(0, 1000), st.floats(0.01, 100.0))
@@ -113,7 +118,7 @@ def test_units_do_not_matter(seed: int, unit: float) -> None:
         "axial",
         on.seeds,
         tuple(unit * gain for gain in on.gains),
-        tuple(unit * worth for worth in on.worth),
+        tuple(unit * baseline_gain for baseline_gain in on.baseline_gain),
     )
     first, second = judged(on, against), judged(scaled, against)
     assert second.p == pytest.approx(first.p)
@@ -121,10 +126,10 @@ def test_units_do_not_matter(seed: int, unit: float) -> None:
 
 
 @pytest.mark.parametrize("worth", [0.0, -10.0])
-def test_a_baseline_that_beats_no_floor_leaves_it_undefined(worth: float) -> None:
+def test_a_baseline_that_beats_no_floor_leaves_it_undefined(baseline_gain: float) -> None:
     generator = np.random.default_rng(4)
-    result = judged(side(generator, 5, 1.0, worth), side(generator, 5, 1.0))
-    assert result.word is None
+    result = judged(side(generator, 5, 1.0, baseline_gain), side(generator, 5, 1.0))
+    assert result.label is None
     assert result.difference is None
     assert "axial doesn't clearly beat the floor" in str(result.undefined)
 
@@ -137,18 +142,18 @@ def test_one_shared_seed_leaves_it_undefined() -> None:
 
 def test_looks_cost_both_sides_their_share() -> None:
     generator = np.random.default_rng(6)
-    looks = Looks(3, 6)
+    interim = InterimAnalyses(3, 6)
     one = Interaction(
         "liere",
         "none",
         relative_gain(side(generator, 4, 2.0)),
         relative_gain(side(generator, 6, 1.0)),
     )
-    fixed, repeated = (judge_interactions([one], looks=use)[0] for use in (None, looks))
+    fixed, repeated = (judge_interactions([one], interim=use)[0] for use in (None, interim))
     assert fixed.p_holm is not None
-    expected = min(1.0, fixed.p_holm / (looks.share(4) * looks.share(6)))
+    expected = min(1.0, fixed.p_holm / (interim.share(4) * interim.share(6)))
     assert repeated.p_holm == pytest.approx(expected)
-    pairs = [looks.share(n) * looks.share(m) for n in looks.sizes for m in looks.sizes]
+    pairs = [interim.share(n) * interim.share(m) for n in interim.sizes for m in interim.sizes]
     assert sum(pairs) == pytest.approx(1)
 
 
@@ -165,13 +170,15 @@ TEXT: dict[str, Sequence[Result]] = {
 
 
 def example(text: dict[str, Sequence[Result]] = TEXT, **asked: Any) -> ComparisonTable:
-    arms = [
-        arm_of(text, metric="bits_per_byte", title="stdlib", baseline="rope"),
-        arm_of(IMAGES, title="pointing"),
+    datasets = [
+        dataset_of(text, metric="bits_per_byte", title="stdlib", baseline="rope"),
+        dataset_of(IMAGES, title="pointing"),
     ]
     recipe = Recipe.validated({"compare": {"interaction": asked}}, "a test")
-    found = {key: one for _, outcomes in arms for key, one in outcomes.items()}
-    return make_table(Plan("x", tuple(arm for arm, _ in arms), (0, 1, 2, 3), recipe), found)
+    found = {key: one for _, outcomes in datasets for key, one in outcomes.items()}
+    return make_table(
+        Plan("x", tuple(dataset for dataset, _ in datasets), (0, 1, 2, 3), recipe), found
+    )
 
 
 def test_a_table_holds_images_against_text() -> None:
@@ -181,7 +188,7 @@ def test_a_table_holds_images_against_text() -> None:
     assert one.on.value == pytest.approx(0.4075 / 0.2 - 0.3075 / 0.2)
     # fewer bits are a gain
     assert one.against.value == pytest.approx((2.3 - 2.305) / (2.805 - 2.3))
-    assert one.word == "larger"
+    assert one.label == "larger"
     assert summary_lines(table)[-1].startswith(
         "interaction · pointing against stdlib: liere's gain is larger on images than on text: +5"
     )
@@ -233,7 +240,7 @@ def test_the_command_shows_it_and_refuses_unknown_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("liere_cli.launchers.local.train_cell", train)
+    monkeypatch.setattr("liere_cli.launchers.local.train_run", train)
     tiny = ["--set=model.layers=1", "--set=model.dim=32", "--set=model.heads=2"]
     command = ["compare", "--encodings=none,axial,liere", "--data=motion,pointing", *tiny]
     shown = CliRunner().invoke(app, [*command, "--set=compare.interaction.against=images"])

@@ -29,9 +29,9 @@ from liere_cli.planning.plan import Plan
 from liere_cli.report.formats.registry import FORMATS
 from liere_cli.report.formats.terminal import terminal
 from liere_cli.runs.folder import Run
-from liere_cli.statistics.sequential import Looks
+from liere_cli.statistics.sequential import InterimAnalyses
 from liere_cli.utils.files import write_atomically
-from support.synthetic_tables import arm_of
+from support.synthetic_tables import dataset_of
 
 
 def curve(scores: Sequence[float], speed: float = 1.0) -> Curve:
@@ -115,10 +115,10 @@ def test_a_score_that_was_never_reached_gives_no_ratio() -> None:
     assert found.steps_ratio.value is None
 
 
-@pytest.mark.parametrize("looks", [None, Looks(3, 6)])
-def test_everything_is_corrected_in_one_family(looks: Looks | None) -> None:
+@pytest.mark.parametrize("looks", [None, InterimAnalyses(3, 6)])
+def test_everything_is_corrected_in_one_family(interim: InterimAnalyses | None) -> None:
     rows = [efficiency("a", pairs(4), True), efficiency("b", [], True)]
-    judged = judge_efficiency(rows, [True, True], looks)
+    judged = judge_efficiency(rows, [True, True], interim)
     raw: list[float] = []
     shown: list[float | None] = []
     for before, after in zip(rows, judged, strict=True):
@@ -129,10 +129,10 @@ def test_everything_is_corrected_in_one_family(looks: Looks | None) -> None:
             (before.equal_steps, after.p_steps_holm),
         ):
             if one is not None and one.p is not None:
-                raw.append(min(1.0, one.p / (looks.share(4) if looks else 1)))
+                raw.append(min(1.0, one.p / (interim.share(4) if interim else 1)))
                 shown.append(corrected)
     assert shown == pytest.approx(multipletests(raw, method="holm")[1].tolist())
-    assert judged[1].word is None
+    assert judged[1].label is None
 
 
 def test_fewer_bits_are_better() -> None:
@@ -143,7 +143,7 @@ def test_fewer_bits_are_better() -> None:
     found = judge_efficiency([efficiency("liere", made, False)], [False])[0]
     assert found.equal_seconds is not None
     assert found.equal_seconds.difference == pytest.approx(-0.2, abs=0.01)
-    assert found.word == "better"
+    assert found.label == "better"
 
 
 def write_metrics(run: Run, values: Sequence[float], speed: float) -> None:
@@ -167,9 +167,11 @@ def test_curves_come_from_the_runs_own_lines(tmp_path: Path) -> None:
 
 
 def example(folder: Path, asked: bool = True) -> ComparisonTable:
-    arm, found = arm_of({"axial": [0.40, 0.41, 0.42], "liere": [0.6, 0.62, 0.61], "rope": []})
+    dataset, found = dataset_of(
+        {"axial": [0.40, 0.41, 0.42], "liere": [0.6, 0.62, 0.61], "rope": []}
+    )
     rows = []
-    for row in arm.encodings:
+    for row in dataset.encodings:
         runs = []
         for run in row.runs:
             place = Run(folder / f"{row.label}-{run.seed}")
@@ -178,14 +180,14 @@ def example(folder: Path, asked: bool = True) -> ComparisonTable:
             write_metrics(place, [start, start + 0.15 + grain, start + 0.3 - grain], speed)
             runs.append(replace(run, run=place))
         rows.append(replace(row, runs=tuple(runs)))
-    arm = replace(arm, encodings=tuple(rows))
+    dataset = replace(dataset, encodings=tuple(rows))
     recipe = Recipe.validated({"compare": {"efficiency": asked}}, "a test")
-    return make_table(Plan("x", (arm,), (0, 1, 2), recipe), found)
+    return make_table(Plan("x", (dataset,), (0, 1, 2), recipe), found)
 
 
 def test_every_format_has_its_own_table(tmp_path: Path) -> None:
     table = example(tmp_path)
-    assert [row.encoding for row in table.arms[0].efficiency] == ["liere"]
+    assert [row.encoding for row in table.datasets[0].efficiency] == ["liere"]
     content = json.loads(FORMATS["json"](table))["tables"][0]["efficiency"][0]
     assert content["steps_ratio"] > 1
     parts = FORMATS["csv"](table).split("\n\n")

@@ -9,7 +9,7 @@ from liere_cli.comparison.tables.table import ComparisonTable, Row
 from liere_cli.planning.progress import outcome_of
 from liere_cli.report.formats.registry import FORMATS
 from liere_cli.statistics import paired
-from support.synthetic_tables import AXIAL, RESULTS, Result, arm_of, example, table_of
+from support.synthetic_tables import AXIAL, RESULTS, Result, dataset_of, example, table_of
 
 SUMMARY_KEYS = [
     "status",
@@ -26,8 +26,8 @@ SUMMARY_KEYS = [
 ]
 
 
-def row_of(table: ComparisonTable, encoding: str, arm: int = 0) -> Row:
-    return next(row for row in table.arms[arm].rows if row.encoding == encoding)
+def row_of(table: ComparisonTable, encoding: str, dataset: int = 0) -> Row:
+    return next(row for row in table.datasets[dataset].rows if row.encoding == encoding)
 
 
 def test_a_row_holds_what_its_runs_say() -> None:
@@ -39,29 +39,29 @@ def test_a_row_holds_what_its_runs_say() -> None:
     assert (row.throughput, row.seconds) == pytest.approx((2600.0, 12.3))
     assert row.verdict is not None
     assert row.verdict.estimate == paired.paired([0.431, 0.447, 0.440], AXIAL)
-    assert row.verdict.word == "better"
+    assert row.verdict.label == "better"
 
 
 def test_every_kind_of_row_stays_in_the_table() -> None:
     table = example()
-    assert [row.encoding for row in table.arms[0].rows] == list(RESULTS)
+    assert [row.encoding for row in table.datasets[0].rows] == list(RESULTS)
     absolute = row_of(table, "absolute")
     assert (absolute.planned, absolute.finished, absolute.diverged) == (3, 1, 1)
     assert absolute.unfinished == 1
     assert absolute.errors == ("the loss was nan, absolute",)
     assert absolute.verdict is not None
-    assert absolute.verdict.word is None
+    assert absolute.verdict.label is None
     assert row_of(table, "rope").undefined == "not defined on 2 axes"
-    assert row_of(table, "none", arm=1).failed == 1
+    assert row_of(table, "none", dataset=1).failed == 1
     assert table.failed == 1
 
 
 def test_lower_bits_are_better() -> None:
-    verdict = row_of(example(), "liere", arm=1).verdict
+    verdict = row_of(example(), "liere", dataset=1).verdict
     assert verdict is not None
     assert verdict.estimate is not None
     assert verdict.estimate.difference < 0
-    assert verdict.word == "better"
+    assert verdict.label == "better"
 
 
 def test_only_seeds_that_both_finished_are_paired() -> None:
@@ -69,14 +69,14 @@ def test_only_seeds_that_both_finished_are_paired() -> None:
         "axial": [0.30, "failed", 0.34],
         "liere": [0.40, 0.90, 0.43],
     }
-    verdict = row_of(table_of(arm_of(results)), "liere").verdict
+    verdict = row_of(table_of(dataset_of(results)), "liere").verdict
     assert verdict is not None
     assert verdict.estimate == paired.paired([0.40, 0.43], [0.30, 0.34])
 
 
 def test_the_correction_spans_all_data_sets() -> None:
     table = example()
-    rows = [row for arm in table.arms for row in arm.rows]
+    rows = [row for dataset in table.datasets for row in dataset.rows]
     verdicts = [row.verdict for row in rows if row.verdict and row.verdict.p_holm is not None]
     assert table.comparisons == len(verdicts) == 5
     p_values = [verdict.estimate.p for verdict in verdicts if verdict.estimate]
@@ -86,28 +86,28 @@ def test_the_correction_spans_all_data_sets() -> None:
 
 @pytest.mark.parametrize("state", ["failed", "diverged", "missing"])
 def test_a_baseline_without_results_gives_no_verdict(state: str) -> None:
-    table = table_of(arm_of({"axial": [state] * 3, "liere": [0.4, 0.5, 0.6]}))
+    table = table_of(dataset_of({"axial": [state] * 3, "liere": [0.4, 0.5, 0.6]}))
     verdict = row_of(table, "liere").verdict
     assert verdict is not None
-    assert verdict.word is None
+    assert verdict.label is None
     assert table.comparisons == 0
 
 
 def test_a_finished_run_without_a_test_value_has_failed() -> None:
-    arm, found = arm_of({"axial": [0.3, 0.4]})
+    dataset, found = dataset_of({"axial": [0.3, 0.4]})
     key = next(iter(found))
     summary = dict(found[key].summary or {}) | {"test": None}
-    table = table_of((arm, found | {key: outcome_of(summary)}))
-    assert (table.arms[0].rows[0].finished, table.failed) == (1, 1)
+    table = table_of((dataset, found | {key: outcome_of(summary)}))
+    assert (table.datasets[0].rows[0].finished, table.failed) == (1, 1)
 
 
 def test_mixed_devices_and_versions_are_said() -> None:
-    arm, found = arm_of({"axial": [0.3, 0.4]})
+    dataset, found = dataset_of({"axial": [0.3, 0.4]})
     key = next(iter(found))
     summary = found[key].summary
     assert summary is not None
     summary |= {"device": "cuda:0", "signature": "torch:2.11.0|liere:0.1.0"}
-    warnings = " ".join(table_of((arm, found)).arms[0].warnings)
+    warnings = " ".join(table_of((dataset, found)).datasets[0].warnings)
     assert "cuda:0" in warnings
     assert "torch: 2.11.0, 2.13.0" in warnings
     assert "threads" not in warnings
@@ -124,8 +124,8 @@ def test_the_signature_names_what_the_numbers_stand_on() -> None:
     ):
         assert part in signature
     assert "\n" not in signature
-    other = table_of(arm_of(RESULTS, margin=0.02))
-    assert other.signature.split("|")[0] != table_of(arm_of(RESULTS)).signature.split("|")[0]
+    other = table_of(dataset_of(RESULTS, margin=0.02))
+    assert other.signature.split("|")[0] != table_of(dataset_of(RESULTS)).signature.split("|")[0]
 
 
 SCORE = st.floats(0, 1, width=32) | st.sampled_from(["failed", "diverged", "missing", "partial"])
@@ -134,10 +134,10 @@ SCORE = st.floats(0, 1, width=32) | st.sampled_from(["failed", "diverged", "miss
 @given(st.lists(st.lists(SCORE, min_size=1, max_size=4), min_size=2, max_size=4))
 def test_whatever_the_runs_did_there_is_a_table(results: list[list[Result]]) -> None:
     named = {"axial" if not index else f"e{index}": one for index, one in enumerate(results)}
-    for row in table_of(arm_of(named, margin=0.01)).arms[0].rows:
+    for row in table_of(dataset_of(named, margin=0.01)).datasets[0].rows:
         assert row.planned == row.finished + row.diverged + row.failed + row.unfinished
         assert (row.verdict is None) == row.is_baseline
-        if row.verdict and row.verdict.word:
+        if row.verdict and row.verdict.label:
             assert row.verdict.estimate is not None
             assert row.verdict.estimate.n >= 2
 
@@ -147,8 +147,8 @@ JUNK = st.none() | st.booleans() | st.text(max_size=3) | st.floats() | st.lists(
 
 @given(st.dictionaries(st.sampled_from(SUMMARY_KEYS), JUNK))
 def test_a_summary_of_junk_breaks_nothing(junk: dict[str, object]) -> None:
-    arm, found = arm_of({"axial": [0.3, 0.4], "liere": [0.5, 0.6]})
+    dataset, found = dataset_of({"axial": [0.3, 0.4], "liere": [0.5, 0.6]})
     key = next(iter(found))
-    table = table_of((arm, found | {key: outcome_of(dict(found[key].summary or {}) | junk)}))
+    table = table_of((dataset, found | {key: outcome_of(dict(found[key].summary or {}) | junk)}))
     for render in FORMATS.values():
         assert render(table)

@@ -16,8 +16,8 @@ from statsmodels.stats.multitest import multipletests
 from typer.testing import CliRunner, Result
 
 from liere_cli.cli.app import app
-from liere_cli.evaluation.conditions import FOLDER, Condition, Kept
-from liere_cli.launchers.transfer_eval import measure_cell
+from liere_cli.evaluation.conditions import FOLDER, Condition, StoredEvaluation
+from liere_cli.launchers.transfer_eval import evaluate_run
 from liere_cli.runs.folder import Run
 
 RECIPE = """
@@ -168,22 +168,22 @@ def test_damage_is_noticed_and_measured_anew(here: Path) -> None:
 
 
 def test_other_weights_or_items_are_other_results(tmp_path: Path) -> None:
-    kept = Kept(Run(tmp_path), "digest", Condition((32,)), 6, 16)
+    kept = StoredEvaluation(Run(tmp_path), "digest", Condition((32,)), 6, 16)
     items = {"loss": np.ones(6, np.float32), "weight": np.full(6, 16, np.int32)}
     kept.write(items)
     assert kept.read() is not None
     for other in (
-        Kept(Run(tmp_path), "another", Condition((32,)), 6, 16),
-        Kept(Run(tmp_path), "digest", Condition((32,), "ntk"), 6, 16),
-        Kept(Run(tmp_path), "digest", Condition((32,), shuffle=True), 6, 16),
-        Kept(Run(tmp_path), "digest", Condition((32,)), None, 16),
-        Kept(Run(tmp_path), "digest", Condition((32,)), 6, 32),
+        StoredEvaluation(Run(tmp_path), "another", Condition((32,)), 6, 16),
+        StoredEvaluation(Run(tmp_path), "digest", Condition((32,), "ntk"), 6, 16),
+        StoredEvaluation(Run(tmp_path), "digest", Condition((32,), shuffle=True), 6, 16),
+        StoredEvaluation(Run(tmp_path), "digest", Condition((32,)), None, 16),
+        StoredEvaluation(Run(tmp_path), "digest", Condition((32,)), 6, 32),
     ):
         assert other.read() is None
         # even under that name, since the digest holds it
         tmp_path.joinpath(other.name).write_bytes(tmp_path.joinpath(kept.name).read_bytes())
         assert other.read() is None
-    worker = pickle.loads(pickle.dumps(partial(measure_cell, wanted={"id": (kept,)})))
+    worker = pickle.loads(pickle.dumps(partial(evaluate_run, wanted={"id": (kept,)})))
     assert worker.keywords == {"wanted": {"id": (kept,)}}
 
 
@@ -238,7 +238,7 @@ def test_a_loss_that_is_not_finite_is_no_number(here: Path) -> None:
     whole = path.read_bytes()
     run = Run(path.parent.parent)
     weights = (run.summary() or {})["files"]["last.safetensors"]
-    kept = Kept(run, weights, Condition((64,)), 6, 16)
+    kept = StoredEvaluation(run, weights, Condition((64,)), 6, 16)
     items = kept.read()
     assert items is not None
     kept.write(items | {"loss": np.full_like(items["loss"], np.nan)})

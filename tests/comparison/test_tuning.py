@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from liere_cli.cli.app import app
 from liere_cli.errors import LiereError
-from liere_cli.planning.tuning_result import Trial, Tuned
-from liere_cli.runs.build import Cell
+from liere_cli.planning.tuning_result import Trial, TuningResult
+from liere_cli.runs.build import RunSpec
 from liere_cli.runs.folder import Run
 from support.synthetic_runs import train, write_run
 
@@ -30,27 +30,33 @@ compare:
 
 
 def train_by_rate(
-    cell: Cell, *, outputs: Path, device: torch.device, fresh: bool, observer: Any
+    run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Any
 ) -> dict[str, Any]:
     """Best at a learning rate of 2e-3 and a scale of 2; 4e-3 diverges for ``axial``."""
-    settings = cell.recipe.training
+    settings = run_spec.recipe.training
     if settings.tested:
-        return train(cell, outputs=outputs, device=device, fresh=fresh, observer=observer)
-    value = 0.5 - abs(settings.learning_rate - 2e-3) + 0.01 * cell.recipe.encoding.get("scale", 0)
+        return train(run_spec, outputs=outputs, device=device, fresh=fresh, observer=observer)
+    value = (
+        0.5 - abs(settings.learning_rate - 2e-3) + 0.01 * run_spec.recipe.encoding.get("scale", 0)
+    )
     changes: dict[str, Any] = {"test": None, "tested": "none", "val": value}
-    if cell.encoding == "axial" and settings.learning_rate == 4e-3 and cell.recipe.seed == 101:
+    if (
+        run_spec.encoding == "axial"
+        and settings.learning_rate == 4e-3
+        and run_spec.recipe.seed == 101
+    ):
         changes |= {"status": "diverged", "val": None, "error": "the loss was nan"}
-    if cell.encoding.startswith("sinusoidal"):
+    if run_spec.encoding.startswith("sinusoidal"):
         raise LiereError("the disk is full")
-    if cell.encoding == "absolute":
+    if run_spec.encoding == "absolute":
         changes |= {"status": "diverged", "val": None, "error": "the loss was nan"}
-    return write_run(cell, outputs, **changes).summary() or {}
+    return write_run(run_spec, outputs, **changes).summary() or {}
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("liere_cli.launchers.local.train_cell", train_by_rate)
+    monkeypatch.setattr("liere_cli.launchers.local.train_run", train_by_rate)
     (tmp_path / "fair.yaml").write_text(RECIPE)
     return tmp_path
 
@@ -113,17 +119,17 @@ def test_a_candidate_that_diverges_at_one_seed_loses(here: Path) -> None:
 def test_a_tuned_comparison_goes_on_and_repeats_itself(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(cell: Cell, **arguments: Any) -> dict[str, Any]:
-        if cell.encoding.startswith("liere"):
+    def stop(run_spec: RunSpec, **arguments: Any) -> dict[str, Any]:
+        if run_spec.encoding.startswith("liere"):
             raise KeyboardInterrupt
-        return train_by_rate(cell, **arguments)
+        return train_by_rate(run_spec, **arguments)
 
-    monkeypatch.setattr("liere_cli.launchers.local.train_cell", stop)
+    monkeypatch.setattr("liere_cli.launchers.local.train_run", stop)
     assert liere("fair.yaml").exit_code == 130
-    monkeypatch.setattr("liere_cli.launchers.local.train_cell", train_by_rate)
+    monkeypatch.setattr("liere_cli.launchers.local.train_run", train_by_rate)
     again = liere("fair.yaml", "--format=json")
     assert "36 runs: 6 finished, 30 missing" in again.stderr
-    monkeypatch.setattr("liere_cli.launchers.local.train_cell", None)
+    monkeypatch.setattr("liere_cli.launchers.local.train_run", None)
     assert liere("outputs/fair/comparison.yaml", "--format=json").stdout == again.stdout
     apart = liere("outputs/fair")
     assert "stand in one table only by 'liere compare outputs/fair/comparison.yaml'" in " ".join(
@@ -247,9 +253,12 @@ def trial(rate: float, *scores: float | None) -> Trial:
 
 def test_the_choice_is_the_best_mean_and_the_first_of_equal_ones() -> None:
     trials = (trial(1, 0.2, 0.4), trial(2, 0.3, 0.3), trial(3, 0.9, None))
-    assert Tuned(trials, True, "", ()).chosen is trials[0]
+    assert TuningResult(trials, True, "", ()).chosen is trials[0]
     trials = (trial(1, 0.9, 0.9), trial(2, 0.3, 0.1), trial(3, 0.0, None))
-    assert Tuned(trials, False, "", ()).chosen is trials[1]
-    assert Tuned(trials, False, "", ()).edges == {}
-    assert Tuned(trials, True, "", ()).edges == {"learning_rate": 1}
-    assert Tuned(trials[2:], True, "", ()).fault == "not tuned: every one of 1 candidates diverged"
+    assert TuningResult(trials, False, "", ()).chosen is trials[1]
+    assert TuningResult(trials, False, "", ()).edges == {}
+    assert TuningResult(trials, True, "", ()).edges == {"learning_rate": 1}
+    assert (
+        TuningResult(trials[2:], True, "", ()).fault
+        == "not tuned: every one of 1 candidates diverged"
+    )

@@ -17,13 +17,13 @@ from PIL import Image
 
 from liere_cli.data import Dataset, Examples, build_dataset
 from liere_cli.data.images import Cifar100, Imagewoof
-from liere_cli.data.sources.decode_image import decode_picture
+from liere_cli.data.sources.decode_image import decode_image
 from liere_cli.errors import LiereError
 
 CLASSES = ("cat", "dog", "owl")
 
 
-def picture(number: int, size: tuple[int, int] = (8, 8)) -> bytes:
+def image(number: int, size: tuple[int, int] = (8, 8)) -> bytes:
     """A PNG of one colour that tells its number."""
     colour = (number % 256, number // 256, 77)
     stored = io.BytesIO()
@@ -35,7 +35,7 @@ def write_folder(folder: Path, numbers: Sequence[int]) -> None:
     for number in numbers:
         place = folder / CLASSES[number % 3]
         place.mkdir(parents=True, exist_ok=True)
-        (place / f"{number}.png").write_bytes(picture(number))
+        (place / f"{number}.png").write_bytes(image(number))
 
 
 def write_parquet(
@@ -46,7 +46,7 @@ def write_parquet(
 ) -> None:
     """The hub's layout: pictures as a struct of bytes and path, labels as numbers with names."""
     image, *labels = columns
-    rows: dict[str, Any] = {image: [{"bytes": picture(n), "path": None} for n in numbers]}
+    rows: dict[str, Any] = {image: [{"bytes": image(n), "path": None} for n in numbers]}
     features: dict[str, Any] = {image: {"_type": "Image"}}
     for label in labels:
         rows[label] = pa.array([number % 3 for number in numbers], pa.int64())
@@ -152,7 +152,7 @@ def test_parquet_may_be_a_folder_or_a_pattern(tmp_path: Path) -> None:
 
 def test_labels_may_be_text_without_metadata(tmp_path: Path) -> None:
     table = pa.table(
-        {"picture": [picture(n) for n in range(30)], "kind": [CLASSES[n % 3] for n in range(30)]}
+        {"picture": [image(n) for n in range(30)], "kind": [CLASSES[n % 3] for n in range(30)]}
     )
     pq.write_table(table, tmp_path / "a.parquet")
     dataset = images(tmp_path / "a.parquet", image="picture", label="kind")
@@ -165,7 +165,7 @@ def test_labels_may_be_text_without_metadata(tmp_path: Path) -> None:
 def test_decoding_happens_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path, range(600, 640))
     first = splits(images(tmp_path))
-    monkeypatch.setattr("liere_cli.data.images.decode_picture", None)
+    monkeypatch.setattr("liere_cli.data.images.decode_image", None)
     assert splits(images(tmp_path)) == first
 
 
@@ -175,13 +175,13 @@ def test_another_grid_comes_from_the_stored_picture(tmp_path: Path) -> None:
     stored = io.BytesIO()
     Image.fromarray(ramp).save(stored, "png")
     # the shorter side is resized and the centre cut out: columns 16 to 79 remain
-    small = decode_picture(stored.getvalue(), (16, 16), "").astype(int)
+    small = decode_image(stored.getvalue(), (16, 16), "").astype(int)
     assert small.shape == (3, 16, 16)
     assert np.abs(small[0] - (np.arange(16) * 16 + 6)[:, None]).max() <= 3
     assert np.abs(small[1] - (32 + np.arange(16) * 8 + 3)[None]).max() <= 3
-    exact = decode_picture(stored.getvalue(), (64, 96), "")
+    exact = decode_image(stored.getvalue(), (64, 96), "")
     assert np.array_equal(exact, ramp.transpose(2, 0, 1))
-    wide = decode_picture(stored.getvalue(), (8, 96), "")
+    wide = decode_image(stored.getvalue(), (8, 96), "")
     assert wide.shape == (3, 8, 96)
 
 
@@ -189,7 +189,7 @@ def test_another_grid_comes_from_the_stored_picture(tmp_path: Path) -> None:
 def test_every_kind_of_picture_becomes_rgb(mode: str) -> None:
     stored = io.BytesIO()
     Image.new(mode, (5, 4)).save(stored, "tiff")
-    assert decode_picture(stored.getvalue(), (4, 5), "").shape == (3, 4, 5)
+    assert decode_image(stored.getvalue(), (4, 5), "").shape == (3, 4, 5)
 
 
 def break_picture(path: Path, how: str) -> None:
@@ -260,8 +260,8 @@ def test_a_named_set_is_found_in_a_mirror(
 ) -> None:
     write_parquet(tmp_path / layout.format("train"), range(60))
     write_parquet(tmp_path / layout.format("test"), range(60, 90))
-    assert Cifar100.at_hand(tmp_path)
-    assert not Cifar100.at_hand(None)
+    assert Cifar100.is_available(tmp_path)
+    assert not Cifar100.is_available(None)
     dataset = build_dataset("cifar100:grid=8", tmp_path)
     with pytest.raises(LiereError, match="should have 100 classes, but what was found has 3"):
         dataset.load("train")
@@ -307,7 +307,7 @@ def test_imagewoof_comes_from_its_archive(tmp_path: Path, monkeypatch: pytest.Mo
     assert sorted(splits(packed)["test"]) == list(range(30, 60))
     assert packed.fingerprint == unpacked.fingerprint
     # the archive was unpacked into the cache, where it is found without a mirror
-    assert Imagewoof.at_hand(None)
+    assert Imagewoof.is_available(None)
 
 
 def test_flips_and_shift_are_options(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_every_class_describes_itself() -> None:
         assert entry.axes in (1, 2, 3, None)
         assert all((entry.summary, entry.source, entry.licence))
         assert "grid" in entry.Options.model_fields
-        assert entry.at_hand(None) in (True, False)
+        assert entry.is_available(None) in (True, False)
 
 
 @pytest.mark.parametrize("name", ["stdlib", "cifar10", "cifar100", "imagewoof", "ucf101", "enwik8"])

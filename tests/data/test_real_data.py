@@ -10,7 +10,7 @@ from liere_cli.data import ByteStream, Examples, available, build_dataset
 
 
 def test_cifar100_is_found_and_split(real_data: Path) -> None:
-    assert available()["cifar100"].at_hand(real_data)
+    assert available()["cifar100"].is_available(real_data)
     dataset = build_dataset("cifar100", real_data)
     test = dataset.load("test")
     assert isinstance(test, Examples)

@@ -211,12 +211,12 @@ def test_a_named_corpus_downloads_into_the_cache(
     monkeypatch.setenv("LIERE_CACHE", str(tmp_path))
     monkeypatch.setattr(TinyShakespeare, "archive", Download(url, len(TEXT), SHA, "tiny.txt"))
     monkeypatch.setattr(TinyShakespeare, "content_digest", SHA)
-    assert not TinyShakespeare.at_hand(None)
+    assert not TinyShakespeare.is_available(None)
     for _ in range(2):
         stream = build_dataset("tinyshakespeare").load("test")
         assert isinstance(stream, ByteStream)
         assert stream.data.numpy().tobytes() == TEXT[-len(stream) :]
-    assert TinyShakespeare.at_hand(None)
+    assert TinyShakespeare.is_available(None)
     assert len(asked) == 1
 
 
@@ -229,7 +229,7 @@ def test_a_named_corpus_is_found_in_a_mirror(
     path = tmp_path / place / f"tinyshakespeare{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     WRITERS[path.suffix](path, TEXT)
-    assert TinyShakespeare.at_hand(tmp_path)
+    assert TinyShakespeare.is_available(tmp_path)
     stream = build_dataset("tinyshakespeare", tmp_path).load("train")
     assert isinstance(stream, ByteStream)
     assert stream.data.numpy().tobytes() == TEXT[: len(stream)]

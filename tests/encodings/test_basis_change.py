@@ -8,7 +8,7 @@ from torch import Tensor
 
 from liere_cli.encodings import Grid, build_encoding
 from liere_cli.encodings.base import PositionEncoding
-from liere_cli.encodings.rotary.basis_change import Rebased
+from liere_cli.encodings.rotary.basis_change import BasisChange
 from liere_cli.errors import UsageError
 from support.slow_rotary import SHAPES, built, positions_of, random_qk, scores
 
@@ -131,7 +131,7 @@ def test_circulant_string_starts_at_the_rates_of_axial(axes: int) -> None:
     shape = {"axes": axes, "heads": 2, "depth": 2, "seed": 0}
     circulant = build_encoding("circulant-string", head_dim=18, **shape)
     axial = build_encoding("axial", head_dim=16, **shape)
-    assert isinstance(circulant, Rebased)
+    assert isinstance(circulant, BasisChange)
     rates = circulant.frequencies_of(1)
     torch.testing.assert_close(rates[0, :, :8], axial.frequencies, rtol=0, atol=1e-6)
     assert rates[..., 8].abs().max() == 0
@@ -140,7 +140,7 @@ def test_circulant_string_starts_at_the_rates_of_axial(axes: int) -> None:
 def test_one_axis_is_rotary_with_learned_frequencies() -> None:
     """With P as a change of the weights, the scores of learned rope."""
     encoding = built("cayley-string", 1)
-    assert isinstance(encoding, Rebased)
+    assert isinstance(encoding, BasisChange)
     rope = build_encoding("rope:learned=true", axes=1, heads=2, head_dim=16, depth=2).double()
     with torch.no_grad():
         rope.frequencies.copy_(encoding.frequencies)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from liere_cli.config.recipe import Recipe
-from liere_cli.launchers.events import CellEnded, CellStarted, Event
+from liere_cli.launchers.events import Event, RunEnded, RunStarted
 from liere_cli.launchers.local import launch
 from liere_cli.launchers.pool import gpu_of, threads_each
-from liere_cli.launchers.worker import Site
+from liere_cli.launchers.worker import LaunchContext
 from liere_cli.planning.from_recipe import plan_comparison
 from liere_cli.planning.plan import Plan
 from liere_cli.planning.progress import outcomes
@@ -40,21 +40,24 @@ def plan(outputs: Path, *encodings: str, seeds: int = 2) -> Plan:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path, None, "cpu")
+def context(tmp_path: Path) -> LaunchContext:
+    return LaunchContext(tmp_path, None, "cpu")
 
 
-def test_cells_run_seed_by_seed_and_tell_of_it(site: Site) -> None:
-    made = plan(site.outputs, "axial", "none")
+def test_cells_run_seed_by_seed_and_tell_of_it(context: LaunchContext) -> None:
+    made = plan(context.outputs, "axial", "none")
     events: list[Event] = []
-    launch(made.runs, site, listener=events.append, trainer=train)
-    started = [(one.run.seed, one.run.encoding) for one in events if isinstance(one, CellStarted)]
+    launch(made.runs, context, listener=events.append, trainer=train)
+    started = [(one.run.seed, one.run.encoding) for one in events if isinstance(one, RunStarted)]
     assert started == [(0, "axial"), (0, "none"), (1, "axial"), (1, "none")]
-    assert [one.run for one in events if isinstance(one, CellEnded)] == list(made.runs)
+    assert [one.run for one in events if isinstance(one, RunEnded)] == list(made.runs)
 
 
 def test_workers_and_one_process_find_the_same(tmp_path: Path) -> None:
-    alone, together = Site(tmp_path / "a", None, "cpu"), Site(tmp_path / "b", None, "cpu")
+    alone, together = (
+        LaunchContext(tmp_path / "a", None, "cpu"),
+        LaunchContext(tmp_path / "b", None, "cpu"),
+    )
     first = launch(plan(alone.outputs, "axial", "none").runs, alone, trainer=train)
     made = plan(together.outputs, "axial", "none")
     second = launch(made.runs, together, jobs=2, trainer=train)
@@ -68,9 +71,9 @@ def test_workers_and_one_process_find_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("trainer", [train_and_break, train])
-def test_a_failing_cell_does_not_stop_the_others(site: Site, trainer: object) -> None:
-    made = plan(site.outputs, "axial", "none", "sinusoidal", "absolute", seeds=1)
-    found = launch(made.runs, site, trainer=trainer)  # type: ignore[arg-type]
+def test_a_failing_cell_does_not_stop_the_others(context: LaunchContext, trainer: object) -> None:
+    made = plan(context.outputs, "axial", "none", "sinusoidal", "absolute", seeds=1)
+    found = launch(made.runs, context, trainer=trainer)  # type: ignore[arg-type]
     states = {run.encoding: found[run.run_id].state for run in made.runs}
     broken = "failed" if trainer is train_and_break else "finished"
     assert states == {
@@ -83,9 +86,9 @@ def test_a_failing_cell_does_not_stop_the_others(site: Site, trainer: object) ->
     assert errors[2] == "the disk is full"
 
 
-def test_a_worker_that_dies_costs_its_own_cell_only(site: Site) -> None:
-    made = plan(site.outputs, "axial", "none", seeds=2)
-    found = launch(made.runs, site, jobs=2, trainer=train_until_killed)
+def test_a_worker_that_dies_costs_its_own_cell_only(context: LaunchContext) -> None:
+    made = plan(context.outputs, "axial", "none", seeds=2)
+    found = launch(made.runs, context, jobs=2, trainer=train_until_killed)
     for run in made.runs:
         outcome = found[run.run_id]
         if run.encoding == "none":
@@ -97,21 +100,21 @@ def test_a_worker_that_dies_costs_its_own_cell_only(site: Site) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_stops_every_worker_and_leaves_resumable_runs(
-    site: Site, number: signal.Signals
+    context: LaunchContext, number: signal.Signals
 ) -> None:
-    made = plan(site.outputs, "axial", "none", seeds=2)
+    made = plan(context.outputs, "axial", "none", seeds=2)
     begun: list[Event] = []
 
     def listen(event: Event) -> None:
         begun.append(event)
-        if sum(isinstance(one, CellStarted) for one in begun) == 2:
+        if sum(isinstance(one, RunStarted) for one in begun) == 2:
             os.kill(os.getpid(), number)
 
     # a shell starts what it puts into the background deaf to Ctrl-C
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            launch(made.runs, site, jobs=2, listener=listen, trainer=train_until_stopped)
+            launch(made.runs, context, jobs=2, listener=listen, trainer=train_until_stopped)
     finally:
         signal.signal(signal.SIGINT, before)
     states = [outcome.state for outcome in outcomes(made).values()]
@@ -119,24 +122,24 @@ def test_an_interruption_stops_every_worker_and_leaves_resumable_runs(
 
 
 def test_data_that_changed_since_the_plan_is_not_trained(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    context: LaunchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = plan(site.outputs, "axial", seeds=1).runs[0]
+    run = plan(context.outputs, "axial", seeds=1).runs[0]
     monkeypatch.setattr("liere_cli.runs.build.identity", lambda *arguments: "f" * 12)
-    outcome = launch([run], site, trainer=train)[run.run_id]
+    outcome = launch([run], context, trainer=train)[run.run_id]
     assert outcome.state == "failed"
     assert "changed" in str(outcome.error)
 
 
-def test_a_failed_run_is_tried_again_and_a_begun_one_goes_on(site: Site) -> None:
-    made = plan(site.outputs, "axial", seeds=1)
+def test_a_failed_run_is_tried_again_and_a_begun_one_goes_on(context: LaunchContext) -> None:
+    made = plan(context.outputs, "axial", seeds=1)
     request = made.runs[0].request
     assert request is not None
-    cell = assemble(request, device=CPU)
-    run = begin_run(cell, site.outputs)
-    run.write_summary(summary_of(cell, status="failed", error="the disk was full"))
+    run_spec = assemble(request, device=CPU)
+    run = begin_run(run_spec, context.outputs)
+    run.write_summary(summary_of(run_spec, status="failed", error="the disk was full"))
     assert outcomes(made)[made.runs[0].run_id].state == "failed"
-    assert launch(made.runs, site, trainer=train)[made.runs[0].run_id].state == "finished"
+    assert launch(made.runs, context, trainer=train)[made.runs[0].run_id].state == "finished"
 
 
 def test_workers_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,11 +158,11 @@ def test_workers_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_worker_sees_its_gpu_and_its_threads_only(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    context: LaunchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("liere_cli.launchers.pool.gpu_of", lambda slot, device: f"GPU-{slot}")
-    made = plan(site.outputs, "axial", "none", seeds=1)
-    found = launch(made.runs, site, jobs=2, trainer=train_and_show_environment)
+    made = plan(context.outputs, "axial", "none", seeds=1)
+    found = launch(made.runs, context, jobs=2, trainer=train_and_show_environment)
     seen = {run.encoding: str(found[run.run_id].error).split() for run in made.runs}
     threads = str(threads_each(2))
     assert seen == {"axial": ["GPU-0", threads], "none": ["GPU-1", threads]}

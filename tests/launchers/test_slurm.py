@@ -19,11 +19,11 @@ from liere_cli.config.files import load_recipe
 from liere_cli.config.recipe import SlurmSettings
 from liere_cli.errors import LiereError
 from liere_cli.launchers import slurm as slurm_module
-from liere_cli.launchers.events import CellElsewhere, Event, Remark
+from liere_cli.launchers.events import Event, Notice, RunLockedElsewhere
 from liere_cli.launchers.slurm import slurm
 from liere_cli.launchers.slurm_jobs import JobBook
 from liere_cli.launchers.slurm_task import Job
-from liere_cli.launchers.worker import Site
+from liere_cli.launchers.worker import LaunchContext
 from liere_cli.planning.from_recipe import plan_comparison
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome
@@ -87,28 +87,28 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path / "outputs", None, "cpu", "mine")
+def context(tmp_path: Path) -> LaunchContext:
+    return LaunchContext(tmp_path / "outputs", None, "cpu", "mine")
 
 
-def cells(site: Site) -> tuple[PlannedRun, ...]:
+def run_specs(context: LaunchContext) -> tuple[PlannedRun, ...]:
     compare = {"encodings": ["axial", "none"], "data": ["pointing"], "seeds": 1}
     recipe = load_recipe(flags={"experiment": "mine", "model": TINY, "compare": compare})
-    return plan_comparison(recipe, outputs=site.outputs, device=torch.device("cpu")).runs
+    return plan_comparison(recipe, outputs=context.outputs, device=torch.device("cpu")).runs
 
 
-def finish(run: PlannedRun, site: Site) -> None:
+def finish(run: PlannedRun, context: LaunchContext) -> None:
     assert run.request is not None
-    write_run(assemble(run.request, device=torch.device("cpu")), site.outputs)
+    write_run(assemble(run.request, device=torch.device("cpu")), context.outputs)
 
 
-def book_of(site: Site) -> JobBook:
-    return JobBook(site.outputs.resolve() / "mine" / "slurm")
+def book_of(context: LaunchContext) -> JobBook:
+    return JobBook(context.outputs.resolve() / "mine" / "slurm")
 
 
 def run(
     made: tuple[PlannedRun, ...],
-    site: Site,
+    context: LaunchContext,
     at_looks: dict[int, Callable[[], None]],
     settings: SlurmSettings | None = None,
 ) -> tuple[dict[str, Outcome], list[Event]]:
@@ -125,21 +125,23 @@ def run(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slurm_module, "job_states", looked)
-        return slurm(settings or SlurmSettings())(made, site, events.append), events
+        return slurm(settings or SlurmSettings())(made, context, events.append), events
 
 
-def test_an_array_is_submitted_waited_for_and_forgotten(fake: FakeSlurm, site: Site) -> None:
-    made = cells(site)
+def test_an_array_is_submitted_waited_for_and_forgotten(
+    fake: FakeSlurm, context: LaunchContext
+) -> None:
+    made = run_specs(context)
     settings = SlurmSettings.validated(
         {"partition": "gpu", "time": "90m", "gpus": 1, "memory": "16G", "account": "me"}, "test"
     )
     found, events = run(
         made,
-        site,
+        context,
         {
             2: lambda: fake.set("1_0", "RUNNING", "node7"),
-            4: lambda: finish(made[0], site),
-            6: lambda: finish(made[1], site),
+            4: lambda: finish(made[0], context),
+            6: lambda: finish(made[1], context),
         },
         settings,
     )
@@ -150,26 +152,26 @@ def test_an_array_is_submitted_waited_for_and_forgotten(fake: FakeSlurm, site: S
         "array=0-1%2", "cpus-per-task=1", "job-name=liere-mine",
     ):  # fmt: skip
         assert f"#SBATCH --{flag}\n" in fake.script(1)
-    seen = {(one.who, one.queued) for one in events if isinstance(one, CellElsewhere)}
+    seen = {(one.who, one.queued) for one in events if isinstance(one, RunLockedElsewhere)}
     assert {("job 1_0", "Priority"), ("job 1_0 on node7", None)} <= seen
-    assert book_of(site).read() == {}
+    assert book_of(context).read() == {}
 
 
 def test_a_job_that_dies_is_submitted_again_a_bounded_number_of_times(
-    fake: FakeSlurm, site: Site
+    fake: FakeSlurm, context: LaunchContext
 ) -> None:
-    made = cells(site)[:1]
+    made = run_specs(context)[:1]
 
     def die(job: str, words: str = "") -> Callable[[], None]:
         def now() -> None:
             fake.set(job, "NODE_FAIL")
-            book_of(site).log(job).write_text(f"starting\n{words}\n\n")
+            book_of(context).log(job).write_text(f"starting\n{words}\n\n")
 
         return now
 
     found, events = run(
         made,
-        site,
+        context,
         {2: die("1"), 6: die("2"), 10: die("3", "Out of memory\x1b[31m")},
         SlurmSettings(resubmissions=2),
     )
@@ -179,107 +181,119 @@ def test_a_job_that_dies_is_submitted_again_a_bounded_number_of_times(
     assert "job 3 ended without a result (NODE_FAIL), after 3 submissions: Out of memory" in str(
         outcome.error
     )
-    assert str(book_of(site).log("3")) in str(outcome.error)
-    again = [one.text for one in events if isinstance(one, Remark) and "again" in one.text]
+    assert str(book_of(context).log("3")) in str(outcome.error)
+    again = [one.text for one in events if isinstance(one, Notice) and "again" in one.text]
     assert again == [
         f"pointing · axial · seed 0: job {job} ended without a result (NODE_FAIL); submitted again"
         for job in "12"
     ]
-    assert book_of(site).read() == {}
+    assert book_of(context).read() == {}
 
 
-def test_a_job_that_says_why_it_failed_is_not_submitted_again(fake: FakeSlurm, site: Site) -> None:
-    made = cells(site)
+def test_a_job_that_says_why_it_failed_is_not_submitted_again(
+    fake: FakeSlurm, context: LaunchContext
+) -> None:
+    made = run_specs(context)
 
     def fail() -> None:
-        book_of(site).note(made[1].run_id, "1_1", "the disk is full")
+        book_of(context).note(made[1].run_id, "1_1", "the disk is full")
         fake.set("1_1", "COMPLETED")
 
-    found, _ = run(made, site, {2: lambda: finish(made[0], site), 3: fail})
+    found, _ = run(made, context, {2: lambda: finish(made[0], context), 3: fail})
     assert fake.submissions == 1
     assert found[made[0].run_id].state == "finished"
     assert str(found[made[1].run_id].error).startswith("the disk is full (log: ")
 
 
-def test_a_run_that_another_experiment_has_is_found_there(fake: FakeSlurm, site: Site) -> None:
-    made = cells(site)[:1]
+def test_a_run_that_another_experiment_has_is_found_there(
+    fake: FakeSlurm, context: LaunchContext
+) -> None:
+    made = run_specs(context)[:1]
 
     def end() -> None:
-        finish(made[0], site)
-        (site.outputs / "mine" / made[0].run.name).rename(other / made[0].run.name)
+        finish(made[0], context)
+        (context.outputs / "mine" / made[0].run.name).rename(other / made[0].run.name)
         fake.set("1", "COMPLETED")
 
-    other = site.outputs / "other"
+    other = context.outputs / "other"
     other.mkdir(parents=True)
-    found, _ = run(made, site, {2: end})
+    found, _ = run(made, context, {2: end})
     assert found[made[0].run_id].state == "finished"
     assert fake.submissions == 1
 
 
-def test_a_second_launch_waits_for_the_jobs_of_the_first(fake: FakeSlurm, site: Site) -> None:
-    made = cells(site)
+def test_a_second_launch_waits_for_the_jobs_of_the_first(
+    fake: FakeSlurm, context: LaunchContext
+) -> None:
+    made = run_specs(context)
 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(made, site, {3: interrupt})
-    found, events = run(made, site, {n + 2: lambda n=n: finish(made[n], site) for n in (0, 1)})  # type: ignore[misc]
+        run(made, context, {3: interrupt})
+    found, events = run(
+        made, context, {n + 2: lambda n=n: finish(made[n], context) for n in (0, 1)}
+    )  # type: ignore[misc]
     assert fake.submissions == 1
     assert [found[one.run_id].state for one in made] == ["finished"] * 2
-    remarks = [one.text for one in events if isinstance(one, Remark)]
+    remarks = [one.text for one in events if isinstance(one, Notice)]
     assert remarks == ["waiting for 2 jobs submitted earlier"]
 
 
-def test_what_an_interruption_leaves_behind_is_said(fake: FakeSlurm, site: Site) -> None:
+def test_what_an_interruption_leaves_behind_is_said(
+    fake: FakeSlurm, context: LaunchContext
+) -> None:
     told: list[Event] = []
 
     def listen(event: Event) -> None:
         told.append(event)
-        if isinstance(event, CellElsewhere):
+        if isinstance(event, RunLockedElsewhere):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(KeyboardInterrupt):
-        slurm(SlurmSettings())(cells(site), site, listen)
-    assert isinstance(told[-1], Remark)
+        slurm(SlurmSettings())(run_specs(context), context, listen)
+    assert isinstance(told[-1], Notice)
     assert "2 jobs went on in Slurm" in told[-1].text
     assert "'scancel 1' ends them" in told[-1].text
 
 
 def test_a_slurm_that_falls_silent_is_waited_for_but_not_for_ever(
-    fake: FakeSlurm, site: Site, monkeypatch: pytest.MonkeyPatch
+    fake: FakeSlurm, context: LaunchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = cells(site)
+    made = run_specs(context)
     silent = fake.folder / "silent"
     found, _ = run(
         made,
-        site,
+        context,
         {
             1: silent.touch,
             4: silent.unlink,
-            5: lambda: [finish(one, site) for one in made] and None,
+            5: lambda: [finish(one, context) for one in made] and None,
         },
     )
     assert [found[one.run_id].state for one in made] == ["finished"] * 2
     silent.touch()
     monkeypatch.setattr(slurm_module, "SILENCE_SECONDS", 0.0)
     with pytest.raises(LiereError, match=r"Unable to contact slurm.*waits for them again"):
-        run(made[:1], Site(site.outputs, None, "cpu", "other"), {})
+        run(made[:1], LaunchContext(context.outputs, None, "cpu", "other"), {})
 
 
-def test_jobs_that_sbatch_refuses_are_one_sentence(fake: FakeSlurm, site: Site) -> None:
+def test_jobs_that_sbatch_refuses_are_one_sentence(fake: FakeSlurm, context: LaunchContext) -> None:
     (fake.folder / "refuse").touch()
     with pytest.raises(LiereError, match=r"sbatch did not take the jobs: .*invalid partition"):
-        run(cells(site), site, {})
+        run(run_specs(context), context, {})
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"format": 1}', '{"format": 1, "jobs": {"a": 3}}'])
-def test_a_damaged_list_of_jobs_is_one_sentence(fake: FakeSlurm, site: Site, content: str) -> None:
-    book = book_of(site)
+def test_a_damaged_list_of_jobs_is_one_sentence(
+    fake: FakeSlurm, context: LaunchContext, content: str
+) -> None:
+    book = book_of(context)
     book.folder.mkdir(parents=True)
     (book.folder / "jobs.json").write_text(content)
     with pytest.raises(LiereError, match=r"jobs.json: can't be read"):
-        run(cells(site), site, {})
+        run(run_specs(context), context, {})
     assert fake.submissions == 0
 
 
@@ -287,10 +301,10 @@ def test_a_damaged_list_of_jobs_is_one_sentence(fake: FakeSlurm, site: Site, con
     ("number", "turns"), [(signal.SIGUSR2, [signal.SIGUSR2]), (signal.SIGTERM, [])]
 )
 def test_a_notice_from_slurm_ends_the_run_resumably_and_asks_for_a_new_turn(
-    site: Site, monkeypatch: pytest.MonkeyPatch, number: int, turns: list[int]
+    context: LaunchContext, monkeypatch: pytest.MonkeyPatch, number: int, turns: list[int]
 ) -> None:
     pytest.importorskip("submitit", reason="the extra 'slurm' is not installed")
-    made = cells(site)[0]
+    made = run_specs(context)[0]
     asked: list[int] = []
 
     def train_until_noticed(*arguments: object, **settings: object) -> dict[str, Outcome]:
@@ -302,22 +316,22 @@ def test_a_notice_from_slurm_ends_the_run_resumably_and_asks_for_a_new_turn(
     before = signal.signal(signal.SIGUSR2, lambda number, frame: asked.append(number))
     try:
         with pytest.raises(KeyboardInterrupt):
-            Job(made, site, book_of(site).folder, torch.get_num_threads())()
+            Job(made, context, book_of(context).folder, torch.get_num_threads())()
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert asked == turns
 
 
-def test_a_job_notes_why_it_failed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_notes_why_it_failed(context: LaunchContext, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit", reason="the extra 'slurm' is not installed")
-    made = cells(site)[0]
+    made = run_specs(context)[0]
     monkeypatch.setenv("SLURM_JOB_ID", "21")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    gpu = Site(site.outputs, None, "cuda:99", "mine")
-    Job(made, gpu, book_of(site).folder, torch.get_num_threads())()
-    assert "--device cuda:99" in str(book_of(site).noted(made.run_id, "17_3"))
-    assert book_of(site).noted(made.run_id, "17_4") is None
+    gpu = LaunchContext(context.outputs, None, "cuda:99", "mine")
+    Job(made, gpu, book_of(context).folder, torch.get_num_threads())()
+    assert "--device cuda:99" in str(book_of(context).noted(made.run_id, "17_3"))
+    assert book_of(context).noted(made.run_id, "17_4") is None
 
 
 def compare(*flags: str) -> Result:
@@ -362,13 +376,13 @@ def test_without_slurm_or_submitit_it_says_what_is_missing(
     assert "there is no 'sbatch' here" in result.stderr
 
 
-def test_the_jobs_of_a_comparison_are_no_runs(site: Site) -> None:
-    made = cells(site)
+def test_the_jobs_of_a_comparison_are_no_runs(context: LaunchContext) -> None:
+    made = run_specs(context)
     for one in made:
-        finish(one, site)
-    folder = site.outputs / "mine" / "slurm"
+        finish(one, context)
+    folder = context.outputs / "mine" / "slurm"
     folder.mkdir()
     (folder / "jobs.json").write_text(json.dumps({"format": 1, "jobs": {}}))
-    paths = [str(path) for path in sorted((site.outputs / "mine").iterdir())]
+    paths = [str(path) for path in sorted((context.outputs / "mine").iterdir())]
     result = CliRunner().invoke(app, ["compare", *paths])
     assert result.exit_code == 0, result.output

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from liere_cli.cli.app import app
 from liere_cli.config.files import load_recipe
-from liere_cli.launchers.events import CellElsewhere, CellEnded, Event
+from liere_cli.launchers.events import Event, RunEnded, RunLockedElsewhere
 from liere_cli.launchers.local import launch
-from liere_cli.launchers.worker import Site
+from liere_cli.launchers.worker import LaunchContext
 from liere_cli.planning.from_recipe import plan_comparison
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.runs.build import assemble
@@ -32,7 +32,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"liere_cli.comparison.{module}.LOOK_SECONDS", 0.05)
 
 
-def cells(outputs: Path) -> tuple[PlannedRun, ...]:
+def run_specs(outputs: Path) -> tuple[PlannedRun, ...]:
     """As the command makes them from the flags."""
     compare = {"encodings": ["axial", "none", "liere"], "data": ["pointing"], "seeds": 1}
     recipe = load_recipe(flags={"model": TINY, "compare": compare})
@@ -72,34 +72,36 @@ def finished(outputs: Path, count: int) -> Callable[[], bool]:
 def test_a_cell_of_another_process_comes_last_and_is_not_trained_again(
     tmp_path: Path, jobs: int
 ) -> None:
-    made = cells(tmp_path)
+    made = run_specs(tmp_path)
     events: list[Event] = []
     others_are_over, noticed = finished(tmp_path, 2), tmp_path / "noticed"
 
     def listen(event: Event) -> None:
         events.append(event)
-        if isinstance(event, CellElsewhere):
+        if isinstance(event, RunLockedElsewhere):
             noticed.touch()
 
     # of two workers the one that finds the cell taken may be the last to start
     with trained_elsewhere(made[0], tmp_path, lambda: others_are_over() and noticed.exists()):
-        found = launch(made, Site(tmp_path, None, "cpu"), jobs=jobs, listener=listen, trainer=train)
+        found = launch(
+            made, LaunchContext(tmp_path, None, "cpu"), jobs=jobs, listener=listen, trainer=train
+        )
     assert [found[run.run_id].state for run in made] == ["finished"] * 3
-    elsewhere = [event for event in events if isinstance(event, CellElsewhere)]
+    elsewhere = [event for event in events if isinstance(event, RunLockedElsewhere)]
     assert {event.run.run_id for event in elsewhere} == {made[0].run_id}
-    ended = [event.run for event in events if isinstance(event, CellEnded)]
+    ended = [event.run for event in events if isinstance(event, RunEnded)]
     assert len(ended) == 3
     assert ended[-1] == made[0]
 
 
 def test_a_cell_whose_owner_dies_is_taken_over(tmp_path: Path) -> None:
-    made = cells(tmp_path)
+    made = run_specs(tmp_path)
     events: list[Event] = []
     with trained_elsewhere(made[0], tmp_path, lambda: False) as owner:
 
         def listen(event: Event) -> None:
             events.append(event)
-            if sum(isinstance(one, CellEnded) for one in events) == 2:
+            if sum(isinstance(one, RunEnded) for one in events) == 2:
                 os.kill(owner, signal.SIGKILL)
                 os.waitid(os.P_PID, owner, os.WEXITED | os.WNOWAIT)
 
@@ -107,9 +109,11 @@ def test_a_cell_whose_owner_dies_is_taken_over(tmp_path: Path) -> None:
         assert seems_held(made[0].run)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("liere_cli.runs.lock._runs_here", lambda pid: alive(pid))
-            found = launch(made, Site(tmp_path, None, "cpu"), listener=listen, trainer=train)
+            found = launch(
+                made, LaunchContext(tmp_path, None, "cpu"), listener=listen, trainer=train
+            )
     assert [found[run.run_id].state for run in made] == ["finished"] * 3
-    assert [event.run for event in events if isinstance(event, CellEnded)][-1] == made[0]
+    assert [event.run for event in events if isinstance(event, RunEnded)][-1] == made[0]
 
 
 def alive(pid: int) -> bool:
@@ -119,10 +123,10 @@ def alive(pid: int) -> bool:
 def test_the_command_says_who_trains_a_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liere_cli.launchers.local.train_cell", train)
+    monkeypatch.setattr("liere_cli.launchers.local.train_run", train)
     monkeypatch.chdir(tmp_path)
     outputs = Path("outputs")
-    with trained_elsewhere(cells(outputs)[0], outputs, finished(outputs, 2)) as owner:
+    with trained_elsewhere(run_specs(outputs)[0], outputs, finished(outputs, 2)) as owner:
         result = CliRunner().invoke(app, ["compare", *FLAGS, *TINY_FLAGS])
     assert result.exit_code == 0, result.output
     assert f"pointing · axial · seed 0: process {owner} on " in result.stderr

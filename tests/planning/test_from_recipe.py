@@ -32,7 +32,7 @@ def plan(outputs: Path, compare: dict[str, Any], **sections: Any) -> Plan:
     return plan_comparison(recipe(compare, **sections), outputs=outputs, device=CPU)
 
 
-def cell_of(run: PlannedRun) -> Any:
+def run_spec_of(run: PlannedRun) -> Any:
     assert run.request is not None
     return assemble(run.request, device=CPU)
 
@@ -129,26 +129,26 @@ def test_every_cell_appears_once_and_seed_by_seed(tmp_path: Path) -> None:
 
 def test_a_planned_run_is_the_run_that_its_request_makes(tmp_path: Path) -> None:
     for run in plan(tmp_path, {"encodings": ["axial"], "data": ["pointing"], "seeds": 2}).runs:
-        cell = cell_of(run)
-        assert cell.run_id == run.run_id
-        assert cell.run(tmp_path).folder == run.run.folder
+        run_spec = run_spec_of(run)
+        assert run_spec.run_id == run.run_id
+        assert run_spec.run(tmp_path).folder == run.run.folder
 
 
 def test_arms_have_settings_of_their_own(tmp_path: Path) -> None:
-    arms = [
+    datasets = [
         "pointing",
         {"data": "pointing", "training": {"budget": "20steps"}},
         {"data": "stdlib", "model": {"layers": 2}, "encodings": ["none", "rope"]},
     ]
-    made = plan(tmp_path, {"encodings": ["none", "axial"], "data": arms, "seeds": 1})
-    assert [arm.title for arm in made.arms] == [
+    made = plan(tmp_path, {"encodings": ["none", "axial"], "data": datasets, "seeds": 1})
+    assert [dataset.title for dataset in made.datasets] == [
         "pointing (training.budget=10steps)",
         "pointing (training.budget=20steps)",
         "stdlib",
     ]
-    assert [arm.baseline for arm in made.arms] == ["axial", "axial", "rope"]
-    assert [arm.modality for arm in made.arms] == ["images", "images", "text"]
-    assert cell_of(made.arms[2].encodings[0].runs[0]).recipe.model.layers == 2
+    assert [dataset.baseline for dataset in made.datasets] == ["axial", "axial", "rope"]
+    assert [dataset.modality for dataset in made.datasets] == ["images", "images", "text"]
+    assert run_spec_of(made.datasets[2].encodings[0].runs[0]).recipe.model.layers == 2
 
 
 def test_equal_arms_are_refused(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_equal_arms_are_refused(tmp_path: Path) -> None:
 def test_an_undefined_encoding_is_a_row_among_several_arms(tmp_path: Path) -> None:
     encodings = ["rope", "axial"]
     made = plan(tmp_path, {"encodings": encodings, "data": ["stdlib", "pointing"], "seeds": 1})
-    undefined = made.arms[1].encodings[0]
+    undefined = made.datasets[1].encodings[0]
     assert undefined.undefined == "not defined on 2 axes"
     assert undefined.runs == ()
     with pytest.raises(UsageError, match="ax"):
@@ -192,17 +192,17 @@ def test_margins_go_by_metric_unless_the_data_has_its_own(tmp_path: Path) -> Non
         "margins": {"bits_per_byte": 0.01, "top1": 0.5},
         "seeds": 1,
     }
-    assert [arm.margin for arm in plan(tmp_path, compare).arms] == [0.01, 0.02]
+    assert [dataset.margin for dataset in plan(tmp_path, compare).datasets] == [0.01, 0.02]
 
 
 def test_outcomes_and_time_left_come_from_the_folders(tmp_path: Path) -> None:
     compare = {"encodings": ["axial", "none"], "data": ["pointing"], "seeds": 2}
     made = plan(tmp_path, compare)
     assert seconds_left(made, outcomes(made)) is None
-    cells = [cell_of(run) for run in made.runs]
-    write_run(cells[0], tmp_path, seconds=8.0)
-    begin_run(cells[1], tmp_path, step=5)
-    write_run(cells[2], tmp_path, status="diverged", test=None)
+    run_specs = [run_spec_of(run) for run in made.runs]
+    write_run(run_specs[0], tmp_path, seconds=8.0)
+    begin_run(run_specs[1], tmp_path, step=5)
+    write_run(run_specs[2], tmp_path, status="diverged", test=None)
     again = plan(tmp_path, compare)
     found = outcomes(again)
     states = [found[run.run_id].state for run in again.runs]
@@ -224,14 +224,14 @@ def test_a_budget_of_time_is_its_own_estimate(tmp_path: Path) -> None:
 def test_equal_runs_of_another_experiment_are_found(tmp_path: Path) -> None:
     compare = {"encodings": ["axial"], "data": ["pointing"], "seeds": 1}
     first = plan(tmp_path, compare, experiment="first")
-    write_run(cell_of(first.runs[0]), tmp_path)
+    write_run(run_spec_of(first.runs[0]), tmp_path)
     second = plan(tmp_path, compare, experiment="second")
     assert outcomes(second)[second.runs[0].run_id].state == "finished"
 
 
 def finished_runs(outputs: Path, compare: dict[str, Any], **sections: Any) -> list[Run]:
     made = plan(outputs, compare, **sections)
-    return [write_run(cell_of(run), outputs) for run in made.runs]
+    return [write_run(run_spec_of(run), outputs) for run in made.runs]
 
 
 BOTH = {"encodings": ["axial", "none"], "data": ["pointing"], "seeds": 2}
@@ -240,8 +240,8 @@ BOTH = {"encodings": ["axial", "none"], "data": ["pointing"], "seeds": 2}
 def test_finished_runs_make_the_plan_that_they_came_from(tmp_path: Path) -> None:
     runs = finished_runs(tmp_path, BOTH)
     made, _ = runs_as_plan(runs)
-    assert [arm.title for arm in made.arms] == ["pointing"]
-    assert made.arms[0].baseline == "axial"
+    assert [dataset.title for dataset in made.datasets] == ["pointing"]
+    assert made.datasets[0].baseline == "axial"
     assert {run.run_id for run in made.runs} == {run.run_id for run in runs}
     assert {run.run_id for run in runs_as_plan([*runs, *runs])[0].runs} == {
         run.run_id for run in runs
@@ -254,16 +254,19 @@ def test_runs_of_other_settings_get_a_table_of_their_own(tmp_path: Path) -> None
     runs += finished_runs(
         tmp_path, BOTH, model=TINY | {"layers": 2}, training={"budget": "20steps"}
     )
-    titles = [arm.title for arm in runs_as_plan(runs)[0].arms]
+    titles = [dataset.title for dataset in runs_as_plan(runs)[0].datasets]
     assert len(set(titles)) == 3
     assert "pointing (model.layers=1, training.budget=10steps)" in titles
 
 
 def test_an_interrupted_run_joins_its_table(tmp_path: Path) -> None:
     made = plan(tmp_path, BOTH)
-    runs = [write_run(cell_of(made.runs[0]), tmp_path), begin_run(cell_of(made.runs[1]), tmp_path)]
+    runs = [
+        write_run(run_spec_of(made.runs[0]), tmp_path),
+        begin_run(run_spec_of(made.runs[1]), tmp_path),
+    ]
     again, _ = runs_as_plan(runs)
-    assert len(again.arms) == 1
+    assert len(again.datasets) == 1
     assert sorted(outcome.state for outcome in outcomes(again).values()) == ["finished", "partial"]
     with pytest.raises(UsageError, match="none of the runs on pointing is over"):
         runs_as_plan(runs[1:])
@@ -271,10 +274,10 @@ def test_an_interrupted_run_joins_its_table(tmp_path: Path) -> None:
 
 def test_a_baseline_that_no_run_has_is_refused(tmp_path: Path) -> None:
     runs = finished_runs(tmp_path, BOTH)
-    assert runs_as_plan(runs, "none")[0].arms[0].baseline == "none"
+    assert runs_as_plan(runs, "none")[0].datasets[0].baseline == "none"
     with pytest.raises(UsageError, match="allowed: axial, none"):
         runs_as_plan(runs, "rope")
-    assert runs_as_plan(runs[1:2])[0].arms[0].baseline is None
+    assert runs_as_plan(runs[1:2])[0].datasets[0].baseline is None
 
 
 def test_a_folder_stands_for_the_runs_in_it(tmp_path: Path) -> None:
@@ -297,5 +300,5 @@ def test_a_file_s_path_may_be_written_in_two_ways(
     for seed, path in enumerate(("a.py", f"{tmp_path}/a.py")):
         compare = BOTH | {"encodings": [{"name": f"{path}:E"}, {"name": "axial"}], "seeds": [seed]}
         runs += finished_runs(tmp_path / "outputs", compare)
-    (arm,) = runs_as_plan(runs)[0].arms
-    assert {row.label: len(row.runs) for row in arm.encodings} == {"E": 2, "axial": 2}
+    (dataset,) = runs_as_plan(runs)[0].datasets
+    assert {row.label: len(row.runs) for row in dataset.encodings} == {"E": 2, "axial": 2}

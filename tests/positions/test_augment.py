@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from liere_cli.config.files import load_recipe
 from liere_cli.positions.augment import Displacement
 from liere_cli.positions.grid import Grid
-from liere_cli.runs.build import Cell, assemble
-from liere_cli.training.run import train_cell
+from liere_cli.runs.build import RunSpec, assemble
+from liere_cli.training.run import train_run
 from liere_cli.utils.seeding import stream
 
 CPU = torch.device("cpu")
@@ -66,7 +66,7 @@ def test_half_of_the_jitter_is_normal_with_half_a_patch() -> None:
     assert noise.std() == pytest.approx(0.24, abs=0.01)  # 0.25, cut at 0.5
 
 
-def cell_of(encoding: str = "liere", **training: Any) -> Cell:
+def run_spec_of(encoding: str = "liere", **training: Any) -> RunSpec:
     flags = {
         "encoding": encoding,
         "data": "pointing:train=40,val=20,test=20",
@@ -78,17 +78,17 @@ def cell_of(encoding: str = "liere", **training: Any) -> Cell:
 
 @pytest.mark.parametrize("part", [{"jitter": 1.0}, {"shift": 0.5}, {"stretch": 2}, {"rescale": 2}])
 def test_displacement_is_another_run_with_other_losses(part: Any, tmp_path: Path) -> None:
-    plain, noisy = cell_of(), cell_of(positions=part)
+    plain, noisy = run_spec_of(), run_spec_of(positions=part)
     assert plain.run_id != noisy.run_id
-    first, second = (train_cell(cell, outputs=tmp_path, device=CPU) for cell in (plain, noisy))
+    first, second = (train_run(cell, outputs=tmp_path, device=CPU) for cell in (plain, noisy))
     assert first["val_loss"] != second["val_loss"]
     # positions without an effect leave everything as it is: no other stream is disturbed
     none = [
-        train_cell(cell_of("none", **extra), outputs=tmp_path, device=CPU)["val_loss"]
+        train_run(run_spec_of("none", **extra), outputs=tmp_path, device=CPU)["val_loss"]
         for extra in ({}, {"positions": part})
     ]
     assert none[0] == none[1]
 
 
 def test_displacement_that_is_off_leaves_the_identity_alone() -> None:
-    assert cell_of().run_id == cell_of(positions={"jitter": 0}).run_id
+    assert run_spec_of().run_id == run_spec_of(positions={"jitter": 0}).run_id

@@ -19,7 +19,7 @@ from liere_cli.report.formats.registry import FORMATS
 from liere_cli.report.formats.terminal import terminal
 from liere_cli.report.numbers import Unit
 from liere_cli.report.sections.scores import summary_lines
-from support.synthetic_tables import RESULTS, arm_of, example, table_of
+from support.synthetic_tables import RESULTS, dataset_of, example, table_of
 
 
 def shown(table: ComparisonTable, width: int) -> str:
@@ -49,7 +49,9 @@ def test_a_wide_terminal_needs_one_table_a_data_set() -> None:
 
 @pytest.mark.parametrize("name", ["[red]x[/red]", "[/]", "a[b]c", "\x1b[31mred", "a\nb"])
 def test_names_are_no_markup_and_drive_no_terminal(name: str) -> None:
-    table = table_of(arm_of({"axial": [0.1, 0.2], name: [0.3, 0.5]}, title=name), experiment=name)
+    table = table_of(
+        dataset_of({"axial": [0.1, 0.2], name: [0.3, 0.5]}, title=name), experiment=name
+    )
     text = shown(table, 120)
     assert plain(name) in text
     assert "\x1b" not in text
@@ -82,14 +84,16 @@ def test_csv_has_one_line_a_row_and_reads_back() -> None:
 
 @pytest.mark.parametrize("name", ["=1+1", "+a", "-a", "@sum", " =x"])
 def test_csv_runs_no_formula(name: str) -> None:
-    text = FORMATS["csv"](table_of(arm_of({"axial": [0.1, 0.2], name: [0.3, 0.5]})))
+    text = FORMATS["csv"](table_of(dataset_of({"axial": [0.1, 0.2], name: [0.3, 0.5]})))
     cell = list(csv.DictReader(io.StringIO(text)))[1]["encoding"]
     assert cell.startswith("'")
     assert cell == csv_cell(name)
 
 
 def test_markdown_tables_have_equal_columns() -> None:
-    text = FORMATS["markdown"](table_of(arm_of({"axial": [0.1, 0.2], "a|b_c*d`e<f>": [0.3, 0.5]})))
+    text = FORMATS["markdown"](
+        table_of(dataset_of({"axial": [0.1, 0.2], "a|b_c*d`e<f>": [0.3, 0.5]}))
+    )
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 4
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
@@ -144,20 +148,22 @@ def test_the_summary_says_it_in_words() -> None:
     ],
 )
 def test_the_summary_of_poor_tables(results: dict[str, list[float | str]], expected: str) -> None:
-    assert expected in summary_lines(table_of(arm_of(results)))[0]
+    assert expected in summary_lines(table_of(dataset_of(results)))[0]
 
 
 def test_runs_without_a_baseline_get_no_verdict() -> None:
-    table = table_of(arm_of({"liere": [0.3, 0.4], "none": [0.1, 0.2]}, baseline=None))
+    table = table_of(dataset_of({"liere": [0.3, 0.4], "none": [0.1, 0.2]}, baseline=None))
     assert "no baseline" in summary_lines(table)[0]
     assert "better" not in shown(table, 100).split("pointing")[1].split("▸")[0].split("·")[0]
 
 
 def test_a_small_spread_gets_one_more_decimal() -> None:
-    coarse = Unit.of(table_of(arm_of({"axial": [0.30, 0.34]})).arms[0])
-    fine = Unit.of(table_of(arm_of({"axial": [0.3001, 0.3002]})).arms[0])
+    coarse = Unit.of(table_of(dataset_of({"axial": [0.30, 0.34]})).datasets[0])
+    fine = Unit.of(table_of(dataset_of({"axial": [0.3001, 0.3002]})).datasets[0])
     assert (coarse.value(0.3), fine.value(0.3)) == ("30.0", "30.00")
-    bits = Unit.of(table_of(arm_of({"axial": [2.30, 2.34]}, metric="bits_per_byte")).arms[0])
+    bits = Unit.of(
+        table_of(dataset_of({"axial": [2.30, 2.34]}, metric="bits_per_byte")).datasets[0]
+    )
     assert (bits.value(2.3), bits.signed(-0.00001), bits.signed(0.5)) == (
         "2.3000",
         "0.0000",
@@ -207,5 +213,5 @@ def test_markdown_shows_a_name_as_it_is(text: str) -> None:
 
 
 def test_no_difference_beyond_the_scale_is_promised() -> None:
-    text = shown(table_of(arm_of({"axial": [0.25, 0.3, 0.2], "liere": [0.9, 0.2, 0.5]})), 120)
+    text = shown(table_of(dataset_of({"axial": [0.25, 0.3, 0.2], "liere": [0.9, 0.2, 0.5]})), 120)
     assert "3 seeds show no difference that top-1 can have in 4 of 5 cases" in text

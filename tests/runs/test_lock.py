@@ -13,7 +13,7 @@ from filelock import FileLock
 from liere_cli.errors import LiereError
 from liere_cli.runs import lock as claims
 from liere_cli.runs.folder import Run
-from liere_cli.runs.lock import Claimed, claim, owner_of
+from liere_cli.runs.lock import RunLocked, claim, owner_of
 from liere_cli.utils.files import make_folder
 
 
@@ -48,7 +48,7 @@ def held_elsewhere(run: Run) -> Iterator[int]:
 def test_a_run_has_one_owner_who_is_named(run: Run) -> None:
     with held_elsewhere(run) as pid:
         with (
-            pytest.raises(Claimed, match=rf"{run.name}: .*\(process {pid} on .+, since 20"),
+            pytest.raises(RunLocked, match=rf"{run.name}: .*\(process {pid} on .+, since 20"),
             claim(run),
         ):
             raise AssertionError
@@ -61,7 +61,7 @@ def test_a_run_has_one_owner_who_is_named(run: Run) -> None:
 
 def test_experiments_that_share_a_run_share_its_claim(run: Run) -> None:
     twin = Run(run.folder.parent.parent / "another" / run.name)
-    with claim(run), pytest.raises(Claimed), claim(twin):
+    with claim(run), pytest.raises(RunLocked), claim(twin):
         raise AssertionError
 
 
@@ -92,13 +92,13 @@ def test_without_kernel_locks_the_lease_decides(run: Run, monkeypatch: pytest.Mo
         descriptor = os.open(lease_of(run), os.O_WRONLY | os.O_TRUNC)
         os.write(descriptor, re.sub("host=.*", "host=another", marker).encode())
         os.close(descriptor)
-        with pytest.raises(Claimed), claim(run):
+        with pytest.raises(RunLocked), claim(run):
             raise AssertionError
     with claim(run) as held:
         held.check()
         lease_of(run).unlink()
         assert held.lost.wait(10)
-        with pytest.raises(Claimed):
+        with pytest.raises(RunLocked):
             held.check()
 
 

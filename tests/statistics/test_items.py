@@ -19,7 +19,7 @@ from liere_cli.statistics.paired import ItemError
 from liere_cli.statistics.test_items import ItemDifferences, clustered_error, item_differences
 from liere_cli.statistics.verdicts import Pair, judge
 from liere_cli.utils.files import write_atomically
-from support.synthetic_tables import arm_of, table_of
+from support.synthetic_tables import dataset_of, table_of
 
 
 def test_clusters_equal_statsmodels() -> None:
@@ -211,24 +211,24 @@ def test_a_verdict_rests_on_both_sources() -> None:
     items = ItemDifferences(sums, np.full(4, 10.0))
     values = [0.11, 0.10, 0.09]
     alone, both = (judge([Pair(values, [0.0] * 3, True, items=one)])[0] for one in (None, items))
-    assert alone.word == "better"
-    assert both.word == "undecided"
+    assert alone.label == "better"
+    assert both.label == "undecided"
     assert both.seeds_needed is None
 
 
 def test_every_format_shows_both_errors(tmp_path: Path) -> None:
-    arm, found = arm_of({"axial": [0.4, 0.5, 0.4], "liere": [0.6, 0.8, 0.7]})
+    dataset, found = dataset_of({"axial": [0.4, 0.5, 0.4], "liere": [0.6, 0.8, 0.7]})
     generator = np.random.default_rng(0)
     rows = []
-    for row in arm.encodings:
+    for row in dataset.encodings:
         runs = []
         for run in row.runs:
             place = Run(tmp_path / f"{row.label}-{run.seed}")
             store(place, generator.integers(0, 2, 50))
             runs.append(type(run)(run.data, run.encoding, run.seed, place, run.run_id))
         rows.append(type(row)(row.label, tuple(runs)))
-    arm = type(arm)(**{**vars(arm), "encodings": tuple(rows)})
-    table = table_of((arm, found))
+    dataset = type(dataset)(**{**vars(dataset), "encodings": tuple(rows)})
+    table = table_of((dataset, found))
     cell = json.loads(FORMATS["json"](table))["tables"][0]["rows"][1]
     assert cell["test_clusters"] == 50
     assert cell["seed_error"] > 0

@@ -23,7 +23,7 @@ def test_tables_without_any_difference_are_rarely_wrong(n: int) -> None:
     tables = 1000
     wrong = sum(
         any(
-            verdict.word in ("better", "worse")
+            verdict.label in ("better", "worse")
             for verdict in judge([simulated(generator, n, 0.0) for _ in range(6)])
         )
         for _ in range(tables)
@@ -42,16 +42,16 @@ def test_intervals_cover_the_truth() -> None:
 
 def test_a_true_difference_at_the_margin_is_rarely_called_equivalent() -> None:
     generator = np.random.default_rng(2)
-    words = [judge([simulated(generator, 5, 0.01, margin=0.01)])[0].word for _ in range(2000)]
+    words = [judge([simulated(generator, 5, 0.01, margin=0.01)])[0].label for _ in range(2000)]
     assert words.count("equivalent") / 2000 <= 0.05 + 3 * (0.05 * 0.95 / 2000) ** 0.5
 
 
 def test_large_effects_are_found_and_have_a_direction() -> None:
     generator = np.random.default_rng(3)
     higher, lower = simulated(generator, 5, 0.2), simulated(generator, 5, -0.2)
-    assert [verdict.word for verdict in judge([higher, lower])] == ["better", "worse"]
+    assert [verdict.label for verdict in judge([higher, lower])] == ["better", "worse"]
     fewer_bits = Pair(higher.values, higher.baseline, higher_is_better=False)
-    assert judge([fewer_bits])[0].word == "worse"
+    assert judge([fewer_bits])[0].label == "worse"
 
 
 @given(st.integers(0, 10_000), st.floats(-0.1, 0.1), st.integers(2, 8))
@@ -59,7 +59,7 @@ def test_swapping_encoding_and_baseline_swaps_the_word(seed: int, effect: float,
     pair = simulated(np.random.default_rng(seed), n, effect, margin=0.02)
     swapped = Pair(pair.baseline, pair.values, True, 0.02)
     opposite = {"better": "worse", "worse": "better"}
-    there, back = judge([pair])[0].word, judge([swapped])[0].word
+    there, back = judge([pair])[0].label, judge([swapped])[0].label
     assert there is not None
     assert back == opposite.get(there, there)
 
@@ -77,7 +77,7 @@ def test_more_comparisons_never_make_a_verdict_easier(seed: int, others: int) ->
 
 def test_undecided_says_what_it_would_take() -> None:
     verdict = judge([Pair([0.51, 0.52, 0.50], [0.50, 0.50, 0.505], True)])[0]
-    assert verdict.word == "undecided"
+    assert verdict.label == "undecided"
     assert verdict.detectable is not None
     assert verdict.estimate is not None
     assert verdict.detectable > abs(verdict.estimate.difference)
@@ -86,17 +86,17 @@ def test_undecided_says_what_it_would_take() -> None:
 
 
 @pytest.mark.parametrize(("seeds", "word"), [(2, "undecided"), (4, "undecided"), (5, "equivalent")])
-def test_equal_runs_are_equivalent_only_with_a_margin_and_seeds(seeds: int, word: str) -> None:
+def test_equal_runs_are_equivalent_only_with_a_margin_and_seeds(seeds: int, label: str) -> None:
     same = [0.25] * seeds
     words = [
-        verdict.word for verdict in judge([Pair(same, same, True), Pair(same, same, True, 0.01)])
+        verdict.label for verdict in judge([Pair(same, same, True), Pair(same, same, True, 0.01)])
     ]
-    assert words == ["undecided", word]
+    assert words == ["undecided", label]
 
 
 def test_one_shared_seed_gives_a_difference_but_no_verdict() -> None:
     one, none = judge([Pair([0.5], [0.25], True, 0.01), Pair([], [], True)])
-    assert one.word is None
+    assert one.label is None
     assert one.estimate is not None
     assert one.estimate.difference == 0.25
     assert none.estimate is None

@@ -15,7 +15,7 @@ NOT_HERE = 3
     ("command", "words"),
     [
         ("kill-runs --kills=4 --only=video", "4 of 4 kills"),
-        ("many-processes --processes=3 --cells=6 --kills=2", "6 of 6 runs finished"),
+        ("many-processes --processes=3 --runs=6 --kills=2", "6 of 6 runs finished"),
         ("damage-files --files=17 --small", "17 damaged files"),
         ("fuzz-recipes --cases=150", "0 faults"),
         ("full-disk --sizes=2 --only=text", "0 faults"),

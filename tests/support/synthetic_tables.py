@@ -7,7 +7,7 @@ from typing import Any
 from liere_cli.comparison.tables.build import make_table
 from liere_cli.comparison.tables.table import ComparisonTable
 from liere_cli.config.budget import Budget
-from liere_cli.planning.plan import Arm, Plan, PlannedEncoding, PlannedRun
+from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
 from liere_cli.planning.progress import Outcome, outcome_of
 from liere_cli.runs.folder import Run
 
@@ -45,14 +45,14 @@ def outcome(planned: PlannedRun, result: Result, metric: str) -> Outcome:
     return outcome_of(summary)
 
 
-def arm_of(
+def dataset_of(
     results: Mapping[str, Sequence[Result]],
     *,
     metric: str = "top1",
     title: str = "pointing",
     baseline: str | None = "axial",
     margin: float | None = None,
-) -> tuple[Arm, dict[str, Outcome]]:
+) -> tuple[DatasetPlan, dict[str, Outcome]]:
     found: dict[str, Outcome] = {}
     rows = []
     for encoding, values in results.items():
@@ -64,7 +64,7 @@ def arm_of(
             runs.append(run)
         undefined = None if runs else "not defined on 2 axes"
         rows.append(PlannedEncoding(encoding, tuple(runs), undefined))
-    arm = Arm(
+    dataset = DatasetPlan(
         title=title,
         modality="text" if metric == "bits_per_byte" else "images",
         data=title,
@@ -75,18 +75,20 @@ def arm_of(
         baseline=baseline,
         margin=margin,
     )
-    return arm, found
+    return dataset, found
 
 
-def table_of(*arms: tuple[Arm, dict[str, Outcome]], experiment: str = "quick") -> ComparisonTable:
-    found = {key: one for _, outcomes in arms for key, one in outcomes.items()}
-    return make_table(Plan(experiment, tuple(arm for arm, _ in arms), (0, 1, 2)), found)
+def table_of(
+    *datasets: tuple[DatasetPlan, dict[str, Outcome]], experiment: str = "quick"
+) -> ComparisonTable:
+    found = {key: one for _, outcomes in datasets for key, one in outcomes.items()}
+    return make_table(Plan(experiment, tuple(dataset for dataset, _ in datasets), (0, 1, 2)), found)
 
 
 def example() -> ComparisonTable:
     """Two data sets, with every kind of row."""
     bits = {"rope": [2.31, 2.33, 2.30], "liere": [2.25, 2.27, 2.25], "none": [2.8, 2.9, "failed"]}
     return table_of(
-        arm_of(RESULTS, margin=0.01),
-        arm_of(bits, metric="bits_per_byte", title="stdlib", baseline="rope"),
+        dataset_of(RESULTS, margin=0.01),
+        dataset_of(bits, metric="bits_per_byte", title="stdlib", baseline="rope"),
     )

@@ -16,7 +16,7 @@ import torch
 from liere_cli.config.files import load_recipe
 from liere_cli.data.batches import TrainingBatches
 from liere_cli.runs.build import assemble
-from liere_cli.training.run import train_cell
+from liere_cli.training.run import train_run
 from liere_cli.utils.distributed import Ranks, joined
 
 CPU = torch.device("cpu")
@@ -35,8 +35,8 @@ def train(
 
     with patch.object(TrainingBatches, "at", watched):
         try:
-            cell = assemble(load_recipe(flags=flags), device=CPU)
-            return train_cell(cell, outputs=outputs, device=CPU, ranks=ranks)
+            run_spec = assemble(load_recipe(flags=flags), device=CPU)
+            return train_run(run_spec, outputs=outputs, device=CPU, ranks=ranks)
         except KeyboardInterrupt:
             return "stopped"
 

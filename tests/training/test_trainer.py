@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 
 from liere_cli.config.files import load_recipe
 from liere_cli.errors import LiereError
-from liere_cli.runs.build import Cell, assemble
+from liere_cli.runs.build import RunSpec, assemble
 from liere_cli.runs.checkpoint import load_checkpoint
 from liere_cli.runs.folder import Run
 from liere_cli.training.callbacks import Report
-from liere_cli.training.run import train_cell
+from liere_cli.training.run import train_run
 from liere_cli.training.trainer import schedule
 
 CPU = torch.device("cpu")
@@ -37,7 +37,7 @@ def text_file(tmp_path: Path) -> Path:
     return path
 
 
-def cell_of(text_file: Path, *, data: str = "text", seed: int = 0, **training: Any) -> Cell:
+def run_spec_of(text_file: Path, *, data: str = "text", seed: int = 0, **training: Any) -> RunSpec:
     spec: Any = DATA[data]
     if data == "text":
         spec = {"name": "text", "path": str(text_file), "grid": 16}
@@ -65,7 +65,7 @@ class StopAt:
         self.resumed_at: int | None = None
         self.warnings: list[str] = []
 
-    def started(self, cell: Cell, run: Run, step: int, warnings: list[str]) -> None:
+    def started(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None:
         self.resumed_at, self.warnings = step, warnings
 
     def reported(self, report: Report) -> None:
@@ -77,9 +77,9 @@ class StopAt:
 
 @pytest.mark.parametrize("data", DATA)
 def test_the_same_recipe_gives_the_same_bits(text_file: Path, tmp_path: Path, data: str) -> None:
-    cell = cell_of(text_file, data=data)
-    summaries = [train_cell(cell, outputs=tmp_path / name, device=CPU) for name in "ab"]
-    runs = [cell.run(tmp_path / name) for name in "ab"]
+    run_spec = run_spec_of(text_file, data=data)
+    summaries = [train_run(run_spec, outputs=tmp_path / name, device=CPU) for name in "ab"]
+    runs = [run_spec.run(tmp_path / name) for name in "ab"]
     assert summaries[0]["status"] == "finished"
     assert summaries[0]["test"] == summaries[1]["test"]
     assert losses(runs[0]) == losses(runs[1])
@@ -94,20 +94,23 @@ def test_the_same_recipe_gives_the_same_bits(text_file: Path, tmp_path: Path, da
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     text_file: Path, tmp_path: Path, data: str, step: int
 ) -> None:
-    cell = cell_of(text_file, data=data, positions={"jitter": 1, "shift": 0.1, "stretch": 1.1})
-    whole = train_cell(cell, outputs=tmp_path / "whole", device=CPU)
+    run_spec = run_spec_of(
+        text_file, data=data, positions={"jitter": 1, "shift": 0.1, "stretch": 1.1}
+    )
+    whole = train_run(run_spec, outputs=tmp_path / "whole", device=CPU)
     with pytest.raises(KeyboardInterrupt):
-        train_cell(cell, outputs=tmp_path / "parts", device=CPU, observer=StopAt(step))
-    run = cell.run(tmp_path / "parts")
+        train_run(run_spec, outputs=tmp_path / "parts", device=CPU, observer=StopAt(step))
+    run = run_spec.run(tmp_path / "parts")
     assert run.summary() is None
     assert run.path("checkpoints").is_dir()
     watcher = StopAt(-1)
-    again = train_cell(cell, outputs=tmp_path / "parts", device=CPU, observer=watcher)
+    again = train_run(run_spec, outputs=tmp_path / "parts", device=CPU, observer=watcher)
     assert watcher.resumed_at == step
     assert again["test"] == whole["test"]
-    assert losses(run) == losses(cell.run(tmp_path / "whole"))
+    assert losses(run) == losses(run_spec.run(tmp_path / "whole"))
     first, second = (
-        load_file(cell.run(tmp_path / name).path("last.safetensors")) for name in ("whole", "parts")
+        load_file(run_spec.run(tmp_path / name).path("last.safetensors"))
+        for name in ("whole", "parts")
     )
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert not run.path("checkpoints").exists()
@@ -117,11 +120,11 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(
 def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
     text_file: Path, tmp_path: Path, damage: str
 ) -> None:
-    cell = cell_of(text_file, checkpoint_seconds=1e-9)
-    whole = train_cell(cell, outputs=tmp_path / "whole", device=CPU)
+    run_spec = run_spec_of(text_file, checkpoint_seconds=1e-9)
+    whole = train_run(run_spec, outputs=tmp_path / "whole", device=CPU)
     with pytest.raises(KeyboardInterrupt):
-        train_cell(cell, outputs=tmp_path / "parts", device=CPU, observer=StopAt(8))
-    run = cell.run(tmp_path / "parts")
+        train_run(run_spec, outputs=tmp_path / "parts", device=CPU, observer=StopAt(8))
+    run = run_spec.run(tmp_path / "parts")
     older, newest = sorted(run.path("checkpoints").glob("0*.safetensors"))
     content = bytearray(newest.read_bytes())
     if damage == "flipped":
@@ -135,7 +138,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
         }[damage]
     )
     watcher = StopAt(-1)
-    again = train_cell(cell, outputs=tmp_path / "parts", device=CPU, observer=watcher)
+    again = train_run(run_spec, outputs=tmp_path / "parts", device=CPU, observer=watcher)
     assert watcher.resumed_at == int(older.stem)
     assert len(watcher.warnings) == 1
     assert "damaged" in watcher.warnings[0]
@@ -143,26 +146,26 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
 
 
 def test_a_finished_run_is_not_trained_again_unless_asked(text_file: Path, tmp_path: Path) -> None:
-    cell = cell_of(text_file)
-    first = train_cell(cell, outputs=tmp_path, device=CPU)
-    run = cell.run(tmp_path)
+    run_spec = run_spec_of(text_file)
+    first = train_run(run_spec, outputs=tmp_path, device=CPU)
+    run = run_spec.run(tmp_path)
     stamp = run.path("metrics.jsonl").stat().st_mtime_ns
-    assert train_cell(cell, outputs=tmp_path, device=CPU) == first
+    assert train_run(run_spec, outputs=tmp_path, device=CPU) == first
     assert run.path("metrics.jsonl").stat().st_mtime_ns == stamp
-    again = train_cell(cell, outputs=tmp_path, device=CPU, fresh=True)
+    again = train_run(run_spec, outputs=tmp_path, device=CPU, fresh=True)
     assert run.path("metrics.jsonl").stat().st_mtime_ns > stamp
     assert again["test"] == first["test"]
 
 
 def test_one_run_is_trained_by_one_process(text_file: Path, tmp_path: Path) -> None:
-    cell = cell_of(text_file)
+    run_spec = run_spec_of(text_file)
 
     class Rival(StopAt):
         def reported(self, report: Report) -> None:
             with pytest.raises(LiereError, match="another process"):
-                train_cell(cell, outputs=tmp_path, device=CPU)
+                train_run(run_spec, outputs=tmp_path, device=CPU)
 
-    assert train_cell(cell, outputs=tmp_path, device=CPU, observer=Rival(-1))["steps"] == 12
+    assert train_run(run_spec, outputs=tmp_path, device=CPU, observer=Rival(-1))["steps"] == 12
 
 
 BLOW_UP = """
@@ -184,32 +187,32 @@ def test_divergence_ends_a_run_with_what_was_measured(text_file: Path, tmp_path:
         "data": {"name": "text", "path": str(text_file), "grid": 16},
         **SMALL,
     }
-    cell = assemble(load_recipe(flags=flags), device=CPU)
-    summary = train_cell(cell, outputs=tmp_path / "out", device=CPU)
+    run_spec = assemble(load_recipe(flags=flags), device=CPU)
+    summary = train_run(run_spec, outputs=tmp_path / "out", device=CPU)
     assert summary["status"] == "diverged"
     assert summary["test"] is None
     assert "loss was nan" in summary["error"]
     assert summary["encoding"] == "BlowUp"
     json.dumps(summary, allow_nan=False)
-    assert train_cell(cell, outputs=tmp_path / "out", device=CPU) == summary
+    assert train_run(run_spec, outputs=tmp_path / "out", device=CPU) == summary
 
 
 def test_identity_changes_with_numbers_and_with_nothing_else(
     text_file: Path, tmp_path: Path
 ) -> None:
-    base = cell_of(text_file)
+    base = run_spec_of(text_file)
     moved = tmp_path / "elsewhere.txt"
     moved.write_bytes(text_file.read_bytes())
-    assert cell_of(moved).run_id == base.run_id
-    assert cell_of(text_file, checkpoint_seconds=1.0).run_id == base.run_id
+    assert run_spec_of(moved).run_id == base.run_id
+    assert run_spec_of(text_file, checkpoint_seconds=1.0).run_id == base.run_id
     text_file.write_text(text_file.read_text() + "!")
     different = [
-        cell_of(text_file),
-        cell_of(moved, seed=1),
-        cell_of(moved, learning_rate=2e-3),
-        cell_of(moved, budget="13steps"),
+        run_spec_of(text_file),
+        run_spec_of(moved, seed=1),
+        run_spec_of(moved, learning_rate=2e-3),
+        run_spec_of(moved, budget="13steps"),
     ]
-    assert len({base.run_id, *(cell.run_id for cell in different)}) == 5
+    assert len({base.run_id, *(run_spec.run_id for run_spec in different)}) == 5
 
 
 def test_an_edited_class_is_another_run(text_file: Path, tmp_path: Path) -> None:
@@ -233,7 +236,7 @@ def test_an_edited_class_is_another_run(text_file: Path, tmp_path: Path) -> None
 def test_budgets_are_spent_and_not_exceeded_by_more_than_a_step(
     text_file: Path, tmp_path: Path, budget: str, field: str, least: int
 ) -> None:
-    summary = train_cell(cell_of(text_file, budget=budget), outputs=tmp_path, device=CPU)
+    summary = train_run(run_spec_of(text_file, budget=budget), outputs=tmp_path, device=CPU)
     step = {"steps": 1, "examples": 4, "tokens": 4 * 16}[field]
     assert least <= summary[field] < least + step
 
@@ -241,12 +244,12 @@ def test_budgets_are_spent_and_not_exceeded_by_more_than_a_step(
 def test_a_budget_of_seconds_counts_what_was_used_before_an_interruption(
     text_file: Path, tmp_path: Path
 ) -> None:
-    cell = cell_of(text_file, budget="0.3s", log_every=1)
+    run_spec = run_spec_of(text_file, budget="0.3s", log_every=1)
     with pytest.raises(KeyboardInterrupt):
-        train_cell(cell, outputs=tmp_path, device=CPU, observer=StopAt(3))
-    summary = train_cell(cell, outputs=tmp_path, device=CPU)
+        train_run(run_spec, outputs=tmp_path, device=CPU, observer=StopAt(3))
+    summary = train_run(run_spec, outputs=tmp_path, device=CPU)
     assert summary["seconds"] >= 0.3
-    run = cell.run(tmp_path)
+    run = run_spec.run(tmp_path)
     spent = [line["seconds"] for line in run.metrics()]
     assert spent == sorted(spent)
 
@@ -256,16 +259,17 @@ def test_accumulating_a_batch_in_parts_gives_the_same_gradient(
 ) -> None:
     runs = []
     for parts in (1, 4):
-        cell = cell_of(text_file, accumulate=parts, budget="3steps", log_every=1)
+        run_spec = run_spec_of(text_file, accumulate=parts, budget="3steps", log_every=1)
         # dropout draws per part, so it must be off to compare
-        cell = assemble(
+        run_spec = assemble(
             load_recipe(
-                flags=cell.recipe.model_dump(exclude={"compare"}), assignments=["model.dropout=0"]
+                flags=run_spec.recipe.model_dump(exclude={"compare"}),
+                assignments=["model.dropout=0"],
             ),
             device=CPU,
         )
-        train_cell(cell, outputs=tmp_path, device=CPU)
-        runs.append([line["loss"] for line in cell.run(tmp_path).metrics() if "loss" in line])
+        train_run(run_spec, outputs=tmp_path, device=CPU)
+        runs.append([line["loss"] for line in run_spec.run(tmp_path).metrics() if "loss" in line])
     assert runs[0] == pytest.approx(runs[1], rel=1e-4)
 
 
@@ -279,19 +283,19 @@ def test_schedule() -> None:
 
 
 def test_a_checkpoint_of_another_model_is_refused(text_file: Path, tmp_path: Path) -> None:
-    cell = cell_of(text_file)
+    run_spec = run_spec_of(text_file)
     with pytest.raises(KeyboardInterrupt):
-        train_cell(cell, outputs=tmp_path, device=CPU, observer=StopAt(4))
+        train_run(run_spec, outputs=tmp_path, device=CPU, observer=StopAt(4))
     other = torch.nn.Linear(3, 3)
     with pytest.raises(LiereError, match="of another model"):
-        load_checkpoint(cell.run(tmp_path), other, torch.optim.AdamW(other.parameters()))
+        load_checkpoint(run_spec.run(tmp_path), other, torch.optim.AdamW(other.parameters()))
 
 
 def test_every_run_leaves_what_is_needed_to_repeat_it(text_file: Path, tmp_path: Path) -> None:
-    cell = cell_of(text_file)
-    summary = train_cell(cell, outputs=tmp_path, device=CPU)
-    run = cell.run(tmp_path)
-    assert assemble(run.recipe(), device=CPU).run_id == cell.run_id
+    run_spec = run_spec_of(text_file)
+    summary = train_run(run_spec, outputs=tmp_path, device=CPU)
+    run = run_spec.run(tmp_path)
+    assert assemble(run.recipe(), device=CPU).run_id == run_spec.run_id
     assert run.path("signature.txt").read_text().strip() == summary["signature"]
     assert json.loads(run.path("environment.json").read_text())["torch"] == torch.__version__
     items = load_file(run.path("items-test.safetensors"))

@@ -19,7 +19,7 @@ from liere_cli.data.batches import TrainingBatches, evaluation_batches
 from liere_cli.errors import UsageError
 from liere_cli.runs.build import assemble
 from liere_cli.runs.folder import Run
-from liere_cli.training.run import train_cell
+from liere_cli.training.run import train_run
 from liere_cli.utils.distributed import Ranks
 from support.together import CPU, Pair, pair
 
@@ -57,9 +57,9 @@ def flags_of(text_file: Path, data: str, dropout: float = 0.0, **training: Any) 
 
 
 def alone(flags: dict[str, Any], outputs: Path) -> Run:
-    cell = assemble(load_recipe(flags=flags), device=CPU)
-    train_cell(cell, outputs=outputs, device=CPU)
-    return cell.run(outputs)
+    run_spec = assemble(load_recipe(flags=flags), device=CPU)
+    train_run(run_spec, outputs=outputs, device=CPU)
+    return run_spec.run(outputs)
 
 
 def run_in(outputs: Path) -> Run:
@@ -134,13 +134,13 @@ def test_two_processes_go_on_where_one_stopped_and_know_a_finished_run(
 ) -> None:
     flags = flags_of(text_file, "text", dropout=0.1, accumulate=2)
     whole = alone(flags, tmp_path / "whole")
-    cell = assemble(load_recipe(flags=flags), device=CPU)
+    run_spec = assemble(load_recipe(flags=flags), device=CPU)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("liere_cli.utils.signals.Stop.asked", True)
         with pytest.raises(KeyboardInterrupt):
-            train_cell(cell, outputs=tmp_path / "parts", device=CPU)
+            train_run(run_spec, outputs=tmp_path / "parts", device=CPU)
     found = two.train(flags, tmp_path / "parts")
-    assert_equal(cell.run(tmp_path / "parts"), whole)
+    assert_equal(run_spec.run(tmp_path / "parts"), whole)
     assert two.train(flags, tmp_path / "parts") == found
 
 
@@ -164,9 +164,9 @@ def test_a_budget_of_time_ends_all_at_the_same_step(
 def test_work_that_cannot_be_shared_is_refused_before_anything_is_written(
     text_file: Path, tmp_path: Path, settings: dict[str, Any], sentence: str
 ) -> None:
-    cell = assemble(load_recipe(flags=flags_of(text_file, "text", **settings)), device=CPU)
+    run_spec = assemble(load_recipe(flags=flags_of(text_file, "text", **settings)), device=CPU)
     with pytest.raises(UsageError, match=sentence):
-        train_cell(cell, outputs=tmp_path / "out", device=CPU, ranks=Ranks(0, 2))
+        train_run(run_spec, outputs=tmp_path / "out", device=CPU, ranks=Ranks(0, 2))
     assert not (tmp_path / "out").exists()
 
 

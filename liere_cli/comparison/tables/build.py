@@ -10,15 +10,15 @@ from liere_cli import __version__
 from liere_cli.comparison.tables.extras import efficiencies, interactions, without_curves
 from liere_cli.comparison.tables.fractions import fraction_tables
 from liere_cli.comparison.tables.shared_seeds import runs_at, shared_seeds
-from liere_cli.comparison.tables.table import ArmTable, ComparisonTable, Row
+from liere_cli.comparison.tables.table import ComparisonTable, DatasetTable, Row
 from liere_cli.comparison.tables.transfer import transfer_tables
-from liere_cli.planning.plan import Arm, Plan, PlannedEncoding
+from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding
 from liere_cli.planning.progress import Outcome, number
 from liere_cli.planning.tuning_result import grid_text
 from liere_cli.runs.item_results import FILE as ITEMS_FILE
 from liere_cli.runs.item_results import ItemReader
 from liere_cli.statistics.paired import mean_and_std
-from liere_cli.statistics.sequential import SPENDING, Looks
+from liere_cli.statistics.sequential import SPENDING, InterimAnalyses
 from liere_cli.statistics.verdicts import ALPHA, Pair, Verdict, judge
 
 #: which value of a run is compared: the test split, with the weights after the last step
@@ -40,61 +40,72 @@ def make_table(
         faults: why runs could not be measured at other grids, by identity.
     """
     items = items or ItemReader()
-    arms = [_arm_table(arm, found, items) for arm in plan.arms]
+    datasets = [_dataset_table(dataset, found, items) for dataset in plan.datasets]
     places = [
         (index, position)
-        for index, arm in enumerate(arms)
-        for position, row in enumerate(arm.rows)
-        if arm.baseline is not None and not row.is_baseline and row.undefined is None
+        for index, dataset in enumerate(datasets)
+        for position, row in enumerate(dataset.rows)
+        if dataset.baseline is not None and not row.is_baseline and row.undefined is None
     ]
-    pairs = [_pair(plan, arms[index], index, position, found, items) for index, position in places]
-    verdicts = judge(pairs, plan.looks)
+    pairs = [
+        _pair(plan, datasets[index], index, position, found, items) for index, position in places
+    ]
+    verdicts = judge(pairs, plan.interim)
     judged = dict(zip(places, verdicts, strict=True))
-    arms = [
+    datasets = [
         replace(
-            arm,
+            dataset,
             rows=tuple(
                 replace(row, verdict=judged.get((index, position)))
-                for position, row in enumerate(arm.rows)
+                for position, row in enumerate(dataset.rows)
             ),
         )
-        for index, arm in enumerate(arms)
+        for index, dataset in enumerate(datasets)
     ]
-    arms = [
-        replace(arm, efficiency=rows, warnings=(*arm.warnings, *without_curves(planned, found)))
+    datasets = [
+        replace(
+            dataset, efficiency=rows, warnings=(*dataset.warnings, *without_curves(planned, found))
+        )
         if rows
-        else arm
-        for planned, arm, rows in zip(plan.arms, arms, efficiencies(plan, arms, found), strict=True)
+        else dataset
+        for planned, dataset, rows in zip(
+            plan.datasets, datasets, efficiencies(plan, datasets, found), strict=True
+        )
     ]
     comparisons = sum(verdict.p_holm is not None for verdict in verdicts)
     return ComparisonTable(
         experiment=plan.experiment,
-        arms=tuple(arms),
+        datasets=tuple(datasets),
         comparisons=comparisons,
         alpha=ALPHA,
         correction=CORRECTION,
         signature=_signature(plan, found, verdicts),
-        looks=plan.looks,
-        interactions=interactions(plan, arms, found),
-        fractions=fraction_tables(plan, arms, found),
-        transfers=transfer_tables(plan, arms, found, faults or {}),
+        interim=plan.interim,
+        interactions=interactions(plan, datasets, found),
+        fractions=fraction_tables(plan, datasets, found),
+        transfers=transfer_tables(plan, datasets, found, faults or {}),
     )
 
 
-def _arm_table(arm: Arm, found: Mapping[str, Outcome], items: ItemReader) -> ArmTable:
-    return ArmTable(
-        title=arm.title,
-        modality=arm.modality,
-        data=arm.data,
-        fingerprint=arm.fingerprint,
-        metric=arm.metric,
-        higher_is_better=arm.higher_is_better,
-        baseline=arm.baseline,
-        margin=arm.margin,
-        budget=arm.budget.text,
-        test_limit=arm.test_limit,
-        rows=tuple(_row(row, arm.baseline, found) for row in arm.encodings),
-        warnings=(*_warnings(arm, _summaries(arm, found)), *_without_items(arm, found, items)),
+def _dataset_table(
+    dataset: DatasetPlan, found: Mapping[str, Outcome], items: ItemReader
+) -> DatasetTable:
+    return DatasetTable(
+        title=dataset.title,
+        modality=dataset.modality,
+        data=dataset.data,
+        fingerprint=dataset.fingerprint,
+        metric=dataset.metric,
+        higher_is_better=dataset.higher_is_better,
+        baseline=dataset.baseline,
+        margin=dataset.margin,
+        budget=dataset.budget.text,
+        test_limit=dataset.test_limit,
+        rows=tuple(_row(row, dataset.baseline, found) for row in dataset.encodings),
+        warnings=(
+            *_warnings(dataset, _summaries(dataset, found)),
+            *_without_items(dataset, found, items),
+        ),
     )
 
 
@@ -138,15 +149,15 @@ def _row(planned: PlannedEncoding, baseline: str | None, found: Mapping[str, Out
 
 def _pair(
     plan: Plan,
-    table: ArmTable,
-    arm: int,
+    table: DatasetTable,
+    dataset: int,
     position: int,
     found: Mapping[str, Outcome],
     items: ItemReader,
 ) -> Pair:
     """What an encoding and its baseline scored at the seeds that both finished."""
     base = next(index for index, row in enumerate(table.rows) if row.is_baseline)
-    rows = [plan.arms[arm].encodings[index] for index in (position, base)]
+    rows = [plan.datasets[dataset].encodings[index] for index in (position, base)]
     values, baseline = table.rows[position].values, table.rows[base].values
     shared = shared_seeds(plan, rows, found)
     ours, theirs = (runs_at(row, shared) for row in rows)
@@ -159,13 +170,13 @@ def _pair(
     )
 
 
-def _summaries(arm: Arm, found: Mapping[str, Outcome]) -> list[dict[str, Any]]:
-    outcomes = [found[run.run_id] for row in arm.encodings for run in row.runs]
+def _summaries(dataset: DatasetPlan, found: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+    outcomes = [found[run.run_id] for row in dataset.encodings for run in row.runs]
     return [outcome.summary for outcome in outcomes if outcome.summary is not None]
 
 
-def _warnings(arm: Arm, summaries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    timed = "scores and speed" if arm.budget.unit == "seconds" else "speed"
+def _warnings(dataset: DatasetPlan, summaries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    timed = "scores and speed" if dataset.budget.unit == "seconds" else "speed"
     warnings = []
     for key, what in (("device", "devices"), ("threads", "numbers of threads")):
         seen = _distinct(summary.get(key) for summary in summaries)
@@ -178,18 +189,21 @@ def _warnings(arm: Arm, summaries: Sequence[Mapping[str, Any]]) -> tuple[str, ..
     return tuple(warnings)
 
 
-def _without_items(arm: Arm, found: Mapping[str, Outcome], items: ItemReader) -> list[str]:
+def _without_items(
+    dataset: DatasetPlan, found: Mapping[str, Outcome], items: ItemReader
+) -> list[str]:
     """Finished runs whose results per item can't be read, where intervals would use them."""
     finished = [
-        [run for run in row.runs if found[run.run_id].state == "finished"] for row in arm.encodings
+        [run for run in row.runs if found[run.run_id].state == "finished"]
+        for row in dataset.encodings
     ]
-    if arm.baseline is None or max(map(len, finished), default=0) < 2:
+    if dataset.baseline is None or max(map(len, finished), default=0) < 2:
         return []
     faults = {
         (row.label, run.seed): fault
-        for row, runs in zip(arm.encodings, finished, strict=True)
+        for row, runs in zip(dataset.encodings, finished, strict=True)
         for run in runs
-        if (fault := items.fault(run.run, arm.metric))
+        if (fault := items.fault(run.run, dataset.metric))
     }
     left_out = "so the test set's share of the error is left out"
     if len(faults) == sum(map(len, finished)) and set(faults.values()) == {"missing"}:
@@ -202,20 +216,24 @@ def _without_items(arm: Arm, found: Mapping[str, Outcome], items: ItemReader) ->
 
 def _signature(plan: Plan, found: Mapping[str, Outcome], verdicts: Sequence[Verdict]) -> str:
     cells = [
-        [arm.baseline, arm.margin, sorted(run.run_id for row in arm.encodings for run in row.runs)]
-        for arm in plan.arms
+        [
+            dataset.baseline,
+            dataset.margin,
+            sorted(run.run_id for row in dataset.encodings for run in row.runs),
+        ]
+        for dataset in plan.datasets
     ]
     digest = hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:12]
-    summaries = [summary for arm in plan.arms for summary in _summaries(arm, found)]
+    summaries = [summary for dataset in plan.datasets for summary in _summaries(dataset, found)]
     parts = {
         "recipe" if plan.recipe else "runs": f"{plan.experiment}@{digest}".lstrip("@"),
-        "data": ",".join(f"{arm.data}@{arm.fingerprint}" for arm in plan.arms),
-        "budget": ",".join(_distinct(arm.budget.text for arm in plan.arms)),
+        "data": ",".join(f"{dataset.data}@{dataset.fingerprint}" for dataset in plan.datasets),
+        "budget": ",".join(_distinct(dataset.budget.text for dataset in plan.datasets)),
         "seeds": ",".join(map(str, plan.seeds)),
         **_tuning(plan),
         **_transfer(plan),
         "value": VALUE,
-        "p": _test(plan.looks, verdicts),
+        "p": _test(plan.interim, verdicts),
         "alpha": f"{ALPHA:g}",
         "torch": ",".join(_versions(summaries, "torch")) or "none",
         "liere": ",".join(_versions(summaries, "liere")) or __version__,
@@ -226,8 +244,8 @@ def _signature(plan: Plan, found: Mapping[str, Outcome], verdicts: Sequence[Verd
 def _tuning(plan: Plan) -> dict[str, str]:
     """What was tried before: ``tuning:learning_rate=0.001,0.002@300steps,seeds=1000``."""
     searches = []
-    for arm in plan.arms:
-        tuned = [row.tuned for row in arm.encodings if row.tuned is not None]
+    for dataset in plan.datasets:
+        tuned = [row.tuned for row in dataset.encodings if row.tuned is not None]
         if tuned:
             grid = grid_text([trial for one in tuned for trial in one.trials])
             seeds = ",".join(map(str, tuned[0].seeds))
@@ -237,17 +255,19 @@ def _tuning(plan: Plan) -> dict[str, str]:
 
 def _transfer(plan: Plan) -> dict[str, str]:
     """Other grids: ``transfer:256,512@none,ntk/64``, that is grids, extensions, items scored."""
-    asked = _distinct(arm.transfer.text for arm in plan.arms if arm.transfer is not None)
+    asked = _distinct(
+        dataset.transfer.text for dataset in plan.datasets if dataset.transfer is not None
+    )
     return {"transfer": " and ".join(asked)} if asked else {}
 
 
-def _test(looks: Looks | None, verdicts: Sequence[Verdict]) -> str:
+def _test(interim: InterimAnalyses | None, verdicts: Sequence[Verdict]) -> str:
     """How p-values came about: ``paired-t+items+spending2(3..10)+holm(12)``."""
     parts = ["paired-t"]
     if any(verdict.estimate and verdict.estimate.test_set for verdict in verdicts):
         parts.append("items")
-    if looks is not None:
-        parts.append(f"spending{SPENDING:g}({looks.first}..{looks.last})")
+    if interim is not None:
+        parts.append(f"spending{SPENDING:g}({interim.first}..{interim.last})")
     comparisons = sum(verdict.p_holm is not None for verdict in verdicts)
     return "+".join([*parts, f"{CORRECTION.lower()}({comparisons})"])
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from liere_cli import __version__
 from liere_cli.config.recipe import Recipe
 from liere_cli.errors import LiereError
-from liere_cli.planning.run_record import FactReader, Facts, shared_settings
+from liere_cli.planning.run_record import RunRecord, RunRecordReader, shared_settings
 from liere_cli.runs.folder import SUMMARY_FIELDS, Run
 from liere_cli.runs.item_results import FILE as ITEMS_FILE
 from liere_cli.runs.item_results import ItemReader
@@ -43,7 +43,7 @@ STAMPED = ("summary.json", "recipe.yaml", ITEMS_FILE)
 #: nanoseconds of modification and of change, and bytes; None where there is no file
 Stamp = list[int] | None
 Fault = Literal["missing", "damaged"] | None
-_NAMES = [one.name for one in fields(Facts)]
+_NAMES = [one.name for one in fields(RunRecord)]
 _TEXTS = ("encoding", "data", "fingerprint", "run_id", "metric", "name", "budget", "dataset")
 
 
@@ -52,7 +52,7 @@ class _Entry:
     """A run as it was read; ``fault`` is that of its results per item, once asked for."""
 
     stamps: list[Stamp]
-    facts: Facts
+    record: RunRecord
     fault: Fault | Literal["unknown"] = "unknown"
 
 
@@ -84,14 +84,14 @@ class RunIndex(ItemReader):
     def __init__(self, runs: Sequence[Run]) -> None:
         super().__init__()
         self.warnings: list[str] = []
-        self._reader = FactReader()
+        self._reader = RunRecordReader()
         self._entries: dict[str, _Entry] = {}
         counts = Counter(_place(run)[0] for run in runs)
         large = [place for place, count in counts.items() if count >= LEAST]
         self._folders = {place: self._load(Path(place, FILE)) for place in large}
 
-    def facts(self, run: Run) -> Facts:
-        """As :meth:`FactReader.read`, which it does where the index does not know the run."""
+    def record(self, run: Run) -> RunRecord:
+        """As :meth:`RunRecordReader.read`, which it does where the index does not know the run."""
         outputs, name = _place(run)
         folder = self._folders.get(outputs)
         if folder is None:
@@ -100,11 +100,11 @@ class RunIndex(ItemReader):
         entry = _known(folder, folder.runs.get(name), stamps)
         if entry is None:
             entry = _Entry(stamps, self._reader.read(run))
-            if entry.facts.summary is None or not _settled(stamps):
-                return entry.facts
+            if entry.record.summary is None or not _settled(stamps):
+                return entry.record
             folder.changed = True
         self._entries[str(run.folder)] = entry
-        return entry.facts
+        return entry.record
 
     def fault(self, run: Run, metric: str) -> Fault:
         entry = self._entries.get(str(run.folder))
@@ -147,7 +147,7 @@ class RunIndex(ItemReader):
     def _digest(self, run: Run) -> str | None:
         """Of results per item that are what the summary vouches for, else None."""
         entry = self._entries.get(str(run.folder))
-        return entry.facts.items if entry and entry.fault is None else None
+        return entry.record.items if entry and entry.fault is None else None
 
     def _load(self, path: Path) -> _Folder:
         folder = _Folder(path)
@@ -213,12 +213,12 @@ def _known(folder: _Folder, record: Any, stamps: list[Stamp]) -> _Entry | None:
             return None
         known = dict(zip(_NAMES, values, strict=True))
         known["shared"] = folder.shared[known["shared"]]
-        facts = Facts(**known)
-        summary = facts.summary or {}
+        record = RunRecord(**known)
+        summary = record.summary or {}
         sound = (
             all(isinstance(known[name], str) for name in _TEXTS)
-            and isinstance(facts.seed, int)
-            and isinstance(facts.axes, int)
+            and isinstance(record.seed, int)
+            and isinstance(record.axes, int)
             and all(isinstance(summary[key], kinds) for key, kinds in SUMMARY_FIELDS.items())
         )
     except (ValueError, KeyError, TypeError, IndexError):
@@ -227,7 +227,7 @@ def _known(folder: _Folder, record: Any, stamps: list[Stamp]) -> _Entry | None:
         return None
     if before != stamps or fault not in ("missing", "damaged", None):
         folder.changed, fault = True, "unknown"
-    return _Entry(stamps, facts, fault)
+    return _Entry(stamps, record, fault)
 
 
 def _error_in(record: Any) -> ItemError | None:
@@ -245,11 +245,11 @@ def _content(folder: _Folder, seen: dict[str, _Entry], place: str) -> bytes:
         for name, record in folder.runs.items()
         if name not in seen and os.path.isdir(os.path.join(place, name))
     }
-    shared |= dict.fromkeys(entry.facts.shared for entry in seen.values())
+    shared |= dict.fromkeys(entry.record.shared for entry in seen.values())
     number = {text: index for index, text in enumerate(shared)}
     for name, entry in seen.items():
-        values = {one: getattr(entry.facts, one) for one in _NAMES}
-        values["shared"] = number[entry.facts.shared]
+        values = {one: getattr(entry.record, one) for one in _NAMES}
+        values["shared"] = number[entry.record.shared]
         runs[name] = [entry.stamps, entry.fault, *values.values()]
     pairs = dict(list((folder.pairs | folder.used).items())[-MAX_PAIRS:])
     value = {"shared": list(shared), "runs": runs, "pairs": pairs}

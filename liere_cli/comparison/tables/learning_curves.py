@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liere_cli.errors import LiereError
-from liere_cli.planning.plan import Arm
+from liere_cli.planning.plan import DatasetPlan
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.folder import Run
 from liere_cli.statistics.paired import Paired, paired
-from liere_cli.statistics.sequential import Looks
-from liere_cli.statistics.verdicts import Word, decide
+from liere_cli.statistics.sequential import InterimAnalyses
+from liere_cli.statistics.verdicts import VerdictLabel, decide
 
 Array = NDArray[np.float64]
 
@@ -106,7 +106,7 @@ class Efficiency:
     steps: float | None = None
     p_holm: float | None = None
     p_steps_holm: float | None = None
-    word: Word | None = None
+    label: VerdictLabel | None = None
 
 
 def curve_fault(run: Run) -> Literal["missing", "damaged"] | None:
@@ -136,7 +136,7 @@ def read_curve(run: Run, higher_is_better: bool) -> Curve | None:
 
 
 @dataclass(frozen=True)
-class Course:
+class LearningCurve:
     """How the validation scores of one encoding went.
 
     Args:
@@ -149,13 +149,13 @@ class Course:
     scores: Array
 
 
-def courses(arm: Arm, found: Mapping[str, Outcome]) -> list[Course]:
+def learning_curves(dataset: DatasetPlan, found: Mapping[str, Outcome]) -> list[LearningCurve]:
     """Learning curves of the encodings of a data set, over finished runs."""
-    sign = 1 if arm.higher_is_better else -1
+    sign = 1 if dataset.higher_is_better else -1
     every = []
-    for row in arm.encodings:
+    for row in dataset.encodings:
         finished = [run.run for run in row.runs if found[run.run_id].state == "finished"]
-        read = [read_curve(run, arm.higher_is_better) for run in finished]
+        read = [read_curve(run, dataset.higher_is_better) for run in finished]
         curves = [curve for curve in read if curve is not None]
         if curves:
             first = max(curve.steps[0] for curve in curves)
@@ -163,7 +163,7 @@ def courses(arm: Arm, found: Mapping[str, Outcome]) -> list[Course]:
             marks = np.unique(np.concatenate([curve.steps for curve in curves]))
             steps = marks[(marks >= first) & (marks <= last)]
             scores = [np.interp(steps, curve.steps, sign * curve.scores) for curve in curves]
-            every.append(Course(row.label, steps, np.stack(scores)))
+            every.append(LearningCurve(row.label, steps, np.stack(scores)))
     return every
 
 
@@ -199,7 +199,9 @@ def efficiency(
 
 
 def judge_efficiency(
-    rows: Sequence[Efficiency], higher_is_better: Sequence[bool], looks: Looks | None = None
+    rows: Sequence[Efficiency],
+    higher_is_better: Sequence[bool],
+    interim: InterimAnalyses | None = None,
 ) -> list[Efficiency]:
     """Holm-corrects everything that learning curves were asked, in one family.
 
@@ -210,10 +212,12 @@ def judge_efficiency(
         p
         for row in rows
         for p in (
-            spent_p(row.equal_seconds.p, row.equal_seconds.n, looks) if row.equal_seconds else None,
-            spent_p(row.steps_ratio.p, row.steps_ratio.n, looks),
-            spent_p(row.seconds_ratio.p, row.seconds_ratio.n, looks),
-            spent_p(row.equal_steps.p, row.equal_steps.n, looks) if row.equal_steps else None,
+            spent_p(row.equal_seconds.p, row.equal_seconds.n, interim)
+            if row.equal_seconds
+            else None,
+            spent_p(row.steps_ratio.p, row.steps_ratio.n, interim),
+            spent_p(row.seconds_ratio.p, row.seconds_ratio.n, interim),
+            spent_p(row.equal_steps.p, row.equal_steps.n, interim) if row.equal_steps else None,
         )
     ]
     p = np.array(every, dtype=np.float64)
@@ -224,16 +228,16 @@ def judge_efficiency(
             None if math.isnan(value) else float(value)
             for value in corrected.p_holm[4 * index : 4 * index + 4]
         )
-        word: Word | None = None
+        label: VerdictLabel | None = None
         if own is not None and row.equal_seconds is not None:
             up = (row.equal_seconds.difference > 0) == upwards
-            word = ("better" if up else "worse") if corrected.differs[4 * index] else "undecided"
+            label = ("better" if up else "worse") if corrected.differs[4 * index] else "undecided"
         judged.append(
             replace(
                 row,
                 p_holm=own,
                 p_steps_holm=at_steps,
-                word=word,
+                label=label,
                 steps_ratio=replace(row.steps_ratio, p_holm=steps),
                 seconds_ratio=replace(row.seconds_ratio, p_holm=seconds),
             )
@@ -241,11 +245,11 @@ def judge_efficiency(
     return judged
 
 
-def spent_p(p: float | None, n: int, looks: Looks | None) -> float | None:
+def spent_p(p: float | None, n: int, interim: InterimAnalyses | None) -> float | None:
     """The p-value of n seeds, corrected for the looks of a comparison that adds seeds."""
-    if p is None or looks is None:
+    if p is None or interim is None:
         return p
-    return float(looks.spent(np.array(p), n)) if n in looks.sizes else 1.0
+    return float(interim.spent(np.array(p), n)) if n in interim.sizes else 1.0
 
 
 def ratio_of(needed: Sequence[float | None], whole: Sequence[float]) -> Ratio:

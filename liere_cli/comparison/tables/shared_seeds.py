@@ -16,7 +16,7 @@ def shared_seeds(
     """Seeds at which all rows finished; where a comparison looks repeatedly, those before a gap."""
     states = [{run.seed: found[run.run_id] for run in row.runs} for row in rows]
     seeds = plan.seeds
-    if plan.looks is not None:
+    if plan.interim is not None:
         # a seed that is filled in later would change what earlier looks saw
         seeds = tuple(
             takewhile(lambda seed: all(seed in one and one[seed].over for one in states), seeds)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from liere_cli.comparison.tables.fractions import FractionTable
 from liere_cli.comparison.tables.learning_curves import Efficiency
 from liere_cli.comparison.tables.transfer import TransferTable
-from liere_cli.planning.tuning_result import Tuned
+from liere_cli.planning.tuning_result import TuningResult
 from liere_cli.statistics.interaction import Interaction
-from liere_cli.statistics.sequential import Looks
+from liere_cli.statistics.sequential import InterimAnalyses
 from liere_cli.statistics.verdicts import Verdict
 
 
@@ -42,7 +42,7 @@ class Row:
     mean: float | None
     std: float | None
     undefined: str | None = None
-    tuned: Tuned | None = None
+    tuned: TuningResult | None = None
     own_seeds: tuple[int, ...] = ()
     errors: tuple[str, ...] = ()
     verdict: Verdict | None = None
@@ -54,8 +54,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class ArmTable:
-    """One data set; see :class:`liere_cli.planning.plan.Arm` for the fields of that name.
+class DatasetTable:
+    """One data set; see :class:`liere_cli.planning.plan.DatasetPlan` for the fields of that name.
 
     Args:
         warnings: what keeps its numbers from being compared at face value.
@@ -92,12 +92,12 @@ class ComparisonTable:
     """
 
     experiment: str
-    arms: tuple[ArmTable, ...]
+    datasets: tuple[DatasetTable, ...]
     comparisons: int
     alpha: float
     correction: str
     signature: str
-    looks: Looks | None = None
+    interim: InterimAnalyses | None = None
     interactions: tuple[Interaction, ...] = ()
     fractions: tuple[FractionTable, ...] = ()
     transfers: tuple[TransferTable, ...] = ()
@@ -107,6 +107,6 @@ class ComparisonTable:
         """Runs that failed or could not be measured, those that tune among them; diverged ones are
         results.
         """
-        rows = [row for arm in self.arms for row in arm.rows]
+        rows = [row for dataset in self.datasets for row in dataset.rows]
         trained = sum(row.failed + (row.tuned.failed if row.tuned else 0) for row in rows)
         return trained + sum(len(one.faults or {}) for one in self.transfers)

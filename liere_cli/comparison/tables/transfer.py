@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from liere_cli.comparison.tables.shared_seeds import shared_seeds
-from liere_cli.evaluation.conditions import Condition, Grids, Kept, value_of
-from liere_cli.planning.plan import Arm, Plan, PlannedEncoding, PlannedRun
+from liere_cli.evaluation.conditions import Condition, StoredEvaluation, TransferProtocol, value_of
+from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.item_results import results_of
 from liere_cli.statistics.paired import CONFIDENCE, mean_and_std, student_quantile
@@ -18,7 +18,7 @@ from liere_cli.statistics.test_items import ItemResults, item_differences
 from liere_cli.statistics.verdicts import Pair, Verdict, judge
 
 if TYPE_CHECKING:
-    from liere_cli.comparison.tables.table import ArmTable
+    from liere_cli.comparison.tables.table import DatasetTable
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class TransferTable:
         faults: why runs could not be measured, by their labels.
     """
 
-    whole: "ArmTable"
-    grids: Grids
+    whole: "DatasetTable"
+    grids: TransferProtocol
     rows: tuple[TransferRow, ...]
     comparisons: int = 0
     count: int | None = None
@@ -84,13 +84,13 @@ class TransferTable:
 
 def unmeasured(
     plan: Plan, found: Mapping[str, Outcome]
-) -> dict[str, tuple[PlannedRun, tuple[Kept, ...]]]:
+) -> dict[str, tuple[PlannedRun, tuple[StoredEvaluation, ...]]]:
     """Finished runs that lack a measurement, by identity, with what they lack, cheap ones first."""
     lacking = {}
-    for arm in plan.arms:
-        for row in arm.encodings if arm.transfer else ():
+    for dataset in plan.datasets:
+        for row in dataset.encodings if dataset.transfer else ():
             for run in row.runs:
-                places = [kept for kept in _places(arm, row, run, found) if kept.read() is None]
+                places = [kept for kept in _places(dataset, row, run, found) if kept.read() is None]
                 if places:
                     lacking[run.run_id] = (run, tuple(places))
     return lacking
@@ -98,7 +98,7 @@ def unmeasured(
 
 def transfer_tables(
     plan: Plan,
-    arms: "Sequence[ArmTable]",
+    datasets: "Sequence[DatasetTable]",
     found: Mapping[str, Outcome],
     faults: Mapping[str, str],
 ) -> tuple[TransferTable, ...]:
@@ -110,33 +110,33 @@ def transfer_tables(
     Args:
         faults: why runs could not be measured, by identity.
     """
-    asked = [index for index, arm in enumerate(plan.arms) if arm.transfer]
+    asked = [index for index, dataset in enumerate(plan.datasets) if dataset.transfer]
     readings = {index: _Readings(plan, index, found) for index in asked}
     pairs: dict[tuple[int, str, Condition], Pair] = {}
     for index in asked:
-        pairs |= {(index, *key): pair for key, pair in readings[index].pairs(arms[index])}
-    verdicts = judge(list(pairs.values()), plan.looks)
+        pairs |= {(index, *key): pair for key, pair in readings[index].pairs(datasets[index])}
+    verdicts = judge(list(pairs.values()), plan.interim)
     judged = dict(zip(pairs, verdicts, strict=True))
     comparisons = sum(verdict.p_holm is not None for verdict in verdicts)
     tables = []
     for index in asked:
         own = {(name, one): verdict for (at, name, one), verdict in judged.items() if at == index}
-        runs = {run.run_id: run.label for row in plan.arms[index].encodings for run in row.runs}
-        table = readings[index].table(arms[index], own)
+        runs = {run.run_id: run.label for row in plan.datasets[index].encodings for run in row.runs}
+        table = readings[index].table(datasets[index], own)
         here = {label: faults[run_id] for run_id, label in runs.items() if run_id in faults}
         tables.append(replace(table, comparisons=comparisons, faults=here))
     return tuple(tables)
 
 
 def _places(
-    arm: Arm, row: PlannedEncoding, run: PlannedRun, found: Mapping[str, Outcome]
-) -> list[Kept]:
+    dataset: DatasetPlan, row: PlannedEncoding, run: PlannedRun, found: Mapping[str, Outcome]
+) -> list[StoredEvaluation]:
     """Where the measurements of a run lie; nothing of one that has not finished."""
     outcome = found[run.run_id]
-    if arm.transfer is None or outcome.state != "finished" or outcome.summary is None:
+    if dataset.transfer is None or outcome.state != "finished" or outcome.summary is None:
         return []
-    conditions = arm.transfer.conditions(row.extensions)
-    return [arm.transfer.kept(run.run, outcome.summary, one) for one in conditions]
+    conditions = dataset.transfer.conditions(row.extensions)
+    return [dataset.transfer.kept(run.run, outcome.summary, one) for one in conditions]
 
 
 @dataclass(frozen=True)
@@ -152,28 +152,28 @@ class _Readings:
     """The measurements of a data set's runs, each read once."""
 
     def __init__(self, plan: Plan, index: int, found: Mapping[str, Outcome]) -> None:
-        self.plan, self.found, self.arm = plan, found, plan.arms[index]
-        assert self.arm.transfer is not None
-        self.grids = self.arm.transfer
-        self.rows = {row.label: row for row in self.arm.encodings}
+        self.plan, self.found, self.dataset = plan, found, plan.datasets[index]
+        assert self.dataset.transfer is not None
+        self.grids = self.dataset.transfer
+        self.rows = {row.label: row for row in self.dataset.encodings}
         self.known: dict[tuple[str, Condition], dict[int, _Reading]] = {}
-        for row in self.arm.encodings:
+        for row in self.dataset.encodings:
             for run in row.runs:
-                for kept in _places(self.arm, row, run, found):
+                for kept in _places(self.dataset, row, run, found):
                     items = kept.read()
                     if items is not None:
                         at = self.known.setdefault((row.label, kept.condition), {})
                         at[run.seed] = _Reading(
-                            value_of(items, self.arm.metric),
+                            value_of(items, self.dataset.metric),
                             int(items["weight"].sum()),
-                            results_of(items, self.arm.metric),
+                            results_of(items, self.dataset.metric),
                         )
 
-    def pairs(self, table: "ArmTable") -> Iterator[tuple[tuple[str, Condition], Pair]]:
+    def pairs(self, table: "DatasetTable") -> Iterator[tuple[tuple[str, Condition], Pair]]:
         """Every comparison once."""
         if table.baseline is None:
             return
-        for row in self.arm.encodings:
+        for row in self.dataset.encodings:
             for condition in self.grids.conditions(row.extensions) if row.runs else ():
                 reference = self.grids.at(condition.grid)
                 if condition.shuffle or (row.label, condition) == (table.baseline, reference):
@@ -181,7 +181,7 @@ class _Readings:
                 yield (row.label, condition), self._pair(table, row, condition, reference)
 
     def _pair(
-        self, table: "ArmTable", row: PlannedEncoding, ours: Condition, theirs: Condition
+        self, table: "DatasetTable", row: PlannedEncoding, ours: Condition, theirs: Condition
     ) -> Pair:
         base = self.rows[str(table.baseline)]
         first = self.known.get((row.label, ours), {})
@@ -205,16 +205,16 @@ class _Readings:
         )
 
     def table(
-        self, whole: "ArmTable", judged: Mapping[tuple[str, Condition], Verdict]
+        self, whole: "DatasetTable", judged: Mapping[tuple[str, Condition], Verdict]
     ) -> TransferTable:
-        rows = [one for row in self.arm.encodings for one in self._rows(row, whole, judged)]
+        rows = [one for row in self.dataset.encodings for one in self._rows(row, whole, judged)]
         counts = [one.count for known in self.known.values() for one in known.values()]
         return TransferTable(whole, self.grids, tuple(rows), count=max(counts, default=None))
 
     def _rows(
         self,
         row: PlannedEncoding,
-        whole: "ArmTable",
+        whole: "DatasetTable",
         judged: Mapping[tuple[str, Condition], Verdict],
     ) -> Iterator[TransferRow]:
         """One row an extension, those that the encoding does not have at the end."""

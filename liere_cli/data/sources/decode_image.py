@@ -10,7 +10,7 @@ from liere_cli.errors import LiereError
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 
 
-def decode_picture(data: bytes, size: tuple[int, ...], where: str) -> Array:
+def decode_image(data: bytes, size: tuple[int, ...], where: str) -> Array:
     """RGB, cut to the largest centred box of the wanted shape, resized with antialiasing.
 
     For a square that equals resizing the shorter side and cutting the centre out.
@@ -29,27 +29,27 @@ def decode_picture(data: bytes, size: tuple[int, ...], where: str) -> Array:
 
     try:
         with Image.open(io.BytesIO(data)) as opened:
-            picture = ImageOps.exif_transpose(opened).convert("RGB")
+            image = ImageOps.exif_transpose(opened).convert("RGB")
     except Exception as error:  # whatever a decoder dies of, on a file from anybody
         raise LiereError(f"{where} is broken or no picture: {_reason(error)}") from None
-    return fit(picture, size)
+    return fit(image, size)
 
 
-def fit(picture: "Image.Image", size: tuple[int, ...]) -> Array:  # type: ignore[name-defined]  # noqa: F821
-    """A PIL picture as uint8 [3, rows, columns]; see :func:`decode_picture`."""
+def fit(image: "Image.Image", size: tuple[int, ...]) -> Array:  # type: ignore[name-defined]  # noqa: F821
+    """A PIL picture as uint8 [3, rows, columns]; see :func:`decode_image`."""
     from PIL import Image
 
     rows, columns = size
-    width, height = picture.size
+    width, height = image.size
     if (height, width) != (rows, columns):
         scale = min(width / columns, height / rows)
         left, top = (width - columns * scale) / 2, (height - rows * scale) / 2
-        picture = picture.resize(
+        image = image.resize(
             (columns, rows),
             Image.Resampling.BILINEAR,
             box=(left, top, width - left, height - top),
         )
-    return np.asarray(picture).transpose(2, 0, 1)
+    return np.asarray(image).transpose(2, 0, 1)
 
 
 def _reason(error: Exception) -> str:

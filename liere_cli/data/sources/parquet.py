@@ -10,7 +10,7 @@ import numpy as np
 
 from liere_cli.data.sources.base import Array, Item, Raw, Source, digest_of
 from liere_cli.data.sources.cache import file_key
-from liere_cli.data.sources.decode_image import decode_picture
+from liere_cli.data.sources.decode_image import decode_image
 from liere_cli.errors import LiereError
 
 _BATCH_ROWS = 256
@@ -115,16 +115,16 @@ class Table(Source):
     def __init__(
         self,
         shards: Sequence[Shard],
-        pictures: str,
+        images: str,
         label: str,
         group: str | None = None,
         others: Sequence[str] = (),
     ) -> None:
         self.shards = list(shards)
-        self.pictures = pictures
+        self.images = images
         self.label = label
         self.group = group
-        self._needed = [name for name in (pictures, label, group, *others) if name]
+        self._needed = [name for name in (images, label, group, *others) if name]
         self._starts = np.cumsum([0] + [shard.row_count() for shard in self.shards])
         for shard in self.shards:
             missing = set(self._needed) - set(shard.columns())
@@ -158,7 +158,7 @@ class Table(Source):
     def scan(self) -> Iterator[Item]:
         for shard, start in zip(self.shards, self._starts, strict=False):
             for first, batch in shard.batches(self._needed):
-                contents = batch.column(self.pictures).to_pylist()
+                contents = batch.column(self.images).to_pylist()
                 labels = batch.column(self.label).to_pylist()
                 groups = batch.column(self.group).to_pylist() if self.group else None
                 for offset, (content, label) in enumerate(zip(contents, labels, strict=True)):
@@ -179,15 +179,15 @@ class Table(Source):
     def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Raw]:
         wanted = {int(row[0]): item for item, row in enumerate(rows)}
         for number, where, content in self._rows(wanted.__contains__):
-            pictures = _pictures_of(content, where)
+            images = _pictures_of(content, where)
             if len(grid) == 3:
-                pictures = [pictures[frame] for frame in sampled(len(pictures), grid[0])]
-            yield Raw(wanted[number], where, pictures)
+                images = [images[frame] for frame in sampled(len(images), grid[0])]
+            yield Raw(wanted[number], where, images)
 
     def _rows(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, str, Any]]:
         for shard, start in zip(self.shards, self._starts, strict=False):
-            for first, batch in shard.batches([self.pictures]):
-                column = batch.column(self.pictures)
+            for first, batch in shard.batches([self.images]):
+                column = batch.column(self.images)
                 for offset in range(batch.num_rows):
                     number = int(start) + first + offset
                     if wanted(number):
@@ -195,9 +195,9 @@ class Table(Source):
 
     def decode(self, raw: Raw, grid: tuple[int, ...]) -> Array:
         if len(grid) == 2:
-            return decode_picture(raw.data[0], grid, raw.where)
+            return decode_image(raw.data[0], grid, raw.where)
         frames = [
-            decode_picture(data, grid[1:], f"{raw.where} frame {number}")
+            decode_image(data, grid[1:], f"{raw.where} frame {number}")
             for number, data in enumerate(raw.data)
         ]
         return np.stack(frames, 1)
@@ -215,13 +215,13 @@ class FrameTable(Table):
     def __init__(
         self,
         shards: Sequence[Shard],
-        pictures: str,
+        images: str,
         label: str,
         clip: tuple[str, ...],
         frame: str,
         group_of: Callable[[tuple[str, ...]], str],
     ) -> None:
-        super().__init__(shards, pictures, label, None, (*clip, frame))
+        super().__init__(shards, images, label, None, (*clip, frame))
         self.clip = clip
         self.frame = frame
         self.group_of = group_of
@@ -234,11 +234,11 @@ class FrameTable(Table):
                 for offset in range(batch.num_rows):
                     where = f"{shard.path} row {first + offset}"
                     key = tuple(str(columns[name][offset]) for name in self.clip)
-                    (picture,) = _pictures_of(columns[self.pictures][offset], where)
+                    (image,) = _pictures_of(columns[self.images][offset], where)
                     clips.setdefault((shard.part, key), []).append((
                         columns[self.frame][offset],
                         int(start) + first + offset,
-                        digest_of(picture),
+                        digest_of(image),
                         self._number(columns[self.label][offset], where),
                     ))  # fmt: skip
         for (part, key), frames in clips.items():
@@ -273,8 +273,8 @@ def sampled(count: int, wanted: int) -> Array:
 
 
 def _pictures_of(content: Any, where: str) -> list[bytes]:
-    pictures = content if isinstance(content, list) else [content]
-    stored = [item.get("bytes") if isinstance(item, dict) else item for item in pictures]
+    images = content if isinstance(content, list) else [content]
+    stored = [item.get("bytes") if isinstance(item, dict) else item for item in images]
     encoded = [item for item in stored if isinstance(item, bytes)]
     if not stored or len(encoded) < len(stored):
         raise LiereError(f"{where} holds no picture: bytes of an encoded image are expected")

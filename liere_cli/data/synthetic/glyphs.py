@@ -38,8 +38,8 @@ def render(codes: Tensor, glyphs: Tensor, pixels: int) -> Tensor:
         )
         glyphs = scaled[0].round().clamp(0, 255).to(torch.uint8)
     rows, columns = codes.shape[-2:]
-    picture = glyphs[codes].transpose(-3, -2)
-    return picture.reshape(*codes.shape[:-2], rows * pixels, columns * pixels)
+    image = glyphs[codes].transpose(-3, -2)
+    return image.reshape(*codes.shape[:-2], rows * pixels, columns * pixels)
 
 
 def cell_pixels(name: str, grid: tuple[int, ...], cells: int, patch: int = 1) -> int:

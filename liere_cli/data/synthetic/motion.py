@@ -89,7 +89,7 @@ class Motion(Dataset):
         )
 
     @classmethod
-    def at_hand(cls, root: Path | None) -> bool:
+    def is_available(cls, root: Path | None) -> bool:
         return True
 
     def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:

@@ -89,7 +89,7 @@ class Pointing(Dataset):
         self.patch = (glyphs.default_patch(options.cells, self.grid[0]),) * 2
 
     @classmethod
-    def at_hand(cls, root: Path | None) -> bool:
+    def is_available(cls, root: Path | None) -> bool:
         return True
 
     def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:
@@ -108,8 +108,8 @@ class Pointing(Dataset):
         grid = grid or self.grid
         pixels = glyphs.cell_pixels(self.name, grid, self.options.cells)
         codes, labels = self.scenes(split)
-        pictures = glyphs.render(codes.long(), _glyphs(), pixels)
-        return Examples(pictures[:, None], labels, torch.arange(len(labels)))
+        images = glyphs.render(codes.long(), _glyphs(), pixels)
+        return Examples(images[:, None], labels, torch.arange(len(labels)))
 
     def scenes(self, split: Split) -> tuple[Tensor, Tensor]:
         """What stands in each cell: uint8 [N, cells, cells], and the labels, int64 [N].

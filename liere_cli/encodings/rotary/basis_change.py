@@ -20,7 +20,7 @@ from liere_cli.rotations.precision import full_precision
 
 
 @dataclass(frozen=True)
-class RebasedState:
+class BasisChangeState:
     """What the layers share in a forward pass.
 
     Args:
@@ -37,7 +37,7 @@ class RebasedState:
         return self.to[layer], self.back[layer]
 
 
-class Rebased(Rotary):
+class BasisChange(Rotary):
     """q at position p becomes M^-1 R(p) M q and k becomes M^T R(p) M^-T k, R(p) of ``Rotary``.
 
     The scores are (M q)^T R(p_k - p_q) (M^-T k): the outer factors cancel. So ``project`` folds M
@@ -49,12 +49,12 @@ class Rebased(Rotary):
         """M and M^-1, [L or 1, N or 1, H, H]."""
         raise NotImplementedError
 
-    def prepare(self, positions: Tensor) -> RebasedState:  # type: ignore[override]
+    def prepare(self, positions: Tensor) -> BasisChangeState:  # type: ignore[override]
         to, back = self.bases()
-        return RebasedState(super().prepare(positions), to.unbind(), back.unbind())
+        return BasisChangeState(super().prepare(positions), to.unbind(), back.unbind())
 
     def encode_qk(  # type: ignore[override]
-        self, q: Tensor, k: Tensor, state: RebasedState, layer: int
+        self, q: Tensor, k: Tensor, state: BasisChangeState, layer: int
     ) -> tuple[Tensor, Tensor]:
         table = self.table(state.rotary, layer)
         if q.shape[2] > table.shape[-3]:
@@ -63,16 +63,16 @@ class Rebased(Rotary):
         q, k = times(q, to), times(k, back.mT)
         return rotate_planes(q, table, self.layout), rotate_planes(k, table, self.layout)
 
-    def encode_q(self, q: Tensor, state: RebasedState, layer: int) -> Tensor:  # type: ignore[override]
+    def encode_q(self, q: Tensor, state: BasisChangeState, layer: int) -> Tensor:  # type: ignore[override]
         to, back = state.bases(layer)
         return self._around(q, to, back, state, layer)
 
-    def encode_k(self, k: Tensor, state: RebasedState, layer: int) -> Tensor:  # type: ignore[override]
+    def encode_k(self, k: Tensor, state: BasisChangeState, layer: int) -> Tensor:  # type: ignore[override]
         to, back = state.bases(layer)
         return self._around(k, back.mT, to.mT, state, layer)
 
     def _around(
-        self, x: Tensor, to: Tensor, back: Tensor, state: RebasedState, layer: int
+        self, x: Tensor, to: Tensor, back: Tensor, state: BasisChangeState, layer: int
     ) -> Tensor:
         table = self.table(state.rotary, layer)
         prefix = x.shape[2] - table.shape[-3]
@@ -81,7 +81,7 @@ class Rebased(Rotary):
         return torch.cat((x[:, :, :prefix], turned), 2) if prefix else turned
 
     def project(  # type: ignore[override]
-        self, x: Tensor, weight: Tensor, state: RebasedState, layer: int
+        self, x: Tensor, weight: Tensor, state: BasisChangeState, layer: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         to, back = state.bases(layer)
         heads = (3, self.shape.heads, self.shape.head_dim)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from liere_cli.encodings.base import Shape, Stream
 from liere_cli.encodings.rotary.base import LAYOUTS
-from liere_cli.encodings.rotary.basis_change import Rebased, STRINGOptions, skew, string_start
+from liere_cli.encodings.rotary.basis_change import BasisChange, STRINGOptions, skew, string_start
 from liere_cli.rotations import Layout
 from liere_cli.rotations.precision import full_precision
 
@@ -23,7 +23,7 @@ class CayleySTRINGOptions(STRINGOptions):
     )
 
 
-class CayleySTRING(Rebased):
+class CayleySTRING(BasisChange):
     """Cayley-STRING (arXiv 2502.02562, theorem 3.4 and equation 10).
 
     R(p) = P^T RoPE(p) P with P = (I - S)(I + S)^-1 orthogonal, S = U - U^T learned for each layer

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from liere_cli.encodings.base import Shape, Stream
-from liere_cli.encodings.rotary.basis_change import Rebased, STRINGOptions, string_start
+from liere_cli.encodings.rotary.basis_change import BasisChange, STRINGOptions, string_start
 from liere_cli.errors import UsageError
 from liere_cli.rotations.precision import full_precision
 
 
-class CirculantSTRING(Rebased):
+class CirculantSTRING(BasisChange):
     """Circulant-STRING (arXiv 2502.02562, equation 11 and theorem 3.5).
 
     R(p) = exp(sum_a p_a (C_a - C_a^T)) with circulant C_a, C_a[i, j] = c_a[(i - j) mod H], the

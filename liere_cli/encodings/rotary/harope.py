@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from liere_cli.encodings.base import Shape, Stream
 from liere_cli.encodings.rotary.base import RotaryOptions, axial_frequencies
-from liere_cli.encodings.rotary.basis_change import Rebased, skew
+from liere_cli.encodings.rotary.basis_change import BasisChange, skew
 from liere_cli.rotations import skew_exp
 from liere_cli.rotations.precision import full_precision
 
@@ -23,7 +23,7 @@ class HARoPEOptions(RotaryOptions):
     theta: float = Field(10_000.0, gt=1, description="base of the frequencies, on every axis")
 
 
-class HARoPE(Rebased):
+class HARoPE(BasisChange):
     """HARoPE (arXiv 2510.10489).
 
     q becomes R(p) M q and k becomes R(p) M^-T k with M = U S V^T for each layer and head: U and V

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from liere_cli.comparison.tables.table import ArmTable, ComparisonTable, Row
+from liere_cli.comparison.tables.table import ComparisonTable, DatasetTable, Row
 from liere_cli.report.escape import csv_cell
 from liere_cli.report.sections import scores as words
 from liere_cli.report.sections.efficiency import _efficiency
@@ -26,9 +26,9 @@ def as_json(table: ComparisonTable) -> str:
         "alpha": table.alpha,
         "correction": table.correction,
         "comparisons": table.comparisons,
-        "looks": list(table.looks.sizes) if table.looks else None,
+        "looks": list(table.interim.sizes) if table.interim else None,
         "summary": words.summary_lines(table),
-        "tables": [_arm(arm) for arm in table.arms],
+        "tables": [_dataset(dataset) for dataset in table.datasets],
         "fractions": [_fractions(one) for one in table.fractions],
         "transfers": [transfer(one) for one in table.transfers],
         "interactions": [_interaction(one) for one in table.interactions],
@@ -42,16 +42,23 @@ def as_csv(table: ComparisonTable) -> str:
     What else a recipe asks follows after an empty line, with headers of their own.
     """
     lines = [
-        {"data": arm.title, "modality": arm.modality, "metric": arm.metric, "budget": arm.budget}
-        | _row(arm, row)
-        for arm in table.arms
-        for row in arm.rows
+        {
+            "data": dataset.title,
+            "modality": dataset.modality,
+            "metric": dataset.metric,
+            "budget": dataset.budget,
+        }
+        | _row(dataset, row)
+        for dataset in table.datasets
+        for row in dataset.rows
     ]
     interactions = [_interaction(one) for one in table.interactions]
     curves = [
-        {"data": arm.title} | _efficiency(row) for arm in table.arms for row in arm.efficiency
+        {"data": dataset.title} | _efficiency(row)
+        for dataset in table.datasets
+        for row in dataset.efficiency
     ]
-    tuned = [line for arm in table.arms for line in _tuned_lines(arm)]
+    tuned = [line for dataset in table.datasets for line in _tuned_lines(dataset)]
     fractions = [
         [{"data": one.whole.data} | _fraction(one, row) for row in one.rows]
         for one in table.fractions
@@ -70,26 +77,26 @@ def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
     return target.getvalue()
 
 
-def _arm(arm: ArmTable) -> dict[str, Any]:
+def _dataset(dataset: DatasetTable) -> dict[str, Any]:
     return {
-        "title": arm.title,
-        "modality": arm.modality,
-        "data": arm.data,
-        "fingerprint": arm.fingerprint,
-        "metric": arm.metric,
-        "higher_is_better": arm.higher_is_better,
-        "baseline": arm.baseline,
-        "margin": arm.margin,
-        "budget": arm.budget,
-        "test_limit": arm.test_limit,
-        "warnings": list(arm.warnings),
-        "rows": [_row(arm, row) for row in arm.rows],
-        "tuning": [_tuned(row.encoding, row.tuned) for row in arm.rows if row.tuned],
-        "efficiency": [_efficiency(row) for row in arm.efficiency],
+        "title": dataset.title,
+        "modality": dataset.modality,
+        "data": dataset.data,
+        "fingerprint": dataset.fingerprint,
+        "metric": dataset.metric,
+        "higher_is_better": dataset.higher_is_better,
+        "baseline": dataset.baseline,
+        "margin": dataset.margin,
+        "budget": dataset.budget,
+        "test_limit": dataset.test_limit,
+        "warnings": list(dataset.warnings),
+        "rows": [_row(dataset, row) for row in dataset.rows],
+        "tuning": [_tuned(row.encoding, row.tuned) for row in dataset.rows if row.tuned],
+        "efficiency": [_efficiency(row) for row in dataset.efficiency],
     }
 
 
-def _row(arm: ArmTable, row: Row) -> dict[str, Any]:
+def _row(dataset: DatasetTable, row: Row) -> dict[str, Any]:
     return {
         "encoding": row.encoding,
         "baseline": row.is_baseline,
@@ -106,8 +113,8 @@ def _row(arm: ArmTable, row: Row) -> dict[str, Any]:
         "std": row.std,
         **verdict_numbers(row.verdict),
         "pairing": asdict(pairing) if (pairing := row.verdict and row.verdict.pairing) else None,
-        "verdict": row.verdict.word if row.verdict else None,
-        "shown": words.verdict_word(arm, row),
+        "verdict": row.verdict.label if row.verdict else None,
+        "shown": words.verdict_label(dataset, row),
         "parameters": row.parameters,
         "encoding_parameters": row.encoding_parameters,
         "throughput": row.throughput,

@@ -10,12 +10,12 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from liere_cli.comparison.tables.learning_curves import Course
-from liere_cli.comparison.tables.table import ArmTable, ComparisonTable
+from liere_cli.comparison.tables.learning_curves import LearningCurve
+from liere_cli.comparison.tables.table import ComparisonTable, DatasetTable
 from liere_cli.comparison.tables.transfer import TransferTable
 from liere_cli.evaluation.conditions import grid_text
 from liere_cli.report.numbers import Unit
-from liere_cli.report.plots.style import STYLE, check_picture, save
+from liere_cli.report.plots.style import STYLE, check_plot_path, save
 
 #: inches of a panel
 WIDTH, HEIGHT = 4.2, 3.0
@@ -32,48 +32,55 @@ LINES: dict[str, tuple[Any, str]] = {
 CAPTION = "line: mean over seeds; band: lowest to highest seed"
 
 
-def draw(table: ComparisonTable, courses: Sequence[Sequence[Course]], path: Path) -> None:
+def draw(
+    table: ComparisonTable, learning_curves: Sequence[Sequence[LearningCurve]], path: Path
+) -> None:
     """Writes the picture as png, svg or pdf, by suffix; the same table gives the same file.
 
     Args:
         courses: learning curves of each data set's encodings.
 
     Raises:
-        UsageError, LiereError: as :func:`liere_cli.report.plots.style.check_picture`, or the file
+        UsageError, LiereError: as :func:`liere_cli.report.plots.style.check_plot_path`, or the file
             can't be written.
     """
-    check_picture(path)
+    check_plot_path(path)
     import matplotlib
     from matplotlib.figure import Figure
 
     transfers = {one.whole.title: one for one in table.transfers}
-    names = dict.fromkeys(row.encoding for arm in table.arms for row in arm.rows)
+    names = dict.fromkeys(row.encoding for dataset in table.datasets for row in dataset.rows)
     colours = dict(zip(names, cycle(COLOURS), strict=False))
     wide = 2 if transfers else 1
     with matplotlib.rc_context(STYLE):
-        size = (WIDTH * wide + 1.4, HEIGHT * len(table.arms))
+        size = (WIDTH * wide + 1.4, HEIGHT * len(table.datasets))
         figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(len(table.arms), wide, squeeze=False)
-        for row, arm, curves in zip(panels, table.arms, courses, strict=True):
-            _courses(row[0], arm, curves, colours)
-            if arm.title in transfers:
-                _transfer(row[1], transfers[arm.title], colours)
+        panels = figure.subplots(len(table.datasets), wide, squeeze=False)
+        for row, dataset, curves in zip(panels, table.datasets, learning_curves, strict=True):
+            _learning_curves(row[0], dataset, curves, colours)
+            if dataset.title in transfers:
+                _transfer(row[1], transfers[dataset.title], colours)
             elif wide > 1:
                 row[1].set_visible(False)
-            _legend(row[-1] if row[-1].get_visible() else row[0], arm, transfers, colours)
+            _legend(row[-1] if row[-1].get_visible() else row[0], dataset, transfers, colours)
         figure.supxlabel(CAPTION, x=0.01, ha="left", fontsize=7, color="0.3")
         save(figure, path)
 
 
-def _courses(panel: Any, arm: ArmTable, courses: Sequence[Course], colours: dict[str, str]) -> None:
+def _learning_curves(
+    panel: Any,
+    dataset: DatasetTable,
+    learning_curves: Sequence[LearningCurve],
+    colours: dict[str, str],
+) -> None:
     """Validation scores over steps."""
-    unit = Unit.of(arm)
-    panel.set_title(f"{arm.title}: learning curves", loc="left")
+    unit = Unit.of(dataset)
+    panel.set_title(f"{dataset.title}: learning curves", loc="left")
     panel.set_xlabel("step")
     panel.set_ylabel(f"{unit.header}, validation")
-    if not courses:
+    if not learning_curves:
         panel.text(0.5, 0.5, "no validations", ha="center", transform=panel.transAxes)
-    for course in courses:
+    for course in learning_curves:
         scores, colour = course.scores * unit.scale, colours[course.encoding]
         panel.plot(course.steps, scores.mean(axis=0), color=colour, linewidth=1.2)
         if len(scores) > 1:
@@ -128,16 +135,16 @@ def _tick(grid: tuple[int, ...], trained: tuple[int, ...]) -> str:
 
 
 def _legend(
-    panel: Any, arm: ArmTable, transfers: dict[str, TransferTable], colours: dict[str, str]
+    panel: Any, dataset: DatasetTable, transfers: dict[str, TransferTable], colours: dict[str, str]
 ) -> None:
     """Encodings by colour and extensions by dashes, beside the last panel of a row."""
     from matplotlib.lines import Line2D
 
     def entries() -> Iterator[Line2D]:
-        for row in arm.rows:
+        for row in dataset.rows:
             if row.undefined is None:
                 yield Line2D([], [], color=colours[row.encoding], label=row.encoding)
-        methods = transfers[arm.title].grids.methods if arm.title in transfers else ()
+        methods = transfers[dataset.title].grids.methods if dataset.title in transfers else ()
         for method in methods if len(methods) > 1 else ():
             dashes, mark = LINES[method]
             label = "not extended" if method == "none" else method

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from liere_cli.encodings.score_map import DRAWN, Kernel
-from liere_cli.report.plots.style import STYLE, check_picture, save
+from liere_cli.report.plots.style import STYLE, check_plot_path, save
 
 #: panels side by side, before the next heads go below
 ACROSS = 6
@@ -27,10 +27,10 @@ def draw(kernel: Kernel, path: Path, *, title: str, caption: str) -> None:
     """Writes the picture of a kernel as png, svg or pdf, by suffix.
 
     Raises:
-        UsageError, LiereError: as :func:`liere_cli.report.plots.style.check_picture`, or the file
+        UsageError, LiereError: as :func:`liere_cli.report.plots.style.check_plot_path`, or the file
             can't be written.
     """
-    check_picture(path)
+    check_plot_path(path)
     import matplotlib
     from matplotlib.figure import Figure
 

@@ -21,7 +21,7 @@ STYLE: Any = {
 }  # fmt: skip
 
 
-def check_picture(path: Path) -> None:
+def check_plot_path(path: Path) -> None:
     """Raises, before anything is computed, where no picture could be drawn there.
 
     Raises:

@@ -4,31 +4,31 @@ from collections.abc import Callable
 from typing import Any
 
 from liere_cli.comparison.tables.learning_curves import Efficiency, Ratio
-from liere_cli.comparison.tables.table import ArmTable
+from liere_cli.comparison.tables.table import DatasetTable
 from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, Unit
 from liere_cli.report.table import Column
 
 
-def efficiency_columns(arm: ArmTable) -> list[Column]:
+def efficiency_columns(dataset: DatasetTable) -> list[Column]:
     """All columns, in reading order."""
-    unit = Unit.of(arm)
+    unit = Unit.of(dataset)
 
     def column(
         header: str, cell: Callable[[Efficiency], str], cost: bool = False, number: bool = True
     ) -> Column:
-        return Column(header, tuple(map(cell, arm.efficiency)), cost, number)
+        return Column(header, tuple(map(cell, dataset.efficiency)), cost, number)
 
     return [
         column("encoding", lambda row: row.encoding, number=False),
         column("equal seconds", lambda row: numbers.duration(row.seconds)),
         column(
-            f"minus {arm.baseline}",
+            f"minus {dataset.baseline}",
             lambda row: unit.signed(row.equal_seconds.difference if row.equal_seconds else None),
         ),
         column("95% interval", lambda row: _interval(row, unit)),
         column("p", lambda row: numbers.probability(row.p_holm)),
-        column("verdict", lambda row: row.word or NONE, number=False),
+        column("verdict", lambda row: row.label or NONE, number=False),
         column("at equal steps", lambda row: _at_steps(row, unit)),
         column("p there", lambda row: numbers.probability(row.p_steps_holm)),
         column("fewer steps", lambda row: ratio_text(row.steps_ratio), cost=True),
@@ -38,13 +38,13 @@ def efficiency_columns(arm: ArmTable) -> list[Column]:
     ]
 
 
-def efficiency_notes(arm: ArmTable) -> list[str]:
+def efficiency_notes(dataset: DatasetTable) -> list[str]:
     """What the numbers are, and what they can't say."""
     return [
         "validation scores on learning curves, joined by lines between validations; within a "
         "budget the learning rate is still on its way down. At equal seconds: where the faster "
         "run of each seed ended; at equal steps: where the one with fewer steps did",
-        f"fewer steps, less time: what {arm.baseline} took to its final validation score, over "
+        f"fewer steps, less time: what {dataset.baseline} took to its final validation score, over "
         "what the encoding took to that score; geometric mean over seeds, interval by Student's t "
         "on logarithms, null hypothesis: 1. p is Holm-corrected over all that learning curves are "
         "asked in all tables; uncertainty is over seeds",
@@ -88,7 +88,7 @@ def _efficiency(row: Efficiency) -> dict[str, Any]:
         "high": equal.high if equal else None,
         "p": equal.p if equal else None,
         "p_holm": row.p_holm,
-        "verdict": row.word,
+        "verdict": row.label,
         "equal_steps": row.steps,
         "steps_difference": at_steps.difference if at_steps else None,
         "steps_low": at_steps.low if at_steps else None,

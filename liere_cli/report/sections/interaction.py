@@ -27,7 +27,7 @@ def interaction_columns(interactions: Sequence[Interaction]) -> list[Column]:
         column("difference", lambda one: numbers.percent(one.difference)),
         column("95% interval", _interaction_interval),
         column("p", lambda one: numbers.probability(one.p_holm)),
-        column("verdict", word, number=False),
+        column("verdict", verdict_label, number=False),
         column("seeds", lambda one: _sides(str(len(side.values)) for side in _both(one)), True),
         column(
             "s.e. seeds",
@@ -62,7 +62,7 @@ def _interaction_interval(one: Interaction) -> str:
 def _interaction(one: Interaction) -> dict[str, Any]:
     return {
         "encoding": one.encoding,
-        "floor": one.floor,
+        "floor": one.control,
         **_gain("on", one.on),
         **_gain("against", one.against),
         "difference": one.difference,
@@ -72,7 +72,7 @@ def _interaction(one: Interaction) -> dict[str, Any]:
         "p_holm": one.p_holm,
         "p_equivalent": one.p_equivalent,
         "correlation": one.correlation,
-        "verdict": one.word,
+        "verdict": one.label,
         "undefined": one.undefined,
     }
 
@@ -99,23 +99,23 @@ _VERDICTS = {
 }
 
 
-def word(one: Interaction) -> str:
+def verdict_label(one: Interaction) -> str:
     """The verdict's cell."""
-    return one.word or "undefined"
+    return one.label or "undefined"
 
 
 def line(one: Interaction) -> str:
     """``interaction · cifar100 against enwik8: liere's gain over axial is larger ...``."""
     on, against = one.on.side, one.against.side
     start = f"interaction · {on.title} against {against.title}"
-    if one.word is None:
+    if one.label is None:
         reason = one.undefined or "no noise at all was seen"
         return f"{start}: {one.encoding} has no verdict: {reason}"
-    verdict = _VERDICTS[one.word].format(on.modality, against.modality)
+    verdict = _VERDICTS[one.label].format(on.modality, against.modality)
     interval = f"{percent(one.difference)} [{percent(one.low)}, {percent(one.high)}]"
     return (
         f"{start}: {one.encoding}'s gain {verdict}: {interval} of the baseline's gain over "
-        f"{one.floor} ({len(one.on.values)} and {len(one.against.values)} seeds)"
+        f"{one.control} ({len(one.on.values)} and {len(one.against.values)} seeds)"
     )
 
 
@@ -127,10 +127,10 @@ def notes(table: ComparisonTable) -> list[str]:
         side.side.baseline for one in table.interactions for side in (one.on, one.against)
     )
     shown = [
-        f"gain: mean(encoding - baseline) as a share of mean(baseline - {first.floor}) at the same "
-        f"seeds; 100% is the baseline's own gain over {first.floor}. Baselines: "
-        f"{', '.join(baselines)}. Undefined where the baseline doesn't clearly beat {first.floor} "
-        "(paired t test at 5%)",
+        f"gain: mean(encoding - baseline) as a share of mean(baseline - {first.control}) at the "
+        f"same seeds; 100% is the baseline's own gain over {first.control}. Baselines: "
+        f"{', '.join(baselines)}. Undefined where the baseline doesn't clearly beat "
+        f"{first.control} (paired t test at 5%)",
         "null hypothesis: both gains are equal. Ratios are linearised (delta method); seeds count "
         "as independent between data sets (Welch's t test), test sets add their errors; p is "
         f"Holm-corrected over {count} interaction{'' if count == 1 else 's'} and, where seeds were "

@@ -1,6 +1,6 @@
 """Verdicts and footers in plain words, the same for every format."""
 
-from liere_cli.comparison.tables.table import ArmTable, ComparisonTable, Row
+from liere_cli.comparison.tables.table import ComparisonTable, DatasetTable, Row
 from liere_cli.report.numbers import NONE, Unit, probability
 from liere_cli.report.sections import interaction as interaction_words
 from liere_cli.statistics.paired import smallest_sign_flip_p
@@ -11,7 +11,7 @@ STUDIED = 12
 _ORDER = ("better", "worse", "equivalent", "undecided", None)
 
 
-def verdict_word(arm: ArmTable, row: Row) -> str:
+def verdict_label(dataset: DatasetTable, row: Row) -> str:
     """The verdict's cell: one of the four words, or why there is none."""
     if row.undefined is not None:
         return "not defined"
@@ -23,9 +23,9 @@ def verdict_word(arm: ArmTable, row: Row) -> str:
         return "no result"
     if row.verdict is None:
         return NONE
-    if row.verdict.word is None:
+    if row.verdict.label is None:
         return "needs 2 seeds"
-    return row.verdict.word
+    return row.verdict.label
 
 
 def seeds_cell(row: Row) -> str:
@@ -37,10 +37,10 @@ def seeds_cell(row: Row) -> str:
 
 def looks_cell(row: Row) -> str:
     """``3-6``: numbers of seeds at which the comparison was looked at."""
-    looks = row.verdict.looks if row.verdict else ()
-    if not looks:
+    interim = row.verdict.interim if row.verdict else ()
+    if not interim:
         return NONE
-    return str(looks[0].n) if len(looks) == 1 else f"{looks[0].n}-{looks[-1].n}"
+    return str(interim[0].n) if len(interim) == 1 else f"{interim[0].n}-{interim[-1].n}"
 
 
 def trouble(row: Row) -> str | None:
@@ -61,75 +61,83 @@ def trouble(row: Row) -> str | None:
 def summary_lines(table: ComparisonTable) -> list[str]:
     """One line a data set, as ``images · pointing: liere beats axial by 23.1 points [...]``, and
     one an interaction."""
-    lines = [f"{arm.modality} · {arm.title}: {'; '.join(_clauses(arm))}" for arm in table.arms]
+    lines = [
+        f"{dataset.modality} · {dataset.title}: {'; '.join(_clauses(dataset))}"
+        for dataset in table.datasets
+    ]
     return lines + [interaction_words.line(one) for one in table.interactions]
 
 
-def _clauses(arm: ArmTable) -> list[str]:
-    if arm.baseline is None:
+def _clauses(dataset: DatasetTable) -> list[str]:
+    if dataset.baseline is None:
         return ["no baseline among these runs, so no verdicts"]
-    others = [row for row in arm.rows if not row.is_baseline]
+    others = [row for row in dataset.rows if not row.is_baseline]
     clauses = [
-        _clause(arm, row)
-        for word in _ORDER
+        _clause(dataset, row)
+        for label in _ORDER
         for row in others
-        if (row.verdict.word if row.verdict else None) == word
+        if (row.verdict.label if row.verdict else None) == label
     ]
-    return clauses or [f"nothing to compare with {arm.baseline}"]
+    return clauses or [f"nothing to compare with {dataset.baseline}"]
 
 
-def _clause(arm: ArmTable, row: Row) -> str:
-    unit = Unit.of(arm)
+def _clause(dataset: DatasetTable, row: Row) -> str:
+    unit = Unit.of(dataset)
     if row.undefined is not None:
         return f"{row.encoding} is {row.undefined}"
     verdict = row.verdict
     estimate = verdict.estimate if verdict else None
     if verdict is None or estimate is None:
-        return f"{row.encoding}: no seed shared with {arm.baseline} ({trouble(row) or 'no result'})"
-    if verdict.word is None:
-        return f"{row.encoding} against {arm.baseline} needs 2 shared seeds"
+        reason = trouble(row) or "no result"
+        return f"{row.encoding}: no seed shared with {dataset.baseline} ({reason})"
+    if verdict.label is None:
+        return f"{row.encoding} against {dataset.baseline} needs 2 shared seeds"
     evidence = f"({estimate.n} seeds)"
-    if verdict.word in ("better", "worse"):
+    if verdict.label in ("better", "worse"):
         # told as a gain or loss, whichever way the metric points
         low, high = sorted(abs(end or 0.0) for end in (estimate.low, estimate.high))
-        verb = "beats" if verdict.word == "better" else "loses to"
+        verb = "beats" if verdict.label == "better" else "loses to"
         size = f"{unit.value(abs(estimate.difference))} {unit.difference}"
         ends = f" [{unit.value(low)}, {unit.value(high)}]" if estimate.low is not None else ""
-        return f"{row.encoding} {verb} {arm.baseline} by {size}{ends} {evidence}"
+        return f"{row.encoding} {verb} {dataset.baseline} by {size}{ends} {evidence}"
     ends = f" {unit.interval(estimate.low, estimate.high)}" if estimate.low is not None else ""
     size = f"{unit.signed(estimate.difference)}{ends}"
-    if verdict.word == "equivalent":
-        margin = f"{unit.value(arm.margin)} {unit.difference}"
-        return f"{row.encoding} equals {arm.baseline} within {margin}: {size} {evidence}"
-    return f"{row.encoding} against {arm.baseline} is undecided: {size} {evidence}"
+    if verdict.label == "equivalent":
+        margin = f"{unit.value(dataset.margin)} {unit.difference}"
+        return f"{row.encoding} equals {dataset.baseline} within {margin}: {size} {evidence}"
+    return f"{row.encoding} against {dataset.baseline} is undecided: {size} {evidence}"
 
 
-def arm_notes(arm: ArmTable) -> list[str]:
+def dataset_notes(dataset: DatasetTable) -> list[str]:
     """What the reader of one table must know, beyond what holds for all tables."""
-    unit = Unit.of(arm)
-    direction = "higher" if arm.higher_is_better else "lower"
-    notes = [f"{unit.header}: {direction} is better; budget {arm.budget} each"]
-    if arm.test_limit is not None:
-        notes[0] += f"; scored on at most {arm.test_limit:,} test items, evenly spaced"
-    if arm.margin is not None:
-        notes[0] += f"; differences below {unit.value(arm.margin)} {unit.difference} don't matter"
+    unit = Unit.of(dataset)
+    direction = "higher" if dataset.higher_is_better else "lower"
+    notes = [f"{unit.header}: {direction} is better; budget {dataset.budget} each"]
+    if dataset.test_limit is not None:
+        notes[0] += f"; scored on at most {dataset.test_limit:,} test items, evenly spaced"
+    if dataset.margin is not None:
+        notes[0] += (
+            f"; differences below {unit.value(dataset.margin)} {unit.difference} don't matter"
+        )
     clusters = {
         row.verdict.estimate.test_set.clusters
-        for row in arm.rows
+        for row in dataset.rows
         if row.verdict and row.verdict.estimate and row.verdict.estimate.test_set
     }
     if clusters:
         groups = " to ".join(f"{number:,}" for number in sorted({min(clusters), max(clusters)}))
         notes.append(f"the test set has {groups} independent groups of items")
-    notes += [f"{row.encoding}: {text}" for row in arm.rows if (text := _row_note(arm, row, unit))]
-    if study := [text for row in arm.rows[:STUDIED] if (text := _pairing(row))]:
-        if len(arm.rows) > STUDIED:
-            study.append(f"{len(arm.rows) - STUDIED} more in JSON")
+    notes += [
+        f"{row.encoding}: {text}" for row in dataset.rows if (text := _row_note(dataset, row, unit))
+    ]
+    if study := [text for row in dataset.rows[:STUDIED] if (text := _pairing(row))]:
+        if len(dataset.rows) > STUDIED:
+            study.append(f"{len(dataset.rows) - STUDIED} more in JSON")
         notes.append(
             "what shared seeds buy (correlation with the baseline over seeds, 95% interval; with "
             f"seeds permuted): {'; '.join(study)}"
         )
-    return notes + [f"warning: {warning}" for warning in arm.warnings]
+    return notes + [f"warning: {warning}" for warning in dataset.warnings]
 
 
 def _pairing(row: Row) -> str | None:
@@ -145,12 +153,12 @@ def _pairing(row: Row) -> str | None:
     )
 
 
-def _row_note(arm: ArmTable, row: Row, unit: Unit) -> str | None:
+def _row_note(dataset: DatasetTable, row: Row, unit: Unit) -> str | None:
     parts = []
     if row.own_seeds:
         parts.append(
-            f"{arm.baseline} itself at seeds {', '.join(map(str, row.own_seeds))}, each against "
-            "another: 'better' or 'worse' would be wrong here"
+            f"{dataset.baseline} itself at seeds {', '.join(map(str, row.own_seeds))}, each "
+            "against another: 'better' or 'worse' would be wrong here"
         )
     problem = trouble(row)
     if problem is not None:
@@ -168,11 +176,11 @@ def _row_note(arm: ArmTable, row: Row, unit: Unit) -> str | None:
             f"the same {'difference' if differs else 'score'} at every seed leaves no noise to "
             f"estimate: p by sign flips, {probability(smallest)} at best with {n} seeds"
         )
-    if verdict.word == "undecided" and verdict.detectable is not None:
+    if verdict.label == "undecided" and verdict.detectable is not None:
         needed = verdict.seeds_needed
         more = f"about {needed} seeds" if needed else "more than 1000 seeds"
         shown = f"a true difference of {unit.value(verdict.detectable)} {unit.difference}"
-        if arm.metric == "top1" and verdict.detectable >= 1:
+        if dataset.metric == "top1" and verdict.detectable >= 1:
             shown = "no difference that top-1 can have"
         parts.append(f"{n} seeds show {shown} in 4 of 5 cases; one as small as seen needs {more}")
     return "; ".join(parts) or None
@@ -190,8 +198,8 @@ def method_notes(table: ComparisonTable) -> list[str]:
         "'undecided' is too little evidence, not equality. 'better' speaks of this model, "
         f"budget and data, not of others. {_sources(table)}",
     ]
-    if table.looks is not None:
-        first, last = table.looks.first, table.looks.last
+    if table.interim is not None:
+        first, last = table.interim.first, table.interim.last
         notes.insert(
             2,
             f"Seeds were added until a verdict was settled or in vain, with a look at every number "
@@ -206,8 +214,8 @@ def _sources(table: ComparisonTable) -> str:
     """What the uncertainty is over."""
     estimates = [
         row.verdict.estimate
-        for arm in table.arms
-        for row in arm.rows
+        for dataset in table.datasets
+        for row in dataset.rows
         if row.verdict and row.verdict.estimate and row.verdict.estimate.std is not None
     ]
     with_items = [one for one in estimates if one.test_set is not None]

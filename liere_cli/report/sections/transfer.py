@@ -88,7 +88,7 @@ def difference_text(cell: TransferCell, unit: Unit) -> str:
         return NONE
     estimate = verdict.estimate
     ends = "" if estimate.low is None else f" {unit.interval(estimate.low, estimate.high)}"
-    return f"{unit.signed(estimate.difference)}{ends} {verdict.word or 'needs 2 seeds'}"
+    return f"{unit.signed(estimate.difference)}{ends} {verdict.label or 'needs 2 seeds'}"
 
 
 def _score_notes(table: TransferTable) -> list[str]:
@@ -219,5 +219,5 @@ def _cell(cell: TransferCell | None) -> dict[str, Any]:
         "not_finite": list(cell.not_finite) if cell else [],
         "missing": list(cell.missing) if cell else [],
         **verdict_numbers(verdict),
-        "verdict": verdict.word if verdict else None,
+        "verdict": verdict.label if verdict else None,
     }

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from liere_cli.comparison.tables.table import ArmTable, Row
-from liere_cli.planning.tuning_result import Trial, Tuned, values_text
+from liere_cli.comparison.tables.table import DatasetTable, Row
+from liere_cli.planning.tuning_result import Trial, TuningResult, values_text
 from liere_cli.report.numbers import NONE, Unit
 from liere_cli.report.table import Column
 
@@ -12,22 +12,22 @@ from liere_cli.report.table import Column
 SHOWN = 12
 
 
-def tuned_rows(arm: ArmTable) -> list[tuple[Row, Tuned]]:
+def tuned_rows(dataset: DatasetTable) -> list[tuple[Row, TuningResult]]:
     """Rows that were tuned, each with how."""
-    return [(row, row.tuned) for row in arm.rows if row.tuned is not None]
+    return [(row, row.tuned) for row in dataset.rows if row.tuned is not None]
 
 
-def tuning_columns(arm: ArmTable) -> list[Column]:
+def tuning_columns(dataset: DatasetTable) -> list[Column]:
     """All columns, in reading order."""
-    unit = Unit.of(arm)
+    unit = Unit.of(dataset)
 
     def column(
-        header: str, cell: Callable[[Tuned], str], cost: bool = False, number: bool = True
+        header: str, cell: Callable[[TuningResult], str], cost: bool = False, number: bool = True
     ) -> Column:
-        return Column(header, tuple(cell(tuned) for _, tuned in tuned_rows(arm)), cost, number)
+        return Column(header, tuple(cell(tuned) for _, tuned in tuned_rows(dataset)), cost, number)
 
     return [
-        Column("encoding", tuple(row.encoding for row, _ in tuned_rows(arm)), number=False),
+        Column("encoding", tuple(row.encoding for row, _ in tuned_rows(dataset)), number=False),
         column("tuned to", lambda tuned: _values(tuned.chosen), number=False),
         column("validation", lambda tuned: unit.value(tuned.chosen.mean if tuned.chosen else None)),
         column("next best", lambda tuned: _values(tuned.runner_up), cost=True, number=False),
@@ -41,12 +41,12 @@ def tuning_columns(arm: ArmTable) -> list[Column]:
     ]
 
 
-def tuning_notes(arm: ArmTable) -> list[str]:
+def tuning_notes(dataset: DatasetTable) -> list[str]:
     """How it was chosen, what every candidate scored, and choices that may lie further out."""
-    rows = tuned_rows(arm)
-    unit, first = Unit.of(arm), rows[0][1]
+    rows = tuned_rows(dataset)
+    unit, first = Unit.of(dataset), rows[0][1]
     seeds = ", ".join(map(str, first.seeds))
-    direction = "highest" if arm.higher_is_better else "lowest"
+    direction = "highest" if dataset.higher_is_better else "lowest"
     notes = [
         f"chosen for the {direction} {unit.header} on the validation split after {first.budget}, "
         f"mean over seed{'' if len(first.seeds) == 1 else 's'} {seeds}, which the comparison "
@@ -82,7 +82,7 @@ def _score(trial: Trial, unit: Unit) -> str:
     return "failed" if trial.failed else "not finished"
 
 
-def _tuned(encoding: str, tuned: Tuned) -> dict[str, Any]:
+def _tuned(encoding: str, tuned: TuningResult) -> dict[str, Any]:
     return {
         "encoding": encoding,
         "budget": tuned.budget,
@@ -105,11 +105,11 @@ def _tuned(encoding: str, tuned: Tuned) -> dict[str, Any]:
     }
 
 
-def _tuned_lines(arm: ArmTable) -> list[dict[str, Any]]:
+def _tuned_lines(dataset: DatasetTable) -> list[dict[str, Any]]:
     """One line a candidate."""
     return [
         {
-            "data": arm.title,
+            "data": dataset.title,
             "encoding": row.encoding,
             "tuning_budget": row.tuned.budget,
             "values": dict(trial.values),
@@ -119,7 +119,7 @@ def _tuned_lines(arm: ArmTable) -> list[dict[str, Any]]:
             "diverged": trial.diverged,
             "failed": trial.failed,
         }
-        for row in arm.rows
+        for row in dataset.rows
         if row.tuned
         for trial in row.tuned.trials
     ]

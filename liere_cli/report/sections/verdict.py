@@ -49,7 +49,7 @@ def verdict_numbers(verdict: Verdict | None) -> dict[str, Any]:
         verdict.detectable,
         verdict.seeds_needed,
         verdict.seed_correlation,
-        {str(look.n): look.p for look in verdict.looks},
-        {str(look.n): look.spent for look in verdict.looks},
+        {str(analysis.n): analysis.p for analysis in verdict.interim},
+        {str(analysis.n): analysis.spent for analysis in verdict.interim},
     )
     return dict(zip(_COMPARISON, values, strict=True))

@@ -33,7 +33,7 @@ _TRUST = 0.2
 
 
 @dataclass(frozen=True)
-class LatticeChunk(Chunk):
+class TaylorChunk(Chunk):
     """Sets and positions that go through the series together.
 
     Args:
@@ -51,7 +51,7 @@ class LatticeChunk(Chunk):
 class _Shared(Part):
     """From ``shared_products`` of all generators, [G, M, b, b], at positions [t, A]."""
 
-    def __init__(self, chunk: LatticeChunk, products: Tensor, positions: Tensor) -> None:
+    def __init__(self, chunk: TaylorChunk, products: Tensor, positions: Tensor) -> None:
         self.chunk = chunk
         self.rows = products.shape[-1]
         powers = [
@@ -196,7 +196,7 @@ def plan(products: Tensor, positions: Tensor) -> list[Chunk]:
     if not reading_is_free(products):
         squarings, factor = choose_squarings(bounds.amax().to(products.dtype), rows)
         parts, _ = cut(count, tokens, rows, DEVICE_CHUNK_ENTRIES)
-        return [LatticeChunk(sets, slice(None), squarings, factor) for sets in parts]
+        return [TaylorChunk(sets, slice(None), squarings, factor) for sets in parts]
     # larger than for exponentials one by one: each chunk also reads all shared products
     parts, step = cut(count, tokens, rows, 2 * cached_entries())
     chunks: list[Chunk] = []
@@ -204,5 +204,5 @@ def plan(products: Tensor, positions: Tensor) -> list[Chunk]:
         highest = bounds[sets].amax(0).to(products.dtype)
         runs = [slice(None)] if step >= tokens else highest.argsort().split(step)
         for run in runs:
-            chunks.append(LatticeChunk(sets, run, *choose_squarings(highest[run].amax(), rows)))
+            chunks.append(TaylorChunk(sets, run, *choose_squarings(highest[run].amax(), rows)))
     return chunks
