@@ -46,13 +46,24 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> UsageError:
     )
 
 
+def unreadable(path: object, reason: OSError | ValueError | str, remedy: str = "") -> LiereError:
+    """The error for a file or folder that can't be read: ``PATH: can't be read (REASON)``."""
+    return LiereError(f"{path}: can't be read ({_reason(reason)}){remedy and f'; {remedy}'}")
+
+
+def unwritable(path: object, reason: OSError | str, remedy: str = "") -> LiereError:
+    """The error for a file or folder that can't be written: ``PATH: can't be written (REASON)``."""
+    return LiereError(f"{path}: can't be written ({_reason(reason)}){remedy and f'; {remedy}'}")
+
+
+def _reason(reason: OSError | ValueError | str) -> object:
+    """The operating system's words, without the path that its errors repeat."""
+    return getattr(reason, "strerror", None) or reason
+
+
 #: characters of a wrong value that a message shows
 MAX_SHOWN = 80
-
-
 _REPR = reprlib.Repr()
-
-
 _REPR.maxlevel, _REPR.maxstring, _REPR.maxother = 2, 60, 60
 
 

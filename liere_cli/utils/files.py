@@ -7,8 +7,8 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +121,24 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def digest_of(content: bytes) -> str:
-    """Hex digits by which a changed byte is noticed."""
-    return hashlib.sha256(content).hexdigest()
+def digest_of(content: bytes | str, digits: int = 64) -> str:
+    """The first hex digits of the SHA-256 of bytes, or of text as UTF-8."""
+    data = content.encode() if isinstance(content, str) else content
+    return hashlib.sha256(data).hexdigest()[:digits]
+
+
+@contextmanager
+def locked(path: Path, patience_seconds: float = -1) -> Iterator[None]:
+    """Holds the lock file at ``path``; waits for another holder, for ever where patience is -1.
+
+    Raises:
+        TimeoutError: another process still holds it after ``patience_seconds``.
+        OSError: the file can't be made.
+    """
+    from filelock import FileLock
+
+    with FileLock(path, timeout=patience_seconds):
+        yield
 
 
 def to_json(value: Any) -> str:
