@@ -1,375 +1,192 @@
 """``liere compare``: plan, train what is missing, judge."""
 
-import gc
-from collections.abc import Mapping
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
-from liere_cli.cli.launchers import (
+from liere_cli.cli.options import (
+    DEFAULT_OUTPUTS,
+    AgainstItself,
+    Assignments,
+    Baseline,
+    Budget,
+    DataRoot,
+    DataSets,
+    Device,
+    DryRun,
+    Encodings,
+    Format,
+    Jobs,
+    Launcher,
     LauncherName,
-    Launchers,
-    Launching,
-    SlurmAssignments,
-    slurm_assignments,
+    MaxSeeds,
+    Outputs,
+    Plot,
+    Seeds,
+    SlurmSettings,
+    Sources,
+    TableFormat,
+    Time,
+    UntilSettled,
 )
-from liere_cli.cli.options import DEFAULT_OUTPUTS, Assignments, DataRoot, Device, Outputs
-from liere_cli.cli.progress import measure
 from liere_cli.report.numbers import duration
 
 if TYPE_CHECKING:
-    from liere_cli.comparison.tables.cache import RunIndex
-    from liere_cli.comparison.tables.table import ComparisonTable
+    from liere_cli.api.comparison import Comparison
+    from liere_cli.api.request import ComparisonRequest
+    from liere_cli.launchers.events import PlanReady
     from liere_cli.planning.plan import Plan
-    from liere_cli.planning.progress import Outcome
-
-DEFAULT_RECIPE = "quick"
-
-
-class Format(StrEnum):
-    """Ways to show the tables."""
-
-    TABLE = "table"
-    MARKDOWN = "markdown"
-    CSV = "csv"
-    LATEX = "latex"
-    JSON = "json"
 
 
 def compare(
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="RECIPE|RUN",
-            help="A recipe's path, a built-in one's name, or folders of finished runs. "
-            f"Nothing at all means the recipe '{DEFAULT_RECIPE}'.",
-            show_default=False,
-        ),
-    ] = None,
-    encodings: Annotated[
-        str | None,
-        typer.Option(metavar="A,B", help="Encodings, as none,rope,liere:block=8,share=layers."),
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(metavar="X,Y", help="Data sets, as stdlib,pointing.")
-    ] = None,
-    seeds: Annotated[
-        str | None, typer.Option(metavar="N", help="How many seeds (3), or which (0,1,2).")
-    ] = None,
-    baseline: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A",
-            help="Encoding that the others are compared with; of several, the first that takes "
-            "part and is defined on the data.",
-        ),
-    ] = None,
+    sources: Sources = None,
+    encodings: Encodings = None,
+    data: DataSets = None,
+    seeds: Seeds = None,
+    baseline: Baseline = None,
     assignments: Assignments = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(help="Of every run: 2000steps, 50Mtokens, 100kexamples, 90s, 10m or 2h."),
-    ] = None,
-    until_settled: Annotated[
-        bool,
-        typer.Option(
-            "--until-settled", help="Add seeds until each verdict is settled or more are in vain."
-        ),
-    ] = False,
-    max_seeds: Annotated[
-        int | None, typer.Option(metavar="N", help="With --until-settled: at most so many (10).")
-    ] = None,
-    time: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="With --until-settled: training time of all runs together, as 2h; seeds then go "
-            "to the closest verdicts first.",
-        ),
-    ] = None,
-    against_itself: Annotated[
-        bool,
-        typer.Option(
-            "--aa", help="Also hold the baseline against itself, at seeds that nothing else uses."
-        ),
-    ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Runs at a time: here 1, sharing cores and GPUs; in Slurm all of them."
-        ),
-    ] = None,
-    launcher: LauncherName = Launchers.LOCAL,
-    slurm: SlurmAssignments = None,
-    form: Annotated[
-        Format, typer.Option("--format", help="How the tables are shown on stdout.")
-    ] = Format.TABLE,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Also draw learning curves, and scores at other grids, as .png, .svg or .pdf.",
-        ),
-    ] = None,
+    budget: Budget = None,
+    until_settled: UntilSettled = False,
+    max_seeds: MaxSeeds = None,
+    time: Time = None,
+    against_itself: AgainstItself = False,
+    jobs: Jobs = None,
+    launcher: LauncherName = Launcher.LOCAL,
+    slurm: SlurmSettings = None,
+    form: TableFormat = Format.TABLE,
+    plot: Plot = None,
     device: Device = "auto",
     out: Outputs = DEFAULT_OUTPUTS,
     data_root: DataRoot = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and train nothing.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Compare encodings over data sets and seeds, and say which differences are real.
 
     Runs that are done are reused, interrupted ones go on. Exit code 1 when a run failed.
     """
+    from liere_cli.api.request import ComparisonRequest
     from liere_cli.cli import console
-    from liere_cli.comparison.tables.build import make_table
 
     if plot is not None:
         from liere_cli.report.plots.style import check_plot_path
 
         check_plot_path(plot)
-    index: RunIndex | None = None
-    given, faults = sources or [], {}
-    if len(given) > 1 or any(_names_runs(source, out) for source in given):
-        flags = {
-            "--encodings": encodings,
-            "--data": data,
-            "--seeds": seeds,
-            "--set": assignments,
-            "--budget": budget,
-            "--until-settled": until_settled or None,
-            "--max-seeds": max_seeds,
-            "--time": time,
-            "--aa": against_itself or None,
-            "--launcher": None if launcher == Launchers.LOCAL else launcher,
-            "--slurm": slurm,
-        }
-        plan, found, index = _plan_of_runs(given, out, baseline, flags)
-    else:
-        from liere_cli.config.recipe import CompareSettings
-        from liere_cli.launchers.worker import LaunchContext
-        from liere_cli.planning.from_recipe import plan_comparison, repeated
-        from liere_cli.planning.overrides import comparison_recipe
-        from liere_cli.runs.build import choose_device
-
-        source = given[0] if given else None
-        if source is None and encodings is None and data is None:
-            source = DEFAULT_RECIPE
-        recipe = comparison_recipe(
-            source,
-            encodings=encodings,
-            data=data,
-            seeds=seeds,
-            baseline=baseline,
-            budget=budget,
-            until_settled=until_settled,
-            max_seeds=max_seeds,
-            time=time,
-            against_itself=against_itself,
-            assignments=[*(assignments or []), *slurm_assignments(launcher, slurm)],
-        )
-        launching = Launching.of(recipe, launcher, jobs, device, out, data_root)
-        plan = plan_comparison(recipe, outputs=out, root=data_root, device=launching.device)
-        for name in repeated((recipe.compare or CompareSettings()).encodings):
-            console.note(f"{name} is listed twice, and compared once")
-        plan, ready = _tune(plan, launching, dry_run)
-        if not ready:
-            return
-        found = _outcomes(plan)
-        _show_plan(plan, found, launching.jobs, dry_run)
-        if dry_run:
-            return
-        if plan.interim is None:
-            found |= launching.train(plan, found)
-        else:
-            plan, found = _settle(plan, found, launching)
-        # on this machine, whatever trained the runs
-        here = choose_device(device if launcher == Launchers.LOCAL else "auto")
-        faults = measure(plan, found, LaunchContext(out, data_root, str(here)), jobs or 1)
-    table = make_table(plan, found, index, faults)
-    _show_table(table, form)
+    request = ComparisonRequest(
+        source=sources,
+        encodings=encodings,
+        data=data,
+        seeds=seeds,
+        baseline=baseline,
+        assignments=assignments or (),
+        budget=budget,
+        until_settled=until_settled,
+        max_seeds=max_seeds,
+        time=time,
+        against_itself=against_itself,
+        jobs=jobs,
+        launcher=launcher.value,
+        slurm=slurm or (),
+        device=device,
+        out=out,
+        data_root=data_root,
+    )
+    if dry_run:
+        _show_plans(request.preview())
+        return
+    comparison = _run(request)
+    _show_table(comparison, form)
     if plot is not None:
-        _draw(plan, found, table, plot)
-    if plan.recipe is not None:
-        console.note(f"written to {_write(plan, table, out)}")
-    if index is not None:
-        index.save()
-    if table.failed:
+        comparison.plot(plot)
+        console.note(f"drawn in {plot}")
+    if comparison.folder is not None:
+        console.note(f"written to {comparison.folder}")
+    if comparison.failed:
         raise typer.Exit(1)
 
 
-def _names_runs(source: str, out: Path) -> bool:
-    """Whether a source is a folder, or else, where no recipe is called so, a run's name."""
-    from liere_cli.config.files import builtin_recipes
-    from liere_cli.errors import LiereError
-    from liere_cli.runs.folder import open_run
-
-    if Path(source).exists() or source in builtin_recipes():
-        return Path(source).is_dir()
-    try:
-        open_run(source, out)
-    except LiereError:
-        return False
-    return True
-
-
-def _outcomes(plan: "Plan") -> dict[str, "Outcome"]:
-    from liere_cli.planning.progress import outcomes
-
-    return outcomes(plan)
-
-
-def _plan_of_runs(
-    sources: list[str], out: Path, baseline: str | None, flags: Mapping[str, object]
-) -> tuple["Plan", dict[str, "Outcome"], "RunIndex"]:
+def _run(request: "ComparisonRequest") -> "Comparison":
+    """Runs the comparison and shows its progress, also how far it came when interrupted."""
     from liere_cli.cli import console
-    from liere_cli.comparison.tables.cache import RunIndex
-    from liere_cli.errors import UsageError
-    from liere_cli.planning.from_runs import runs_as_plan, runs_of
+    from liere_cli.cli.progress import ProgressBar
+    from liere_cli.launchers.events import Event, PlanReady
 
-    useless = [flag for flag, value in flags.items() if value is not None]
-    if useless:
-        raise UsageError(f"{', '.join(useless)}: finished runs are compared as they are")
-    runs = runs_of(sources, out)
-    for folder in sorted({run.folder.parent for run in runs}):
-        _warn_of_recipe(folder / "comparison.yaml")
-    collects = gc.isenabled()
-    gc.disable()  # many small objects, none of them garbage
-    try:
-        index = RunIndex(runs)
-        for warning in index.warnings:
-            console.warn(warning)
-        return *runs_as_plan(runs, baseline, index.record), index
-    finally:
-        if collects:
-            gc.enable()
+    with ProgressBar() as display:
+
+        def listen(event: Event) -> None:
+            if isinstance(event, PlanReady):
+                console.note(f"{event.plan.experiment}: {_closing(event)}")
+            display(event)
+
+        try:
+            return request.run(listen)
+        except KeyboardInterrupt:
+            if display.total:
+                console.note(
+                    f"{display.over} of {display.total} runs are done; the others can be resumed"
+                )
+            raise
 
 
-def _warn_of_recipe(recipe: Path) -> None:
-    """Runs whose number or settings were decided by results are judged by the recipe that did."""
+def _show_plans(plans: Sequence["PlanReady"]) -> None:
     from liere_cli.cli import console
-    from liere_cli.config.files import read_settings
-    from liere_cli.config.recipe import Recipe
-    from liere_cli.errors import LiereError
 
-    if not recipe.is_file():
-        return
-    try:
-        compare = Recipe.validated(read_settings(recipe), str(recipe)).compare
-    except LiereError:
-        return
-    if compare is not None and compare.tuning is not None:
-        console.warn(
-            "encodings were tuned here, each to values of its own, and stand in one table only by "
-            f"'liere compare {recipe}'"
-        )
-    if compare is not None and compare.until_settled is not None:
-        console.warn(
-            "seeds were added here until verdicts were settled, which p-values below don't count; "
-            f"'liere compare {recipe}' does"
-        )
+    for ready in plans:
+        _show_plan(ready)
+    if plans[-1].plan.experiment.endswith("-tuning"):
+        console.note("the comparison's own runs follow from what tuning chooses")
 
 
-def _tune(plan: "Plan", launching: Launching, dry_run: bool) -> tuple["Plan", bool]:
-    """The plan with what tuning chose, where its recipe asks; and whether it is complete.
-
-    A dry run trains nothing, so that it may have to stop before the choice.
-    """
-    from liere_cli.cli import console
-    from liere_cli.comparison.tuning import plan_search, tuned_plan
-
-    out, root, device = launching.out, launching.root, launching.device
-    search = plan_search(plan, outputs=out, root=root, device=device)
-    if search is None:
-        return plan, True
-    found = _outcomes(search.plan)
-    if search.plan.runs:
-        _show_plan(search.plan, found, launching.jobs, dry_run)
-    if dry_run and not all(outcome.over for outcome in found.values()):
-        console.note("what wins decides the comparison's own runs, which follow")
-        return plan, False
-    found |= launching.train(search.plan, found)
-    return tuned_plan(plan, search, found, outputs=out, root=root, device=device), True
-
-
-def _settle(
-    plan: "Plan", found: Mapping[str, "Outcome"], launching: Launching
-) -> tuple["Plan", dict[str, "Outcome"]]:
-    """Trains seed after seed until nothing is open; returns how far plan and outcomes came."""
-    from liere_cli.cli import console
-    from liere_cli.comparison.adaptive_seeds import begun_part, next_runs
-
-    found = dict(found)
-    tried: set[str] = set()
-    while True:
-        coming = next_runs(plan, found, tried, launching.jobs)
-        if not coming.runs:
-            break
-        if coming.going:
-            console.note(f"{_comparisons(coming.going)} not settled: seed {coming.runs[0].seed}")
-        chosen = {run.run_id for run in coming.runs}
-        part = begun_part(plan, found, chosen)
-        waiting = {run.run_id for run in part.runs if not found[run.run_id].over} - chosen
-        found |= launching.train(part, found, waiting | tried)
-        tried |= {run_id for run_id in chosen if not found[run_id].over}
-    if coming.out_of_time:
-        console.note(f"the time is up; {_comparisons(coming.going)} not settled")
-    return begun_part(plan, found), found
-
-
-def _comparisons(count: int) -> str:
-    return f"{count} comparison{'' if count == 1 else 's'}"
-
-
-def _show_plan(plan: "Plan", found: Mapping[str, "Outcome"], jobs: int, in_full: bool) -> None:
-    """What will be run: a few lines on stderr, or every row on stdout."""
-    from collections import Counter
-
-    from liere_cli.cli import console
+def _closing(ready: "PlanReady") -> str:
+    """How many runs there are, in which state, and how long the rest takes."""
+    plan, more = _begun(ready)
+    states = Counter(ready.outcomes[run.run_id].state for run in plan.runs)
+    counts = ", ".join(f"{number} {state}" for state, number in states.items())
     from liere_cli.planning.progress import seconds_left
 
-    most = ""
-    if plan.interim is not None:
-        from liere_cli.comparison.adaptive_seeds import begun_part
-
-        most = f"; then more seeds where they are needed, {plan.interim.last} at most"
-        plan = begun_part(plan, found)
-    states = Counter(found[run.run_id].state for run in plan.runs)
-    counts = ", ".join(f"{number} {state}" for state, number in states.items())
-    seconds = seconds_left(plan, dict(found), jobs)
+    seconds = seconds_left(plan, ready.outcomes, ready.jobs)
     time_left = "unknown until the first run reports"
     if seconds is not None:
         time_left = f"about {duration(seconds)}" if seconds else "none"
-    closing = f"{len(plan.runs)} runs: {counts}; training time left: {time_left}{most}"
-    if not in_full:
-        console.note(f"{plan.experiment}: {closing}")
-        return
+    return f"{len(plan.runs)} runs: {counts}; training time left: {time_left}{more}"
+
+
+def _begun(ready: "PlanReady") -> tuple["Plan", str]:
+    """The plan without seeds that may be added later, and a note on those."""
+    plan = ready.plan
+    if plan.interim is None:
+        return plan, ""
+    from liere_cli.comparison.adaptive_seeds import begun_part
+
+    more = f"; then more seeds where they are needed, {plan.interim.last} at most"
+    return begun_part(plan, ready.outcomes), more
+
+
+def _show_plan(ready: "PlanReady") -> None:
+    """Every row of a plan, on stdout."""
     from rich.table import Table
     from rich.text import Text
+
+    from liere_cli.cli import console
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("data", "encoding", "budget", "seeds"):
         table.add_column(column, overflow="fold")
+    plan, _ = _begun(ready)
     for dataset in plan.datasets:
         for row in dataset.encodings:
             by_state: dict[str, list[str]] = {}
             for run in row.runs:
-                by_state.setdefault(found[run.run_id].state, []).append(str(run.seed))
-            seeds_by_state = [f"{state} {_seeds(seeds)}" for state, seeds in by_state.items()]
+                state = ready.outcomes[run.run_id].state
+                by_state.setdefault(state, []).append(str(run.seed))
+            seeds = ", ".join(f"{state} {_seeds(names)}" for state, names in by_state.items())
             mark = " (baseline)" if row.label == dataset.baseline else ""
-            cells = (
-                dataset.title,
-                row.label + mark,
-                dataset.budget.text,
-                ", ".join(seeds_by_state),
-            )
-            shown = [*cells[:3], row.undefined or cells[3]]
-            table.add_row(*(Text(console.printable(cell)) for cell in shown))
+            cells = (dataset.title, row.label + mark, dataset.budget.text, row.undefined or seeds)
+            table.add_row(*(Text(console.printable(cell)) for cell in cells))
     screen = console.stdout()
     screen.print(table)
-    screen.print(Text(closing), soft_wrap=True)
+    screen.print(Text(_closing(ready)), soft_wrap=True)
 
 
 def _seeds(seeds: list[str]) -> str:
@@ -380,41 +197,14 @@ def _seeds(seeds: list[str]) -> str:
     return f"{' '.join(distinct)} ({len(seeds)} runs)"
 
 
-def _show_table(table: "ComparisonTable", form: Format) -> None:
+def _show_table(comparison: "Comparison", form: Format) -> None:
     from liere_cli.cli import console
+    from liere_cli.report.formats.registry import FORMATS
 
     screen = console.stdout()
     if form == Format.TABLE:
         from liere_cli.report.formats.terminal import terminal
 
-        screen.print(terminal(table, screen.width))
+        screen.print(terminal(comparison.table, screen.width))
         return
-    from liere_cli.report.formats.registry import FORMATS
-
-    typer.echo(FORMATS[form](table), nl=False)
-
-
-def _draw(
-    plan: "Plan", found: Mapping[str, "Outcome"], table: "ComparisonTable", path: Path
-) -> None:
-    from liere_cli.cli import console
-    from liere_cli.comparison.tables.learning_curves import learning_curves
-    from liere_cli.report.plots.comparison import draw
-
-    draw(table, [learning_curves(dataset, found) for dataset in plan.datasets], path)
-    console.note(f"drawn in {path}")
-
-
-def _write(plan: "Plan", table: "ComparisonTable", out: Path) -> Path:
-    """Writes the tables, and the recipe that repeats them; returns the folder."""
-    from liere_cli.config.files import dump_yaml
-    from liere_cli.report.formats.registry import FORMATS
-    from liere_cli.utils.files import write_atomically
-
-    folder = out / plan.experiment
-    write_atomically(folder / "table.md", FORMATS["markdown"](table))
-    write_atomically(folder / "table.json", FORMATS["json"](table))
-    if plan.recipe is not None:
-        settings = dump_yaml(plan.recipe.model_dump(mode="json"))
-        write_atomically(folder / "comparison.yaml", settings)
-    return folder
+    typer.echo(FORMATS[form](comparison.table), nl=False)

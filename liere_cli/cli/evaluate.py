@@ -1,10 +1,15 @@
 """``liere eval``."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Device, Outputs
+
+if TYPE_CHECKING:
+    from liere_cli.evaluation.row import EvaluationRow
 
 
 def evaluate(
@@ -61,52 +66,35 @@ def evaluate(
     Text of several lengths: the same bytes are predicted at each, the last ones of every window, as
     many as the shortest length (or the trained one) has.
     """
+    from liere_cli.api.evaluate import evaluate as evaluate_run
+    from liere_cli.api.evaluate import open_trained
     from liere_cli.cli import console
-    from liere_cli.data.options import parse_grid
-    from liere_cli.errors import UsageError
-    from liere_cli.evaluation.conditions import Condition, block_of
-    from liere_cli.evaluation.trained_run import TrainedRun
-    from liere_cli.evaluation.transfer import cannot_shuffle
-    from liere_cli.runs.build import choose_device
 
-    chosen = choose_device(device)
-    trained = TrainedRun.open(
-        run, outputs=out, root=data_root, device=chosen, weights=weights, code=encoding
+    trained = open_trained(
+        run, weights=weights, encoding=encoding, device=device, out=out, data_root=data_root
     )
-    own, patch = trained.run_spec.dataset, trained.model.shape.patch
-    for wanted in grid or []:
-        # first, since the grids that the model suggests know of patches alone
-        own.check_grid(parse_grid(wanted, len(own.grid)), patch)
-    grids = [trained.parse_grid(text) for text in grid or []] or [own.grid]
-    methods = list(dict.fromkeys(extend or ["none"]))
-    for method in methods:
-        trained.check_extension(method)
-    if all(one == own.grid for one in grids) and methods != ["none"]:
-        raise UsageError(
-            f"--extend {methods[0]}: changes nothing on the grid of training; give another one "
-            "with --grid"
-        )
-    if shuffle and own.task == "language-model":
-        raise UsageError(f"--shuffle: {cannot_shuffle(trained.run_spec.data)}")
-    orders = (False, True) if shuffle else (False,)
-    conditions = [
-        Condition(one, method, order) for one in grids for method in methods for order in orders
-    ]
     text = trained.sample(sample, prompt=prompt, temperature=temperature) if sample else None
-    block = block_of(grids, own.grid)
-    with console.stderr().status(
-        f"evaluating {console.shown(trained.run_spec.encoding)} on {split}"
-    ):
-        rows = [trained.measure(split, one, limit=limit, block=block) for one in conditions]
+    name = trained.run_spec.encoding
+    with console.stderr().status(f"evaluating {console.shown(name)} on {split}"):
+        rows = evaluate_run(
+            trained,
+            grids=grid or (),
+            split=split,
+            extend=extend or ("none",),
+            shuffle=shuffle,
+            limit=limit,
+        )
     if as_json:
-        console.print_json({"run": str(trained.run.folder), "rows": rows, "sample": text})
+        console.print_json(
+            {"run": str(trained.run.folder), "rows": [asdict(row) for row in rows], "sample": text}
+        )
         return
     _print_rows(rows, f"{trained.run_spec.encoding} on {trained.run_spec.data}, {split} split")
     if text is not None:
         console.stdout().print(console.printable(text), markup=False, soft_wrap=True)
 
 
-def _print_rows(rows: list[dict[str, Any]], title: str) -> None:
+def _print_rows(rows: "Sequence[EvaluationRow]", title: str) -> None:
     from rich.table import Table
 
     from liere_cli.cli import console
@@ -116,19 +104,19 @@ def _print_rows(rows: list[dict[str, Any]], title: str) -> None:
         header_style="bold",
     )  # fmt: skip
     table.add_column("grid")
-    extended = any(row["extension"] != "none" for row in rows)
+    extended = any(row.extension != "none" for row in rows)
     if extended:
         table.add_column("extension")
     for heading in ("tokens", "metric", "loss (nats)", "items"):
         table.add_column(heading, justify="right")
     for row in rows:
-        marks = [mark for mark in ("trained", "shuffled") if row[mark]]
+        marks = [mark for mark in ("trained", "shuffled") if getattr(row, mark)]
         table.add_row(
-            f"{row['grid']} ({', '.join(marks)})" if marks else row["grid"],
-            *([row["extension"]] if extended else []),
-            f"{row['tokens']:,}",
-            console.format_metric(row["metric"], row["value"]),
-            "not finite" if row["loss"] is None else f"{row['loss']:.4f}",
-            f"{row['count']:,} {'bytes' if row['metric'] == 'bits_per_byte' else 'items'}",
+            f"{row.grid} ({', '.join(marks)})" if marks else row.grid,
+            *([row.extension] if extended else []),
+            f"{row.tokens:,}",
+            console.format_metric(row.metric, row.value),
+            "not finite" if row.loss is None else f"{row.loss:.4f}",
+            f"{row.count:,} {'bytes' if row.metric == 'bits_per_byte' else 'items'}",
         )
     console.stdout().print(table)

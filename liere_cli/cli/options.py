@@ -1,5 +1,6 @@
-"""Flags that several commands share."""
+"""Flags that several commands share, and those of ``liere compare``."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,3 +18,107 @@ DataRoot = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
 DEFAULT_OUTPUTS = Path("outputs")
+
+#: as in :mod:`liere_cli.api.request`, which is not imported for a help text
+DEFAULT_RECIPE = "quick"
+
+
+class Format(StrEnum):
+    """Ways to show the tables."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    LATEX = "latex"
+    JSON = "json"
+
+
+class Launcher(StrEnum):
+    """What trains the runs: processes of this machine, or jobs of a cluster."""
+
+    LOCAL = "local"
+    SLURM = "slurm"
+
+
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="RECIPE|RUN",
+        help="A recipe's path, a built-in one's name, or folders of finished runs. "
+        f"Nothing at all means the recipe '{DEFAULT_RECIPE}'.",
+        show_default=False,
+    ),
+]
+Encodings = Annotated[
+    str | None,
+    typer.Option(metavar="A,B", help="Encodings, as none,rope,liere:block=8,share=layers."),
+]
+DataSets = Annotated[str | None, typer.Option(metavar="X,Y", help="Data sets, as stdlib,pointing.")]
+Seeds = Annotated[
+    str | None, typer.Option(metavar="N", help="How many seeds (3), or which (0,1,2).")
+]
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A",
+        help="Encoding that the others are compared with; of several, the first that takes "
+        "part and is defined on the data.",
+    ),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(help="Of every run: 2000steps, 50Mtokens, 100kexamples, 90s, 10m or 2h."),
+]
+UntilSettled = Annotated[
+    bool,
+    typer.Option(
+        "--until-settled",
+        help="Add seeds until each verdict is settled, or further seeds are unlikely to help.",
+    ),
+]
+MaxSeeds = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="With --until-settled: maximum seeds (default 10)."),
+]
+Time = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="With --until-settled: training time of all runs together, as 2h; seeds then go "
+        "to the closest verdicts first.",
+    ),
+]
+AgainstItself = Annotated[
+    bool,
+    typer.Option(
+        "--aa", help="Also compare the baseline with itself, at seeds that nothing else uses."
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Runs at a time: here 1, sharing cores and GPUs; in Slurm all of them."
+    ),
+]
+LauncherName = Annotated[
+    Launcher,
+    typer.Option("--launcher", help="What trains the runs: this machine, or Slurm jobs."),
+]
+SlurmSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="With --launcher slurm: what each job asks for, as partition=gpu or time=4h.",
+    ),
+]
+TableFormat = Annotated[
+    Format, typer.Option("--format", help="How the tables are shown on stdout.")
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Also draw learning curves, and scores at other grids, as .png, .svg or .pdf.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and train nothing.")]

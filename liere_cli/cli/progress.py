@@ -1,4 +1,4 @@
-"""Runs of a comparison while they train: bars on a terminal, lines elsewhere."""
+"""The one progress display: bars on a terminal or in a notebook, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,109 +9,148 @@ from liere_cli.cli import console
 from liere_cli.launchers.events import (
     Event,
     Notice,
+    PhaseEnded,
+    PlanReady,
     RunEnded,
     RunEvaluating,
     RunLockedElsewhere,
     RunReported,
     RunStarted,
+    TrainingStarted,
+    TransferStarted,
 )
-from liere_cli.planning.plan import Plan, PlannedRun
 from liere_cli.planning.progress import Outcome, seconds_left
 from liere_cli.report.numbers import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rich.progress import Progress, TaskID
-    from rich.status import Status
 
-    from liere_cli.launchers.events import Event
-    from liere_cli.launchers.worker import LaunchContext
+    from liere_cli.planning.plan import ComparedRun, Plan
+
+#: the bar of all runs together, among those of single runs
+_ALL = ""
 
 
-class LiveRuns:
-    """Listens to a launch; keeps the outcomes of all cells and the time that is left."""
+class ProgressBar:
+    """Listens to the events of a training run or of a whole comparison, and shows them.
 
-    def __init__(self, plan: Plan, found: dict[str, Outcome], jobs: int) -> None:
-        self.plan, self.found, self.jobs = plan, dict(found), jobs
-        self.metrics = {
-            run.run_id: dataset.metric
-            for dataset in plan.datasets
-            for row in dataset.encodings
-            for run in row.runs
-        }
-        self.total = len(plan.runs)
+    Use it as a context manager, or pass it as ``on_progress``: bars disappear when a phase ends.
+    """
+
+    def __init__(self) -> None:
         self.screen = console.stderr()
         self.bars: Progress | None = None
         self.tasks: dict[str, TaskID] = {}
-        #: who else has which cell, and why nobody works on it yet
+        self.plan: Plan[Any] | None = None
+        self.outcomes: dict[str, Outcome] = {}
+        self.jobs = 1
+        #: finished runs that are evaluated at other grids, while that lasts, and how many are done
+        self.evaluations: int | None = None
+        self.evaluated = 0
+        self.started: dict[str, RunStarted] = {}
+        #: who else holds which run, and why it is not in training yet
         self.elsewhere: dict[str, RunLockedElsewhere] = {}
         self.printed_at = time.monotonic()
 
-    def __enter__(self) -> LiveRuns:
-        if self.screen.is_terminal:
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            self.bars = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=20),
-                TextColumn("{task.fields[details]}", markup=False),
-                console=self.screen,
-                transient=True,
-            )
-            self.tasks[""] = self.bars.add_task("all cells", total=float(self.total), details="")
-            self._update_total()
-            self.bars.start()
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self.bars is not None:
-            self.bars.stop()
+        self._end_phase()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, PlanReady):
+            self.plan = None  # shown by the command that asked for it
+        elif isinstance(event, TrainingStarted):
+            self._start_training(event)
+        elif isinstance(event, TransferStarted):
+            self._start_transfer(event)
+        elif isinstance(event, PhaseEnded):
+            self._end_phase()
+        elif isinstance(event, RunStarted):
+            self._start_run(event)
+        elif isinstance(event, RunReported):
+            self._report(event)
+        elif isinstance(event, RunEvaluating):
+            self._evaluate(event)
+        elif isinstance(event, RunLockedElsewhere):
+            self._wait_for(event)
+        elif isinstance(event, RunEnded):
+            self._end_run(event)
+        elif isinstance(event, Notice):
+            self._notice(event)
+        self._update_total()
 
     @property
     def over(self) -> int:
-        """Cells with nothing left to train."""
-        return sum(outcome.over for outcome in self.found.values())
+        """Runs with nothing left to train."""
+        return sum(outcome.over for outcome in self.outcomes.values())
 
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, RunStarted):
-            self._started(event)
-        elif isinstance(event, RunReported):
-            self._reported(event)
-        elif isinstance(event, RunEvaluating):
-            self._show(event.run.run_id, details=f"evaluating on {event.split}")
-        elif isinstance(event, RunLockedElsewhere):
-            self._elsewhere(event)
-        elif isinstance(event, Notice):
-            self._line(event.text, "dim")
-        else:
-            self._ended(event)
-        self._update_total()
+    @property
+    def total(self) -> int:
+        """Runs of the phase."""
+        return len(self.plan.runs) if self.plan is not None else 0
 
-    def _started(self, event: RunStarted) -> None:
+    def _start_training(self, event: TrainingStarted) -> None:
+        self.plan, self.outcomes, self.jobs = event.plan, dict(event.outcomes), event.jobs
+        self.elsewhere.clear()
+        self._start_bars("all runs", self.total)
+
+    def _start_transfer(self, event: TransferStarted) -> None:
+        self.plan, self.evaluations, self.evaluated = None, event.runs, 0
+        self._line(
+            f"measuring {event.runs} runs at other grids: {event.passes} passes over test items"
+        )
+        self._start_bars("other grids", event.runs)
+
+    def _end_phase(self) -> None:
+        if self.bars is not None:
+            self.bars.stop()
+        self.bars, self.evaluations = None, None
+        self.tasks.clear()
+
+    def _start_run(self, event: RunStarted) -> None:
+        self.started[event.run.run_id] = event
+        if self.evaluations is not None:
+            return
+        name = f"{event.run.label}: " if self.plan is not None else ""
         for warning in event.warnings:
-            self._line(f"{event.run.label}: {warning}", "yellow")
+            self._line(f"{name}{warning}", "yellow")
+        if event.step and self.plan is None:
+            self._line(f"going on from step {event.step:,} of {event.run.run.folder}")
         self.elsewhere.pop(event.run.run_id, None)
         self._add_bar(event.run, "first step")
 
-    def _reported(self, event: RunReported) -> None:
-        report = event.report
-        used = report.seconds_left * report.share / max(1 - report.share, 1e-9)
-        self.found[event.run.run_id] = Outcome("partial", share=report.share, seconds=used)
-        details = f"step {report.step:,} · loss {report.loss:.4f}"
+    def _report(self, event: RunReported) -> None:
+        report, started = event.report, self.started[event.run.run_id]
+        details = [f"step {report.step:,}", f"loss {report.loss:.4f}"]
         if report.value is not None:
-            value = console.format_metric(self.metrics[event.run.run_id], report.value)
-            details += f" · val {value}"
-        self._show(event.run.run_id, completed=report.share, details=details)
-        if self.bars is None and time.monotonic() - self.printed_at > console.QUIET_SECONDS:
-            self._line(f"{self._count()} {event.run.label}: {report.share:.0%} · {details}", "dim")
+            details.append(f"val {console.format_metric(started.metric, report.value)}")
+        if self.plan is None:
+            details.append(f"{report.throughput:,.0f} {started.unit}")
+            details.append(f"{duration(report.seconds_left)} left")
+        else:
+            used = report.seconds_left * report.share / max(1 - report.share, 1e-9)
+            outcome = Outcome("partial", share=report.share, seconds=used)
+            self.outcomes[event.run.run_id] = outcome
+        text = " · ".join(details)
+        self._show(event.run.run_id, completed=report.share, details=text)
+        if self._quiet_for_long():
+            name = f"{self._count()} {event.run.label}: " if self.plan is not None else ""
+            self._line(f"{name}{report.share:.0%} · {text}")
 
-    def _elsewhere(self, event: RunLockedElsewhere) -> None:
-        """A bar for what others train; what nobody works on yet is counted only."""
+    def _evaluate(self, event: RunEvaluating) -> None:
+        if self.evaluations is not None:
+            self._show(_ALL, details=console.printable(f"{event.run.label} at {event.split}"))
+        else:
+            self._show(event.run.run_id, details=f"evaluating on {event.split}")
+
+    def _wait_for(self, event: RunLockedElsewhere) -> None:
+        """A bar for a run that others train; runs that nobody trains yet are only counted."""
         run_id = event.run.run_id
         before = self.elsewhere.get(run_id)
         self.elsewhere[run_id] = event
-        self.found[run_id] = event.outcome
+        self.outcomes[run_id] = event.outcome
         if event.queued is not None:
             self._remove_bar(run_id)
         else:
@@ -119,13 +158,13 @@ class LiveRuns:
             self._show(run_id, completed=event.outcome.share, details=event.who)
             known = before is not None and (before.who, before.queued) == (event.who, None)
             if self.bars is None and not known:
-                self._line(f"{event.run.label}: {event.who} trains it", "dim")
-        if self.bars is None and time.monotonic() - self.printed_at > console.QUIET_SECONDS:
-            self._line(f"{self._count()} {self._others()}", "dim")
+                self._line(f"{event.run.label}: {event.who} trains it")
+        if self._quiet_for_long():
+            self._line(f"{self._count()} {self._others()}")
 
     def _others(self) -> str:
-        """How many cells are in other hands, and what those wait for that nobody works on."""
-        queued = [one.queued for one in self.elsewhere.values() if one.queued is not None]
+        """How many runs others train, and what the queued ones wait for."""
+        queued = [event.queued for event in self.elsewhere.values() if event.queued is not None]
         parts = []
         if running := len(self.elsewhere) - len(queued):
             parts.append(f"{running} trained elsewhere")
@@ -134,32 +173,70 @@ class LiveRuns:
             parts.append(f"{len(queued)} queued" + (f" ({reasons})" if reasons else ""))
         return " · ".join(parts)
 
-    def _ended(self, event: RunEnded) -> None:
-        self.found[event.run.run_id] = event.outcome
+    def _end_run(self, event: RunEnded) -> None:
+        outcome = event.outcome
+        if self.evaluations is not None:
+            self.evaluated += 1
+            if outcome.state == "failed":
+                self._warn(f"{event.run.label} could not be measured: {outcome.error}")
+            return
+        self.outcomes[event.run.run_id] = outcome
         self.elsewhere.pop(event.run.run_id, None)
         self._remove_bar(event.run.run_id)
-        outcome, summary = event.outcome, event.outcome.summary or {}
+        if self.plan is None:
+            return
         if outcome.state == "finished":
-            style, result = "dim", f"{_score(summary)} ({duration(outcome.seconds)})"
+            style, result = "dim", f"{_score(outcome)} ({duration(outcome.seconds)})"
         else:
             style = "yellow" if outcome.state == "diverged" else "red"
             result = f"{outcome.state}: {outcome.error or 'no reason given'}"
         self._line(f"{self._count()} {event.run.label}: {result}", style)
 
+    def _notice(self, event: Notice) -> None:
+        (self._warn if event.warning else self._line)(event.text)
+
     def _count(self) -> str:
         return f"{self.over}/{self.total}"
 
-    def _line(self, text: str, style: str) -> None:
+    def _quiet_for_long(self) -> bool:
+        silent_seconds = time.monotonic() - self.printed_at
+        return self.bars is None and silent_seconds > console.QUIET_SECONDS
+
+    def _line(self, text: str, style: str = "dim") -> None:
         from rich.text import Text
 
         self.printed_at = time.monotonic()
         target = self.bars.console if self.bars is not None else self.screen
         target.print(Text(console.printable(text), style=style), soft_wrap=True)
 
-    def _add_bar(self, run: PlannedRun, details: str) -> None:
+    def _warn(self, text: str) -> None:
+        target = self.bars.console if self.bars is not None else self.screen
+        console.warn(text, target)
+
+    def _start_bars(self, title: str | None, total: int = 0) -> None:
+        if not (self.screen.is_terminal or self.screen.is_jupyter):
+            return
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self.bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[details]}", markup=False),
+            console=self.screen,
+            transient=True,
+        )
+        if title is not None:
+            self.tasks[_ALL] = self.bars.add_task(title, total=float(total), details="")
+            self._update_total()
+        self.bars.start()
+
+    def _add_bar(self, run: ComparedRun, details: str) -> None:
+        if self.bars is None and self.plan is None:
+            self._start_bars(None)
         if self.bars is not None and run.run_id not in self.tasks:
+            name = run.label if self.plan is not None else f"{run.encoding} on {run.data}"
             self.tasks[run.run_id] = self.bars.add_task(
-                console.printable(run.label), total=1.0, details=console.printable(details)
+                console.printable(name), total=1.0, details=console.printable(details)
             )
 
     def _remove_bar(self, run_id: str) -> None:
@@ -172,7 +249,11 @@ class LiveRuns:
             self.bars.update(self.tasks[run_id], **fields)
 
     def _update_total(self) -> None:
-        left = seconds_left(self.plan, self.found, self.jobs)
+        if self.evaluations is not None:
+            self._show(_ALL, completed=float(self.evaluated))
+        if self.plan is None or self.bars is None:
+            return
+        left = seconds_left(self.plan, self.outcomes, self.jobs)
         parts = [
             self._count(),
             "time left unknown until the first reports"
@@ -181,46 +262,14 @@ class LiveRuns:
             self._others(),
         ]
         details = console.printable(" · ".join(part for part in parts if part))
-        self._show("", completed=float(self.over), details=details)
+        self._show(_ALL, completed=float(self.over), details=details)
 
 
-def _score(summary: dict[str, Any]) -> str:
-    """On the test split; of a run that never reads it, on the validation split."""
-    metric = str(summary["metric"])
-    if summary["test"] is not None:
-        return console.format_metric(metric, summary["test"])
-    return f"val {console.format_metric(metric, summary['val'])}"
-
-
-def measure(
-    plan: Plan, found: Mapping[str, Outcome], context: LaunchContext, jobs: int
-) -> dict[str, str]:
-    """Measures what finished runs lack; returns why some could not be measured, by identity."""
-    from liere_cli.comparison.tables.transfer import unmeasured
-    from liere_cli.launchers.transfer_eval import measure_runs
-
-    lacking = unmeasured(plan, found)
-    if not lacking:
-        return {}
-    passes = sum(len(places) for _, places in lacking.values())
-    console.note(f"measuring {len(lacking)} runs at other grids: {passes} passes over test items")
-    with console.stderr().status("loading") as status:
-        return measure_runs(lacking, context, jobs=jobs, listener=_Listener(status, len(lacking)))
-
-
-class _Listener:
-    """Says which run is measured where, and what went wrong."""
-
-    def __init__(self, status: Status, total: int) -> None:
-        self.status, self.total, self.over = status, total, 0
-
-    def __call__(self, event: Event) -> None:
-        from liere_cli.launchers.events import RunEnded, RunEvaluating
-
-        if isinstance(event, RunEvaluating):
-            where = f"{event.run.label} at {event.split}"
-            self.status.update(console.printable(f"{self.over}/{self.total} {where}"))
-        elif isinstance(event, RunEnded):
-            self.over += 1
-            if event.outcome.state == "failed":
-                console.warn(f"{event.run.label} could not be measured: {event.outcome.error}")
+def _score(outcome: Outcome) -> str:
+    """On the test split; of a run that is not tested, on the validation split."""
+    summary = outcome.summary
+    if summary is None:
+        return "no result"
+    if summary.test is not None:
+        return console.format_metric(summary.metric, summary.test)
+    return f"val {console.format_metric(summary.metric, summary.val)}"

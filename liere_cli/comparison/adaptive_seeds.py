@@ -1,4 +1,4 @@
-"""Adds seeds until every verdict is settled or in vain: which runs come next.
+"""Which runs come next, until every verdict is settled or further seeds are unlikely to help.
 
 A function of the runs that there are, and of nothing else: an interrupted comparison goes on where
 it stopped, and one that is repeated trains nothing.
@@ -20,11 +20,11 @@ from liere_cli.statistics.verdicts import ALPHA, Verdict
 
 @dataclass(frozen=True)
 class Next:
-    """What a comparison trains next.
+    """The next batch of a comparison.
 
     Args:
-        runs: the closest verdict's first; none: it is over.
-        going: comparisons that more seeds may settle.
+        runs: those of the closest verdict first; none: the comparison is over.
+        going: number of comparisons that more seeds may settle.
         out_of_time: it is over because the next runs don't fit into its time.
     """
 
@@ -34,17 +34,20 @@ class Next:
 
 
 def next_runs(
-    plan: Plan, found: Mapping[str, Outcome], tried: Set[str] = frozenset(), jobs: int = 1
+    plan: Plan[PlannedRun],
+    outcomes: Mapping[str, Outcome],
+    failed: Set[str] = frozenset(),
+    jobs: int = 1,
 ) -> Next:
-    """The runs that a comparison with looks trains next.
+    """The runs that a comparison with interim analyses trains next.
 
     First the seeds that all comparisons begin with. Then one seed more, for each comparison that is
-    neither settled nor in vain, and for its baseline. Where time is limited, only for those that
+    neither settled nor futile, and for its baseline. Where time is limited, only for those that
     need the fewest seeds, as many as run at a time.
 
     Args:
-        found: outcome of every run of the plan, by identity.
-        tried: identities of runs that failed just now and are not tried again.
+        outcomes: of every run of the plan, by identity.
+        failed: identities of runs that failed just now and are not repeated.
         jobs: runs at a time.
     """
     assert plan.interim is not None
@@ -53,22 +56,24 @@ def next_runs(
     first = [
         run
         for run in plan.runs
-        if run.seed in begun and not found[run.run_id].over and run.run_id not in tried
+        if run.seed in begun and not outcomes[run.run_id].over and run.run_id not in failed
     ]
     if first:
         batch, going = first if limit is None else first[:jobs], 0
     else:
-        wanted = _wanted(plan, plan.interim, found, tried)
-        going = len(wanted)
-        batches = wanted if limit is None else _fill(wanted, jobs)
+        ranked = _ranked(plan, plan.interim, outcomes, failed)
+        going = len(ranked)
+        batches = ranked if limit is None else _fill(ranked, jobs)
         batch = list({run.run_id: run for runs in batches for run in runs}.values())
-    if batch and limit is not None and _seconds_after(plan, found, batch) > limit:
+    if batch and limit is not None and _seconds_after(plan, outcomes, batch) > limit:
         return Next((), going, out_of_time=True)
     return Next(tuple(batch), going)
 
 
-def begun_part(plan: Plan, found: Mapping[str, Outcome], also: Set[str] = frozenset()) -> Plan:
-    """The plan without the seeds that it hasn't come to.
+def begun_part(
+    plan: Plan[PlannedRun], outcomes: Mapping[str, Outcome], also: Set[str] = frozenset()
+) -> Plan[PlannedRun]:
+    """The plan without the seeds that are not needed yet.
 
     Args:
         also: identities of runs to keep though nothing of them is trained yet.
@@ -77,10 +82,10 @@ def begun_part(plan: Plan, found: Mapping[str, Outcome], also: Set[str] = frozen
     first = set(plan.seeds[: plan.interim.first])
 
     def kept(run: PlannedRun) -> bool:
-        known = run.seed in first or run.run_id in also
-        return known or found[run.run_id].state != "missing"
+        begun = outcomes[run.run_id].state != "missing"
+        return begun or run.seed in first or run.run_id in also
 
-    def part(row: PlannedEncoding) -> PlannedEncoding:
+    def part(row: PlannedEncoding[PlannedRun]) -> PlannedEncoding[PlannedRun]:
         return replace(row, runs=tuple(run for run in row.runs if kept(run)))
 
     datasets = tuple(
@@ -93,28 +98,31 @@ def begun_part(plan: Plan, found: Mapping[str, Outcome], also: Set[str] = frozen
     )
 
 
-def _wanted(
-    plan: Plan, interim: InterimAnalyses, found: Mapping[str, Outcome], tried: Set[str]
+def _ranked(
+    plan: Plan[PlannedRun],
+    interim: InterimAnalyses,
+    outcomes: Mapping[str, Outcome],
+    failed: Set[str],
 ) -> list[list[PlannedRun]]:
-    """The next seed's runs of every comparison that goes on, the closest verdict first."""
-    table = make_table(plan, found)
-    ranked = []
+    """The next seed's runs of every open comparison, the closest verdict first."""
+    table = make_table(plan, outcomes)
+    entries = []
     for dataset, its_table in zip(plan.datasets, table.datasets, strict=True):
         baseline = next((row for row in dataset.encodings if row.label == dataset.baseline), None)
         for planned, row in zip(dataset.encodings, its_table.rows, strict=True):
             verdict = row.verdict
             if baseline is None or verdict is None:
                 continue
-            if not _goes_on(verdict, interim, table.comparisons):
+            if not _is_open(verdict, interim, table.comparisons):
                 continue
-            runs = _next_seed(planned, baseline, found, tried)
+            runs = _next_seed(planned, baseline, outcomes, failed)
             if runs:
-                ranked.append((_seeds_missing(verdict), runs))
-    return [runs for _, runs in sorted(ranked, key=lambda entry: entry[0])]
+                entries.append((_seeds_missing(verdict), runs))
+    return [runs for _, runs in sorted(entries, key=lambda entry: entry[0])]
 
 
-def _goes_on(verdict: Verdict, interim: InterimAnalyses, comparisons: int) -> bool:
-    """Neither settled nor in vain; one with fewer than 2 shared seeds by now is in vain."""
+def _is_open(verdict: Verdict, interim: InterimAnalyses, comparisons: int) -> bool:
+    """Whether more seeds may settle it; fewer than 2 shared seeds by now count as futile."""
     estimate = verdict.estimate
     if verdict.label != "undecided" or estimate is None or estimate.seed_error is None:
         return False
@@ -136,17 +144,17 @@ def _goes_on(verdict: Verdict, interim: InterimAnalyses, comparisons: int) -> bo
 
 
 def _next_seed(
-    encoding: PlannedEncoding,
-    baseline: PlannedEncoding,
-    found: Mapping[str, Outcome],
-    tried: Set[str],
+    encoding: PlannedEncoding[PlannedRun],
+    baseline: PlannedEncoding[PlannedRun],
+    outcomes: Mapping[str, Outcome],
+    failed: Set[str],
 ) -> list[PlannedRun]:
-    """What is left of the first seed that is not over; nothing where that just failed."""
+    """The unfinished runs of the first seed that is not over; none where one just failed."""
     partners = {run.seed: run for run in baseline.runs}
     for run in encoding.runs:
-        left = [one for one in (run, partners[run.seed]) if not found[one.run_id].over]
+        left = [one for one in (run, partners[run.seed]) if not outcomes[one.run_id].over]
         if left:
-            return [] if any(one.run_id in tried for one in left) else left
+            return [] if any(one.run_id in failed for one in left) else left
     return []
 
 
@@ -156,41 +164,43 @@ def _seeds_missing(verdict: Verdict) -> int:
     return (verdict.seeds_needed or MAX_SEEDS) - n
 
 
-def _fill(wanted: list[list[PlannedRun]], jobs: int) -> Iterator[list[PlannedRun]]:
-    """As many comparisons as keep the workers busy."""
+def _fill(ranked: list[list[PlannedRun]], jobs: int) -> Iterator[list[PlannedRun]]:
+    """Runs of as many comparisons as keep the workers busy."""
     count = 0
-    for runs in wanted:
+    for runs in ranked:
         if count >= jobs:
             return
         count += len(runs)
         yield runs
 
 
-def _seconds_allowed(plan: Plan) -> float | None:
+def _seconds_allowed(plan: Plan[PlannedRun]) -> float | None:
     compare = plan.recipe.compare if plan.recipe else None
     if compare is None or compare.until_settled is None or compare.until_settled.time is None:
         return None
     return Budget.parse(compare.until_settled.time).amount
 
 
-def _seconds_after(plan: Plan, found: Mapping[str, Outcome], batch: list[PlannedRun]) -> float:
+def _seconds_after(
+    plan: Plan[PlannedRun], outcomes: Mapping[str, Outcome], batch: list[PlannedRun]
+) -> float:
     """Training seconds of all runs once the batch is done, as far as runs so far can tell."""
-    spent = sum(found[run.run_id].seconds for run in plan.runs)
+    spent = sum(outcomes[run.run_id].seconds for run in plan.runs)
     chosen = {run.run_id for run in batch}
     for dataset in plan.datasets:
-        known = _known_seconds(dataset, found)
+        typical = _known_seconds(dataset, outcomes)
         for row in dataset.encodings:
-            whole = full_seconds(row.runs, found) or known
+            whole = full_seconds(row.runs, outcomes) or typical
             for run in row.runs:
                 if run.run_id in chosen:
                     chosen.remove(run.run_id)
-                    spent += whole * (1 - found[run.run_id].share)
+                    spent += whole * (1 - outcomes[run.run_id].share)
     return spent
 
 
-def _known_seconds(dataset: DatasetPlan, found: Mapping[str, Outcome]) -> float:
+def _known_seconds(dataset: DatasetPlan[PlannedRun], outcomes: Mapping[str, Outcome]) -> float:
     """Of a run on that data set, by its budget or its other encodings; 0 while nothing is known."""
     if dataset.budget.unit == "seconds":
         return dataset.budget.amount
-    every = tuple(run for row in dataset.encodings for run in row.runs)
-    return full_seconds(every, found) or 0.0
+    runs = tuple(run for row in dataset.encodings for run in row.runs)
+    return full_seconds(runs, outcomes) or 0.0

@@ -8,10 +8,7 @@ on where it stopped and a repeated one trains nothing.
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
-
-import torch
 
 from liere_cli.config.budget import Budget
 from liere_cli.config.recipe import Recipe, TrainingSettings, TuningSettings, merged
@@ -23,6 +20,7 @@ from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedR
 from liere_cli.planning.progress import Outcome, number
 from liere_cli.planning.tuning_result import Trial, TuningResult, values_text
 from liere_cli.runs.build import RunSpec, assemble, model_shape
+from liere_cli.runs.context import Context
 from liere_cli.runs.folder import Listing
 
 #: of the candidates of one encoding
@@ -37,7 +35,7 @@ _OWN = "encoding."
 
 @dataclass(frozen=True)
 class Candidate:
-    """Values to try, and the runs that try them: none where there is nothing to choose."""
+    """Values to try, and the runs that try them; no runs where there is nothing to choose."""
 
     values: Mapping[str, Any]
     runs: tuple[PlannedRun, ...]
@@ -45,21 +43,19 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Search:
-    """All that is tried before a comparison.
+    """The runs that tune the encodings of a comparison.
 
     Args:
         plan: its runs, one row an encoding.
-        candidates: by place of the data set and label of the encoding.
+        candidates: by index of the data set and label of the encoding.
     """
 
-    plan: Plan
+    plan: Plan[PlannedRun]
     candidates: Mapping[tuple[int, str], tuple[Candidate, ...]]
     settings: tuple[TuningSettings, ...]
 
 
-def plan_search(
-    plan: Plan, *, outputs: Path, root: Path | None, device: torch.device
-) -> Search | None:
+def plan_search(plan: Plan[PlannedRun], context: Context) -> Search | None:
     """The runs that tune each encoding of a comparison; None where its recipe doesn't ask.
 
     They share the comparison's data and model, have seeds of their own, and never read the test
@@ -80,9 +76,9 @@ def plan_search(
         for option in encoding_class(_request(row).encoding["name"]).Options.model_fields
     }
     allowed = sorted((TrainingSettings.model_fields.keys() - _FIXED) | options)
-    datasets: list[DatasetPlan] = []
-    every: dict[tuple[int, str], tuple[Candidate, ...]] = {}
-    searches, listing = [], Listing(outputs)
+    datasets: list[DatasetPlan[PlannedRun]] = []
+    searched: dict[tuple[int, str], tuple[Candidate, ...]] = {}
+    searches, listing = [], Listing(context.outputs)
     for index, (dataset, settings) in enumerate(zip(plan.datasets, compare.data, strict=True)):
         where = f"compare.data, '{dataset.data}', tuning" if settings.tuning else "compare.tuning"
         asked = _asked(compare.tuning, settings.tuning, where)
@@ -92,40 +88,34 @@ def plan_search(
         for row in dataset.encodings:
             if row.undefined is None:
                 request = _tuning_request(_request(row), asked, recipe.experiment)
-                found = _candidates(request, asked, where, listing, root, device)
-                every[index, row.label] = found
-                runs = tuple(run for candidate in found for run in candidate.runs)
+                candidates = _candidates(request, asked, where, listing, context)
+                searched[index, row.label] = candidates
+                runs = tuple(run for candidate in candidates for run in candidate.runs)
                 rows.append(PlannedEncoding(row.label, runs))
         budget = Budget.parse(asked.budget or dataset.budget.text)
         datasets.append(replace(dataset, encodings=tuple(rows), budget=budget))
     seeds = dict.fromkeys(seed for asked in searches for seed in asked.seeds)
     experiment = _experiment(plan.experiment)
     search = Plan(experiment, tuple(datasets), tuple(seeds), recipe)
-    return Search(search, every, tuple(searches))
+    return Search(search, searched, tuple(searches))
 
 
 def tuned_plan(
-    plan: Plan,
-    search: Search,
-    found: Mapping[str, Outcome],
-    *,
-    outputs: Path,
-    root: Path | None,
-    device: torch.device,
-) -> Plan:
+    plan: Plan[PlannedRun], search: Search, outcomes: Mapping[str, Outcome], context: Context
+) -> Plan[PlannedRun]:
     """The comparison with the values that won; encodings without any have no runs.
 
     Args:
-        found: outcome of every run of the search, by identity.
+        outcomes: of every run of the search, by identity.
     """
-    datasets, listing = [], Listing(outputs)
+    datasets, listing = [], Listing(context.outputs)
     for index, dataset in enumerate(plan.datasets):
         rows = []
         for row in dataset.encodings:
             candidates = search.candidates.get((index, row.label))
             if candidates is not None:
-                tuned = _tuned(dataset, search.settings[index], candidates, found)
-                runs = _runs(row, tuned, listing, root, device)
+                tuned = _tuned(dataset, search.settings[index], candidates, outcomes)
+                runs = _runs(row, tuned, listing, context)
                 row = replace(row, runs=runs, tuned=tuned)
             rows.append(row)
         datasets.append(replace(dataset, encodings=tuple(rows)))
@@ -136,15 +126,15 @@ def _tuned(
     dataset: DatasetPlan,
     asked: TuningSettings,
     candidates: Sequence[Candidate],
-    found: Mapping[str, Outcome],
+    outcomes: Mapping[str, Outcome],
 ) -> TuningResult:
     budget = Budget.parse(asked.budget or dataset.budget.text).text
-    trials = tuple(_trial(candidate, found) for candidate in candidates)
+    trials = tuple(_trial(candidate, outcomes) for candidate in candidates)
     return TuningResult(trials, dataset.higher_is_better, budget, tuple(asked.seeds))
 
 
-def _trial(candidate: Candidate, found: Mapping[str, Outcome]) -> Trial:
-    results = [(run, found[run.run_id]) for run in candidate.runs]
+def _trial(candidate: Candidate, outcomes: Mapping[str, Outcome]) -> Trial:
+    results = [(run, outcomes[run.run_id]) for run in candidate.runs]
     states = [outcome.state for _, outcome in results]
     scores = {
         run.seed: value
@@ -164,32 +154,26 @@ def _trial(candidate: Candidate, found: Mapping[str, Outcome]) -> Trial:
 
 
 def _runs(
-    row: PlannedEncoding,
+    row: PlannedEncoding[PlannedRun],
     tuned: TuningResult,
     listing: Listing,
-    root: Path | None,
-    device: torch.device,
+    context: Context,
 ) -> tuple[PlannedRun, ...]:
     """The comparison's runs of one encoding with the values that won."""
     if tuned.chosen is None:
         return ()
     request = _with(_request(row), tuned.chosen.values, "compare.tuning")
-    run_spec = assemble(request, root=root, device=device)
+    run_spec = assemble(request, root=context.data_root, device=context.torch_device)
     if request.encoding == _request(row).encoding:
         run_spec = replace(run_spec, encoding=row.label)
     return tuple(
-        replace(planned_run(run_spec, request, _request_of(run).seed, listing), seed=run.seed)
+        replace(planned_run(run_spec, request, run.request.seed, listing), seed=run.seed)
         for run in row.runs
     )
 
 
-def _request(row: PlannedEncoding) -> Recipe:
-    return _request_of(row.runs[0])
-
-
-def _request_of(run: PlannedRun) -> Recipe:
-    assert run.request is not None
-    return run.request
+def _request(row: PlannedEncoding[PlannedRun]) -> Recipe:
+    return row.runs[0].request
 
 
 def _experiment(name: str) -> str:
@@ -212,11 +196,10 @@ def _candidates(
     asked: TuningSettings,
     where: str,
     listing: Listing,
-    root: Path | None,
-    device: torch.device,
+    context: Context,
 ) -> tuple[Candidate, ...]:
-    """What is tried for one encoding: combinations that differ in what it has a use for."""
-    base = assemble(request, root=root, device=device)
+    """The candidates of one encoding: combinations that differ in a key that applies to it."""
+    base = assemble(request, root=context.data_root, device=context.torch_device)
     shape = model_shape(base.recipe, base.dataset)
     learns = any(True for _ in encoding_for(shape, base.recipe.encoding).parameters())
     tried: dict[str, tuple[dict[str, Any], Recipe, RunSpec]] = {}
@@ -224,7 +207,7 @@ def _candidates(
         own = {key: value for key, value in values.items() if _useful(key, request, learns)}
         wanted = _with(request, own, where)
         try:
-            run_spec = assemble(wanted, root=root, device=device)
+            run_spec = assemble(wanted, root=context.data_root, device=context.torch_device)
         except LiereError as error:
             what = f"{base.data}, {base.encoding} with {values_text(own)}"
             raise type(error)(f"{where}: {what}: {error}") from None
@@ -252,7 +235,7 @@ def _combinations(asked: TuningSettings) -> Iterator[dict[str, Any]]:
 
 
 def _useful(key: str, request: Recipe, learns: bool) -> bool:
-    """Whether a key is a choice for an encoding: options that its spec states are not."""
+    """Whether a key applies to an encoding; an option that its spec states is not tuned."""
     if key == "encoding_rate":
         return learns
     if not key.startswith(_OWN):
@@ -294,7 +277,11 @@ def _asked(whole: TuningSettings, own: Mapping[str, Any], where: str) -> TuningS
 
 
 def _check(
-    asked: TuningSettings, plan: Plan, budget: Budget, allowed: Sequence[str], where: str
+    asked: TuningSettings,
+    plan: Plan[PlannedRun],
+    budget: Budget,
+    allowed: Sequence[str],
+    where: str,
 ) -> None:
     if bool(asked.grid) == bool(asked.candidates):
         raise UsageError(
@@ -306,7 +293,7 @@ def _check(
         count *= len(values)
     if max(count, len(asked.candidates)) > MAX_CANDIDATES:
         raise UsageError(f"{where}: {count:,} combinations, but at most {MAX_CANDIDATES} are tried")
-    used = sorted({_request_of(run).seed for run in plan.runs})
+    used = sorted({run.request.seed for run in plan.runs})
     both = [seed for seed in asked.seeds if seed in used]
     if both:
         added = " or may add" if plan.interim is not None else ""

@@ -104,6 +104,8 @@ class PositionEncoding(nn.Module):
     #: lowest and highest number of axes it is defined for; None means any
     min_axes: ClassVar[int] = 1
     max_axes: ClassVar[int | None] = None
+    #: the encoding that generalises it to numbers of axes that it does not serve
+    counterpart: ClassVar[str | None] = None
     #: what happens to tokens without a position
     prefix: ClassVar[str] = "pass unchanged"
     # an instance may set its own of the following, where they depend on shape or options

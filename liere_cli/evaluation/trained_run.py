@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 
@@ -14,6 +14,7 @@ from liere_cli.encodings import Grid
 from liere_cli.encodings.extension import extend
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.evaluation.conditions import Condition, grid_text
+from liere_cli.evaluation.row import EvaluationRow
 from liere_cli.evaluation.transfer import measure
 from liere_cli.model import Transformer
 from liere_cli.runs.build import RunSpec, assemble, build_model
@@ -87,7 +88,7 @@ class TrainedRun:
 
     def measure(
         self, split: Split, condition: Condition, limit: int | None, block: int | None
-    ) -> dict[str, Any]:
+    ) -> EvaluationRow:
         """One row of results: metric, loss in nats (None if not finite), counts.
 
         Args:
@@ -102,18 +103,18 @@ class TrainedRun:
             limit=limit,
             block=block,
         )
-        return {
-            "grid": grid_text(condition.grid),
-            "trained": condition.grid == self.run_spec.dataset.grid,
-            "extension": condition.extend,
-            "shuffled": condition.shuffle,
-            "tokens": math.prod(self.model.shape.tokens(condition.grid)),
-            "split": split,
-            "metric": self.run_spec.dataset.metric,
-            "value": result.value if result.finite else None,
-            "loss": result.loss if result.finite else None,
-            "count": result.count,
-        }
+        return EvaluationRow(
+            grid=grid_text(condition.grid),
+            trained=condition.grid == self.run_spec.dataset.grid,
+            extension=condition.extend,
+            shuffled=condition.shuffle,
+            tokens=math.prod(self.model.shape.tokens(condition.grid)),
+            split=split,
+            metric=self.run_spec.dataset.metric,
+            value=result.value if result.finite else None,
+            loss=result.loss if result.finite else None,
+            count=result.count,
+        )
 
     def sample(self, length: int, *, prompt: str, temperature: float) -> str:
         """Text that a language model writes after ``prompt``, ``length`` bytes of it.

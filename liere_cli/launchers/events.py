@@ -1,25 +1,77 @@
-"""What launchers tell of the runs they train, as typed events."""
+"""What happens while a comparison runs, as typed events."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from liere_cli.planning.plan import PlannedRun
+from liere_cli.planning.plan import Plan, PlannedRun
 from liere_cli.planning.progress import Outcome
-from liere_cli.training.callbacks import Report
+
+if TYPE_CHECKING:
+    from liere_cli.training.callbacks import Report  # imports torch
+
+
+@dataclass(frozen=True)
+class PlanReady:
+    """The runs are known, and how far each has come; nothing is trained yet.
+
+    Args:
+        outcomes: of every run of the plan, by identity.
+        jobs: runs at a time.
+    """
+
+    plan: Plan[PlannedRun]
+    outcomes: Mapping[str, Outcome]
+    jobs: int
+
+
+@dataclass(frozen=True)
+class TrainingStarted:
+    """Runs of a plan are about to be trained, ``jobs`` at a time."""
+
+    plan: Plan[PlannedRun]
+    outcomes: Mapping[str, Outcome]
+    jobs: int
+
+
+@dataclass(frozen=True)
+class TransferStarted:
+    """Finished runs are about to be evaluated at other grids.
+
+    Args:
+        passes: over the test items, of all runs together.
+    """
+
+    runs: int
+    passes: int
+
+
+@dataclass(frozen=True)
+class PhaseEnded:
+    """What :class:`TrainingStarted` or :class:`TransferStarted` began is over, or interrupted."""
 
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A cell begins, or goes on from ``step``."""
+    """A run begins, or continues from ``step``.
+
+    Args:
+        metric: of its validations.
+        unit: of its throughput.
+    """
 
     run: PlannedRun
     step: int
+    metric: str
+    unit: str
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class RunReported:
-    """News of a cell in training."""
+    """Progress of a run in training."""
 
     run: PlannedRun
     report: Report
@@ -27,7 +79,7 @@ class RunReported:
 
 @dataclass(frozen=True)
 class RunEvaluating:
-    """A cell is being evaluated on a split."""
+    """A run is being evaluated, on a split or at another grid."""
 
     run: PlannedRun
     split: str
@@ -35,7 +87,7 @@ class RunEvaluating:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """A cell is over, or failed."""
+    """A run is over, or failed."""
 
     run: PlannedRun
     outcome: Outcome
@@ -43,12 +95,12 @@ class RunEnded:
 
 @dataclass(frozen=True)
 class RunLockedElsewhere:
-    """A cell is in the hands of another process, or of a job.
+    """Another process or a Slurm job holds the run.
 
     Args:
-        who: has it, as ``process 12 on node1, since 2026-01-31 12:00:00`` or ``job 17_3``.
-        outcome: how far it has come.
-        queued: why nobody works on it yet; None: it is being trained.
+        who: the holder, as ``process 12 on node1, since 2026-01-31 12:00:00`` or ``job 17_3``.
+        outcome: how far the run has come.
+        queued: why it is not in training yet; None: it is being trained.
     """
 
     run: PlannedRun
@@ -59,12 +111,26 @@ class RunLockedElsewhere:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something about the launch as a whole that a person should know."""
+    """A sentence about the comparison as a whole."""
 
     text: str
+    warning: bool = False
 
 
-Event = RunStarted | RunReported | RunEvaluating | RunEnded | RunLockedElsewhere | Notice
-
-
+Event = (
+    PlanReady
+    | TrainingStarted
+    | TransferStarted
+    | PhaseEnded
+    | RunStarted
+    | RunReported
+    | RunEvaluating
+    | RunEnded
+    | RunLockedElsewhere
+    | Notice
+)
 Listener = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """A listener that does nothing."""

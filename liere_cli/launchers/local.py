@@ -1,6 +1,6 @@
-"""Launchers: ways to train the cells of a plan that are not done, behind one interface.
+"""The launcher on this machine, and the interface of all launchers.
 
-A launcher takes cells, trains each or has it trained, tells of it, and returns every outcome. One
+A launcher trains runs, reports events to a listener, and returns every outcome. A run
 that fails does not stop the others; one that another process trains is left for the end, waited
 for, and taken over where its owner dies.
 """
@@ -12,30 +12,25 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from liere_cli.launchers.events import Listener
+from liere_cli.launchers.events import Listener, ignore
 from liere_cli.launchers.pool import Pool
-from liere_cli.launchers.worker import (
-    LOOK_SECONDS,
-    LaunchContext,
-    Trainer,
-    Waiting,
-    train_planned_run,
-)
+from liere_cli.launchers.worker import POLL_SECONDS, Trainer, Waiting, train_planned_run
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome
+from liere_cli.runs.context import Context
 from liere_cli.training.run import train_run
 
-#: cells in their order, where they are trained, and who is told of every event, in this process;
-#: returns the outcome of each by identity. Raises KeyboardInterrupt after SIGINT or SIGTERM, once
-#: nothing of it works in this process or its children any more
-Launcher = Callable[[Sequence[PlannedRun], LaunchContext, Listener], dict[str, Outcome]]
+#: takes runs in their order, where to train them, and a listener, called in this process; returns
+#: the outcome of each run by identity. Raises KeyboardInterrupt after SIGINT or SIGTERM, once all
+#: of its work in this process and its children has stopped
+Launcher = Callable[[Sequence[PlannedRun], Context, Listener], dict[str, Outcome]]
 
 
 def local(jobs: int = 1) -> Launcher:
     """The launcher on this machine: in this process, or ``jobs`` worker processes."""
 
     def launcher(
-        runs: Sequence[PlannedRun], context: LaunchContext, listener: Listener
+        runs: Sequence[PlannedRun], context: Context, listener: Listener
     ) -> dict[str, Outcome]:
         return launch(runs, context, jobs=jobs, listener=listener)
 
@@ -44,10 +39,10 @@ def local(jobs: int = 1) -> Launcher:
 
 def launch(
     runs: Sequence[PlannedRun],
-    context: LaunchContext,
+    context: Context,
     *,
     jobs: int = 1,
-    listener: Listener = lambda event: None,
+    listener: Listener = ignore,
     trainer: Trainer | None = None,
 ) -> dict[str, Outcome]:
     """Trains runs on this machine, in their order.
@@ -57,7 +52,7 @@ def launch(
     says how many threads it had.
 
     Args:
-        trainer: trains one cell, ``train_run`` unless given; importable by name, so that
+        trainer: trains one run, ``train_run`` unless given; importable by name, so that
             workers find it.
 
     Returns, raises:
@@ -71,7 +66,7 @@ def launch(
 
 
 def _one_after_the_other(
-    runs: Sequence[PlannedRun], context: LaunchContext, listener: Listener, trainer: Trainer
+    runs: Sequence[PlannedRun], context: Context, listener: Listener, trainer: Trainer
 ) -> dict[str, Outcome]:
     queue, waiting = deque(runs), Waiting(listener)
     results: dict[str, Outcome] = {}
@@ -84,8 +79,8 @@ def _one_after_the_other(
             else:
                 results[planned.run_id] = outcome
         if waiting:
-            time.sleep(LOOK_SECONDS)
-            over, free = waiting.look()
+            time.sleep(POLL_SECONDS)
+            over, free = waiting.poll()
             results |= over
             queue.extend(free)
     return results
@@ -93,7 +88,7 @@ def _one_after_the_other(
 
 @contextmanager
 def terminated_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a comparison like Ctrl-C, so that workers are told to stop."""
+    """SIGTERM ends a comparison like Ctrl-C, so that workers stop."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

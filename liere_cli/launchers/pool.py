@@ -1,4 +1,4 @@
-"""Worker processes that train cells, each one after the other: torch is imported once a worker."""
+"""Worker processes, each training run after run: torch is imported once a worker."""
 
 import multiprocessing
 import os
@@ -14,15 +14,10 @@ from typing import Any
 import torch
 
 from liere_cli.launchers.events import Event, Listener, RunEnded, RunLockedElsewhere
-from liere_cli.launchers.worker import (
-    LOOK_SECONDS,
-    LaunchContext,
-    Trainer,
-    Waiting,
-    train_planned_run,
-)
+from liere_cli.launchers.worker import POLL_SECONDS, Trainer, Waiting, train_planned_run
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome
+from liere_cli.runs.context import Context
 
 #: time for a worker to write its checkpoint after it is asked to stop
 GRACE_SECONDS = 60.0
@@ -50,12 +45,12 @@ def gpu_of(slot: int, device: str) -> str | None:
 
 
 class Pool:
-    """Workers with a queue of cells; :meth:`run` once."""
+    """Worker processes with a queue of runs; call :meth:`run` once."""
 
     def __init__(
         self,
         runs: Sequence[PlannedRun],
-        context: LaunchContext,
+        context: Context,
         jobs: int,
         listener: Listener,
         trainer: Trainer,
@@ -64,21 +59,21 @@ class Pool:
         self.listener, self.trainer = listener, trainer
         self.workers: dict[int, _Worker] = {}
         self.waiting = Waiting(listener)
-        self.looked_at = time.monotonic()
+        self.polled_at = time.monotonic()
         self.results: dict[str, Outcome] = {}
 
     def run(self) -> dict[str, Outcome]:
-        """Trains all; the outcome of each by identity."""
+        """Trains all runs; returns the outcome of each by identity."""
         try:
             while self.queue or self.waiting or self._busy():
                 self._fill()
                 slots: dict[Any, int] = {
                     worker.connection: slot for slot, worker in self.workers.items()
                 }
-                for connection in wait(list(slots), LOOK_SECONDS if self.waiting else None):
+                for connection in wait(list(slots), POLL_SECONDS if self.waiting else None):
                     self._hear(slots[connection])
                 if self.waiting and not self.queue:
-                    self._look()
+                    self._poll()
             for worker in self.workers.values():
                 worker.give(None)
         except BaseException:
@@ -94,7 +89,7 @@ class Pool:
         return any(worker.current for worker in self.workers.values())
 
     def _fill(self) -> None:
-        """Gives every idle slot a cell; a slot whose worker died gets a new one."""
+        """Gives every idle slot a run; a slot whose worker died gets a new worker."""
         for slot in range(self.jobs):
             if not self.queue:
                 return
@@ -128,21 +123,19 @@ class Pool:
             worker.current = None
         self.listener(event)
 
-    def _look(self) -> None:
-        if time.monotonic() - self.looked_at < LOOK_SECONDS:
+    def _poll(self) -> None:
+        if time.monotonic() - self.polled_at < POLL_SECONDS:
             return
-        over, free = self.waiting.look()
-        self.looked_at = time.monotonic()
+        over, free = self.waiting.poll()
+        self.polled_at = time.monotonic()
         self.results |= over
         self.queue.extend(free)
 
 
 class _Worker:
-    """One process and the cell that it trains."""
+    """One process and the run that it trains."""
 
-    def __init__(
-        self, context: LaunchContext, threads: int, gpu: str | None, trainer: Trainer
-    ) -> None:
+    def __init__(self, context: Context, threads: int, gpu: str | None, trainer: Trainer) -> None:
         spawn = multiprocessing.get_context("spawn")
         self.connection, theirs = spawn.Pipe()
         self.process: SpawnProcess = spawn.Process(
@@ -162,7 +155,7 @@ class _Worker:
         try:
             self.connection.send(run)
         except OSError:
-            return  # it died: the read that follows tells
+            return  # the worker died: the next read reports it
 
     def stop(self) -> None:
         if self.process.is_alive():
@@ -176,16 +169,16 @@ class _Worker:
         self.connection.close()
 
 
-def work(connection: Connection, context: LaunchContext, threads: int, trainer: Trainer) -> None:
-    """A worker process: trains each cell that arrives, until None arrives.
+def work(connection: Connection, context: Context, threads: int, trainer: Trainer) -> None:
+    """A worker process: trains each run that arrives, until None arrives.
 
-    SIGTERM stops the cell in training, which leaves a resumable run. So does the end of the
+    SIGTERM stops the run in training, which leaves a resumable run. So does the end of the
     process that reads the events.
     """
     torch.set_num_threads(threads)
     alone = False
 
-    def tell(event: Event) -> None:
+    def send(event: Event) -> None:
         nonlocal alone
         try:
             if not alone:
@@ -196,7 +189,7 @@ def work(connection: Connection, context: LaunchContext, threads: int, trainer: 
 
     try:
         while not alone and (planned := connection.recv()) is not None:
-            train_planned_run(planned, context, trainer, tell)
+            train_planned_run(planned, context, trainer, send)
     except (EOFError, KeyboardInterrupt):
         return
 

@@ -1,7 +1,7 @@
-"""The launcher that has cells trained by Slurm: an array job, waited for from any terminal.
+"""The launcher on a Slurm cluster: an array job, which any terminal can wait for.
 
-Submission is submitit's. What comes of a job is read from the folder of its run, and from nowhere
-else: no pickle that a job leaves behind is opened.
+submitit submits. The outcome of a job is read from the folder of its run alone: no pickle that a
+job leaves behind is opened.
 """
 
 import shutil
@@ -16,24 +16,25 @@ from liere_cli.launchers.events import Listener, Notice, RunEnded, RunLockedElse
 from liere_cli.launchers.local import Launcher, terminated_as_interrupt
 from liere_cli.launchers.slurm_jobs import JobBook, JobState, Submitted, job_states
 from liere_cli.launchers.slurm_task import Job
-from liere_cli.launchers.worker import LaunchContext, progress
+from liere_cli.launchers.worker import progress_of
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome
+from liere_cli.runs.context import Context
 from liere_cli.runs.folder import FOLDER
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
 
-#: between two looks at the jobs: at first, and once nothing has happened for a while
-FIRST_LOOK_SECONDS, LOOK_SECONDS = 2.0, 20.0
-#: for which Slurm may give no answer
+#: between two polls of the jobs: at first, and once nothing has happened for a while
+FIRST_POLL_SECONDS, POLL_SECONDS = 2.0, 20.0
+#: for which Slurm may not answer
 SILENCE_SECONDS = 600.0
 #: tasks of one array; Slurm's default limit is 1001
 MAX_ARRAY = 1000
 #: jobs at a time, for estimates, where Slurm decides
 WIDTH = 100
-#: new turns of a job that comes to its time limit
-MAX_TURNS = 1000
+#: restarts of a job that reaches its time limit
+MAX_RESTARTS = 1000
 
 
 def slurm(settings: SlurmSettings, at_once: int | None = None) -> Launcher:
@@ -61,7 +62,7 @@ def slurm(settings: SlurmSettings, at_once: int | None = None) -> Launcher:
         )
 
     def launcher(
-        runs: Sequence[PlannedRun], context: LaunchContext, listener: Listener
+        runs: Sequence[PlannedRun], context: Context, listener: Listener
     ) -> dict[str, Outcome]:
         with terminated_as_interrupt():
             return _Launch(runs, context, settings, at_once, listener).run()
@@ -73,7 +74,7 @@ class _Launch:
     def __init__(
         self,
         runs: Sequence[PlannedRun],
-        context: LaunchContext,
+        context: Context,
         settings: SlurmSettings,
         at_once: int | None,
         listener: Listener,
@@ -83,7 +84,7 @@ class _Launch:
         self.listener = listener
         self.book = JobBook(context.outputs.resolve() / context.experiment / FOLDER)
         self.jobs: dict[str, Submitted] = {}
-        #: runs whose job was gone at the last look; the next decides, as files may lag behind
+        #: runs whose job was gone at the last poll; the next decides, as files may lag behind
         self.gone: set[str] = set()
         self.results: dict[str, Outcome] = {}
         self.answered_at = time.monotonic()
@@ -91,12 +92,12 @@ class _Launch:
     def run(self) -> dict[str, Outcome]:
         """Submits what no job has, and waits for all."""
         self._begin()
-        pause = FIRST_LOOK_SECONDS
+        pause = FIRST_POLL_SECONDS
         try:
             while self.left:
                 time.sleep(pause)
-                happened = self._look()
-                pause = FIRST_LOOK_SECONDS if happened else min(pause * 1.3, LOOK_SECONDS)
+                happened = self._poll()
+                pause = FIRST_POLL_SECONDS if happened else min(pause * 1.3, POLL_SECONDS)
         except KeyboardInterrupt:
             self._take_leave()
             raise
@@ -133,9 +134,9 @@ class _Launch:
         """Names of the jobs, in the order of the runs."""
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        context = LaunchContext(
+        context = Context(
             self.context.outputs.resolve(),
-            self.context.root and self.context.root.resolve(),
+            self.context.data_root and self.context.data_root.resolve(),
             self.context.device,
             self.context.experiment,
         )
@@ -151,8 +152,8 @@ class _Launch:
         except OSError as error:
             raise LiereError(f"{self.book.folder}: can't be written ({error.strerror})") from None
 
-    def _look(self) -> bool:
-        """Looks at every run once; whether anything came to an end, or began anew."""
+    def _poll(self) -> bool:
+        """Polls every run once; whether any ended or was submitted again."""
         try:
             states = job_states()
             self.answered_at = time.monotonic()
@@ -167,7 +168,7 @@ class _Launch:
         for run in list(self.left.values()):
             state = states.get(self.jobs[run.run_id].job)
             alive = state is not None and state.alive
-            outcome = progress(run, anywhere=not alive)
+            outcome = progress_of(run, anywhere=not alive)
             if outcome.over:
                 self._end(run, outcome)
             elif state is not None and alive:
@@ -246,7 +247,7 @@ def _executor(
 ) -> "SlurmExecutor":
     import submitit
 
-    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=MAX_TURNS)
+    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=MAX_RESTARTS)
     others = {"mem": settings.memory, "reservation": settings.reservation}
     parameters: dict[str, Any] = {
         "job_name": f"liere-{experiment}",

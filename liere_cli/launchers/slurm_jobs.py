@@ -1,6 +1,6 @@
-"""Which Slurm job has which run: a small file beside the runs, and what Slurm says of them.
+"""Which Slurm job trains which run: a small file beside the runs, and the jobs' states.
 
-The file is what another ``liere compare`` finds once the terminal of the first is gone.
+Another ``liere compare`` reads the file once the terminal of the first is gone.
 """
 
 import subprocess
@@ -122,7 +122,7 @@ class JobBook:
         return self.folder / f"{run_id}.failed.json"
 
     def note(self, run_id: str, job: str, error: str) -> None:
-        """Says why a job could not train its run: data, for whoever waits for it."""
+        """Records why a job could not train its run, for the process that waits for it."""
         write_atomically(self.note_path(run_id), to_json({"job": job, "error": error}))
 
     def noted(self, run_id: str, job: str) -> str | None:

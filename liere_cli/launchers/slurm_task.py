@@ -1,4 +1,4 @@
-"""What one Slurm job does: trains one run, and ends it resumably when Slurm wants the node back."""
+"""One Slurm job: trains one run, and stops it resumably when Slurm reclaims the node."""
 
 import os
 import signal
@@ -20,9 +20,9 @@ from liere_cli.launchers.events import (
 )
 from liere_cli.launchers.local import launch
 from liere_cli.launchers.slurm_jobs import JobBook
-from liere_cli.launchers.worker import LaunchContext
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.runs.build import choose_device
+from liere_cli.runs.context import Context
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
@@ -44,7 +44,7 @@ class Job:
     """
 
     planned: PlannedRun
-    context: LaunchContext
+    context: Context
     folder: Path
     threads: int
 
@@ -56,10 +56,10 @@ class Job:
             context = replace(self.context, device=str(choose_device(self.context.device)))
             outcome = launch([self.planned], context, listener=_Log())[run_id]
             error = None if outcome.over else outcome.error or "it gave no reason"
-        except LiereError as fault:
-            error = str(fault)
+        except LiereError as failure:
+            error = str(failure)
         except KeyboardInterrupt as asked:
-            # the run has its checkpoint; without a new turn from here, whoever waits submits it
+            # the run has its checkpoint; where this can't requeue, the waiting process submits it
             if asked.args == (signal.SIGUSR2,) and callable(put_back):
                 put_back(signal.SIGUSR2, None)
             raise

@@ -1,4 +1,4 @@
-"""Measures finished runs at other grids, in the workers that train runs."""
+"""Evaluates finished runs at other grids, in the workers that train runs."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -10,41 +10,40 @@ import torch
 from liere_cli.errors import LiereError
 from liere_cli.evaluation.conditions import StoredEvaluation
 from liere_cli.evaluation.transfer import measured
-from liere_cli.launchers.events import Listener
+from liere_cli.launchers.events import Listener, ignore
 from liere_cli.launchers.local import launch
-from liere_cli.launchers.worker import LaunchContext
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.runs.build import RunSpec, build_model
 from liere_cli.runs.checkpoint import load_weights
+from liere_cli.runs.context import Context
 from liere_cli.training.callbacks import Observer
 
 
-def measure_runs(
-    lacking: Mapping[str, tuple[PlannedRun, tuple[StoredEvaluation, ...]]],
-    context: LaunchContext,
+def evaluate_runs(
+    missing: Mapping[str, tuple[PlannedRun, tuple[StoredEvaluation, ...]]],
+    context: Context,
     *,
     jobs: int = 1,
-    listener: Listener = lambda event: None,
+    listener: Listener = ignore,
 ) -> dict[str, str]:
-    """Measures what runs lack, and keeps it with them; one that fails does not stop the others.
+    """Computes the evaluations that runs lack, and stores them; a failure does not stop the others.
 
     Args:
-        lacking: from :func:`liere_cli.comparison.tables.transfer.unmeasured`.
+        missing: from :func:`liere_cli.comparison.tables.transfer.unmeasured`.
 
     Returns:
-        Why runs could not be measured, by identity.
+        Errors of runs that could not be evaluated, by identity.
 
     Raises:
-        KeyboardInterrupt: what was measured is kept; the same call goes on.
+        KeyboardInterrupt: finished evaluations are stored; the same call continues.
     """
-    wanted = {run_id: places for run_id, (_, places) in lacking.items()}
-    runs = [run for run, _ in lacking.values()]
-    found = launch(
-        runs, context, jobs=jobs, listener=listener, trainer=partial(evaluate_run, wanted=wanted)
-    )
+    evaluations = {run_id: stored for run_id, (_, stored) in missing.items()}
+    runs = [run for run, _ in missing.values()]
+    trainer = partial(evaluate_run, evaluations=evaluations)
+    outcomes = launch(runs, context, jobs=jobs, listener=listener, trainer=trainer)
     return {
         run_id: outcome.error or "no reason given"
-        for run_id, outcome in found.items()
+        for run_id, outcome in outcomes.items()
         if outcome.state == "failed"
     }
 
@@ -56,18 +55,18 @@ def evaluate_run(
     device: torch.device,
     fresh: bool,
     observer: Observer,
-    wanted: Mapping[str, tuple[StoredEvaluation, ...]],
+    evaluations: Mapping[str, tuple[StoredEvaluation, ...]],
 ) -> dict[str, Any]:
-    """In place of training: measures a finished run, and returns its summary.
+    """In place of training: evaluates a finished run, and returns its summary.
 
     Args:
-        fresh: of no use here; a run is measured as it is.
+        fresh: not used; a run is evaluated as it is.
 
     Raises:
-        LiereError: the run is not there as it was, or can't be measured.
+        LiereError: the run has changed or can't be evaluated.
     """
-    places = wanted[run_spec.run_id]
-    run = places[0].run
+    stored = evaluations[run_spec.run_id]
+    run = stored[0].run
     summary = run.summary()
     if summary is None:
         raise LiereError(f"{run.folder}: is gone; start the comparison again")
@@ -75,7 +74,7 @@ def evaluate_run(
     model = build_model(run_spec)
     load_weights(run, "last", model)
     model.to(device).eval()
-    for kept in places:
-        observer.evaluating(kept.condition.text)
-        measured(model, run_spec, kept, device)
+    for evaluation in stored:
+        observer.evaluating(evaluation.condition.text)
+        measured(model, run_spec, evaluation, device)
     return summary

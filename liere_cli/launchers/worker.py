@@ -1,8 +1,7 @@
-"""Trains a planned cell, and tells what happens as typed events."""
+"""Trains planned runs one by one, and reports what happens as typed events."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome, outcome_of
 from liere_cli.planning.progress import outcome as outcome_so_far
 from liere_cli.runs.build import RunSpec, assemble
+from liere_cli.runs.context import Context
 from liere_cli.runs.folder import Run, find_run
 from liere_cli.runs.lock import Owner, RunLocked, owner_of, seems_held
 from liere_cli.training.callbacks import Report
@@ -29,74 +29,57 @@ from liere_cli.training.callbacks import Report
 Trainer = Callable[..., dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class LaunchContext:
-    """Where cells are trained.
+class ForwardEvents:
+    """Training callbacks that pass everything on as events of one run."""
 
-    Args:
-        outputs: folder of the runs.
-        root: folder of a local mirror of the data sets.
-        device: as on the flag; ``auto`` is resolved.
-        experiment: folder of the comparison, under ``outputs``.
-    """
-
-    outputs: Path
-    root: Path | None
-    device: str
-    experiment: str = ""
-
-
-class _Observer:
-    """Passes on what the training of one cell reports."""
-
-    def __init__(self, planned: PlannedRun, tell: Listener) -> None:
-        self.planned, self.tell = planned, tell
+    def __init__(self, planned: PlannedRun, listener: Listener) -> None:
+        self.planned, self.listener = planned, listener
 
     def started(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None:
-        self.tell(RunStarted(self.planned, step, tuple(warnings)))
+        dataset = run_spec.dataset
+        unit = "tokens/s" if dataset.task == "language-model" else "examples/s"
+        self.listener(RunStarted(self.planned, step, dataset.metric, unit, tuple(warnings)))
 
     def reported(self, report: Report) -> None:
-        self.tell(RunReported(self.planned, report))
+        self.listener(RunReported(self.planned, report))
 
     def evaluating(self, split: str) -> None:
-        self.tell(RunEvaluating(self.planned, split))
+        self.listener(RunEvaluating(self.planned, split))
 
 
 def train_planned_run(
-    planned: PlannedRun, context: LaunchContext, trainer: Trainer, tell: Listener
+    planned: PlannedRun, context: Context, trainer: Trainer, listener: Listener
 ) -> Outcome | None:
-    """Trains a planned cell; whatever goes wrong becomes its outcome.
+    """Trains a planned run; an error becomes its outcome.
 
     Returns:
-        None where another process trains it; :class:`RunLockedElsewhere` has told of it.
+        None where another process trains it, after a :class:`RunLockedElsewhere` event.
 
     Raises:
-        KeyboardInterrupt: someone asked to stop; the run can go on later.
+        KeyboardInterrupt: after SIGINT or SIGTERM; the run can be resumed.
     """
     try:
         if seems_held(planned.run):
             raise RunLocked(planned.run, owner_of(planned.run))
-        outcome = _outcome(planned, context, trainer, tell)
+        outcome = _outcome(planned, context, trainer, listener)
     except RunLocked as error:
-        tell(elsewhere(planned, error.owner))
+        listener(elsewhere(planned, error.owner))
         return None
-    tell(RunEnded(planned, outcome))
+    listener(RunEnded(planned, outcome))
     return outcome
 
 
 def elsewhere(planned: PlannedRun, owner: Owner | None) -> RunLockedElsewhere:
-    """The event of a cell that another process trains."""
-    return RunLockedElsewhere(planned, str(owner or "another process"), progress(planned))
+    """The event of a run that another process trains."""
+    return RunLockedElsewhere(planned, str(owner or "another process"), progress_of(planned))
 
 
-def progress(planned: PlannedRun, anywhere: bool = False) -> Outcome:
-    """How far a cell has come that someone else trains, from its folder.
+def progress_of(planned: PlannedRun, anywhere: bool = False) -> Outcome:
+    """How far a run has come that another process trains, from its folder.
 
     Args:
-        anywhere: looks for the folder in other experiments too, which may have begun it since.
+        anywhere: also searches other experiments, which may have begun the run since.
     """
-    if planned.request is None:
-        return Outcome("missing")
     budget = Budget.parse(planned.request.training.budget)
     if anywhere:
         outputs = planned.run.folder.parent.parent
@@ -105,13 +88,11 @@ def progress(planned: PlannedRun, anywhere: bool = False) -> Outcome:
 
 
 def _outcome(
-    planned: PlannedRun, context: LaunchContext, trainer: Trainer, tell: Listener
+    planned: PlannedRun, context: Context, trainer: Trainer, listener: Listener
 ) -> Outcome:
     device = torch.device(context.device)
     try:
-        if planned.request is None:
-            raise LiereError(f"{planned.run.folder}: only a recipe can train it")
-        run_spec = assemble(planned.request, root=context.root, device=device)
+        run_spec = assemble(planned.request, root=context.data_root, device=device)
         if run_spec.run_id != planned.run_id:
             raise LiereError("its data or code changed while the comparison ran; start it again")
         before = planned.run.summary()
@@ -120,7 +101,7 @@ def _outcome(
             outputs=context.outputs,
             device=device,
             fresh=before is not None and outcome_of(before).state == "failed",
-            observer=_Observer(planned, tell),
+            observer=ForwardEvents(planned, listener),
         )
         return outcome_of(summary)
     except RunLocked:
@@ -128,16 +109,16 @@ def _outcome(
     except LiereError as error:
         return Outcome("failed", error=str(error))
     except Exception as error:
-        # one broken cell must not stop the others, whatever it died of
+        # one broken run must not stop the others, whatever it raises
         return Outcome("failed", error=f"{type(error).__name__}: {error}")
 
 
-#: between two looks at them
-LOOK_SECONDS = 2.0
+#: between two polls of them
+POLL_SECONDS = 2.0
 
 
 class Waiting:
-    """What others train, by identity."""
+    """Runs that other processes train, by identity: polled until over, or free to be taken."""
 
     def __init__(self, listener: Listener) -> None:
         self.runs: dict[str, PlannedRun] = {}
@@ -149,16 +130,16 @@ class Waiting:
     def __bool__(self) -> bool:
         return bool(self.runs)
 
-    def look(self) -> tuple[dict[str, Outcome], list[PlannedRun]]:
-        """What has come of them; says of the others who has them.
+    def poll(self) -> tuple[dict[str, Outcome], list[PlannedRun]]:
+        """Checks every run once, and reports who holds those that are still in training.
 
         Returns:
-            Outcomes of those that are over, and those that nobody trains any more.
+            Outcomes of the runs that are over, and the runs that nobody trains any more.
         """
         over: dict[str, Outcome] = {}
         free = []
         for planned in list(self.runs.values()):
-            outcome = progress(planned)
+            outcome = progress_of(planned)
             if outcome.over:
                 over[planned.run_id] = outcome
                 self.listener(RunEnded(planned, outcome))

@@ -1,12 +1,9 @@
-"""From a recipe to the cells of a comparison."""
+"""From a recipe to the runs of a comparison."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
 from typing import Any
-
-import torch
 
 from liere_cli.config.budget import Budget
 from liere_cli.config.recipe import CompareSettings, DatasetSettings, Recipe
@@ -14,7 +11,6 @@ from liere_cli.data import Dataset, build_dataset
 from liere_cli.encodings.extension import methods_for
 from liere_cli.encodings.registry import encoding_class, label, resolve_spec
 from liere_cli.errors import LiereError, UsageError, unknown
-from liere_cli.evaluation.conditions import TransferProtocol
 from liere_cli.model import encoding_for
 from liere_cli.planning.from_runs import family_of
 from liere_cli.planning.labels import MODALITIES, dataset_titles, is_called, modality, unambiguous
@@ -23,79 +19,69 @@ from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedR
 from liere_cli.planning.run_record import shared_settings
 from liere_cli.planning.transfer_grids import grids_of
 from liere_cli.runs.build import RunSpec, assemble, model_shape, run_identity
+from liere_cli.runs.context import Context
 from liere_cli.runs.folder import Listing
 from liere_cli.statistics.sequential import InterimAnalyses
 
 DEFAULT_EXPERIMENT = "compare"
 
 
-def plan_comparison(
-    recipe: Recipe, *, outputs: Path, root: Path | None = None, device: torch.device
-) -> Plan:
-    """Every cell that the recipe's ``compare`` spans; nothing is trained or loaded.
+def plan_comparison(recipe: Recipe, context: Context) -> Plan[PlannedRun]:
+    """Every run that the recipe's ``compare`` spans; nothing is trained or loaded.
 
-    An encoding that is not defined on a data set's axes becomes a row that says so, unless the
-    comparison has one data set only.
-
-    Args:
-        outputs: where runs lie; equal runs of any experiment are found again.
-        root: folder of a local mirror of the data sets.
-        device: decides what ``training.precision: auto`` means.
+    An encoding that is not defined on a data set's axes is replaced by its counterpart (``rope`` by
+    ``axial``), with a note; without one it becomes a row that says so, unless the comparison has
+    one data set only.
 
     Raises:
         UsageError: unknown names, wrong options or sizes, a margin in the wrong unit, no baseline,
-            one data set twice with the same settings, or seeds that leave no room for looks.
-        LiereError: data that is not at hand or broken.
+            one data set twice with the same settings, or too few seeds for interim analyses.
+        LiereError: data that is not available or broken.
     """
     compare = recipe.compare or CompareSettings()
-    all_asked = _with_fractions(
-        compare.data or [DatasetSettings(data=recipe.data)], recipe, compare
-    )
+    entries = _with_fractions(compare.data or [DatasetSettings(data=recipe.data)], recipe, compare)
     recipe = recipe.model_copy(
         update={
             "experiment": recipe.experiment or DEFAULT_EXPERIMENT,
-            "compare": compare.model_copy(update={"data": all_asked, "fractions": []}),
+            "compare": compare.model_copy(update={"data": entries, "fractions": []}),
         }
     )
     interim, seeds = _interim(compare)
-    listing = Listing(outputs)
-    plans, settings = [], []
-    for index, asked in enumerate(all_asked):
-        request = dataset_recipe(recipe, index)
-        plan, resolved = _dataset_plan(
-            request, asked, compare, seeds, listing, root, device, len(all_asked) == 1
-        )
-        plans.append(plan)
-        settings.append(resolved)
+    planner = _Planner(compare, seeds, context, Listing(context.outputs), len(entries) == 1)
+    planned = [
+        planner.dataset_plan(dataset_recipe(recipe, index), entry)
+        for index, entry in enumerate(entries)
+    ]
+    plans, settings = [plan for plan, _ in planned], [shared for _, shared in planned]
     _refuse_equal_datasets(plans, settings)
     titles = dataset_titles([plan.data for plan in plans], settings)
     if compare.interaction is not None:
         _check_interaction(compare.interaction.against, plans)
     plans = [
-        replace(plan, title=title, **family_of(one))
-        for plan, title, one in zip(plans, titles, settings, strict=True)
+        replace(plan, title=title, **family_of(shared))
+        for plan, title, shared in zip(plans, titles, settings, strict=True)
     ]
     return Plan(recipe.experiment, tuple(plans), seeds, recipe, interim)
 
 
 def _with_fractions(
-    plans: Sequence[DatasetSettings], recipe: Recipe, compare: CompareSettings
+    entries: Sequence[DatasetSettings], recipe: Recipe, compare: CompareSettings
 ) -> list[DatasetSettings]:
     """Every data set whole, then at each fraction of its training split."""
-    parts = sorted({one for one in compare.fractions if one < 1}, reverse=True)
-    own = [plan.training.get("fraction") for plan in plans] + [recipe.training.fraction]
-    if compare.fractions and any(one not in (None, 1.0) for one in own):
+    parts = sorted({share for share in compare.fractions if share < 1}, reverse=True)
+    given = [entry.training.get("fraction") for entry in entries] + [recipe.training.fraction]
+    if compare.fractions and any(share not in (None, 1.0) for share in given):
         raise UsageError(
             "compare.fractions and training.fraction both say how much data is used; give one"
         )
     return [
-        plan
+        entry
         if part == 1
         # other grids are asked of the runs on all data
-        else plan.model_copy(
-            update={"training": plan.training | {"fraction": part}, "transfer": None}
+        else entry.model_copy(
+            update={"training": entry.training | {"fraction": part}, "transfer": None}
         )
-        for plan in plans
+        for entry in entries
         for part in (1.0, *parts)
     ]
 
@@ -112,7 +98,7 @@ def _check_interaction(against: str, plans: Sequence[DatasetPlan]) -> None:
 
 
 def _interim(compare: CompareSettings) -> tuple[InterimAnalyses | None, tuple[int, ...]]:
-    """When a comparison looks, if it does repeatedly, and every seed that it may come to."""
+    """The interim analyses, where seeds are added, and every seed that may be used."""
     seeds = tuple(compare.seeds)
     if compare.until_settled is None:
         return None, seeds
@@ -128,119 +114,169 @@ def _interim(compare: CompareSettings) -> tuple[InterimAnalyses | None, tuple[in
     return InterimAnalyses(first, last), (*seeds, *range(after, after + last - first))
 
 
-def _dataset_plan(
-    request: Recipe,
-    asked: DatasetSettings,
-    compare: CompareSettings,
-    seeds: Sequence[int],
-    listing: Listing,
-    root: Path | None,
-    device: torch.device,
-    alone: bool,
-) -> tuple[DatasetPlan, dict[str, Any]]:
-    """One arm and the settings that its runs share."""
-    dataset = build_dataset(request.data, root)
-    if not request.training.tested:
-        raise UsageError(
-            f"{dataset.name}: training.tested is false, but encodings are compared by their scores "
-            "on the test split; leave it out"
+@dataclass(frozen=True)
+class _Planner:
+    """Plans one data set after the other.
+
+    Args:
+        alone: the comparison has one data set only.
+    """
+
+    compare: CompareSettings
+    seeds: Sequence[int]
+    context: Context
+    listing: Listing
+    alone: bool
+
+    def dataset_plan(
+        self, request: Recipe, entry: DatasetSettings
+    ) -> tuple[DatasetPlan[PlannedRun], dict[str, Any]]:
+        """One data set, and the settings that its runs share."""
+        compare = self.compare
+        dataset = build_dataset(request.data, self.context.data_root)
+        if not request.training.tested:
+            raise UsageError(
+                f"{dataset.name}: training.tested is false, but encodings are compared by their "
+                "scores on the test split; leave it out"
+            )
+        axes = len(dataset.grid)
+        specs, notes = _served(_distinct(entry.encodings or compare.encodings), axes)
+        names = unambiguous([(spec["name"], label(spec)) for spec in specs])
+        rows, first = self._rows(request, dataset, specs, names)
+        baselines, _ = _served(compare.baseline, axes)
+        data_label = first.data if first else dataset.name
+        baseline = _baseline(data_label, axes, rows, _labels(baselines, specs, names))
+        if compare.aa:
+            (row,) = (row for row in rows if row.label == baseline)
+            rows.append(self._against_itself(row))
+        limit = request.training.test_limit
+        transfer, shared = None, {}
+        if first is not None:
+            shape = model_shape(first.recipe, dataset)
+            transfer = grids_of(compare.transfer, entry.transfer, dataset, shape, limit)
+            shared = shared_settings(first.recipe, dataset.fingerprint)
+        plan = DatasetPlan(
+            title=data_label,
+            modality=modality(dataset.name, axes),
+            data=data_label,
+            fingerprint=dataset.fingerprint,
+            metric=dataset.metric,
+            budget=Budget.parse(request.training.budget),
+            encodings=tuple(rows),
+            baseline=baseline,
+            margin=_margin(data_label, dataset, entry, compare),
+            test_limit=limit,
+            transfer=transfer,
+            notes=tuple(notes),
         )
-    axes = len(dataset.grid)
-    rows: dict[str, PlannedEncoding] = {}
-    shared: dict[str, Any] = {}
-    data_label, limit = dataset.name, request.training.test_limit
-    transfer: TransferProtocol | None = None
-    specs = _distinct(asked.encodings or compare.encodings)
-    names = unambiguous([(spec["name"], label(spec)) for spec in specs])
-    for spec, name in zip(specs, names, strict=True):
-        if not encoding_class(spec["name"]).serves(axes) and not alone:
-            rows[name] = PlannedEncoding(name, undefined=f"not defined on {axes} axes")
-            continue
-        wanted = request.model_copy(update={"encoding": spec, "seed": seeds[0]})
-        try:
-            run_spec = assemble(wanted, root=root, device=device)
-        except LiereError as error:
-            raise type(error)(f"{dataset.name}, {name}: {error}") from None
-        run_spec = replace(run_spec, encoding=name)
-        runs = [planned_run(run_spec, wanted, seed, listing) for seed in seeds]
-        shape = model_shape(run_spec.recipe, dataset)
-        extensions = methods_for(encoding_for(shape, run_spec.recipe.encoding))
-        rows[name] = PlannedEncoding(name, tuple(runs), extensions=extensions)
-        transfer = transfer or grids_of(compare.transfer, asked.transfer, dataset, shape, limit)
-        data_label = run_spec.data
-        shared = shared_settings(run_spec.recipe, dataset.fingerprint)
-    chosen = _baseline(
-        data_label, axes, list(rows.values()), _labels(compare.baseline, specs, names)
-    )
-    if compare.aa:
-        twin = _twin(rows[chosen], seeds, listing, root, device)
-        rows[twin.label] = twin
-    plan = DatasetPlan(
-        title=data_label,
-        modality=modality(dataset.name, axes),
-        data=data_label,
-        fingerprint=dataset.fingerprint,
-        metric=dataset.metric,
-        budget=Budget.parse(request.training.budget),
-        encodings=tuple(rows.values()),
-        baseline=chosen,
-        margin=_margin(data_label, dataset, asked, compare),
-        test_limit=limit,
-        transfer=transfer,
-    )
-    return plan, shared
+        return plan, shared
+
+    def _rows(
+        self,
+        request: Recipe,
+        dataset: Dataset,
+        specs: Sequence[Mapping[str, Any]],
+        names: Sequence[str],
+    ) -> tuple[list[PlannedEncoding[PlannedRun]], RunSpec | None]:
+        """A row for each encoding, and the first run of the first that is defined here."""
+        axes = len(dataset.grid)
+        rows: list[PlannedEncoding[PlannedRun]] = []
+        first: RunSpec | None = None
+        for spec, name in zip(specs, names, strict=True):
+            cls = encoding_class(spec["name"])
+            stands_in = any(other["name"] == cls.counterpart for other in specs)
+            if not cls.serves(axes) and (stands_in or not self.alone):
+                rows.append(PlannedEncoding(name, undefined=f"not defined on {axes} axes"))
+                continue
+            own = request.model_copy(update={"encoding": dict(spec), "seed": self.seeds[0]})
+            try:
+                run_spec = self._assemble(own)
+            except LiereError as error:
+                raise type(error)(f"{dataset.name}, {name}: {error}") from None
+            run_spec = replace(run_spec, encoding=name)
+            runs = [planned_run(run_spec, own, seed, self.listing) for seed in self.seeds]
+            shape = model_shape(run_spec.recipe, dataset)
+            extensions = methods_for(encoding_for(shape, run_spec.recipe.encoding))
+            rows.append(PlannedEncoding(name, tuple(runs), extensions=extensions))
+            first = first or run_spec
+        return rows, first
+
+    def _against_itself(self, row: PlannedEncoding[PlannedRun]) -> PlannedEncoding[PlannedRun]:
+        """The encoding at seeds that the comparison doesn't use, each paired with one it uses."""
+        runs = []
+        for run, seed in zip(row.runs, count(max(self.seeds) + 1), strict=False):
+            request = run.request.model_copy(update={"seed": seed})
+            run_spec = replace(self._assemble(request), encoding=row.label)
+            planned = planned_run(run_spec, request, seed, self.listing)
+            runs.append(replace(planned, seed=run.seed))
+        own_seeds = tuple(run.request.seed for run in runs)
+        return PlannedEncoding(
+            f"{row.label} (A/A)", tuple(runs), own_seeds=own_seeds, extensions=row.extensions
+        )
+
+    def _assemble(self, request: Recipe) -> RunSpec:
+        return assemble(request, root=self.context.data_root, device=self.context.torch_device)
 
 
-def _twin(
-    row: PlannedEncoding,
-    seeds: Sequence[int],
-    listing: Listing,
-    root: Path | None,
-    device: torch.device,
-) -> PlannedEncoding:
-    """The same encoding at seeds that the comparison doesn't use, each held against one it uses."""
-    label = f"{row.label} (A/A)"
-    runs = []
-    for run, other in zip(row.runs, count(max(seeds) + 1), strict=False):
-        assert run.request is not None
-        request = run.request.model_copy(update={"seed": other})
-        run_spec = replace(assemble(request, root=root, device=device), encoding=row.label)
-        runs.append(replace(planned_run(run_spec, request, other, listing), seed=run.seed))
-    own = tuple(run.request.seed for run in runs if run.request)
-    return PlannedEncoding(label, tuple(runs), own_seeds=own, extensions=row.extensions)
+def _served(
+    specs: Sequence[Mapping[str, Any]], axes: int
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The encodings, each that is not defined on ``axes`` replaced by its counterpart; and notes.
+
+    An option that the counterpart lacks, or a counterpart that takes part anyway, replaces nothing.
+    """
+    served, notes = [], []
+    for spec in specs:
+        cls = encoding_class(spec["name"])
+        if not cls.serves(axes) and cls.counterpart is not None:
+            other = {**spec, "name": cls.counterpart}
+            options = encoding_class(cls.counterpart).Options.model_fields
+            taking_part = [resolve_spec(one) for one in specs]
+            fits = all(key in options for key in spec if key != "name")
+            if fits and resolve_spec(other) not in taking_part:
+                served.append(other)
+                notes.append(
+                    f"{label(spec)} is not defined on {axes} axes: its counterpart {label(other)} "
+                    "takes its place"
+                )
+                continue
+        served.append(dict(spec))
+    return served, notes
 
 
 def _distinct(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Specs that differ once every option has its value."""
     resolved: list[dict[str, Any]] = []
-    kept = []
+    distinct = []
     for spec in specs:
         if resolve_spec(spec) not in resolved:
             resolved.append(resolve_spec(spec))
-            kept.append(dict(spec))
-    return kept
+            distinct.append(dict(spec))
+    return distinct
 
 
 def repeated(specs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Labels of specs that say once more what another says."""
+    """Labels of specs that are listed more than once."""
     resolved = [resolve_spec(spec) for spec in specs]
     again = [label(spec) for spec in specs if resolved.count(resolve_spec(spec)) > 1]
     return list(dict.fromkeys(again))
 
 
 def _labels(
-    wanted: Sequence[Mapping[str, Any]], specs: Sequence[Mapping[str, Any]], names: Sequence[str]
+    baselines: Sequence[Mapping[str, Any]],
+    specs: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
 ) -> list[str]:
-    """What the table calls each wanted encoding, whether or not it takes part."""
+    """What the table calls each encoding, whether or not it takes part."""
     resolved = [resolve_spec(spec) for spec in specs]
     return [
         names[resolved.index(resolve_spec(spec))] if resolve_spec(spec) in resolved else label(spec)
-        for spec in wanted
+        for spec in baselines
     ]
 
 
 def planned_run(run_spec: RunSpec, request: Recipe, seed: int, listing: Listing) -> PlannedRun:
-    """The cell at another seed: all but the seed and the identity stays."""
+    """The run at another seed: all but the seed and the identity stays."""
     resolved = run_spec.recipe.model_copy(update={"seed": seed})
     run_id = run_identity(resolved, run_spec.dataset.fingerprint)
     run_spec = replace(run_spec, recipe=resolved, run_id=run_id)
@@ -255,7 +291,7 @@ def planned_run(run_spec: RunSpec, request: Recipe, seed: int, listing: Listing)
 
 
 def _baseline(data: str, axes: int, rows: Sequence[PlannedEncoding], labels: Sequence[str]) -> str:
-    """The first wanted encoding that takes part and is defined on the data."""
+    """The first baseline that takes part and is defined on the data."""
     allowed = [row.label for row in rows if row.undefined is None]
     for candidate in labels:
         if candidate in allowed:
@@ -268,9 +304,9 @@ def _baseline(data: str, axes: int, rows: Sequence[PlannedEncoding], labels: Seq
 
 
 def _margin(
-    data: str, dataset: Dataset, asked: DatasetSettings, compare: CompareSettings
+    data: str, dataset: Dataset, entry: DatasetSettings, compare: CompareSettings
 ) -> float | None:
-    margin = asked.margin
+    margin = entry.margin
     if margin is None:
         margin = compare.margins.get(dataset.metric)
     if margin is not None and dataset.metric == "top1" and margin >= 1:
@@ -287,6 +323,6 @@ def _refuse_equal_datasets(
     for index, plan in enumerate(plans):
         if settings[index] in settings[:index]:
             raise UsageError(
-                f"compare.data: '{plan.data}' stands twice with the same settings; "
+                f"compare.data: '{plan.data}' is listed twice with the same settings; "
                 "list it once, with all its encodings"
             )

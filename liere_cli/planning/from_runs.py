@@ -14,7 +14,7 @@ from liere_cli.config.spec import format_spec, parse_spec
 from liere_cli.errors import UsageError
 from liere_cli.planning.labels import dataset_titles, modality, place_of, unambiguous
 from liere_cli.planning.overrides import split_specs
-from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
+from liere_cli.planning.plan import ComparedRun, DatasetPlan, Plan, PlannedEncoding
 from liere_cli.planning.progress import Outcome, outcome, outcome_of
 from liere_cli.planning.run_record import RunRecord, RunRecordReader
 from liere_cli.runs.folder import JOBS_FILE, Run, open_run
@@ -34,14 +34,14 @@ def runs_as_plan(
     Args:
         baseline: labels of the encodings to compare with, as on the flag; the first that is in a
             table is its baseline.
-        read: what is known of a run; from its files unless given.
+        read: reads the record of a run; from its files unless given.
 
     Returns:
         The plan, and the outcome of each run by identity.
 
     Raises:
-        UsageError: no run of a table is over, two runs claim one cell, or no table holds the
-            baseline.
+        UsageError: no run of a table is over, two runs have the same encoding and seed, or no table
+            holds the baseline.
         LiereError: a run's recipe or summary can't be read.
     """
     read = read or RunRecordReader().read
@@ -75,7 +75,7 @@ def runs_as_plan(
 
 
 def _distinct(runs: Sequence[Run]) -> list[Run]:
-    """Each folder once, by whatever path it was named."""
+    """Each folder once, whatever path names it."""
     by_place: dict[Any, Run] = {}
     for run in runs:
         try:
@@ -88,16 +88,16 @@ def _distinct(runs: Sequence[Run]) -> list[Run]:
 
 @dataclass
 class _Entry:
-    """One run of a table; ``label`` is its encoding's there."""
+    """One run of a table; ``label`` is that of its encoding."""
 
     run: Run
     record: RunRecord
     label: str = ""
 
     @property
-    def planned(self) -> PlannedRun:
+    def planned(self) -> ComparedRun:
         record = self.record
-        return PlannedRun(record.data, self.label, record.seed, self.run, record.run_id)
+        return ComparedRun(record.data, self.label, record.seed, self.run, record.run_id)
 
     @property
     def outcome(self) -> Outcome:
@@ -107,7 +107,7 @@ class _Entry:
 
 
 def family_of(shared: Mapping[str, Any]) -> dict[str, Any]:
-    """``fraction`` and ``family`` of an arm with those settings."""
+    """``fraction`` and ``family`` of a data set with those settings."""
     training = dict(shared["training"])
     fraction = training.pop("fraction")
     rest = json.dumps({**shared, "training": training}, sort_keys=True)
@@ -119,7 +119,7 @@ class _Table:
 
     def __init__(self) -> None:
         self.entries: dict[str, _Entry] = {}
-        self.cells: dict[tuple[str, str, int], _Entry] = {}
+        self.by_place: dict[tuple[str, str, int], _Entry] = {}
 
     def name_apart(self) -> None:
         """Labels the encodings, and qualifies those that would share a label."""
@@ -136,13 +136,13 @@ class _Table:
         record = entry.record
         if record.run_id in self.entries:
             return
-        cell = (place_of(record.name), record.encoding, record.seed)
-        if cell in self.cells:
+        place = (place_of(record.name), record.encoding, record.seed)
+        if place in self.by_place:
             raise UsageError(
-                f"{self.cells[cell].run.folder} and {entry.run.folder} are both {record.encoding} "
-                f"at seed {record.seed}, but differ in the encoding's own code; compare one of them"
+                f"{self.by_place[place].run.folder} and {entry.run.folder} are both "
+                f"{record.encoding} at seed {record.seed}, but differ in the encoding's own code; compare one of them"
             )
-        self.entries[record.run_id] = self.cells[cell] = entry
+        self.entries[record.run_id] = self.by_place[place] = entry
 
     def dataset(self, title: str, wanted: Sequence[str]) -> DatasetPlan:
         entries = self.entries.values()
@@ -150,9 +150,9 @@ class _Table:
         if first is None:
             raise UsageError(
                 f"none of the runs on {self.data} is over; 'liere train' or the recipe that they "
-                "came from goes on with them"
+                "came from continues them"
             )
-        rows: dict[str, list[PlannedRun]] = {}
+        rows: dict[str, list[ComparedRun]] = {}
         for entry in entries:
             rows.setdefault(entry.label, []).append(entry.planned)
         return DatasetPlan(
@@ -170,19 +170,19 @@ class _Table:
 
 
 def runs_of(paths: Sequence[str], outputs: Path) -> list[Run]:
-    """The runs at each path; of several, those that liere wrote beside the runs are passed over.
+    """The runs at each path; of several, those that liere wrote beside the runs are skipped.
 
     Raises:
         UsageError: there is no run at one of the others, or at all.
     """
-    kept = [path for path in paths if len(paths) == 1 or not _is_written_beside(Path(path))]
+    kept = [path for path in paths if len(paths) == 1 or not _lies_beside_runs(Path(path))]
     if not kept:
-        raise UsageError(f"{', '.join(paths)}: there is no run among these files")
+        raise UsageError(f"{', '.join(paths)}: none of these files is a run")
     return [run for path in kept for run in runs_at(path, outputs)]
 
 
-def _is_written_beside(path: Path) -> bool:
-    """Whether ``EXPERIMENT/*`` names it beside the runs: the comparison's recipe, tables, jobs."""
+def _lies_beside_runs(path: Path) -> bool:
+    """Whether it lies beside the runs of an experiment: the recipe, tables and jobs."""
     if path.is_dir():
         return (path / JOBS_FILE).is_file()
     return (path.name == "comparison.yaml" or path.stem == "table") and path.is_file()

@@ -1,4 +1,4 @@
-"""What an arm of a comparison is called."""
+"""What the data sets and encodings of a comparison are called."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ def place_of(name: str) -> str:
 
 
 def unambiguous(encodings: Sequence[tuple[str, str]]) -> list[str]:
-    """Labels of encodings; where several of other names share one, each with its file before it.
+    """Labels of encodings; a label that several encodings share gets its file before it.
 
     Args:
         encodings: name (``path/to/file.py:Class`` or one of liere's) and label of each.
@@ -41,11 +41,11 @@ def unambiguous(encodings: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def dataset_titles(labels: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Titles that tell arms apart: the data's label and, where two share it, what differs.
+    """Distinct titles: the data's label and, where data sets share it, the settings that differ.
 
     Args:
-        labels: of each arm's data set.
-        settings: of each arm; nested sections become ``section.key``.
+        labels: of the data sets.
+        settings: of each data set; nested sections become ``section.key``.
     """
     flat = [_flatten(values) for values in settings]
     rivals: dict[str, list[dict[str, Any]]] = {}

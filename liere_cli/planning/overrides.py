@@ -9,7 +9,7 @@ from liere_cli.config.recipe import CompareSettings, Recipe, merged
 from liere_cli.config.spec import format_spec, parse_spec
 from liere_cli.errors import UsageError
 
-#: settings that an arm may hold, and that a flag therefore has to replace there too
+#: sections that a data set may have of its own, where a flag has to replace them too
 _DATASET_SECTIONS = ("model", "training")
 
 
@@ -106,7 +106,7 @@ def comparison_recipe(
 
 
 def _refuse_tuned(recipe: Recipe, assignments: Sequence[str]) -> None:
-    """A flag for a value that tuning chooses would say nothing."""
+    """Refuses a flag for a value that tuning chooses."""
     tuning = recipe.compare.tuning if recipe.compare else None
     for assignment in assignments if tuning else ():
         key = assignment.partition("=")[0].strip().removeprefix("training.")
@@ -125,7 +125,7 @@ def _settling(
     if known is None and not wanted:
         for key, value in given.items():
             raise UsageError(
-                f"--{key.replace('_', '-')} {value}: limits a comparison that adds seeds; "
+                f"--{key.replace('_', '-')} {value}: limits a comparison that adds seeds: "
                 "add --until-settled"
             )
         return None
@@ -137,7 +137,7 @@ def _specs(text: str) -> list[dict[str, Any]]:
 
 
 def _dataset(spec: dict[str, Any], datasets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The arm with that data set, or of that bare name; else a new one."""
+    """The entry with that data set, or of that bare name; else a new one."""
     for dataset in datasets:
         if dataset["data"] == spec or spec == {"name": dataset["data"]["name"]}:
             return dict(dataset)
@@ -147,7 +147,7 @@ def _dataset(spec: dict[str, Any], datasets: Sequence[Mapping[str, Any]]) -> dic
 def _outweighed(
     dataset: dict[str, Any], assignments: Sequence[str], *, own_encodings: bool
 ) -> dict[str, Any]:
-    """The arm without what a flag replaces."""
+    """The entry without what a flag replaces."""
     dataset = dict(dataset)
     keys = [assignment.partition("=")[0].strip().split(".") for assignment in assignments]
     for section in _DATASET_SECTIONS:

@@ -1,7 +1,10 @@
-"""What a comparison spans: data sets x encodings x seeds, and how far each run has come."""
+"""What a comparison spans: data sets x encodings x seeds."""
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Generic
+
+from typing_extensions import TypeVar
 
 from liere_cli.config.budget import Budget
 from liere_cli.config.recipe import Recipe
@@ -12,17 +15,15 @@ from liere_cli.statistics.sequential import InterimAnalyses
 
 
 @dataclass(frozen=True)
-class PlannedRun:
-    """One cell: an encoding on a data set at a seed.
+class ComparedRun:
+    """An encoding on a data set at a seed.
 
     Args:
         data, encoding: short labels.
-        seed: under which it is held against others; its own, but for an encoding that is held
-            against itself.
+        seed: under which it is paired with others; its own, except for an encoding that is compared
+            with itself.
         run: the folder where the run lies or will lie.
         run_id: its identity.
-        request: the recipe to train, as written; None for a run that was only read.
-        detail: what tells it from others of that label.
     """
 
     data: str
@@ -30,28 +31,46 @@ class PlannedRun:
     seed: int
     run: Run
     run_id: str
-    request: Recipe | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.data} · {self.encoding} · seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class PlannedRun(ComparedRun):
+    """A run that can be trained.
+
+    Args:
+        request: the recipe to train, as written.
+        detail: what distinguishes it from others of the same encoding and seed.
+    """
+
+    request: Recipe
     detail: str = ""
 
     @property
     def label(self) -> str:
-        seed = self.request.seed if self.request else self.seed
-        parts = (self.data, self.encoding, self.detail, f"seed {seed}")
+        parts = (self.data, self.encoding, self.detail, f"seed {self.request.seed}")
         return " · ".join(part for part in parts if part)
 
 
+#: what a plan consists of: runs to train, or runs that were only read
+RunT = TypeVar("RunT", bound=ComparedRun, covariant=True, default=ComparedRun)
+
+
 @dataclass(frozen=True)
-class PlannedEncoding:
-    """One row: an encoding with its runs, or why it has none on this data set.
+class PlannedEncoding(Generic[RunT]):
+    """One row: an encoding with its runs, or the reason why it has none on this data set.
 
     Args:
         tuned: how its settings were chosen, where the recipe asks for that.
-        own_seeds: of the baseline where it is held against itself, which no other row has.
+        own_seeds: of the baseline where it is compared with itself, which no other row has.
         extensions: methods by which it can serve other grids.
     """
 
     label: str
-    runs: tuple[PlannedRun, ...] = ()
+    runs: tuple[RunT, ...] = ()
     undefined: str | None = None
     tuned: TuningResult | None = None
     own_seeds: tuple[int, ...] = ()
@@ -59,19 +78,20 @@ class PlannedEncoding:
 
 
 @dataclass(frozen=True)
-class DatasetPlan:
+class DatasetPlan(Generic[RunT]):
     """One data set with its encodings, all at one model, budget and set of seeds.
 
     Args:
-        title: tells it from every other arm: the data's label, and what else differs.
+        title: the data's label and, where two data sets share it, what differs.
         modality: ``text``, ``images``, ``video`` or the number of axes.
         metric: ``top1`` (a share of 1) or ``bits_per_byte``.
         baseline: label of the encoding that the others are compared with; None: there is none.
         margin: the smallest difference worth caring about, in the metric's unit.
         test_limit: items or windows of the test split that are scored; None: all.
         fraction: share of the training split.
-        family: the same for arms that differ in nothing but the fraction.
+        family: the same for data sets that differ in nothing but the fraction.
         transfer: other grids at which its runs are measured, where the recipe asks.
+        notes: what was changed in what the recipe asks.
     """
 
     title: str
@@ -80,13 +100,14 @@ class DatasetPlan:
     fingerprint: str
     metric: str
     budget: Budget
-    encodings: tuple[PlannedEncoding, ...]
+    encodings: tuple[PlannedEncoding[RunT], ...]
     baseline: str | None
     margin: float | None = None
     test_limit: int | None = None
     fraction: float = 1.0
     family: str = ""
     transfer: TransferProtocol | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def higher_is_better(self) -> bool:
@@ -94,29 +115,33 @@ class DatasetPlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Generic[RunT]):
     """A comparison to be run, or one that is read from finished runs.
 
     Args:
         experiment: folder of the runs, under the outputs folder.
         seeds: in the order in which they run.
         recipe: what was asked for, with every flag merged in; None for runs that were only read.
-        looks: of a comparison that adds seeds until it is settled; the plan then holds all runs
-            that it may come to.
+        interim: of a comparison that adds seeds until it is settled; the plan then holds all runs
+            that may be needed.
     """
 
     experiment: str
-    datasets: tuple[DatasetPlan, ...]
+    datasets: tuple[DatasetPlan[RunT], ...]
     seeds: tuple[int, ...]
     recipe: Recipe | None = None
     interim: InterimAnalyses | None = None
 
     @cached_property
-    def runs(self) -> tuple[PlannedRun, ...]:
-        """Every run once, seed by seed: an interrupted comparison is paired as far as it came."""
-        place = {seed: index for index, seed in enumerate(self.seeds)}
-        every = [run for dataset in self.datasets for row in dataset.encodings for run in row.runs]
-        by_id: dict[str, PlannedRun] = {}
-        for run in sorted(every, key=lambda run: place[run.seed]):
+    def runs(self) -> tuple[RunT, ...]:
+        """Every run once, seed by seed, so that an interrupted comparison has whole pairs."""
+        order = {seed: index for index, seed in enumerate(self.seeds)}
+        runs = [run for dataset in self.datasets for row in dataset.encodings for run in row.runs]
+
+        def by_seed(run: ComparedRun) -> int:
+            return order[run.seed]
+
+        by_id: dict[str, RunT] = {}
+        for run in sorted(runs, key=by_seed):
             by_id.setdefault(run.run_id, run)
         return tuple(by_id.values())

@@ -1,4 +1,4 @@
-"""How far each planned run has come, and how much time is left."""
+"""How far each run has come, and how much training time is left."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from liere_cli.config.budget import Budget
 from liere_cli.errors import LiereError
-from liere_cli.planning.plan import Plan, PlannedEncoding, PlannedRun
+from liere_cli.planning.plan import ComparedRun, Plan, PlannedEncoding
 from liere_cli.runs.folder import MAX_SUMMARY_BYTES, Run
 from liere_cli.utils.files import read_json, seal
 
-#: no score, time or size of a run comes near
+#: larger than any score, time or size of a run
 LARGEST = 1e100
 
 
@@ -36,11 +36,11 @@ class Outcome:
 
     @property
     def over(self) -> bool:
-        """Nothing is left to train; a failed run is tried again."""
+        """Whether nothing is left to train; a failed run is tried again."""
         return self.state in ("finished", "diverged")
 
 
-def outcome(planned: PlannedRun, budget: Budget) -> Outcome:
+def outcome(planned: ComparedRun, budget: Budget) -> Outcome:
     """How far the run has come, from its folder."""
     try:
         summary = planned.run.summary()
@@ -61,7 +61,7 @@ def outcome(planned: PlannedRun, budget: Budget) -> Outcome:
 
 
 def outcome_of(summary: dict[str, Any]) -> Outcome:
-    """The outcome that a closing summary tells; one without the value that it is for has failed."""
+    """The outcome in a closing summary; without a score the run counts as failed."""
     state: State = summary["status"] if summary["status"] in ("finished", "diverged") else "failed"
     error = summary.get("error")
     needed = "val" if summary.get("tested") == "none" else "test"
@@ -81,7 +81,7 @@ def number(summary: Mapping[str, Any], key: str) -> float | None:
     return float(value) if abs(value) < LARGEST else None
 
 
-def outcomes(plan: Plan) -> dict[str, Outcome]:
+def outcomes_of(plan: Plan) -> dict[str, Outcome]:
     """Outcome of every run of the plan, by identity."""
     return {
         run.run_id: outcome(run, dataset.budget)
@@ -91,7 +91,7 @@ def outcomes(plan: Plan) -> dict[str, Outcome]:
     }
 
 
-def seconds_left(plan: Plan, found: dict[str, Outcome], jobs: int = 1) -> float | None:
+def seconds_left(plan: Plan, outcomes: Mapping[str, Outcome], jobs: int = 1) -> float | None:
     """Estimated training time of what is left, without loading and evaluation.
 
     From the budget where it is one of time; else from runs that have used some of the same
@@ -102,13 +102,17 @@ def seconds_left(plan: Plan, found: dict[str, Outcome], jobs: int = 1) -> float 
     """
     left, count = 0.0, 0
     for dataset in plan.datasets:
-        own = {row.label: full_seconds(row.runs, found) for row in dataset.encodings}
-        known = [seconds for seconds in own.values() if seconds is not None]
+        by_encoding = {row.label: full_seconds(row.runs, outcomes) for row in dataset.encodings}
+        known = [seconds for seconds in by_encoding.values() if seconds is not None]
         for row in dataset.encodings:
-            shares = [1 - found[run.run_id].share for run in _unfinished(row, found)]
+            shares = [1 - outcomes[run.run_id].share for run in _unfinished(row, outcomes)]
             if not shares:
                 continue
-            seconds = dataset.budget.amount if dataset.budget.unit == "seconds" else own[row.label]
+            seconds = (
+                dataset.budget.amount
+                if dataset.budget.unit == "seconds"
+                else by_encoding[row.label]
+            )
             if seconds is None:
                 if not known:
                     return None
@@ -118,9 +122,9 @@ def seconds_left(plan: Plan, found: dict[str, Outcome], jobs: int = 1) -> float 
     return left / max(1, min(jobs, count))
 
 
-def full_seconds(runs: tuple[PlannedRun, ...], found: Mapping[str, Outcome]) -> float | None:
+def full_seconds(runs: tuple[ComparedRun, ...], outcomes: Mapping[str, Outcome]) -> float | None:
     """Mean training seconds of a whole run, from those that finished or used some of the budget."""
-    states = [found[run.run_id] for run in runs]
+    states = [outcomes[run.run_id] for run in runs]
     whole = [
         state.seconds / state.share
         for state in states
@@ -129,8 +133,8 @@ def full_seconds(runs: tuple[PlannedRun, ...], found: Mapping[str, Outcome]) -> 
     return sum(whole) / len(whole) if whole else None
 
 
-def _unfinished(row: PlannedEncoding, found: dict[str, Outcome]) -> Iterator[PlannedRun]:
-    return (run for run in row.runs if not found[run.run_id].over)
+def _unfinished(row: PlannedEncoding, outcomes: Mapping[str, Outcome]) -> Iterator[ComparedRun]:
+    return (run for run in row.runs if not outcomes[run.run_id].over)
 
 
 def _newest_checkpoint(run: Run) -> dict[str, Any] | None:

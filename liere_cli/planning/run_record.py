@@ -1,4 +1,4 @@
-"""What a table needs to know of a run, from the files in its folder."""
+"""What a table needs of a run, read from the files in its folder."""
 
 import json
 import re
@@ -54,14 +54,14 @@ class RunRecord:
 
 @dataclass
 class RunRecordReader:
-    """Reads facts; recipes that differ in nothing but the seed are parsed once."""
+    """Reads records; recipes that differ only in the seed are parsed once."""
 
     _parsed: dict[bytes, tuple[Recipe, str]] = field(default_factory=dict)
 
     def read(self, run: Run) -> RunRecord:
         """
         Raises:
-            LiereError: a file of the run is missing, damaged, or no run's.
+            LiereError: a file of the run is missing or damaged.
             UsageError: it was never scored on the test split.
         """
         summary = run.summary()
@@ -113,7 +113,7 @@ class RunRecordReader:
 
 
 def shared_settings(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
-    """What all runs of one table have in common: everything but encoding and seed."""
+    """The settings that all runs of a table share: everything but encoding and seed."""
     settings = recipe.model_dump(mode="json", exclude={"experiment", "compare", "encoding", "seed"})
     settings["training"].pop("checkpoint_seconds")
     # the fingerprint stands for the path
@@ -130,12 +130,14 @@ def _without_files(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_signature(run: Run) -> dict[str, str]:
-    """What is known of a run that is not over: it signs before its first step."""
+    """What a run that is not over signed before its first step."""
     path = run.path("signature.txt")
     try:
         line = path.read_text().strip()
     except (OSError, ValueError):
-        raise LiereError(f"{run.folder}: is no run, or had not begun to train") from None
+        raise LiereError(
+            f"{run.folder}: is not a run folder, or the run had not begun to train"
+        ) from None
     fields = dict(part.split(":", 1) for part in line.split("|") if ":" in part)
     data, _, fingerprint = fields.pop("data", "").rpartition("@")
     return fields | {"data": data, "fingerprint": fingerprint}

@@ -161,6 +161,11 @@ def launched() -> int:
         ) from None
 
 
+def is_main_process() -> bool:
+    """Whether this process writes and prints: the only one, or rank 0."""
+    return launched() == 1 or os.environ["RANK"] == "0"
+
+
 def own_device(device: torch.device) -> torch.device:
     """The device of this process: with several on one machine, each takes a GPU of its own.
 

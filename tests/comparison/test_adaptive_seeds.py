@@ -81,7 +81,7 @@ def test_simulated_power_equals_the_noncentral_t_distribution() -> None:
     assert judged.differs.mean() == pytest.approx(expected, abs=0.03)
 
 
-@pytest.mark.parametrize("looks", [None, InterimAnalyses(3, 8)])
+@pytest.mark.parametrize("interim", [None, InterimAnalyses(3, 8)])
 def test_simulations_judge_as_runs_are_judged(interim: InterimAnalyses | None) -> None:
     generator = np.random.default_rng(1)
     differences = generator.standard_normal((40, 4, 8)) + np.array([0.0, 1.0, 2.0, 4.0])[:, None]

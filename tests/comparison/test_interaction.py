@@ -81,7 +81,7 @@ def test_the_difference_equals_welch() -> None:
 
 
 @pytest.mark.parametrize("n", [3, 5, 10])
-@pytest.mark.parametrize("worth", [10.0, 30.0])
+@pytest.mark.parametrize("baseline_gain", [10.0, 30.0])
 def test_equal_gains_are_rarely_told_apart(n: int, baseline_gain: float) -> None:
     generator = np.random.default_rng(n)
     words, covered = [], []
@@ -125,7 +125,7 @@ def test_units_do_not_matter(seed: int, unit: float) -> None:
     assert second.difference == pytest.approx(first.difference)
 
 
-@pytest.mark.parametrize("worth", [0.0, -10.0])
+@pytest.mark.parametrize("baseline_gain", [0.0, -10.0])
 def test_a_baseline_that_beats_no_floor_leaves_it_undefined(baseline_gain: float) -> None:
     generator = np.random.default_rng(4)
     result = judged(side(generator, 5, 1.0, baseline_gain), side(generator, 5, 1.0))

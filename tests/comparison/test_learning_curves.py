@@ -115,7 +115,7 @@ def test_a_score_that_was_never_reached_gives_no_ratio() -> None:
     assert found.steps_ratio.value is None
 
 
-@pytest.mark.parametrize("looks", [None, InterimAnalyses(3, 6)])
+@pytest.mark.parametrize("interim", [None, InterimAnalyses(3, 6)])
 def test_everything_is_corrected_in_one_family(interim: InterimAnalyses | None) -> None:
     rows = [efficiency("a", pairs(4), True), efficiency("b", [], True)]
     judged = judge_efficiency(rows, [True, True], interim)

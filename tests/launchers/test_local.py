@@ -12,11 +12,11 @@ from liere_cli.config.recipe import Recipe
 from liere_cli.launchers.events import Event, RunEnded, RunStarted
 from liere_cli.launchers.local import launch
 from liere_cli.launchers.pool import gpu_of, threads_each
-from liere_cli.launchers.worker import LaunchContext
 from liere_cli.planning.from_recipe import plan_comparison
 from liere_cli.planning.plan import Plan
 from liere_cli.planning.progress import outcomes
 from liere_cli.runs.build import assemble
+from liere_cli.runs.context import Context
 from support.synthetic_runs import (
     TINY,
     begin_run,
@@ -36,15 +36,15 @@ def plan(outputs: Path, *encodings: str, seeds: int = 2) -> Plan:
     compare["baseline"] = encodings[0]
     settings = {"model": TINY, "training": {"budget": "10steps"}, "compare": compare}
     recipe = Recipe.validated(settings, "test")
-    return plan_comparison(recipe, outputs=outputs, device=CPU)
+    return plan_comparison(recipe, Context(outputs))
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> LaunchContext:
-    return LaunchContext(tmp_path, None, "cpu")
+def context(tmp_path: Path) -> Context:
+    return Context(tmp_path, None, "cpu")
 
 
-def test_cells_run_seed_by_seed_and_tell_of_it(context: LaunchContext) -> None:
+def test_cells_run_seed_by_seed_and_tell_of_it(context: Context) -> None:
     made = plan(context.outputs, "axial", "none")
     events: list[Event] = []
     launch(made.runs, context, listener=events.append, trainer=train)
@@ -55,8 +55,8 @@ def test_cells_run_seed_by_seed_and_tell_of_it(context: LaunchContext) -> None:
 
 def test_workers_and_one_process_find_the_same(tmp_path: Path) -> None:
     alone, together = (
-        LaunchContext(tmp_path / "a", None, "cpu"),
-        LaunchContext(tmp_path / "b", None, "cpu"),
+        Context(tmp_path / "a", None, "cpu"),
+        Context(tmp_path / "b", None, "cpu"),
     )
     first = launch(plan(alone.outputs, "axial", "none").runs, alone, trainer=train)
     made = plan(together.outputs, "axial", "none")
@@ -71,7 +71,7 @@ def test_workers_and_one_process_find_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("trainer", [train_and_break, train])
-def test_a_failing_cell_does_not_stop_the_others(context: LaunchContext, trainer: object) -> None:
+def test_a_failing_cell_does_not_stop_the_others(context: Context, trainer: object) -> None:
     made = plan(context.outputs, "axial", "none", "sinusoidal", "absolute", seeds=1)
     found = launch(made.runs, context, trainer=trainer)  # type: ignore[arg-type]
     states = {run.encoding: found[run.run_id].state for run in made.runs}
@@ -86,7 +86,7 @@ def test_a_failing_cell_does_not_stop_the_others(context: LaunchContext, trainer
     assert errors[2] == "the disk is full"
 
 
-def test_a_worker_that_dies_costs_its_own_cell_only(context: LaunchContext) -> None:
+def test_a_worker_that_dies_costs_its_own_cell_only(context: Context) -> None:
     made = plan(context.outputs, "axial", "none", seeds=2)
     found = launch(made.runs, context, jobs=2, trainer=train_until_killed)
     for run in made.runs:
@@ -100,7 +100,7 @@ def test_a_worker_that_dies_costs_its_own_cell_only(context: LaunchContext) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_stops_every_worker_and_leaves_resumable_runs(
-    context: LaunchContext, number: signal.Signals
+    context: Context, number: signal.Signals
 ) -> None:
     made = plan(context.outputs, "axial", "none", seeds=2)
     begun: list[Event] = []
@@ -122,7 +122,7 @@ def test_an_interruption_stops_every_worker_and_leaves_resumable_runs(
 
 
 def test_data_that_changed_since_the_plan_is_not_trained(
-    context: LaunchContext, monkeypatch: pytest.MonkeyPatch
+    context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = plan(context.outputs, "axial", seeds=1).runs[0]
     monkeypatch.setattr("liere_cli.runs.build.identity", lambda *arguments: "f" * 12)
@@ -131,7 +131,7 @@ def test_data_that_changed_since_the_plan_is_not_trained(
     assert "changed" in str(outcome.error)
 
 
-def test_a_failed_run_is_tried_again_and_a_begun_one_goes_on(context: LaunchContext) -> None:
+def test_a_failed_run_is_tried_again_and_a_begun_one_goes_on(context: Context) -> None:
     made = plan(context.outputs, "axial", seeds=1)
     request = made.runs[0].request
     assert request is not None
@@ -158,7 +158,7 @@ def test_workers_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_worker_sees_its_gpu_and_its_threads_only(
-    context: LaunchContext, monkeypatch: pytest.MonkeyPatch
+    context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("liere_cli.launchers.pool.gpu_of", lambda slot, device: f"GPU-{slot}")
     made = plan(context.outputs, "axial", "none", seeds=1)

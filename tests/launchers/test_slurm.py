@@ -23,11 +23,11 @@ from liere_cli.launchers.events import Event, Notice, RunLockedElsewhere
 from liere_cli.launchers.slurm import slurm
 from liere_cli.launchers.slurm_jobs import JobBook
 from liere_cli.launchers.slurm_task import Job
-from liere_cli.launchers.worker import LaunchContext
 from liere_cli.planning.from_recipe import plan_comparison
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.build import assemble
+from liere_cli.runs.context import Context
 from liere_cli.utils.signals import stoppable
 from support.synthetic_runs import TINY, write_run
 
@@ -81,34 +81,34 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     (folder / "jobs").write_text("")
     monkeypatch.setenv("FAKE", str(folder))
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(slurm_module, "FIRST_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(slurm_module, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(slurm_module, "FIRST_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(slurm_module, "POLL_SECONDS", 0.02)
     return FakeSlurm(folder)
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> LaunchContext:
-    return LaunchContext(tmp_path / "outputs", None, "cpu", "mine")
+def context(tmp_path: Path) -> Context:
+    return Context(tmp_path / "outputs", None, "cpu", "mine")
 
 
-def run_specs(context: LaunchContext) -> tuple[PlannedRun, ...]:
+def run_specs(context: Context) -> tuple[PlannedRun, ...]:
     compare = {"encodings": ["axial", "none"], "data": ["pointing"], "seeds": 1}
     recipe = load_recipe(flags={"experiment": "mine", "model": TINY, "compare": compare})
-    return plan_comparison(recipe, outputs=context.outputs, device=torch.device("cpu")).runs
+    return plan_comparison(recipe, context).runs
 
 
-def finish(run: PlannedRun, context: LaunchContext) -> None:
+def finish(run: PlannedRun, context: Context) -> None:
     assert run.request is not None
     write_run(assemble(run.request, device=torch.device("cpu")), context.outputs)
 
 
-def book_of(context: LaunchContext) -> JobBook:
+def book_of(context: Context) -> JobBook:
     return JobBook(context.outputs.resolve() / "mine" / "slurm")
 
 
 def run(
     made: tuple[PlannedRun, ...],
-    context: LaunchContext,
+    context: Context,
     at_looks: dict[int, Callable[[], None]],
     settings: SlurmSettings | None = None,
 ) -> tuple[dict[str, Outcome], list[Event]]:
@@ -128,9 +128,7 @@ def run(
         return slurm(settings or SlurmSettings())(made, context, events.append), events
 
 
-def test_an_array_is_submitted_waited_for_and_forgotten(
-    fake: FakeSlurm, context: LaunchContext
-) -> None:
+def test_an_array_is_submitted_waited_for_and_forgotten(fake: FakeSlurm, context: Context) -> None:
     made = run_specs(context)
     settings = SlurmSettings.validated(
         {"partition": "gpu", "time": "90m", "gpus": 1, "memory": "16G", "account": "me"}, "test"
@@ -158,7 +156,7 @@ def test_an_array_is_submitted_waited_for_and_forgotten(
 
 
 def test_a_job_that_dies_is_submitted_again_a_bounded_number_of_times(
-    fake: FakeSlurm, context: LaunchContext
+    fake: FakeSlurm, context: Context
 ) -> None:
     made = run_specs(context)[:1]
 
@@ -191,7 +189,7 @@ def test_a_job_that_dies_is_submitted_again_a_bounded_number_of_times(
 
 
 def test_a_job_that_says_why_it_failed_is_not_submitted_again(
-    fake: FakeSlurm, context: LaunchContext
+    fake: FakeSlurm, context: Context
 ) -> None:
     made = run_specs(context)
 
@@ -206,7 +204,7 @@ def test_a_job_that_says_why_it_failed_is_not_submitted_again(
 
 
 def test_a_run_that_another_experiment_has_is_found_there(
-    fake: FakeSlurm, context: LaunchContext
+    fake: FakeSlurm, context: Context
 ) -> None:
     made = run_specs(context)[:1]
 
@@ -222,9 +220,7 @@ def test_a_run_that_another_experiment_has_is_found_there(
     assert fake.submissions == 1
 
 
-def test_a_second_launch_waits_for_the_jobs_of_the_first(
-    fake: FakeSlurm, context: LaunchContext
-) -> None:
+def test_a_second_launch_waits_for_the_jobs_of_the_first(fake: FakeSlurm, context: Context) -> None:
     made = run_specs(context)
 
     def interrupt() -> None:
@@ -241,9 +237,7 @@ def test_a_second_launch_waits_for_the_jobs_of_the_first(
     assert remarks == ["waiting for 2 jobs submitted earlier"]
 
 
-def test_what_an_interruption_leaves_behind_is_said(
-    fake: FakeSlurm, context: LaunchContext
-) -> None:
+def test_what_an_interruption_leaves_behind_is_said(fake: FakeSlurm, context: Context) -> None:
     told: list[Event] = []
 
     def listen(event: Event) -> None:
@@ -259,7 +253,7 @@ def test_what_an_interruption_leaves_behind_is_said(
 
 
 def test_a_slurm_that_falls_silent_is_waited_for_but_not_for_ever(
-    fake: FakeSlurm, context: LaunchContext, monkeypatch: pytest.MonkeyPatch
+    fake: FakeSlurm, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = run_specs(context)
     silent = fake.folder / "silent"
@@ -276,10 +270,10 @@ def test_a_slurm_that_falls_silent_is_waited_for_but_not_for_ever(
     silent.touch()
     monkeypatch.setattr(slurm_module, "SILENCE_SECONDS", 0.0)
     with pytest.raises(LiereError, match=r"Unable to contact slurm.*waits for them again"):
-        run(made[:1], LaunchContext(context.outputs, None, "cpu", "other"), {})
+        run(made[:1], Context(context.outputs, None, "cpu", "other"), {})
 
 
-def test_jobs_that_sbatch_refuses_are_one_sentence(fake: FakeSlurm, context: LaunchContext) -> None:
+def test_jobs_that_sbatch_refuses_are_one_sentence(fake: FakeSlurm, context: Context) -> None:
     (fake.folder / "refuse").touch()
     with pytest.raises(LiereError, match=r"sbatch did not take the jobs: .*invalid partition"):
         run(run_specs(context), context, {})
@@ -287,7 +281,7 @@ def test_jobs_that_sbatch_refuses_are_one_sentence(fake: FakeSlurm, context: Lau
 
 @pytest.mark.parametrize("content", ["", "[]", '{"format": 1}', '{"format": 1, "jobs": {"a": 3}}'])
 def test_a_damaged_list_of_jobs_is_one_sentence(
-    fake: FakeSlurm, context: LaunchContext, content: str
+    fake: FakeSlurm, context: Context, content: str
 ) -> None:
     book = book_of(context)
     book.folder.mkdir(parents=True)
@@ -301,7 +295,7 @@ def test_a_damaged_list_of_jobs_is_one_sentence(
     ("number", "turns"), [(signal.SIGUSR2, [signal.SIGUSR2]), (signal.SIGTERM, [])]
 )
 def test_a_notice_from_slurm_ends_the_run_resumably_and_asks_for_a_new_turn(
-    context: LaunchContext, monkeypatch: pytest.MonkeyPatch, number: int, turns: list[int]
+    context: Context, monkeypatch: pytest.MonkeyPatch, number: int, turns: list[int]
 ) -> None:
     pytest.importorskip("submitit", reason="the extra 'slurm' is not installed")
     made = run_specs(context)[0]
@@ -322,13 +316,13 @@ def test_a_notice_from_slurm_ends_the_run_resumably_and_asks_for_a_new_turn(
     assert asked == turns
 
 
-def test_a_job_notes_why_it_failed(context: LaunchContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_notes_why_it_failed(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit", reason="the extra 'slurm' is not installed")
     made = run_specs(context)[0]
     monkeypatch.setenv("SLURM_JOB_ID", "21")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    gpu = LaunchContext(context.outputs, None, "cuda:99", "mine")
+    gpu = Context(context.outputs, None, "cuda:99", "mine")
     Job(made, gpu, book_of(context).folder, torch.get_num_threads())()
     assert "--device cuda:99" in str(book_of(context).noted(made.run_id, "17_3"))
     assert book_of(context).noted(made.run_id, "17_4") is None
@@ -376,7 +370,7 @@ def test_without_slurm_or_submitit_it_says_what_is_missing(
     assert "there is no 'sbatch' here" in result.stderr
 
 
-def test_the_jobs_of_a_comparison_are_no_runs(context: LaunchContext) -> None:
+def test_the_jobs_of_a_comparison_are_no_runs(context: Context) -> None:
     made = run_specs(context)
     for one in made:
         finish(one, context)

@@ -15,10 +15,10 @@ from liere_cli.cli.app import app
 from liere_cli.config.files import load_recipe
 from liere_cli.launchers.events import Event, RunEnded, RunLockedElsewhere
 from liere_cli.launchers.local import launch
-from liere_cli.launchers.worker import LaunchContext
 from liere_cli.planning.from_recipe import plan_comparison
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.runs.build import assemble
+from liere_cli.runs.context import Context
 from liere_cli.runs.lock import claim, seems_held
 from support.synthetic_runs import TINY, train, write_run
 
@@ -28,15 +28,15 @@ TINY_FLAGS = [f"--set=model.{key}={value}" for key, value in TINY.items()]
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("launch", "pool"):
-        monkeypatch.setattr(f"liere_cli.comparison.{module}.LOOK_SECONDS", 0.05)
+    for module in ("local", "pool"):
+        monkeypatch.setattr(f"liere_cli.launchers.{module}.POLL_SECONDS", 0.05)
 
 
 def run_specs(outputs: Path) -> tuple[PlannedRun, ...]:
     """As the command makes them from the flags."""
     compare = {"encodings": ["axial", "none", "liere"], "data": ["pointing"], "seeds": 1}
     recipe = load_recipe(flags={"model": TINY, "compare": compare})
-    return plan_comparison(recipe, outputs=outputs, device=torch.device("cpu")).runs
+    return plan_comparison(recipe, Context(outputs)).runs
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def test_a_cell_of_another_process_comes_last_and_is_not_trained_again(
     # of two workers the one that finds the cell taken may be the last to start
     with trained_elsewhere(made[0], tmp_path, lambda: others_are_over() and noticed.exists()):
         found = launch(
-            made, LaunchContext(tmp_path, None, "cpu"), jobs=jobs, listener=listen, trainer=train
+            made, Context(tmp_path, None, "cpu"), jobs=jobs, listener=listen, trainer=train
         )
     assert [found[run.run_id].state for run in made] == ["finished"] * 3
     elsewhere = [event for event in events if isinstance(event, RunLockedElsewhere)]
@@ -109,9 +109,7 @@ def test_a_cell_whose_owner_dies_is_taken_over(tmp_path: Path) -> None:
         assert seems_held(made[0].run)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("liere_cli.runs.lock._runs_here", lambda pid: alive(pid))
-            found = launch(
-                made, LaunchContext(tmp_path, None, "cpu"), listener=listen, trainer=train
-            )
+            found = launch(made, Context(tmp_path, None, "cpu"), listener=listen, trainer=train)
     assert [found[run.run_id].state for run in made] == ["finished"] * 3
     assert [event.run for event in events if isinstance(event, RunEnded)][-1] == made[0]
 

@@ -17,6 +17,7 @@ from liere_cli.planning.overrides import comparison_recipe, parse_seeds, split_s
 from liere_cli.planning.plan import Plan, PlannedRun
 from liere_cli.planning.progress import outcomes, seconds_left
 from liere_cli.runs.build import assemble
+from liere_cli.runs.context import Context
 from liere_cli.runs.folder import Run
 from support.synthetic_runs import TINY, begin_run, write_run
 
@@ -29,7 +30,7 @@ def recipe(compare: dict[str, Any], **sections: Any) -> Recipe:
 
 
 def plan(outputs: Path, compare: dict[str, Any], **sections: Any) -> Plan:
-    return plan_comparison(recipe(compare, **sections), outputs=outputs, device=CPU)
+    return plan_comparison(recipe(compare, **sections), Context(outputs))
 
 
 def run_spec_of(run: PlannedRun) -> Any:

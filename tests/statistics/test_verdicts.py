@@ -85,7 +85,9 @@ def test_undecided_says_what_it_would_take() -> None:
     assert verdict.seeds_needed > 3
 
 
-@pytest.mark.parametrize(("seeds", "word"), [(2, "undecided"), (4, "undecided"), (5, "equivalent")])
+@pytest.mark.parametrize(
+    ("seeds", "label"), [(2, "undecided"), (4, "undecided"), (5, "equivalent")]
+)
 def test_equal_runs_are_equivalent_only_with_a_margin_and_seeds(seeds: int, label: str) -> None:
     same = [0.25] * seeds
     words = [

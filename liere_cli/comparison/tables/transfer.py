@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from liere_cli.comparison.tables.shared_seeds import shared_seeds
 from liere_cli.evaluation.conditions import Condition, StoredEvaluation, TransferProtocol, value_of
-from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
+from liere_cli.planning.plan import ComparedRun, DatasetPlan, Plan, PlannedEncoding, PlannedRun
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.item_results import results_of
 from liere_cli.statistics.paired import CONFIDENCE, mean_and_std, student_quantile
@@ -83,7 +83,7 @@ class TransferTable:
 
 
 def unmeasured(
-    plan: Plan, found: Mapping[str, Outcome]
+    plan: Plan[PlannedRun], found: Mapping[str, Outcome]
 ) -> dict[str, tuple[PlannedRun, tuple[StoredEvaluation, ...]]]:
     """Finished runs that lack a measurement, by identity, with what they lack, cheap ones first."""
     lacking = {}
@@ -129,7 +129,7 @@ def transfer_tables(
 
 
 def _places(
-    dataset: DatasetPlan, row: PlannedEncoding, run: PlannedRun, found: Mapping[str, Outcome]
+    dataset: DatasetPlan, row: PlannedEncoding, run: ComparedRun, found: Mapping[str, Outcome]
 ) -> list[StoredEvaluation]:
     """Where the measurements of a run lie; nothing of one that has not finished."""
     outcome = found[run.run_id]

@@ -33,6 +33,7 @@ class RoPE(Rotary):
     """
 
     name = "rope"
+    counterpart = "axial"
     summary = "rotary with fixed frequencies, or learned ones (learned=true)"
     source = "arXiv 2104.09864"
     formula = "plane i turns by p theta^(-2i/H)"

@@ -1,0 +1,1 @@
+"""The public functions: what ``import liere_cli`` offers, and what the commands call."""

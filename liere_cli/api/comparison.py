@@ -1,0 +1,194 @@
+"""A finished comparison: its verdicts as Python values, data frames and tables."""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from liere_cli.api.frames import data_frame
+from liere_cli.comparison.result import ComparisonResult
+from liere_cli.comparison.tables.table import ComparisonTable, DatasetTable, Row
+from liere_cli.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One encoding on one data set.
+
+    Args:
+        verdict: ``better``, ``worse``, ``equivalent`` or ``undecided`` against the baseline;
+            ``baseline`` for the baseline itself; None with fewer than two shared seeds.
+        difference, low, high: mean paired difference to the baseline and its 95% interval, in the
+            metric's unit.
+        p, p_corrected: of that difference, before and after correction over all comparisons.
+        n: seeds that both finished.
+        mean, std: of the encoding's own scores, ``std`` with ddof 1.
+        finished, diverged, failed: runs.
+    """
+
+    data: str
+    encoding: str
+    metric: str
+    verdict: str | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_corrected: float | None
+    n: int
+    mean: float | None
+    std: float | None
+    finished: int
+    diverged: int
+    failed: int
+    parameters: int | None
+    seconds: float | None
+
+
+class Comparison:
+    """What :func:`liere_cli.compare` returns.
+
+    Args:
+        folder: where its tables and recipe are written; None for runs that were only judged.
+    """
+
+    def __init__(self, result: ComparisonResult, folder: Path | None = None) -> None:
+        self.result, self.folder = result, folder
+
+    @property
+    def table(self) -> ComparisonTable:
+        """Every number, typed, with what else the recipe asked for."""
+        return self.result.table
+
+    @cached_property
+    def rows(self) -> tuple[ComparisonRow, ...]:
+        """One row an encoding and data set, in the order of the tables."""
+        return tuple(
+            _row(dataset, row)
+            for dataset in self.table.datasets
+            for row in dataset.rows
+            if row.undefined is None
+        )
+
+    @property
+    def failed(self) -> int:
+        """Runs that failed, for an exit code."""
+        return self.table.failed
+
+    def row(self, encoding: str, data: str | None = None) -> ComparisonRow:
+        """The row of an encoding.
+
+        Args:
+            data: label or name of the data set, as ``motion``; None where there is one only.
+
+        Raises:
+            UsageError: no such row, or several.
+        """
+        rows = [row for row in self.rows if data is None or _is_called(row.data, data)]
+        if not rows:
+            raise unknown("data set", str(data), {row.data for row in self.rows})
+        found = [row for row in rows if row.encoding == encoding]
+        if not found:
+            raise unknown("encoding", encoding, {row.encoding for row in rows})
+        if len(found) > 1:
+            names = ", ".join(row.data for row in found)
+            raise UsageError(f"{encoding} is compared on several data sets ({names}); name one")
+        return found[0]
+
+    def verdict(self, encoding: str, data: str | None = None) -> str | None:
+        """``better``, ``worse``, ``equivalent``, ``undecided`` or ``baseline``; see :meth:`row`."""
+        return self.row(encoding, data).verdict
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """:attr:`rows` as a data frame.
+
+        Raises:
+            LiereError: pandas is not installed.
+        """
+        return data_frame([asdict(row) for row in self.rows])
+
+    def to_markdown(self) -> str:
+        return self._written("markdown")
+
+    def to_latex(self) -> str:
+        return self._written("latex")
+
+    def to_csv(self) -> str:
+        return self._written("csv")
+
+    def to_json(self) -> str:
+        return self._written("json")
+
+    def _written(self, form: str) -> str:
+        from liere_cli.report.formats.registry import FORMATS
+
+        return FORMATS[form](self.table)
+
+    def plot(self, path: str | Path) -> None:
+        """Draws learning curves, and scores at other grids, as .png, .svg or .pdf.
+
+        Raises:
+            UsageError: another suffix.
+            LiereError: matplotlib is not installed, or the file can't be written.
+        """
+        from liere_cli.comparison.tables.learning_curves import learning_curves
+        from liere_cli.report.plots.comparison import draw
+
+        plan, outcomes = self.result.plan, self.result.outcomes
+        curves = [learning_curves(dataset, outcomes) for dataset in plan.datasets]
+        draw(self.table, curves, Path(path))
+
+    def write(self) -> None:
+        """Writes the tables, and the recipe that repeats them, into :attr:`folder`."""
+        from liere_cli.config.files import dump_yaml
+        from liere_cli.utils.files import write_atomically
+
+        if self.folder is None:
+            return
+        write_atomically(self.folder / "table.md", self.to_markdown())
+        write_atomically(self.folder / "table.json", self.to_json())
+        recipe = self.result.plan.recipe
+        if recipe is not None:
+            content = dump_yaml(recipe.model_dump(mode="json"))
+            write_atomically(self.folder / "comparison.yaml", content)
+
+    def __str__(self) -> str:
+        from liere_cli.report.sections.scores import summary_lines
+
+        return "\n".join(summary_lines(self.table))
+
+    def __repr__(self) -> str:
+        where = f", folder={str(self.folder)!r}" if self.folder else ""
+        return f"Comparison({len(self.rows)} rows, {self.table.comparisons} comparisons{where})"
+
+
+def _row(dataset: DatasetTable, row: Row) -> ComparisonRow:
+    verdict = row.verdict
+    estimate = verdict.estimate if verdict else None
+    return ComparisonRow(
+        data=dataset.title,
+        encoding=row.encoding,
+        metric=dataset.metric,
+        verdict="baseline" if row.is_baseline else verdict and verdict.label,
+        difference=estimate and estimate.difference,
+        low=estimate and estimate.low,
+        high=estimate and estimate.high,
+        p=estimate and estimate.p,
+        p_corrected=verdict and verdict.p_holm,
+        n=estimate.n if estimate else len(row.values),
+        mean=row.mean,
+        std=row.std,
+        finished=row.finished,
+        diverged=row.diverged,
+        failed=row.failed,
+        parameters=row.parameters,
+        seconds=row.seconds,
+    )
+
+
+def _is_called(title: str, name: str) -> bool:
+    """Whether a data set's title is that name, with or without its options."""
+    return name in (title, title.partition(":")[0], title.partition(" (")[0])

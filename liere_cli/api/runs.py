@@ -1,0 +1,124 @@
+"""Runs on disk as tidy rows."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+from liere_cli.api.frames import data_frame
+from liere_cli.api.request import PathLike, Source
+from liere_cli.errors import LiereError
+from liere_cli.planning.from_runs import runs_of
+from liere_cli.runs.folder import Run
+from liere_cli.utils.paths import expand
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One run.
+
+    Args:
+        experiment: the folder that holds the run's.
+        encoding, data: short labels.
+        status: ``finished``, ``diverged``, ``partial`` or ``damaged``.
+        score: on the test split after the last step, in the metric's unit; ``top1`` is a share of
+            1. None where there is none.
+        val: the same on the validation split.
+        seconds: of training.
+        throughput: examples or tokens (``throughput_unit``) a second.
+        error: why it diverged, or what is wrong with its files.
+        folder: the run's own.
+    """
+
+    id: str
+    experiment: str
+    status: str
+    encoding: str | None = None
+    data: str | None = None
+    seed: int | None = None
+    metric: str | None = None
+    score: float | None = None
+    val: float | None = None
+    budget: str | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    parameters: int | None = None
+    encoding_parameters: int | None = None
+    throughput: float | None = None
+    throughput_unit: str | None = None
+    error: str | None = None
+    folder: str = ""
+
+
+class Runs(Sequence[RunRow]):
+    """What :func:`load_runs` returns: rows in the order of their folders."""
+
+    def __init__(self, rows: Sequence[RunRow]) -> None:
+        self.rows = tuple(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[RunRow]:
+        return iter(self.rows)
+
+    def __repr__(self) -> str:
+        return f"Runs({len(self.rows)} runs)"
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """One row a run.
+
+        Raises:
+            LiereError: pandas is not installed.
+        """
+        return data_frame([asdict(row) for row in self.rows])
+
+
+def load_runs(*sources: Source, out: PathLike = "outputs") -> Runs:
+    """The runs in folders of experiments, at folders of their own, or of names under ``out``.
+
+    Runs that are not over, diverged or have damaged files are rows too.
+
+    Raises:
+        UsageError: no run at one of the places.
+    """
+    texts = [
+        str(source.folder if isinstance(source, Run) else expand(source)) for source in sources
+    ]
+    return Runs([_row(run) for run in runs_of(texts, expand(out))])
+
+
+def _row(run: Run) -> RunRow:
+    row = RunRow(run.run_id, run.folder.parent.name, status="damaged", folder=str(run.folder))
+    try:
+        summary = run.summary()
+        if summary is None:
+            recipe, labels = run.recipe(), _labels(run)
+            return replace(
+                row,
+                encoding=labels.get("encoding"),
+                data=labels.get("data", "").rpartition("@")[0] or None,
+                seed=recipe.seed,
+                status="partial",
+                budget=recipe.training.budget.text,
+            )
+    except LiereError as error:
+        return replace(row, error=str(error))
+    names = {"score": "test"}
+    same = [one.name for one in fields(RunRow) if one.name not in ("experiment", "folder")]
+    values = {name: getattr(summary, names.get(name, name)) for name in same}
+    return replace(row, **values)
+
+
+def _labels(run: Run) -> dict[str, str]:
+    """What a run that is not over signed before its first step."""
+    try:
+        line = run.path("signature.txt").read_text().strip()
+    except (OSError, ValueError):
+        return {}
+    return dict(part.split(":", 1) for part in line.split("|") if ":" in part)

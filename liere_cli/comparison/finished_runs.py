@@ -1,0 +1,70 @@
+"""Judges runs that are finished, without their recipe and without torch."""
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from liere_cli.comparison.result import ComparisonResult
+from liere_cli.comparison.tables.build import make_table
+from liere_cli.comparison.tables.cache import RunIndex
+from liere_cli.config.files import read_settings
+from liere_cli.config.recipe import Recipe
+from liere_cli.errors import LiereError
+from liere_cli.launchers.events import Listener, Notice, ignore
+from liere_cli.planning.from_runs import runs_as_plan, runs_of
+
+
+def compare_runs(
+    sources: Sequence[str], outputs: Path, baseline: str | None, listener: Listener = ignore
+) -> ComparisonResult:
+    """Judges the runs at folders, of names, or in the folders of experiments.
+
+    Raises:
+        UsageError: no runs, or runs that can't be compared.
+        LiereError: a run's recipe or summary can't be read.
+    """
+    runs = runs_of(sources, outputs)
+    for folder in sorted({run.folder.parent for run in runs}):
+        for warning in _recipe_warnings(folder / "comparison.yaml"):
+            listener(Notice(warning, warning=True))
+    with _without_collector():
+        index = RunIndex(runs)
+        for warning in index.warnings:
+            listener(Notice(warning, warning=True))
+        plan, outcomes = runs_as_plan(runs, baseline, index.record)
+    result = ComparisonResult(plan, outcomes, make_table(plan, outcomes, index))
+    index.save()
+    return result
+
+
+def _recipe_warnings(path: Path) -> Iterator[str]:
+    """Why runs should be judged by the recipe at ``path``, which chose them by their results."""
+    if not path.is_file():
+        return
+    try:
+        settings = Recipe.validated(read_settings(path), str(path)).compare
+    except LiereError:
+        return
+    if settings is not None and settings.tuning is not None:
+        yield (
+            "encodings were tuned here, each to values of its own; only 'liere compare "
+            f"{path}' puts them into one table"
+        )
+    if settings is not None and settings.until_settled is not None:
+        yield (
+            "seeds were added here until verdicts were settled, which the p-values below don't "
+            f"account for; 'liere compare {path}' does"
+        )
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Without garbage collection: thousands of runs are small objects, none of them garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

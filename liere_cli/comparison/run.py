@@ -1,0 +1,185 @@
+"""A comparison from its recipe to its verdicts.
+
+Plan, tune where the recipe asks, train what is missing, add seeds until verdicts are settled,
+evaluate at other grids, judge. Every step is a function of the recipe and of the runs that exist,
+so that an interrupted comparison continues and a repeated one trains nothing.
+"""
+
+from collections.abc import Mapping, Set
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from liere_cli.comparison.adaptive_seeds import begun_part, next_runs
+from liere_cli.comparison.result import ComparisonResult
+from liere_cli.comparison.tables.build import make_table
+from liere_cli.comparison.tables.transfer import unmeasured
+from liere_cli.comparison.tuning import Search, plan_search, tuned_plan
+from liere_cli.config.recipe import CompareSettings, Recipe
+from liere_cli.errors import unwritable
+from liere_cli.launchers.events import (
+    Listener,
+    Notice,
+    PhaseEnded,
+    PlanReady,
+    TrainingStarted,
+    TransferStarted,
+    ignore,
+)
+from liere_cli.launchers.select import Execution
+from liere_cli.launchers.transfer_eval import evaluate_runs
+from liere_cli.planning.from_recipe import plan_comparison, repeated
+from liere_cli.planning.plan import Plan, PlannedRun
+from liere_cli.planning.progress import Outcome, outcomes_of
+from liere_cli.training.run import tidy
+
+
+def compare(recipe: Recipe, execution: Execution, listener: Listener = ignore) -> ComparisonResult:
+    """Trains what is missing of a comparison, and judges it.
+
+    A run that fails does not stop the others; the table counts it.
+
+    Raises:
+        UsageError: a recipe that can't be planned.
+        LiereError: data that is not available, or a folder that can't be written.
+        KeyboardInterrupt: after SIGINT or SIGTERM; the same call continues.
+    """
+    return _Flow(execution, listener).compare(recipe)
+
+
+def preview(recipe: Recipe, execution: Execution) -> list[PlanReady]:
+    """The plans that :func:`compare` would carry out: tuning runs first, where they are not over.
+
+    The comparison's own plan is missing while tuning has yet to choose its settings.
+    """
+    flow = _Flow(execution, ignore)
+    plan = flow.plan(recipe)
+    search, outcomes = flow.search(plan)
+    plans = []
+    if search is not None:
+        if search.plan.runs:
+            plans.append(PlanReady(search.plan, outcomes, execution.jobs))
+        if not all(outcome.over for outcome in outcomes.values()):
+            return plans
+        plan = tuned_plan(plan, search, outcomes, execution.training)
+    return [*plans, PlanReady(plan, outcomes_of(plan), execution.jobs)]
+
+
+class _Flow:
+    """The steps of one comparison."""
+
+    def __init__(self, execution: Execution, listener: Listener) -> None:
+        self.execution, self.listener = execution, listener
+        self.context, self.jobs = execution.training, execution.jobs
+
+    def compare(self, recipe: Recipe) -> ComparisonResult:
+        plan: Plan[PlannedRun] = self._tune(self.plan(recipe))
+        outcomes = outcomes_of(plan)
+        self.listener(PlanReady(plan, outcomes, self.jobs))
+        if plan.interim is None:
+            outcomes |= self._train(plan, outcomes)
+        else:
+            plan, outcomes = self._train_until_settled(plan, outcomes)
+        errors = self._evaluate_elsewhere(plan, outcomes)
+        return ComparisonResult(plan, outcomes, make_table(plan, outcomes, faults=errors))
+
+    def plan(self, recipe: Recipe) -> Plan[PlannedRun]:
+        plan = plan_comparison(recipe, self.context)
+        for name in repeated((recipe.compare or CompareSettings()).encodings):
+            self.listener(Notice(f"{name} is listed twice, and compared once"))
+        for dataset in plan.datasets:
+            for note in dataset.notes:
+                self.listener(Notice(f"{dataset.title}: {note}"))
+        return plan
+
+    def search(self, plan: Plan[PlannedRun]) -> tuple[Search | None, dict[str, Outcome]]:
+        """The runs that tune the plan's encodings, where its recipe asks, and their outcomes."""
+        search = plan_search(plan, self.context)
+        return search, {} if search is None else outcomes_of(search.plan)
+
+    def _tune(self, plan: Plan[PlannedRun]) -> Plan[PlannedRun]:
+        search, outcomes = self.search(plan)
+        if search is None:
+            return plan
+        if search.plan.runs:
+            self.listener(PlanReady(search.plan, outcomes, self.jobs))
+        outcomes |= self._train(search.plan, outcomes)
+        return tuned_plan(plan, search, outcomes, self.context)
+
+    def _train_until_settled(
+        self, plan: Plan[PlannedRun], outcomes: dict[str, Outcome]
+    ) -> tuple[Plan[PlannedRun], dict[str, Outcome]]:
+        """Trains seed after seed until no verdict is open; the plan keeps the seeds used."""
+        failed: set[str] = set()
+        while True:
+            batch = next_runs(plan, outcomes, failed, self.jobs)
+            if not batch.runs:
+                break
+            if batch.going:
+                open_count = _count(batch.going, "comparison")
+                self.listener(Notice(f"{open_count} not settled: seed {batch.runs[0].seed}"))
+            chosen = {run.run_id for run in batch.runs}
+            part = begun_part(plan, outcomes, chosen)
+            later = {run.run_id for run in part.runs if not outcomes[run.run_id].over} - chosen
+            outcomes |= self._train(part, outcomes, later | failed)
+            failed |= {run_id for run_id in chosen if not outcomes[run_id].over}
+        if batch.out_of_time:
+            open_count = _count(batch.going, "comparison")
+            self.listener(Notice(f"the time is up; {open_count} not settled"))
+        return begun_part(plan, outcomes), outcomes
+
+    def _train(
+        self,
+        plan: Plan[PlannedRun],
+        outcomes: Mapping[str, Outcome],
+        skipped: Set[str] = frozenset(),
+    ) -> dict[str, Outcome]:
+        """Trains the runs that are not over; returns their outcomes by identity."""
+        for run in plan.runs:
+            if outcomes[run.run_id].over:
+                tidy(run.run)
+        left = [
+            run for run in plan.runs if not outcomes[run.run_id].over and run.run_id not in skipped
+        ]
+        if not left:
+            return {}
+        _check_writable(self.context.outputs / plan.experiment)
+        context = replace(self.context, experiment=plan.experiment)
+        self.listener(TrainingStarted(plan, outcomes, min(self.jobs, len(left))))
+        try:
+            return self.execution.launcher(left, context, self.listener)
+        finally:
+            self.listener(PhaseEnded())
+
+    def _evaluate_elsewhere(
+        self, plan: Plan[PlannedRun], outcomes: Mapping[str, Outcome]
+    ) -> dict[str, str]:
+        """Evaluates finished runs at other grids; returns the errors by identity."""
+        missing = unmeasured(plan, outcomes)
+        if not missing:
+            return {}
+        passes = sum(len(evaluations) for _, evaluations in missing.values())
+        self.listener(TransferStarted(len(missing), passes))
+        try:
+            return evaluate_runs(
+                missing,
+                self.execution.evaluation,
+                jobs=self.execution.evaluation_jobs,
+                listener=self.listener,
+            )
+        finally:
+            self.listener(PhaseEnded())
+
+
+def _check_writable(folder: Path) -> None:
+    """Once and beforehand, so that not every run fails at it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise unwritable(folder, error) from None
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,59 @@
+"""From the name of a launcher to what trains and evaluates the runs of a comparison."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from liere_cli.config.recipe import SlurmSettings
+from liere_cli.launchers.local import Launcher, local
+from liere_cli.runs.build import choose_device
+from liere_cli.runs.context import Context
+
+LauncherName = Literal["local", "slurm"]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the runs of a comparison are trained, and where finished ones are evaluated.
+
+    Args:
+        jobs: runs trained at a time, for estimates.
+        training: where runs are trained; its device may be another machine's.
+        evaluation: the same on this machine, which evaluates finished runs at other grids.
+        evaluation_jobs: evaluations at a time.
+    """
+
+    launcher: Launcher
+    jobs: int
+    training: Context
+    evaluation: Context
+    evaluation_jobs: int
+
+
+def select_launcher(
+    name: LauncherName, context: Context, slurm_settings: SlurmSettings, jobs: int | None = None
+) -> Execution:
+    """The launcher of that name.
+
+    Args:
+        context: with the device as requested, which may be ``auto``.
+        jobs: runs at a time; None: 1 on this machine, as many as Slurm grants on a cluster.
+
+    Raises:
+        UsageError: no such device or launcher here.
+    """
+    if name == "local":
+        here = replace(context, device=str(choose_device(context.device)))
+        return Execution(local(jobs or 1), jobs or 1, here, here, jobs or 1)
+    from liere_cli.launchers.slurm import WIDTH, slurm
+
+    device = slurm_settings.device
+    if context.device != "auto":
+        # this machine need not have the device that the jobs get
+        device = choose_device(context.device, here=False).type
+    return Execution(
+        slurm(slurm_settings, jobs),
+        jobs or WIDTH,
+        replace(context, device=device),
+        replace(context, device=str(choose_device("auto"))),
+        jobs or 1,
+    )

@@ -1,0 +1,32 @@
+"""Where runs lie, where data lies, and on what models are computed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every step of an experiment shares, whatever its recipe.
+
+    Args:
+        outputs: folder of all experiments.
+        data_root: folder of local copies of the data sets; None: LIERE_DATA, or downloads.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; it decides what ``training.precision: auto`` means.
+        experiment: folder of a comparison's runs, under ``outputs``.
+    """
+
+    outputs: Path
+    data_root: Path | None = None
+    device: str = "cpu"
+    experiment: str = ""
+
+    @property
+    def torch_device(self) -> "torch.device":
+        """The device as torch has it."""
+        import torch
+
+        return torch.device(self.device)

@@ -1,0 +1,225 @@
+"""The public functions: the commands' results as Python values, and the commands' errors."""
+
+import inspect
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import liere_cli as liere
+from liere_cli.cli.app import app
+from liere_cli.launchers.events import (
+    Event,
+    PhaseEnded,
+    PlanReady,
+    RunEnded,
+    RunReported,
+    RunStarted,
+    TrainingStarted,
+)
+
+TINY = ["model.layers=1", "model.dim=16", "model.heads=2", "training.batch=4"]
+RUN: dict[str, Any] = {
+    "data": "text:verse.txt,grid=16",
+    "budget": "6steps",
+    "assignments": [*TINY, "training.log_every=2", "training.validations=2"],
+    "device": "cpu",
+}
+COMPARISON: dict[str, Any] = RUN | {"encodings": ["rope", "none"], "seeds": 2, "baseline": "rope"}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "verse.txt").write_text("The quick brown fox jumps over the lazy dog. " * 40)
+    return tmp_path
+
+
+def command(*arguments: str) -> str:
+    """What a command prints on stdout."""
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def flags(**settings: Any) -> list[str]:
+    """The flags of a command that say the same as keyword arguments."""
+    settings = dict(settings)
+    pairs = [f"--set={assignment}" for assignment in settings.pop("assignments", [])]
+    for name, value in settings.items():
+        pairs.append(f"--{name}={','.join(value) if isinstance(value, list) else value}")
+    return pairs
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, liere_cli as liere\n"
+        "assert callable(liere.compare) and liere.UsageError\n"
+        "heavy = {'torch', 'datasets', 'scipy', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if 'torch' in heavy or 'datasets' in heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in liere.__all__ if name != "__version__"])
+def test_every_public_name_is_there_and_documented(name: str) -> None:
+    value = getattr(liere, name)
+    assert inspect.getdoc(value)
+    assert name in dir(liere)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        liere.trian  # noqa: B018
+
+
+def test_train_makes_the_run_of_the_command(here: Path) -> None:
+    run = liere.train(encoding="rope", **RUN)
+    summary = run.summary()
+    assert summary is not None
+    assert summary.status == "finished"
+    printed = json.loads(command("train", "--json", "--encoding=rope", *flags(**RUN)))
+    assert Path(printed.pop("folder")).resolve() == run.folder.resolve()
+    assert printed == summary.to_record()
+    assert liere.train(encoding="rope", **RUN).folder == run.folder
+
+
+def test_an_interrupted_run_continues_with_the_same_bits(here: Path) -> None:
+    whole = liere.train(encoding="rope", out="whole", **RUN)
+    seen: list[Event] = []
+
+    def stop(event: Event) -> None:
+        seen.append(event)
+        if isinstance(event, RunReported) and event.report.step == 4:
+            raise KeyboardInterrupt
+
+    settings = RUN | {"assignments": [*RUN["assignments"], "training.checkpoint_seconds=1e-6"]}
+    with pytest.raises(KeyboardInterrupt):
+        liere.train(encoding="rope", out="parts", on_progress=stop, **settings)
+    resumed: list[Event] = []
+    run = liere.train(encoding="rope", out="parts", on_progress=resumed.append, **settings)
+    started = next(event for event in resumed if isinstance(event, RunStarted))
+    assert started.step > 0
+    first, second = (one.path("last.safetensors").read_bytes() for one in (whole, run))
+    assert first == second
+
+
+def test_evaluate_gives_the_rows_of_the_command(here: Path) -> None:
+    run = liere.train(encoding="rope", **RUN)
+    rows = liere.evaluate(run, grids=[16, "32", (24,)], device="cpu")
+    printed = json.loads(
+        command("eval", str(run.folder), "--grid=16", "--grid=32", "--grid=24", "--json")
+    )
+    assert [asdict(row) for row in rows] == printed["rows"]
+    summary = run.summary()
+    assert summary is not None
+    assert rows[0].value == pytest.approx(summary.test)
+    trained = liere.open_trained(run, device="cpu")
+    assert liere.evaluate(trained, grids=[32])[0] == rows[1]
+
+
+def test_compare_gives_the_tables_of_the_command(here: Path) -> None:
+    comparison = liere.compare(**COMPARISON)
+    assert comparison.folder == Path("outputs/compare")
+    for form, text in {
+        "json": comparison.to_json(),
+        "markdown": comparison.to_markdown(),
+        "latex": comparison.to_latex(),
+        "csv": comparison.to_csv(),
+    }.items():
+        assert command("compare", f"--format={form}", *flags(**COMPARISON)) == text
+    assert (comparison.folder / "table.md").read_text() == comparison.to_markdown()
+    rows = json.loads(comparison.to_json())["tables"][0]["rows"]
+    for row, stored in zip(comparison.rows, rows, strict=True):
+        assert (row.encoding, row.mean, row.p_corrected) == (
+            stored["encoding"], stored["mean"], stored["p_holm"],
+        )  # fmt: skip
+    assert comparison.verdict("rope") == "baseline"
+    assert comparison.verdict("none", data="verse") == comparison.row("none").verdict
+    assert "none" in str(comparison)
+    again = liere.compare(str(comparison.folder), baseline="rope")
+    assert [(row.encoding, row.mean, row.p) for row in again.rows] == [
+        (row.encoding, row.mean, row.p) for row in comparison.rows
+    ]
+    assert again.folder is None
+
+
+def test_a_row_that_is_not_there_is_one_sentence(here: Path) -> None:
+    comparison = liere.compare(**COMPARISON)
+    with pytest.raises(liere.UsageError, match="did you mean 'none'"):
+        comparison.verdict("non")
+    with pytest.raises(liere.UsageError, match="unknown data set 'motion'"):
+        comparison.verdict("none", data="motion")
+
+
+def test_events_tell_the_story_of_a_comparison(here: Path) -> None:
+    events: list[Event] = []
+    liere.compare(on_progress=events.append, **COMPARISON)
+    kinds = [type(event) for event in events]
+    assert kinds[0] is PlanReady
+    assert kinds.index(TrainingStarted) < kinds.index(RunStarted) < kinds.index(RunEnded)
+    assert kinds.count(RunEnded) == 4
+    assert kinds[-1] is PhaseEnded
+    events.clear()
+    liere.compare(on_progress=events.append, **COMPARISON)
+    assert [type(event) for event in events] == [PlanReady]
+
+
+def test_nothing_is_printed_unless_asked(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    liere.compare(**COMPARISON)
+    assert capfd.readouterr() == ("", "")
+    liere.compare(on_progress=liere.ProgressBar(), **(COMPARISON | {"seeds": 3}))
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "seed 2" in printed.err
+
+
+def test_runs_become_one_row_each(here: Path) -> None:
+    liere.compare(**COMPARISON)
+    stopped = liere.load_runs("outputs/compare")[0]
+    Path(stopped.folder, "summary.json").unlink()
+    damaged = liere.load_runs("outputs/compare")[1]
+    Path(damaged.folder, "summary.json").write_text("{")
+    runs = liere.load_runs("outputs/compare")
+    assert len(runs) == 4
+    assert sorted(row.status for row in runs) == ["damaged", "finished", "finished", "partial"]
+    assert {row.id for row in runs} == {
+        path.name[-12:] for path in Path("outputs/compare").glob("*-*")
+    }
+    frame = runs.to_pandas()
+    assert list(frame["encoding"]) == [row.encoding for row in runs]
+    assert frame["score"].count() == 2
+    assert list(liere.compare("outputs/compare/" + Path(runs[2].folder).name).to_pandas().columns)
+
+
+def test_without_pandas_a_sentence_says_so(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = liere.compare(**COMPARISON)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(liere.LiereError, match="pip install pandas"):
+        comparison.to_pandas()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: liere.compare("quik"), "did you mean 'quick'"),
+        (lambda: liere.compare(encodings="lire"), "did you mean 'liere'"),
+        (lambda: liere.compare(device="tpu"), "allowed are auto, cpu, cuda"),
+        (lambda: liere.compare(["outputs/a", "outputs/b"], seeds=3), "--seeds"),
+        (lambda: liere.train(data="stdlb"), "did you mean 'stdlib'"),
+        (lambda: liere.train(assignments=["training.lr=1"]), "training.lr"),
+        (lambda: liere.evaluate("nowhere"), "there is no run"),
+        (lambda: liere.load_runs("nowhere"), "there is no run"),
+    ],
+)
+def test_mistakes_are_the_packages_own_exceptions(here: Path, call: Any, words: str) -> None:
+    with pytest.raises(liere.UsageError) as caught:
+        call()
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
