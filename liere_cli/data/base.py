@@ -1,7 +1,6 @@
 """The interface of data sets: tensors of each split, a task, a metric and a fingerprint.
 
-Shapes: N items, C channels; ``grid`` stands for the extents of an item in pixels (or frames and
-pixels).
+Shapes: N items, C channels; grid is the extents of an item in pixels (or frames and pixels).
 """
 
 from abc import ABC, abstractmethod

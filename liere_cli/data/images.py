@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -24,7 +25,7 @@ from liere_cli.data.sources.download import Download, download
 from liere_cli.data.sources.folder import Folder, has_class_folders
 from liere_cli.data.sources.hub import (
     find_parquet,
-    find_path,
+    find_paths,
     is_published_available,
     published_shards,
 )
@@ -127,12 +128,13 @@ class Imagewoof(_Images):
         if shards:
             return shards
         downloads = cache_root() / "downloads"
-        return (
-            find_path(root, (cls.FOLDER, "imagewoof"))
-            or find_path(downloads, (cls.FOLDER,))
-            or find_path(root, (cls.archive.file_name,))
-            or find_path(downloads, (cls.archive.file_name,))
+        paths = chain(
+            find_paths(root, (cls.FOLDER, "imagewoof")),
+            find_paths(downloads, (cls.FOLDER,)),
+            find_paths(root, (cls.archive.file_name,)),
+            find_paths(downloads, (cls.archive.file_name,)),
         )
+        return next(paths, None)
 
     @classmethod
     def is_available(cls, root: Path | None) -> bool:

@@ -4,6 +4,7 @@ import os
 import sysconfig
 from abc import abstractmethod
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -18,6 +19,7 @@ from liere_cli.data.options import SplitFractions, TextGrid, given_file
 from liere_cli.data.sources import archives
 from liere_cli.data.sources.cache import cached_digest, file_key, prepared
 from liere_cli.data.sources.download import Download, download
+from liere_cli.data.sources.hub import find_paths
 from liere_cli.data.splits import SPLITS, Fractions, contiguous
 from liere_cli.errors import LiereError, unreadable
 from liere_cli.utils.files import digest_of
@@ -141,15 +143,9 @@ class _Corpus(_Text):
     @classmethod
     def _local(cls, root: Path | None) -> Path | None:
         """The corpus in the mirror, else an earlier download."""
-        if root is not None:
-            for level in ("", "*/", "*/*/"):
-                for name in cls.names:
-                    for suffix in ("", *archives.COMPRESSED):
-                        path = next(iter(sorted(root.glob(f"{level}{name}{suffix}"))), None)
-                        if path is not None and path.is_file():
-                            return path
-        downloaded = cls._download_path()
-        return downloaded if downloaded.is_file() else None
+        names = [name + suffix for name in cls.names for suffix in ("", *archives.COMPRESSED)]
+        paths = chain(find_paths(root, names), [cls._download_path()])
+        return next((path for path in paths if path.is_file()), None)
 
     @classmethod
     def _download_path(cls) -> Path:

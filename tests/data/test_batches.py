@@ -30,11 +30,11 @@ def test_steps_cover_whole_epochs(count: int, batch: int, start: int, seed: int)
     labels = torch.cat([batches.at(step)[1] for step in range(steps)])
     for epoch in range(len(labels) // count):
         assert labels[epoch * count : (epoch + 1) * count].sort()[0].tolist() == list(range(count))
-    # a fresh object at any step gives the same batch: resuming needs no state
+    # a new object returns the same batch at any step: resuming needs no state
     again = TrainingBatches(numbered(count, 2, 2), batch_size=batch, seed=seed)
-    expected, found = batches.at(start), again.at(start)
-    assert torch.equal(expected[0], found[0])
-    assert torch.equal(expected[1], found[1])
+    expected, repeated = batches.at(start), again.at(start)
+    assert torch.equal(expected[0], repeated[0])
+    assert torch.equal(expected[1], repeated[1])
 
 
 def test_a_batch_is_independent_of_global_random_state() -> None:

@@ -84,12 +84,12 @@ def images(path: Path | str, **options: Any) -> Dataset:
 def test_a_folder_is_split_by_class(tmp_path: Path) -> None:
     write_folder(tmp_path, range(300))
     dataset = images(tmp_path)
-    found = splits(dataset)
-    assert sorted(chain(*found.values())) == list(range(300))
-    assert {split: len(numbers) for split, numbers in found.items()} == {
+    by_split = splits(dataset)
+    assert sorted(chain(*by_split.values())) == list(range(300))
+    assert {split: len(numbers) for split, numbers in by_split.items()} == {
         "train": 240, "val": 30, "test": 30
     }  # fmt: skip
-    for numbers in found.values():
+    for numbers in by_split.values():
         assert np.bincount([number % 3 for number in numbers]).tolist() == [len(numbers) / 3] * 3
     assert dataset.classes == 3
 
@@ -124,8 +124,8 @@ def test_other_bytes_labels_or_rules_have_another_fingerprint(tmp_path: Path) ->
 def test_given_splits_are_kept(tmp_path: Path) -> None:
     for split, numbers in (("train", range(60)), ("valid", range(60, 90)), ("test", range(90, 99))):
         write_folder(tmp_path / split, numbers)
-    found = splits(images(tmp_path))
-    assert {split: sorted(numbers) for split, numbers in found.items()} == {
+    by_split = splits(images(tmp_path))
+    assert {split: sorted(numbers) for split, numbers in by_split.items()} == {
         "train": list(range(60)), "val": list(range(60, 90)), "test": list(range(90, 99))
     }  # fmt: skip
 
@@ -134,10 +134,10 @@ def test_given_splits_are_kept(tmp_path: Path) -> None:
 def test_of_two_given_splits_the_second_is_the_test(second: str, tmp_path: Path) -> None:
     write_folder(tmp_path / "train", range(60))
     write_folder(tmp_path / second, range(60, 90))
-    found = splits(images(tmp_path, validation=0.2))
-    assert sorted(found["test"]) == list(range(60, 90))
-    assert len(found["val"]) == 12
-    assert sorted(found["train"] + found["val"]) == list(range(60))
+    by_split = splits(images(tmp_path, validation=0.2))
+    assert sorted(by_split["test"]) == list(range(60, 90))
+    assert len(by_split["val"]) == 12
+    assert sorted(by_split["train"] + by_split["val"]) == list(range(60))
 
 
 def test_parquet_may_be_a_folder_or_a_pattern(tmp_path: Path) -> None:
@@ -145,9 +145,9 @@ def test_parquet_may_be_a_folder_or_a_pattern(tmp_path: Path) -> None:
     write_parquet(tmp_path / "birds-train-00001-of-00002.parquet", range(30, 60))
     write_parquet(tmp_path / "birds-test.parquet", range(60, 90))
     for path in (tmp_path, tmp_path / "birds-*.parquet"):
-        found = splits(images(path))
-        assert sorted(found["test"]) == list(range(60, 90))
-        assert sorted(found["train"] + found["val"]) == list(range(60))
+        by_split = splits(images(path))
+        assert sorted(by_split["test"]) == list(range(60, 90))
+        assert sorted(by_split["train"] + by_split["val"]) == list(range(60))
 
 
 def test_labels_may_be_text_without_metadata(tmp_path: Path) -> None:

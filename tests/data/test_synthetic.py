@@ -129,8 +129,8 @@ def test_a_bag_of_motion_patches_has_no_information(cells: int, classes: int, fr
     kinds: dict[int, set[frozenset[tuple[bytes, int]]]] = {}
     for item, label in zip(tokens, examples.labels.tolist(), strict=True):
         kinds.setdefault(label, set()).add(frozenset(bag(item).items()))
-    assert all(len(found) == 4 for found in kinds.values())
-    assert len({frozenset(found) for found in kinds.values()}) == 1
+    assert all(len(bags) == 4 for bags in kinds.values())
+    assert len({frozenset(bags) for bags in kinds.values()}) == 1
 
 
 def test_bags_of_several_shapes_have_the_same_distribution() -> None:

@@ -222,13 +222,13 @@ def test_a_corpus_is_downloaded_into_the_cache(
     assert len(requested) == 1
 
 
-@pytest.mark.parametrize("place", ["", "text", "a/b"])
+@pytest.mark.parametrize("folder", ["", "text", "a/b"])
 @pytest.mark.parametrize("suffix", [".txt", ".txt.gz"])
 def test_a_corpus_is_found_in_a_mirror(
-    place: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TinyShakespeare, "content_digest", SHA)
-    path = tmp_path / place / f"tinyshakespeare{suffix}"
+    path = tmp_path / folder / f"tinyshakespeare{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     WRITERS[path.suffix](path, TEXT)
     assert TinyShakespeare.is_available(tmp_path)

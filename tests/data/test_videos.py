@@ -34,15 +34,15 @@ def load(dataset: Dataset, split: str, grid: tuple[int, ...] | None = None) -> E
 
 
 @given(st.integers(1, 500), st.integers(1, 64))
-def test_sampled_frames_are_spread_evenly(count: int, wanted: int) -> None:
-    frames = sampled(count, wanted)
-    assert len(frames) == wanted
+def test_sampled_frames_are_spread_evenly(count: int, requested: int) -> None:
+    frames = sampled(count, requested)
+    assert len(frames) == requested
     assert 0 <= frames[0] <= frames[-1] < count
     steps = np.diff(frames)
     assert len(steps) == 0 or steps.max() - steps.min() <= 1
     # as many frames precede the first as follow the last
     assert abs(frames[0] - (count - 1 - frames[-1])) <= 1
-    if count <= wanted:
+    if count <= requested:
         assert set(frames.tolist()) == set(range(count))
 
 
@@ -137,7 +137,7 @@ def test_recordings_with_several_classes_are_kept_whole(tmp_path: Path) -> None:
         assert torch.equal(clips % 2, examples.labels)
         assert examples.inputs[0, 1, :, 0, 0].tolist() == [1, 3, 5]
         assert len(examples.labels.unique()) == 2
-    assert sum(len(found) for found in recordings.values()) == 20
+    assert sum(len(items) for items in recordings.values()) == 20
     assert len(recordings["train"]) == 16
 
 
@@ -190,9 +190,9 @@ def test_files_by_class_are_decoded(tmp_path: Path) -> None:
         assert torch.equal(clips % 2, examples.labels)
         scenes.append({(int(clip) % 2, int(clip) // 4) for clip in clips})
         greens = examples.inputs[:, 1].float().mean((2, 3))
-        wanted = torch.tensor(sampled(12, 4) * 20).float()
-        assert float((greens - wanted).abs().max()) < 12
-    assert [len(found) for found in scenes] == [2, 2, 2]
+        expected = torch.tensor(sampled(12, 4) * 20).float()
+        assert float((greens - expected).abs().max()) < 12
+    assert [len(items) for items in scenes] == [2, 2, 2]
     assert len(set.union(*scenes)) == 6
     # a clip with fewer frames than requested has some twice
     assert load(dataset, "test", (24, 24, 32)).inputs.shape[2] == 24

@@ -35,7 +35,7 @@ def decode_image(data: bytes, size: tuple[int, ...], where: str) -> Array:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             image = ImageOps.exif_transpose(opened).convert("RGB")
-    except Exception as error:  # decoders raise many kinds on untrusted files
+    except Exception as error:  # decoders raise errors of any class on untrusted files
         raise LiereError(f"{where} is broken or not an image: {_reason(error)}") from None
     return fit(image, size)
 

@@ -3,7 +3,8 @@
 import os
 import socket
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,12 +32,11 @@ def find_parquet(root: Path | None, names: Sequence[str]) -> list[Shard]:
     return []
 
 
-def find_path(root: Path | None, names: Sequence[str]) -> Path | None:
-    """The first file or folder with one of the names in a mirror, up to two folders deep."""
-    if root is None:
-        return None
-    patterns = [f"{level}{name}" for name in names for level in _LEVELS]
-    return next((path for pattern in patterns for path in sorted(root.glob(pattern))), None)
+def find_paths(root: Path | None, names: Sequence[str]) -> Iterator[Path]:
+    """The files and folders with one of the names in a mirror, up to two folders deep."""
+    if root is not None:
+        for level, name in product(_LEVELS, names):
+            yield from sorted(root.glob(f"{level}{name}"))
 
 
 def is_published_available(name: str, repository: str, root: Path | None) -> bool:
@@ -55,7 +55,7 @@ def published_shards(name: str, repository: str, root: Path | None) -> list[Shar
         return shards
     try:
         return _load_from_hub(repository)
-    except Exception as error:  # the libraries below raise many kinds
+    except Exception as error:  # the libraries raise errors of any class
         tried = f"no {name}-train*.parquet under {root}" if root else "no data root is given"
         reason = str(error).strip().splitlines()
         raise LiereError(
