@@ -215,7 +215,7 @@ def test_an_array_whose_header_lies(here: Path, shape: str) -> None:
 
 def test_an_array_of_python_objects_is_not_unpickled(here: Path) -> None:
     np.savez("objects.npz", x=np.array([{"a": 1}], dtype=object), y=np.zeros(1, int))
-    refused(liere("train", "--data=array:objects.npz"), 1, "it holds Python objects")
+    refused(liere("train", "--data=array:objects.npz"), 1, "it contains Python objects")
 
 
 def lying(shape: list[int], end: int, size: int) -> bytes:

@@ -13,7 +13,7 @@ def data(
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the data sets: axes, metric, licence, whether they are at hand."""
+    """List the data sets: axes, metric, licence, whether they are available."""
     from liere_cli.cli import console
     from liere_cli.data import available, dataset_class
     from liere_cli.data.registry import mirror
@@ -27,14 +27,14 @@ def data(
             "axes": cls.axes or "2 or 3",
             "task": cls.task,
             "metric": cls.metric,
-            "at_hand": cls.is_available(root),
+            "available": cls.is_available(root),
             "source": cls.source,
             "licence": cls.licence,
             "options": _options(cls.Options),
         }
         for key, cls in classes.items()
     ]
-    columns = ["name", "axes", "metric", "at_hand", "summary", "licence"]
+    columns = ["name", "axes", "metric", "available", "summary", "licence"]
     _show(rows, columns, as_json, full=name is not None)
     if not as_json and name is None:
         console.note("options: liere data NAME · use: --data NAME:key=value,key=value or KIND:PATH")

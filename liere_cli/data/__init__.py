@@ -1,4 +1,4 @@
-"""Text, images, video and generated probes, all as the same typed thing."""
+"""Data sets: text, images, video, volumes and generated probes behind one interface."""
 
 from liere_cli.data.base import BYTES, ByteStream, Dataset, Examples, Metric, Split, Task
 from liere_cli.data.batches import TrainingBatches, evaluation_batches

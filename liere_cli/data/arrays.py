@@ -4,7 +4,6 @@ Shapes: N items, C channels; the grid has two axes (rows, columns) or three (dep
 columns).
 """
 
-import hashlib
 import re
 import zipfile
 import zlib
@@ -12,7 +11,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,16 +19,23 @@ from pydantic import Field, field_validator
 from torch.nn import functional as F
 
 from liere_cli.config.section import Section
-from liere_cli.data.base import Dataset, Examples, Split
-from liere_cli.data.options import FLIPS, FRACTIONS, SHIFT, SplitFractions, given_file, read_grid
-from liere_cli.data.sources.archives import check_members
-from liere_cli.data.sources.archives import digest_of as file_digest
-from liere_cli.data.sources.base import SPLITS, Array
-from liere_cli.data.sources.cache import file_key, remembered
-from liere_cli.data.visual import patch_edge
+from liere_cli.data.base import Array, Dataset, Examples, Split
+from liere_cli.data.options import (
+    FLIPS,
+    FRACTIONS,
+    SHIFT,
+    SplitFractions,
+    default_patch_edge,
+    given_file,
+    read_grid,
+)
+from liere_cli.data.sources.archives import check_members, unpacked_digest
+from liere_cli.data.sources.cache import cached_digest, file_key
+from liere_cli.data.splits import SPLITS, TRAIN, UNASSIGNED, assign_splits, carve_classes
 from liere_cli.errors import LiereError, UsageError
+from liere_cli.utils.files import digest_of
 
-#: names of the inputs and labels of each split; those of MedMNIST's files come last
+#: names of the inputs and labels of each split; the last are those of MedMNIST's files
 _KEYS: dict[Split, tuple[tuple[str, str], ...]] = {
     split: ((f"x_{split}", f"y_{split}"), (f"{split}_images", f"{split}_labels"))
     for split in SPLITS
@@ -49,11 +55,10 @@ class ArrayOptions(Section):
 
     @field_validator("grid", mode="before")
     @classmethod
-    def _grid(cls, value: Any) -> Any:
+    def _grid(cls, value: object) -> object:
         if value is None:
             return None
-        text = isinstance(value, str)
-        extents = re.split(r"[x,]", value) if text else value
+        extents = re.split(r"[x,]", value) if isinstance(value, str) else value
         return read_grid(value, 3 if isinstance(extents, Sequence) and len(extents) == 3 else 2)
 
 
@@ -62,10 +67,10 @@ class ArrayFile(Dataset):
 
     Values are uint8, integers from 0 to 255, or floats from 0 to 1. A last axis of 1, 3 or 4 is
     the channels, else a second axis of 1, 3 or 4 where five axes are given; four axes without
-    channels are volumes (``axes`` says otherwise). Splits come from ``x_train``, ``y_train`` and so
-    on (or MedMNIST's ``train_images``, ``train_labels``); without them items are dealt out by
-    ``fractions`` in a fixed random order, class by class. Another grid is interpolated linearly
-    along each axis from the stored array.
+    channels are volumes unless ``axes`` is 2. Splits come from ``x_train``, ``y_train`` and so on
+    (or MedMNIST's ``train_images``, ``train_labels``); without them each class is split by
+    ``fractions`` in a fixed random order. Another grid is interpolated linearly along each axis
+    from the stored array.
     """
 
     name = "array"
@@ -89,24 +94,20 @@ class ArrayFile(Dataset):
         self.classes = int(labels.max()) + 1
         self.grid = options.grid or tuple(inputs.shape[2:])
         self._check(self.grid)
-        edge = patch_edge(self.grid[-2:], 8 if len(self.grid) == 2 else 4)
-        self.patch = (*(min(edge, patch_edge((n,), 4)) for n in self.grid[:-2]), edge, edge)
-
-    @classmethod
-    def is_available(cls, root: Path | None) -> bool:
-        return True
+        edge = default_patch_edge(self.grid[-2:], 8 if len(self.grid) == 2 else 4)
+        self.patch = (*(min(edge, default_patch_edge((n,), 4)) for n in self.grid[:-2]), edge, edge)
 
     @cached_property
     def fingerprint(self) -> str:
-        digest = remembered(("file", *file_key(self.path)), lambda: file_digest(self.path))
-        rule = f"{digest} {self.options.axes} {self.options.fractions}"
-        return hashlib.sha256(rule.encode()).hexdigest()[:16]
+        key = ("file", *file_key(self.path))
+        digest = cached_digest(key, lambda: unpacked_digest(self.path))
+        return digest_of(f"{digest} {self.options.axes} {self.options.fractions}", 16)
 
     def load(self, split: Split, grid: tuple[int, ...] | None = None) -> Examples:
         grid = grid or self.grid
         self._check(grid)
         inputs, labels = self._content
-        members = torch.from_numpy(np.flatnonzero(self._parts == SPLITS.index(split)))
+        members = torch.from_numpy(np.flatnonzero(self._splits == SPLITS.index(split)))
         chosen = torch.from_numpy(inputs)[members]
         if tuple(chosen.shape[2:]) != grid:
             chosen = _resized(chosen, grid)
@@ -124,7 +125,7 @@ class ArrayFile(Dataset):
     def _stored(self) -> dict[str, Array]:
         try:
             if not zipfile.is_zipfile(self.path):
-                raise LiereError(f"{self.path} is no .npz file")
+                raise LiereError(f"{self.path} is not an .npz file")
             check_members(self.path)
             with np.load(self.path, allow_pickle=False) as file:
                 return {key: file[key] for key in file.files}
@@ -132,78 +133,73 @@ class ArrayFile(Dataset):
             OSError, ValueError, EOFError, MemoryError, OverflowError, NotImplementedError,
             RuntimeError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error,
         ) as error:  # fmt: skip
-            # nothing pickled is ever loaded: it could run code
-            reason = "it holds Python objects" if "pickle" in str(error) else str(error)
-            raise LiereError(f"{self.path} is broken or no .npz file of arrays: {reason}") from None
+            # pickled objects are never loaded: they could run code
+            reason = "it contains Python objects" if "pickle" in str(error) else str(error)
+            raise LiereError(
+                f"{self.path} is broken or not an .npz file of arrays: {reason}"
+            ) from None
 
     @cached_property
     def _content(self) -> tuple[Array, Array]:
         """All items as uint8 [N, C, *grid] and int64 [N], split after split."""
-        pieces = [self._piece(x, y) for _, x, y in self._pairs]
-        shapes = {inputs.shape[1:] for inputs, _ in pieces}
+        pairs = [self._read_pair(x, y) for _, x, y in self._pairs]
+        shapes = {inputs.shape[1:] for inputs, _ in pairs}
         if len(shapes) > 1:
             raise LiereError(f"{self.path}: the splits have arrays of different shapes: {shapes}")
-        inputs = np.concatenate([inputs for inputs, _ in pieces])
-        labels = np.concatenate([labels for _, labels in pieces])
+        inputs = np.concatenate([inputs for inputs, _ in pairs])
+        labels = np.concatenate([labels for _, labels in pairs])
         distinct = len(np.unique(labels))
         if labels.max() >= distinct:
             raise self._gaps(labels)
         if distinct < 2:
-            raise LiereError(f"{self.path} holds one class, but two or more are needed")
+            raise LiereError(f"{self.path} has one class, but two or more are needed")
         return inputs, labels
 
     @cached_property
     def _pairs(self) -> list[tuple[int, str, str]]:
+        """Split and names of inputs and labels."""
         names = self._stored.keys()
         if {"x", "y"} <= names:
-            return [(-1, "x", "y")]
-        found = [
+            return [(UNASSIGNED, "x", "y")]
+        pairs = [
             (SPLITS.index(split), *pair)
-            for split, pairs in _KEYS.items()
-            for pair in pairs
+            for split, keys in _KEYS.items()
+            for pair in keys
             if set(pair) <= names
         ]
-        if not any(part == 0 for part, _, _ in found):
+        if not any(split == TRAIN for split, _, _ in pairs):
             raise LiereError(
                 f"{self.path} has neither x and y nor x_train and y_train (there are: "
                 f"{', '.join(sorted(names)) or 'no arrays'})"
             )
-        return found
+        return pairs
 
     @cached_property
-    def _parts(self) -> Array:
+    def _splits(self) -> Array:
         """The split of every item, int64 [N]."""
         labels = self._content[1]
         lengths = [len(self._stored[y]) for _, _, y in self._pairs]
-        given = np.repeat([part for part, _, _ in self._pairs], lengths)
-        present = set(given.tolist())
-        if present == {0, 1, 2}:
-            return given
-        train, val, test = self.options.fractions
-        if len(present) == 2:
-            # two given parts are train and test, whatever the second is called
-            parts = np.where(given == 0, 0, 2)
-            return _deal(parts, labels, ((1, val / (train + val)),))
-        return _deal(np.zeros_like(given), labels, ((1, val), (2, test)))
+        given = np.repeat([split for split, _, _ in self._pairs], lengths)
+        train, val, _ = fractions = self.options.fractions
+        return assign_splits(given, fractions, val / (train + val), carve_classes(labels))
 
-    def _piece(self, x: str, y: str) -> tuple[Array, Array]:
+    def _read_pair(self, x: str, y: str) -> tuple[Array, Array]:
         inputs, labels = self._stored[x], self._stored[y]
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
         if labels.ndim != 1 or len(labels) != len(inputs) or len(labels) == 0:
             raise LiereError(
-                f"{self.path}: {y} must give one label for each item of {x}, but their shapes are "
+                f"{self.path}: {y} must have one label for each item of {x}, but their shapes are "
                 f"{labels.shape} and {inputs.shape}"
             )
         if not np.issubdtype(labels.dtype, np.integer):
-            raise LiereError(f"{self.path}: {y} must hold whole numbers from 0, not {labels.dtype}")
+            raise LiereError(f"{self.path}: {y} must be whole numbers from 0, not {labels.dtype}")
         if labels.min() < 0:
-            raise LiereError(f"{self.path}: {y} must hold whole numbers from 0, not {labels.min()}")
+            raise LiereError(f"{self.path}: {y} must be whole numbers from 0, not {labels.min()}")
         if labels.max() > np.iinfo(np.int64).max:
             raise self._gaps(labels)
-        return self._pixels(
-            _channels_first(inputs, self.options.axes, self.path), x
-        ), labels.astype(np.int64)
+        inputs = _channels_first(inputs, self.options.axes, self.path)
+        return self._pixels(inputs, x), labels.astype(np.int64)
 
     def _gaps(self, labels: Array) -> LiereError:
         return LiereError(
@@ -213,17 +209,17 @@ class ArrayFile(Dataset):
 
     def _pixels(self, inputs: Array, x: str) -> Array:
         if inputs.dtype.kind not in "buif":
-            raise LiereError(f"{self.path}: {x} holds {inputs.dtype} values: {_VALUES}")
+            raise LiereError(f"{self.path}: {x} has {inputs.dtype} values: {_VALUES}")
         if inputs.size == 0:
-            raise LiereError(f"{self.path}: {x} of shape {inputs.shape} holds nothing")
+            raise LiereError(f"{self.path}: {x} of shape {inputs.shape} is empty")
         if inputs.dtype == np.uint8:
             return np.ascontiguousarray(inputs)
         floating = np.issubdtype(inputs.dtype, np.floating)
         most = 1 if floating else 255
-        # a comparison with NaN is false, so NaN is refused too
+        # comparisons with NaN are false, so NaN is an error too
         if not (inputs.dtype == bool or (inputs.min() >= 0 and inputs.max() <= most)):
             raise LiereError(
-                f"{self.path}: {x} holds {inputs.dtype} values outside 0 to {most}: {_VALUES}"
+                f"{self.path}: {x} has {inputs.dtype} values outside 0 to {most}: {_VALUES}"
             )
         scaled = np.round(inputs * 255) if floating else inputs
         return np.ascontiguousarray(scaled).astype(np.uint8)
@@ -231,31 +227,15 @@ class ArrayFile(Dataset):
 
 def _channels_first(inputs: Array, axes: int | None, path: Path) -> Array:
     last = inputs.ndim >= 4 and inputs.shape[-1] in (1, 3, 4)
-    found = {3: 2, 4: 2 if last else 3, 5: 3}.get(inputs.ndim)
-    axes = axes or found
+    axes = axes or {3: 2, 4: 2 if last else 3, 5: 3}.get(inputs.ndim)
     if axes is None or inputs.ndim not in (axes + 1, axes + 2):
         raise LiereError(
-            f"{path}: arrays of shape {inputs.shape} are no {axes or '2 or 3'}D items: "
+            f"{path}: arrays of shape {inputs.shape} are not {axes or '2 or 3'}D items: "
             "[N, *grid], [N, *grid, C] or [N, C, *grid] is expected"
         )
     if inputs.ndim == axes + 1:
         return inputs[:, None]
     return np.moveaxis(inputs, -1, 1) if last else inputs
-
-
-def _deal(parts: Array, labels: Array, shares: tuple[tuple[int, float], ...]) -> Array:
-    """Moves a share of the train items of every class to other parts, in a fixed random order."""
-    parts = parts.copy()
-    order = np.random.default_rng(0).permutation(len(labels))
-    for label in np.unique(labels):
-        members = order[(labels[order] == label) & (parts[order] == 0)]
-        start = 0
-        for part, share in shares:
-            # a class of few items still keeps one for training
-            count = min(max(1, round(share * len(members))), max(len(members) - 1 - start, 0))
-            parts[members[start : start + count]] = part
-            start += count
-    return parts
 
 
 def _resized(inputs: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:

@@ -1,6 +1,6 @@
-"""What every data set gives: tensors, a task and a fingerprint.
+"""The interface of data sets: tensors of each split, a task, a metric and a fingerprint.
 
-Shapes: N items, C channels, P positions of the grid in pixels (or frames x pixels).
+Shapes: N items, C channels; grid is the extents of an item in pixels (or frames and pixels).
 """
 
 from abc import ABC, abstractmethod
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,11 +18,12 @@ Task = Literal["language-model", "classification"]
 Metric = Literal["bits_per_byte", "top1"]
 Split = Literal["train", "val", "test"]
 BYTES = 256
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class ByteStream:
-    """Running text: ``data`` is uint8 [N]."""
+    """Text as bytes: ``data`` is uint8 [N]."""
 
     data: Tensor
 
@@ -34,12 +36,12 @@ class ByteStream:
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled arrays.
+    """Labelled items.
 
     Args:
         inputs: uint8 [N, C, *grid].
         labels: int64 [N].
-        groups: int64 [N]; items that belong together (clips of one recording) share a number.
+        groups: int64 [N], the same for items that belong together (clips of one recording).
     """
 
     inputs: Tensor
@@ -54,7 +56,11 @@ class Examples:
 
 
 class Dataset(ABC):
-    """A data set in a given configuration. Making one is cheap; ``load`` does the work."""
+    """A data set with its options. Constructing one is cheap; ``load`` does the work.
+
+    A subclass with a ``name`` of its own, anywhere below ``liere_cli.data``, is a data set of that
+    name; nothing else has to list it.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
@@ -63,49 +69,56 @@ class Dataset(ABC):
     task: ClassVar[Task]
     metric: ClassVar[Metric]
     axes: ClassVar[int | None]
-    """Axes of the grid; None where the file decides (``array``)."""
+    """Axes of the grid; None where the file determines them (``array``)."""
     Options: ClassVar[type[Section]]
 
-    #: extent of one example along each axis, slowest first: bytes, rows x columns, frames x ...
+    #: extents of one item, slowest axis first: bytes, rows x columns, frames x rows x columns
     grid: tuple[int, ...]
-    #: patch that suits the set where the recipe names none; empty for text
+    #: default patch; empty for text
     patch: tuple[int, ...] = ()
     channels: int
     classes: int
-    #: per channel, of pixel values divided by 255
+    #: of each channel, of pixel values divided by 255
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
-    #: random horizontal flips keep the label
+    #: whether training items are flipped left to right at random
     flips: bool = False
-    #: pixels of random translation (crop of the padded image); 0 turns it off
+    #: largest random translation of training items, in pixels
     shift: int = 0
 
-    def __init__(self, options: Any, root: Path | None = None) -> None:
+    def __init__(self, options: Section, root: Path | None = None) -> None:
         """
         Args:
             options: an instance of ``Options``.
             root: folder of a local mirror, searched before the hub or the web.
         """
-        self.options = options
+        self.options: Section = options
         self.root = root
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """16 hex digits that change whenever the bytes or the rule that splits them do."""
+        """16 hex digits that change with the content and with how it is split."""
 
     @abstractmethod
     def load(self, split: Split, grid: tuple[int, ...] | None = None) -> ByteStream | Examples:
-        """The split on the CPU, at another grid if given (resized, or rendered anew).
+        """The split on the CPU.
+
+        Args:
+            grid: another grid, to which items are resized or for which they are generated again.
 
         Raises:
-            LiereError: what is missing or broken, what was tried, and how to go on.
+            LiereError: data that is missing or broken; names what was tried and what to do.
         """
 
     def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:  # noqa: B027
-        """Raises UsageError where a set has more to ask of a grid than that patches divide it."""
+        """Checks a grid that the patches divide.
+
+        Raises:
+            UsageError: the data set can't be generated at this grid.
+        """
 
     @classmethod
-    @abstractmethod
     def is_available(cls, root: Path | None) -> bool:
         """Whether it loads without a download."""
+        return True

@@ -18,27 +18,27 @@ Batch = tuple[Tensor, Tensor]
 
 
 class TrainingBatches:
-    """The training batch of every step, a pure function of the seed and the step.
+    """Training batches, each a function of the seed and the step alone, so that resuming is exact.
 
-    Resuming therefore needs the step alone. Text: windows at random places. Classification: one
-    random order of all items after the other, and random translation and flips where the data set
-    allows them. The order comes from the stream ``order``, the rest from ``augment``.
+    Text: windows at random positions. Classification: every epoch has all items in a new random
+    order, with random translation and flips if enabled. The order is drawn from the stream
+    ``order``, the rest from ``augment``.
 
     Args:
-        examples: the training split; a batch is gathered where it lies, so move small sets to the
-            device beforehand.
+        examples: the training split; batches are gathered on its device, so move small sets to
+            ``device`` beforehand.
         batch_size: windows or items in a batch.
         seed: the run's seed.
-        context: bytes that the model reads in one window; for text only.
+        context: bytes in one window; for text only.
         mean, std: of each channel, of pixel values divided by 255.
-        flips: mirror half of the items along the last axis.
-        shift: largest translation in pixels along the last two axes; what moves in from outside
-            has the mean colour.
-        device: where the batches go.
+        flips: flip half of the items along the last axis.
+        shift: largest translation in pixels along the last two axes; the border is filled with the
+            mean colour.
+        device: of the batches.
 
     Raises:
-        UsageError: when the text is shorter than one window.
-        LiereError: when there are no items.
+        UsageError: the text is shorter than one window.
+        LiereError: there are no items.
     """
 
     def __init__(
@@ -67,21 +67,21 @@ class TrainingBatches:
             if len(examples) <= self.context:
                 raise UsageError(
                     f"the training text has {len(examples)} bytes, too few for one window of "
-                    f"{self.context} bytes and its target: give a longer text or a smaller grid"
+                    f"{self.context} bytes and its target: use a longer text or a smaller grid"
                 )
         elif len(examples) == 0:
             raise LiereError("the training split has no items")
         else:
             self._normalise = _Normaliser(examples, mean, std, self.device)
-        # the permutations of two epochs, since a batch may straddle them
+        # a batch may contain items of two epochs
         self._permutation = lru_cache(maxsize=2)(self._permutation_of)
 
     def at(self, step: int, rows: slice = slice(None)) -> Batch:
         """The batch of ``step``, or those rows of it.
 
         Returns:
-            For text int64 [B, T] and int64 [B, T], the next byte of each; for classification
-            float32 [B, C, *grid], normalised, and int64 [B].
+            For text int64 [B, T] and the next bytes, int64 [B, T]; for classification normalised
+            float32 [B, C, *grid] and labels, int64 [B].
         """
         if isinstance(self.examples, ByteStream):
             return self._text(self.examples.data, step, rows)
@@ -109,7 +109,7 @@ class TrainingBatches:
         if not self.shift and not self.flips:
             return self._normalise(inputs), labels
         random = stream(self.seed, "augment", step)
-        # both are drawn whatever is in use, so that flips are the same with and without shifts
+        # both are always drawn, so that flips are the same with and without shifts
         shifts = torch.randint(-self.shift, self.shift + 1, (self.batch_size, 2), generator=random)
         mirrored = torch.rand(self.batch_size, generator=random) < (0.5 if self.flips else 0.0)
         moved, inside = _translate(
@@ -135,24 +135,24 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """Every item once, in order.
 
-    Text is cut into blocks of bytes, so that every byte but the first is predicted exactly once,
-    and each block is predicted by the window of ``context`` bytes that ends before its last byte.
-    Windows are cut off at the beginning of the text, and the last block may be shorter; these are
-    batches of their own.
+    Text is divided into blocks of bytes, so that every byte but the first is predicted exactly
+    once. Each block is predicted from the window of ``context`` bytes that ends before its last
+    byte. Windows are shorter at the beginning of the text, and the last block may be shorter; these
+    are separate batches.
 
     Args:
-        block: at most ``context``; None: as much, so that windows do not overlap. The same blocks
-            are the same targets, whatever the context.
-        limit: at most so many blocks or items, evenly spaced over the split.
-        turns: which of the batches; all, unless several processes take turns.
+        block: at most ``context``; None: ``context``, so that windows do not overlap. The same
+            block has the same targets for every context.
+        limit: maximum number of blocks or items, evenly spaced over the split.
+        turns: the batches of this process, where several processes share the work.
 
     Yields:
-        The same dtypes as :meth:`TrainingBatches.at`, and the same shapes but for text with a
-        block: int64 [B, T] and int64 [B, block], the bytes that follow the last of them.
+        The dtypes and shapes of :meth:`TrainingBatches.at`; with a ``block``, targets of text are
+        int64 [B, block], those of the last bytes of the window.
 
     Raises:
-        UsageError: for text without a context.
-        LiereError: when there is nothing to evaluate.
+        UsageError: text without a context.
+        LiereError: there is nothing to evaluate.
     """
     device = torch.device(device)
     parts = evaluation_parts(
@@ -171,11 +171,11 @@ def evaluation_batches(
 
 @dataclass(frozen=True)
 class Part:
-    """What one of the :func:`evaluation_batches` holds.
+    """The items of one of the :func:`evaluation_batches`.
 
     Args:
-        items: which ones, or where windows of text begin, [B].
-        length: of a window's inputs; 1 for other items.
+        items: indices of items, or positions where windows of text begin, int64 [B].
+        length: input bytes of each window; 1 for other items.
         predicted: bytes that each window predicts; 1 for other items.
     """
 
@@ -192,7 +192,7 @@ def evaluation_parts(
     block: int | None = None,
     limit: int | None = None,
 ) -> list[Part]:
-    """All :func:`evaluation_batches`, which takes the same arguments."""
+    """The items of all :func:`evaluation_batches`; arguments and errors as there."""
     context = _context_of(examples, context)
     if not isinstance(examples, ByteStream):
         if len(examples) == 0:
@@ -204,12 +204,12 @@ def evaluation_parts(
     block = min(block or context, context)
     full, rest = divmod(targets, block)
     ends = evenly_spaced(full, limit) * block + block  # of each block's inputs
-    # windows that the beginning of the text cuts off
+    # windows at the beginning of the text are shorter
     parts = [
         Part(torch.zeros(1, dtype=torch.long), end, block) for end in ends[ends < context].tolist()
     ]
     starts = ends[ends >= context] - context
-    parts += [Part(some, context, block) for some in starts.split(batch_size) if len(some)]
+    parts += [Part(batch, context, block) for batch in starts.split(batch_size) if len(batch)]
     if rest and (limit is None or full < limit):
         begin = max(full * block - (context - block), 0)
         parts.append(Part(torch.tensor([begin]), targets - begin, rest))
@@ -224,7 +224,7 @@ def evenly_spaced(count: int, limit: int | None) -> Tensor:
 
 
 class _Normaliser:
-    """uint8 [B, C, *grid] to float32 with mean 0 and deviation 1 per channel."""
+    """uint8 [B, C, *grid] to float32 with mean 0 and standard deviation 1 of each channel."""
 
     def __init__(
         self, examples: Examples, mean: Sequence[float], std: Sequence[float], device: torch.device
@@ -246,14 +246,14 @@ def _context_of(examples: ByteStream | Examples, context: int | None) -> int:
 
 
 def _send(values: Tensor, device: torch.device) -> Tensor:
-    # pinned memory lets the copy overlap with the step instead of waiting for the device
+    # a copy from pinned memory overlaps with the step
     if device.type == "cuda" and values.device.type == "cpu":
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)
 
 
 def _windows(data: Tensor, starts: Tensor, length: int, device: torch.device) -> Tensor:
-    """int64 [B, length + 1]: the bytes from each start on."""
+    """int64 [B, length + 1], the bytes from each start on."""
     starts = _send(starts, data.device)
     index = starts[:, None] + torch.arange(length + 1, device=data.device)
     return _send(data[index], device).long()
@@ -265,7 +265,7 @@ def _gather(examples: Examples, chosen: Tensor, device: torch.device) -> Batch:
 
 
 def _translate(inputs: Tensor, shifts: Tensor, mirrored: Tensor) -> Batch:
-    """Moves and mirrors each item along its last two axes.
+    """Translates and flips each item along its last two axes.
 
     Args:
         inputs: uint8 [B, C, *grid].
@@ -273,7 +273,7 @@ def _translate(inputs: Tensor, shifts: Tensor, mirrored: Tensor) -> Batch:
         mirrored: bool [B].
 
     Returns:
-        The moved items, and float32 [B, 1, ..., H, W]: 1 inside the old item, 0 outside.
+        The moved items, and float32 [B, 1, ..., H, W]: 1 inside the original, 0 outside.
     """
     batch, height, width = len(inputs), inputs.shape[-2], inputs.shape[-1]
     rows = torch.arange(height, device=inputs.device) + shifts[:, :1]

@@ -1,14 +1,14 @@
-"""Labelled items from any source: how they are split, identified, decoded once and kept.
+"""Images and videos with class labels, from any source: split, identified and decoded once.
 
-An item (an image, a clip) is known by the digest of its stored bytes. Which split it belongs to,
-its place in the split and the fingerprint of the set depend on these digests and the labels, and
-not on the order of rows or the names of files. The same bytes from the hub, from a local mirror or
-shuffled therefore give the same runs.
+An item (an image, a clip) is identified by the digest of its stored bytes. Its split, its index in
+the split and the data set's fingerprint depend on these digests and the labels, and not on the
+order of rows or the names of files. The same content from the hub, from a local mirror or in
+another order therefore produces the same runs.
 
 Shapes: N items, C channels.
 """
 
-import hashlib
+import glob
 import os
 from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
@@ -18,44 +18,78 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import Field
 
-from liere_cli.data.base import Dataset, Examples, Split
-from liere_cli.data.sources.base import SPLITS, Array, Source
+from liere_cli.config.section import Section
+from liere_cli.data.base import Array, Dataset, Examples, Split
+from liere_cli.data.options import (
+    FLIPS,
+    FRACTIONS,
+    SHIFT_BY_SIZE,
+    VALIDATION,
+    Share,
+    SplitFractions,
+    default_patch_edge,
+    given_path,
+)
+from liere_cli.data.sources.base import Source
 from liere_cli.data.sources.cache import prepared
-from liere_cli.errors import LiereError
+from liere_cli.data.sources.parquet import Shard, shards_of
+from liere_cli.data.splits import SPLITS, Fractions, assign_splits, carve_groups
+from liere_cli.errors import LiereError, UsageError
+from liere_cli.utils.files import digest_of
 
-#: part of every fingerprint: what happens to a picture on its way to the grid
+#: part of every fingerprint: how images are decoded
 DECODING = "RGB, centred crop to the grid's shape, antialiased bilinear resize"
-#: raised when scans come to give something else, so that old ones are not used
+#: raised when the content of an index changes
 _INDEX_FORMAT = 1
 _CHUNK = 256
 
 
+class LabelledOptions(Section):
+    grid: tuple[int, ...]
+    validation: Share = Field(0.1, description=VALIDATION)
+    flips: bool = Field(True, description=FLIPS)
+    shift: int | None = Field(None, ge=0, description=SHIFT_BY_SIZE)
+
+
 class Labelled(Dataset):
-    """A classification set whose items come from a :class:`Source`."""
+    """Images, or clips of images, with a class label each, from a :class:`Source`."""
 
     task = "classification"
     metric = "top1"
     channels = 3
+    options: LabelledOptions
 
-    #: shares of train, val and test where the source has no splits of its own
-    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    #: share of train that becomes val where the source has train and test only
-    validation: float = 0.1
+    #: shares of the splits where the source has none
+    fractions: Fractions = (0.8, 0.1, 0.1)
+
+    def __init__(self, options: LabelledOptions, root: Path | None = None) -> None:
+        super().__init__(options, root)
+        *frames, rows, columns = self.grid = options.grid
+        self.flips = options.flips
+        # the common 4 pixels for an image of 32
+        self.shift = rows // 8 if options.shift is None else options.shift
+        edge = default_patch_edge((rows, columns))
+        self.patch = (*(2 - count % 2 for count in frames), edge, edge)
 
     @property
     @abstractmethod
     def items(self) -> Source:
         """The source, opened on first use."""
 
+    @property
+    def label(self) -> str:
+        """The data set's name in messages."""
+        return self.name
+
     def load(self, split: Split, grid: tuple[int, ...] | None = None) -> Examples:
-        """Items of the split, decoded on first use and then mapped from the prepared cache."""
+        """Items of the split, decoded on first use and mapped from the cache from then on."""
         grid = grid or self.grid
-        part = SPLITS.index(split)
-        members = self._order[self._parts[self._order] == part]
-        name = f"{'x'.join(map(str, grid))}-{split}"
+        members = self._order[self._splits[self._order] == SPLITS.index(split)]
         arrays = prepared(
-            f"{self.fingerprint}/{name}", lambda folder: self._decode(folder, members, grid)
+            f"{self.fingerprint}/{'x'.join(map(str, grid))}-{split}",
+            lambda folder: self._decode(folder, members, grid),
         )
         return Examples(
             torch.from_numpy(arrays["inputs"]),
@@ -64,98 +98,60 @@ class Labelled(Dataset):
         )
 
     @cached_property
+    def fingerprint(self) -> str:
+        columns = (self._index["digests"], self._index["labels"], self._splits)
+        content = b"".join(column[self._order].tobytes() for column in columns)
+        return digest_of(DECODING.encode() + content, 16)
+
+    @cached_property
     def _index(self) -> dict[str, Array]:
+        """Columns of all items: digests, labels, groups, given splits (``parts``), rows."""
         if self.items.classes != self.classes:
             raise LiereError(
-                f"{self.label} should have {self.classes} classes, but what was found has "
+                f"{self.label} should have {self.classes} classes, but the files have "
                 f"{self.items.classes}"
             )
-        stamp = repr((_INDEX_FORMAT, self.items.stamp()))
-        key = hashlib.sha256(stamp.encode()).hexdigest()[:32]
+        key = digest_of(repr((_INDEX_FORMAT, self.items.stamp())), 32)
         return prepared(f"index/{key}", self._scan)
 
     def _scan(self, folder: Path) -> None:
         items = list(self.items.scan())
-        names = {group: number for number, group in enumerate(sorted({i.group for i in items}))}
-        own = iter(range(len(names), len(names) + len(items)))
+        groups = {name: number for number, name in enumerate(sorted({i.group for i in items}))}
+        ungrouped = iter(range(len(groups), len(groups) + len(items)))
+        digests = np.frombuffer(b"".join(item.digest for item in items), np.uint8)
         columns: dict[str, Array] = {
-            "digests": np.frombuffer(b"".join(item.digest for item in items), np.uint8),
+            "digests": digests.reshape(-1, 16),
             "labels": np.array([item.label for item in items], np.int64),
             "groups": np.array(
-                [names[item.group] if item.group else next(own) for item in items], np.int64
+                [groups[item.group] if item.group else next(ungrouped) for item in items], np.int64
             ),
-            "parts": np.array([item.part for item in items], np.int64),
+            "parts": np.array([item.split for item in items], np.int64),
             "rows": np.array([row for item in items for row in item.rows], np.int64),
             "ends": np.cumsum([len(item.rows) for item in items], dtype=np.int64),
         }
-        columns["digests"] = columns["digests"].reshape(-1, 16)
         for name, column in columns.items():
             np.save(folder / f"{name}.npy", column)
 
     @cached_property
     def _order(self) -> Array:
+        """Indices of the items by digest, then by label, int64 [N]."""
         high, low = self._index["digests"].view(">u8").T
         return np.lexsort((self._index["labels"], low, high))
 
     @cached_property
-    def _parts(self) -> Array:
+    def _splits(self) -> Array:
         """The split of every item, int64 [N]."""
         index = self._index
         if len(index["labels"]) == 0:
-            raise LiereError(f"{self.label} holds no items")
-        given = index["parts"]
-        present = [part for part in range(3) if (given == part).any()]
-        if present == [0, 1, 2]:
-            return given
-        if present in ([0, 1], [0, 2]):
-            # two given parts are train and test, whatever the second is called
-            parts = np.where(given == 0, 0, 2)
-            carved = self._carve(np.flatnonzero(parts == 0), self.validation)
-        else:
-            parts = np.zeros_like(given)
-            carved = self._carve(np.arange(len(given)), self.fractions[2])
-            parts[carved] = 2
-            rest = np.flatnonzero(parts == 0)
-            carved = self._carve(rest, self.fractions[1] / (1 - self.fractions[2]))
-        parts[carved] = 1
-        return parts
-
-    def _carve(self, members: Array, share: float) -> Array:
-        """Whole groups out of ``members``, about ``share`` of the items.
-
-        The groups with the lowest digests go, out of every class alike; where groups hold several
-        classes, those go that bring every class nearest to its share.
-        """
-        groups: dict[int, list[int]] = {}
-        for item in members.tolist():
-            groups.setdefault(int(self._index["groups"][item]), []).append(item)
-        digests, labels = self._index["digests"], self._index["labels"]
-        ranked = sorted(
-            groups.values(), key=lambda group: sorted(digests[item].tobytes() for item in group)
-        )
-        if all(len({int(labels[item]) for item in group}) == 1 for group in ranked):
-            taken = _first_of_each_class(ranked, labels, share)
-        else:
-            taken = _balanced(ranked, labels, share)
-        if not taken:
+            raise LiereError(f"{self.label} has no items")
+        carve = carve_groups(index["digests"], index["labels"], index["groups"])
+        splits = assign_splits(index["parts"], self.fractions, self.options.validation, carve)
+        if len(np.unique(splits)) < len(SPLITS):
             raise LiereError(
                 f"{self.label} can't be split into train, val and test: there are too few items "
                 "or recordings of a class"
             )
-        return np.array(taken, np.int64)
-
-    @property
-    def label(self) -> str:
-        """What to call the set in a message."""
-        return self.name
-
-    @cached_property
-    def fingerprint(self) -> str:
-        order, index = self._order, self._index
-        digest = hashlib.sha256(DECODING.encode())
-        for column in (index["digests"], index["labels"], self._parts):
-            digest.update(np.ascontiguousarray(column[order]).tobytes())
-        return digest.hexdigest()[:16]
+        return splits
 
     def _decode(self, folder: Path, members: Array, grid: tuple[int, ...]) -> None:
         ends = self._index["ends"]
@@ -163,52 +159,61 @@ class Labelled(Dataset):
         inputs = np.lib.format.open_memmap(
             folder / "inputs.npy", "w+", np.uint8, (len(members), self.channels, *grid)
         )
-        # a full disk must be an error now, since writing to mapped memory would kill the process
+        # reserves the space: a full disk is an error here, and would be a signal in mapped memory
         with (folder / "inputs.npy").open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
-        source = self.items
-        found = source.fetch(rows, grid)
+        encoded = self.items.fetch(rows, grid)
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            while chunk := list(islice(found, _CHUNK)):
-                decoded = pool.map(lambda raw: source.decode(raw, grid), chunk)
-                for raw, pixels in zip(chunk, decoded, strict=True):
-                    inputs[raw.item] = pixels
+            while chunk := list(islice(encoded, _CHUNK)):
+                decoded = pool.map(lambda item: item.decode(), chunk)
+                for item, pixels in zip(chunk, decoded, strict=True):
+                    inputs[item.item] = pixels
         inputs.flush()
         np.save(folder / "labels.npy", self._index["labels"][members])
         np.save(folder / "groups.npy", self._index["groups"][members])
 
 
-def _first_of_each_class(ranked: list[list[int]], labels: Array, share: float) -> list[int]:
-    """Items of the first groups of every class; a class keeps at least one group."""
-    classes: dict[int, list[list[int]]] = {}
-    for group in ranked:
-        classes.setdefault(int(labels[group[0]]), []).append(group)
-    taken: list[int] = []
-    for groups in classes.values():
-        wanted = share * sum(map(len, groups))
-        count = 0
-        for group in groups[:-1]:
-            if count and count + len(group) / 2 > wanted:
-                break
-            taken += group
-            count += len(group)
-    return taken
+class LocalOptions(LabelledOptions):
+    path: str = Field(description="a folder by class, a parquet file, or a pattern of such files")
+    fractions: SplitFractions = Field((0.8, 0.1, 0.1), description=FRACTIONS)
+    flips: bool = Field(False, description=FLIPS)
+    shift: int | None = Field(0, ge=0, description=SHIFT_BY_SIZE)
+    label: str | None = Field(None, description="parquet column of classes; null: found by name")
 
 
-def _balanced(ranked: list[list[int]], labels: Array, share: float) -> list[int]:
-    """Items of the groups that, added one by one, best approach ``share`` of every class."""
-    counts = np.stack([np.bincount(labels[group], minlength=labels.max() + 1) for group in ranked])
-    wanted = share * counts.sum(0)
-    left = np.ones(len(ranked), bool)
-    sums = np.zeros_like(wanted)
-    weights = 1 / np.maximum(wanted, 1)
-    taken: list[int] = []
-    while left.sum() > 1:
-        distances = ((sums + counts - wanted) ** 2 * weights).sum(1)
-        best = int(np.where(left, distances, np.inf).argmin())
-        if taken and distances[best] >= ((sums - wanted) ** 2 * weights).sum():
-            break
-        taken += ranked[best]
-        sums += counts[best]
-        left[best] = False
-    return taken
+class Local(Labelled):
+    """The user's own files, which determine the number of classes."""
+
+    licence = "the files' own"
+    options: LocalOptions
+
+    def __init__(self, options: LocalOptions, root: Path | None = None) -> None:
+        super().__init__(options, root)
+        self.fractions = options.fractions
+        self.classes = self.items.classes
+
+    @property
+    def label(self) -> str:
+        return self.options.path
+
+
+def local_parquet(name: str, path: str) -> list[Shard]:
+    """The parquet files of ``path``: a file, a pattern, or those in a folder.
+
+    Raises:
+        UsageError: nothing is there, or files of another kind.
+    """
+    # the name of an existing folder may contain brackets
+    pattern = os.path.expanduser(path)
+    matches = [] if os.path.lexists(pattern) else sorted(glob.glob(pattern))
+    paths = [given_path(name, match) for match in matches or [path]]
+    if not matches and paths[0].is_dir():
+        return shards_of([entry for entry in paths[0].glob("*.parquet") if entry.is_file()])
+    others = [path for path in paths if path.is_dir() or path.suffix != ".parquet"]
+    if others:
+        kind = "folder" if others[0].is_dir() else "file"
+        raise UsageError(
+            f"data.{name}: '{others[0]}' is a {kind}, but "
+            f"{'parquet' if matches else 'a folder by class or parquet'} is expected"
+        )
+    return shards_of(paths)

@@ -2,38 +2,46 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from liere_cli.config.section import Section
-from liere_cli.data.options import ImageGrid
-from liere_cli.data.sources import archives
-from liere_cli.data.sources.base import Array, Raw, Source
-from liere_cli.data.sources.decode_image import SUFFIXES, decode_image
-from liere_cli.data.sources.download import Download, download
-from liere_cli.data.sources.folder import Folder, looks_like_classes
-from liere_cli.data.sources.hub import find_parquet, find_path, named_at_hand, named_shards
-from liere_cli.data.sources.parquet import Shard, Table
-from liere_cli.data.visual import (
+from liere_cli.data.base import Array
+from liere_cli.data.classification import (
+    Labelled,
+    LabelledOptions,
     Local,
     LocalOptions,
-    Visual,
-    VisualOptions,
     local_parquet,
-    table_of,
 )
+from liere_cli.data.options import ImageGrid
+from liere_cli.data.sources.archives import extract_into
+from liere_cli.data.sources.base import Source
+from liere_cli.data.sources.decode_image import SUFFIXES, decode_image
+from liere_cli.data.sources.download import Download, download
+from liere_cli.data.sources.folder import Folder, has_class_folders
+from liere_cli.data.sources.hub import (
+    find_parquet,
+    find_paths,
+    is_published_available,
+    published_shards,
+)
+from liere_cli.data.sources.parquet import Shard
+from liere_cli.data.sources.table import Table, find_table
+from liere_cli.utils.files import locked
 from liere_cli.utils.paths import cache_root
 
 _IMAGE_COLUMNS = ("image", "img", "picture")
 
 
-class ImageOptions(VisualOptions):
+class ImageOptions(LabelledOptions):
     grid: ImageGrid = (32, 32)
 
 
-class _Images(Visual):
+class _Images(Labelled):
     axes = 2
     Options: ClassVar[type[Section]] = ImageOptions
 
@@ -44,17 +52,17 @@ class _Cifar(_Images):
 
     @classmethod
     def is_available(cls, root: Path | None) -> bool:
-        return named_at_hand(cls.name, cls.repository, root)
+        return is_published_available(cls.name, cls.repository, root)
 
     @cached_property
     def items(self) -> Source:
-        shards = named_shards(self.name, self.repository, self.root)
+        shards = published_shards(self.name, self.repository, self.root)
         image = "img" if "img" in shards[0].columns() else "image"
         return Table(shards, image, self.label_column)
 
 
 class Cifar10(_Cifar):
-    """Validation is carved out of the training images, the same number of every class."""
+    """Val is carved out of the training images, the same number of every class."""
 
     name = "cifar10"
     summary = "50,000 + 10,000 images of 32x32, 10 classes"
@@ -72,7 +80,7 @@ class Cifar100Options(ImageOptions):
 
 
 class Cifar100(_Cifar):
-    """Validation is carved out of the training images, the same number of every class."""
+    """Val is carved out of the training images, the same number of every class."""
 
     name = "cifar100"
     summary = "50,000 + 10,000 images of 32x32, 100 classes (or 20 coarse ones)"
@@ -95,9 +103,9 @@ class ImagewoofOptions(ImageOptions):
 
 
 class Imagewoof(_Images):
-    """Ten breeds of dogs from ImageNet; its ``val`` is the test split here.
+    """Ten dog breeds from ImageNet; the published ``val`` is the test split here.
 
-    In a mirror: the archive, the folder ``imagewoof2-160`` that it unpacks to, or the hub's
+    A mirror holds the archive, the folder ``imagewoof2-160`` that it unpacks to, or the hub's
     parquet files in ``imagewoof-160px`` (jerpint/imagenette).
     """
 
@@ -111,56 +119,56 @@ class Imagewoof(_Images):
     std = (0.229, 0.224, 0.225)
 
     FOLDER = "imagewoof2-160"
-    # no digest is published that matches the whole archive
+    # no digest of the whole archive is published
     archive = Download(source, 92_612_825, "")
 
     @classmethod
-    def _found(cls, root: Path | None) -> list[Shard] | Path | None:
+    def _local(cls, root: Path | None) -> list[Shard] | Path | None:
         shards = find_parquet(root, ("imagewoof-160px", "imagewoof"))
         if shards:
             return shards
-        stored = cache_root() / "downloads"
-        places = [
-            find_path(root, (cls.FOLDER, "imagewoof")),
-            find_path(stored, (cls.FOLDER,)),
-            find_path(root, (cls.archive.file_name,)),
-            find_path(stored, (cls.archive.file_name,)),
-        ]
-        return next((place for place in places if place is not None), None)
+        downloads = cache_root() / "downloads"
+        paths = chain(
+            find_paths(root, (cls.FOLDER, "imagewoof")),
+            find_paths(downloads, (cls.FOLDER,)),
+            find_paths(root, (cls.archive.file_name,)),
+            find_paths(downloads, (cls.archive.file_name,)),
+        )
+        return next(paths, None)
 
     @classmethod
     def is_available(cls, root: Path | None) -> bool:
-        return cls._found(root) is not None
+        return cls._local(root) is not None
 
     @cached_property
     def items(self) -> Source:
-        found = self._found(self.root)
-        if isinstance(found, list):
-            return image_table(found)
-        if found is None:
-            found = download(
+        files = self._local(self.root)
+        if isinstance(files, list):
+            return _image_table(files)
+        if files is None:
+            files = download(
                 self.archive,
                 cache_root() / "downloads" / self.archive.file_name,
                 "put it into the folder that --data-root or LIERE_DATA names, or use images:DIR "
                 "or the built-in pointing",
             )
-        if found.is_file():
-            found = unpacked(found, cache_root() / "downloads" / self.FOLDER)
-        return ImageFolder(found, SUFFIXES)
+        if files.is_file():
+            files = _unpacked(files, cache_root() / "downloads" / self.FOLDER)
+        return ImageFolder(files, SUFFIXES)
 
 
 class ImagePathOptions(LocalOptions):
     grid: ImageGrid = (64, 64)
-    image: str | None = Field(None, description="parquet column of pictures; null: found by name")
+    image: str | None = Field(None, description="parquet column of images; null: found by name")
 
 
 class ImagePath(Local, _Images):
     """Any local images: a folder by class, or parquet.
 
-    A folder holds one folder a class, directly or below ``train``, ``val``, ``test``. Parquet is a
-    file, a folder of files or a pattern such as ``DIR/birds-*.parquet``; a file name that speaks of
-    train, val or test says the split. What lacks splits is split by ``fractions``; where there are
-    two, the second is the test split and ``validation`` of train is held out.
+    A folder holds one folder for each class, directly or below ``train``, ``val``, ``test``.
+    Parquet is a file, a folder of files or a pattern such as ``DIR/birds-*.parquet``; train, val or
+    test in a file's name is its split. Files without splits are split by ``fractions``; where there
+    are two splits, the second is the test split and ``validation`` of train is held out.
     """
 
     name = "images"
@@ -175,30 +183,27 @@ class ImagePath(Local, _Images):
     def items(self) -> Source:
         shards = local_parquet(self.name, self.options.path)
         if shards:
-            return image_table(shards, self.options.image, self.options.label)
+            return _image_table(shards, self.options.image, self.options.label)
         return ImageFolder(Path(self.options.path).expanduser(), SUFFIXES)
 
 
 class ImageFolder(Folder):
-    """Picture files by class."""
+    """Image files by class."""
 
-    def decode(self, raw: Raw, grid: tuple[int, ...]) -> Array:
-        return decode_image(self.read(raw.data), grid, raw.where)
+    def decode(self, path: Path, grid: tuple[int, ...]) -> Array:
+        return decode_image(self.read(path), grid, str(path))
 
 
-def image_table(
+def _image_table(
     shards: Sequence[Shard], image: str | None = None, label: str | None = None
 ) -> Table:
-    """Parquet with a picture a row; columns that are not named are found."""
-    return table_of(shards, image, label, "image", _IMAGE_COLUMNS)
+    return find_table(shards, image, label, "image", _IMAGE_COLUMNS)
 
 
-def unpacked(archive: Path, folder: Path) -> Path:
-    """The content of a tar archive, unpacked beside ``folder`` and renamed to it."""
-    from filelock import FileLock
-
+def _unpacked(archive: Path, folder: Path) -> Path:
+    """The folder of classes in a tar archive that is unpacked to ``folder`` once."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
+    with locked(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
-            archives.extract_into(archive, folder)
-    return folder if looks_like_classes(folder) else next(folder.iterdir())
+            extract_into(archive, folder)
+    return folder if has_class_folders(folder) else next(folder.iterdir())

@@ -1,4 +1,4 @@
-"""Pictures and clips whose patches have changed places: the control that position matters at all.
+"""Images and clips with shuffled patches: the control for whether position matters at all.
 
 Shapes: B batch, C channels, T patches.
 """
@@ -15,10 +15,10 @@ SEED = 0
 
 
 def orders(items: Tensor, patches: int) -> Tensor:
-    """A random order of the patches of each item, a function of the item's place alone.
+    """A random order of the patches of each item, which depends on the item's index alone.
 
     Args:
-        items: int64 [B], places in the split.
+        items: int64 [B], indices in the split.
 
     Returns:
         int64 [B, T].
@@ -30,7 +30,7 @@ def orders(items: Tensor, patches: int) -> Tensor:
 
 
 def shuffled(inputs: Tensor, patch: tuple[int, ...], order: Tensor) -> Tensor:
-    """Moves patch ``order[b, t]`` of item b to place t; pixels inside a patch stay.
+    """Moves patch ``order[b, t]`` of item b to position t; pixels inside a patch keep their order.
 
     Args:
         inputs: [B, C, *grid].
@@ -44,9 +44,11 @@ def shuffled(inputs: Tensor, patch: tuple[int, ...], order: Tensor) -> Tensor:
     counts = [extent // size for extent, size in zip(inputs.shape[2:], patch, strict=True)]
     split = [extent for pair in zip(counts, patch, strict=True) for extent in pair]
     outer, inner = [2 + 2 * axis for axis in range(axes)], [3 + 2 * axis for axis in range(axes)]
-    there = (0, *outer, 1, *inner)
-    x = inputs.reshape(*inputs.shape[:2], *split).permute(there)  # [B, t1, t2, ..., C, p1, p2, ...]
+    forward = (0, *outer, 1, *inner)
+    x = inputs.reshape(*inputs.shape[:2], *split).permute(
+        forward
+    )  # [B, t1, t2, ..., C, p1, p2, ...]
     flat = x.reshape(len(inputs), math.prod(counts), -1)  # [B, T, C * pixels]
     flat = flat.gather(1, order[..., None].expand_as(flat))
-    back = sorted(range(len(there)), key=there.__getitem__)
-    return flat.view(x.shape).permute(back).reshape(inputs.shape)
+    inverse = sorted(range(len(forward)), key=forward.__getitem__)
+    return flat.view(x.shape).permute(inverse).reshape(inputs.shape)

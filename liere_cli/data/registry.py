@@ -1,37 +1,47 @@
 """Every data set by its name."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from pkgutil import walk_packages
 
 from liere_cli.config.spec import parse_spec
-from liere_cli.data.arrays import ArrayFile
 from liere_cli.data.base import Dataset
-from liere_cli.data.images import Cifar10, Cifar100, ImagePath, Imagewoof
-from liere_cli.data.synthetic.motion import Motion
-from liere_cli.data.synthetic.pointing import Pointing
-from liere_cli.data.text import Enwik8, Stdlib, Text8, TextFile, TinyShakespeare
-from liere_cli.data.videos import Ucf101, VideoPath
 from liere_cli.errors import UsageError, unknown
 
-_CLASSES: tuple[type[Dataset], ...] = (
-    Enwik8, Text8, TinyShakespeare, TextFile, Stdlib,
-    Cifar10, Cifar100, Imagewoof, ImagePath, Pointing,
-    Ucf101, VideoPath, ArrayFile, Motion,
-)  # fmt: skip
 
-
+@cache
 def available() -> dict[str, type[Dataset]]:
-    """Every data set by name: text, then images, then video and volumes."""
-    return {entry.name: entry for entry in _CLASSES}
+    """Every data set by name: text, then images, then video and volumes.
+
+    Data sets of one kind are ordered by origin: published, local files, built in.
+    """
+    return {cls.name: cls for cls in sorted(_classes(), key=_order)}
+
+
+def _classes() -> Iterator[type[Dataset]]:
+    """The classes below this package that have a name of their own."""
+    package = __name__.rpartition(".")[0]
+    for info in walk_packages(import_module(package).__path__, f"{package}."):
+        for value in vars(import_module(info.name)).values():
+            is_data_set = isinstance(value, type) and issubclass(value, Dataset)
+            if is_data_set and value.__module__ == info.name and "name" in vars(value):
+                yield value
+
+
+def _order(cls: type[Dataset]) -> tuple[object, ...]:
+    local = "path" in cls.Options.model_fields
+    built_in = cls.source.startswith("built in")
+    return cls.axes or 3, built_in, local, cls.axes is None, cls.name
 
 
 def dataset_class(name: str) -> type[Dataset]:
-    """The class behind ``name``.
+    """The class of the data set ``name``.
 
     Raises:
-        UsageError: for an unknown name, with the nearest valid one.
+        UsageError: an unknown name; the message has the nearest valid one.
     """
     classes = available()
     if name not in classes:
@@ -39,32 +49,31 @@ def dataset_class(name: str) -> type[Dataset]:
     return classes[name]
 
 
-def build_dataset(spec: str | Mapping[str, Any], root: Path | None = None) -> Dataset:
-    """The data set that ``spec`` describes; nothing is downloaded or decoded yet.
+def build_dataset(spec: str | Mapping[str, object], root: Path | None = None) -> Dataset:
+    """The data set of ``spec``; nothing is downloaded or decoded yet.
 
     Args:
         spec: ``cifar100``, ``images:DIR``, ``pointing:cells=5,seed=1``, or the same as a mapping
             with a ``name``.
-        root: folder of a local mirror; without it, the one that LIERE_DATA names.
+        root: folder of a local mirror; LIERE_DATA by default.
 
     Raises:
-        UsageError: for an unknown name or option, or a value that is not allowed.
-        LiereError: for a file that is missing or broken.
+        UsageError: an unknown name or option, or a value that is not allowed.
+        LiereError: a file that is missing or broken.
     """
-    settings = dict(parse_spec(spec) if isinstance(spec, str) else spec)
+    settings: dict[str, object] = dict(parse_spec(spec) if isinstance(spec, str) else spec)
     name = settings.pop("name", None)
     if not isinstance(name, str):
         raise UsageError(f"data: 'name' is {name!r}, but the name of a data set is expected")
-    entry = dataset_class(name)
-    options = entry.Options.validated(settings, f"data.{name}")
-    return entry(options, mirror(root))
+    cls = dataset_class(name)
+    return cls(cls.Options.validated(settings, f"data.{name}"), mirror(root))
 
 
 def mirror(root: Path | None = None) -> Path | None:
-    """The folder of the local mirror: ``root``, else LIERE_DATA, else none.
+    """The folder of the local mirror: ``root``, else LIERE_DATA, else None.
 
     Raises:
-        UsageError: when that is no folder.
+        UsageError: it is not a folder.
     """
     if root is None and os.environ.get("LIERE_DATA"):
         root = Path(os.environ["LIERE_DATA"]).expanduser()

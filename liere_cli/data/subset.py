@@ -1,7 +1,7 @@
-"""A part of the training split: to see how much data an encoding needs.
+"""Subsets of the training split, to measure how much data an encoding needs.
 
-The part is a function of the seed and of nothing else, so that all encodings at one seed share it,
-and smaller parts lie inside larger ones.
+A subset depends on the seed alone, so that all encodings at one seed share it, and smaller subsets
+are contained in larger ones.
 """
 
 import torch
@@ -11,10 +11,9 @@ from liere_cli.utils.seeding import stream
 
 
 def subset(examples: ByteStream | Examples, fraction: float, seed: int) -> ByteStream | Examples:
-    """That share of the items, drawn at random; of text, the bytes from a random place on.
+    """A random share of the items, at least one; for text, the bytes from a random position on.
 
-    Text that runs over the end goes on at the beginning, so that there is one seam at most. At
-    least one item is kept; a fraction of 1 gives what it was given.
+    Text continues at the beginning after its end. A fraction of 1 returns ``examples``.
     """
     if fraction >= 1:
         return examples

@@ -1,29 +1,31 @@
-"""Running text as bytes: named corpora, any local file, and Python's own standard library."""
+"""Text as bytes: published corpora, any local file, and Python's standard library."""
 
-import hashlib
 import os
 import sysconfig
 from abc import abstractmethod
 from functools import cache
+from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 
 from liere_cli.config.section import Section
 from liere_cli.data.base import BYTES, ByteStream, Dataset, Examples, Split
-from liere_cli.data.options import Fractions, SplitFractions, TextGrid, given_file
+from liere_cli.data.options import SplitFractions, TextGrid, given_file
 from liere_cli.data.sources import archives
-from liere_cli.data.sources.cache import file_key, prepared, remembered
+from liere_cli.data.sources.cache import cached_digest, file_key, prepared
 from liere_cli.data.sources.download import Download, download
-from liere_cli.errors import LiereError
+from liere_cli.data.sources.hub import find_paths
+from liere_cli.data.splits import SPLITS, Fractions, contiguous
+from liere_cli.errors import LiereError, unreadable
+from liere_cli.utils.files import digest_of
 from liere_cli.utils.paths import cache_root
 
-ByteArray = np.ndarray[Any, np.dtype[np.uint8]]
-
-_SPLITS: tuple[Split, ...] = ("train", "val", "test")
+ByteArray = npt.NDArray[np.uint8]
 
 
 class TextOptions(Section):
@@ -31,7 +33,7 @@ class TextOptions(Section):
 
 
 class _Text(Dataset):
-    """Bytes, cut into contiguous train, val and test; metric bits per byte."""
+    """Bytes, split into contiguous train, val and test."""
 
     task = "language-model"
     metric = "bits_per_byte"
@@ -49,33 +51,26 @@ class _Text(Dataset):
         self.grid = options.grid
 
     def load(self, split: Split, grid: tuple[int, ...] | None = None) -> ByteStream | Examples:
-        """The bytes of the split; ``grid`` changes nothing, since batches cut the windows.
+        """The bytes of the split; ``grid`` is ignored, since batches select the windows.
 
         Raises:
-            LiereError: for a file that is missing, broken, or too short to be split.
+            LiereError: a file that is missing, broken, or too short to be split.
         """
         data = self._bytes()
-        sizes = self._sizes(len(data))
-        if min(sizes) < 2:
+        splits = [data[part] for part in contiguous(len(data), self.fractions)]
+        if min(map(len, splits)) < 2:
             raise LiereError(
                 f"{self._label()} has {len(data)} bytes, too few to be split into train, val and "
                 "test"
             )
-        first = sum(sizes[: _SPLITS.index(split)])
-        return ByteStream(torch.from_numpy(data[first : first + sizes[_SPLITS.index(split)]]))
+        return ByteStream(torch.from_numpy(splits[SPLITS.index(split)]))
 
     @property
     def fingerprint(self) -> str:
-        rule = f"{self._digest()} contiguous {self.fractions}"
-        return hashlib.sha256(rule.encode()).hexdigest()[:16]
-
-    def _sizes(self, count: int) -> list[int]:
-        # cutting at rounded positions keeps every byte in exactly one split
-        train = round(count * self.fractions[0])
-        val = round(count * (self.fractions[0] + self.fractions[1])) - train
-        return [train, val, count - train - val]
+        return digest_of(f"{self._digest()} contiguous {self.fractions}", 16)
 
     def _label(self) -> str:
+        """The text's name in messages."""
         return self.name
 
     @abstractmethod
@@ -84,11 +79,11 @@ class _Text(Dataset):
 
     @abstractmethod
     def _digest(self) -> str:
-        """Hex digest of the whole text, if possible without reading it again."""
+        """Hex digest of the whole text, without reading it again where it is known."""
 
 
 def _content(path: Path, digest: str) -> ByteArray:
-    """The unpacked bytes of ``path``, mapped; unpacked into the cache once if compressed."""
+    """The bytes of ``path``, mapped; a compressed file is unpacked into the cache once."""
     if path.suffix.lower() in archives.COMPRESSED:
         return prepared(
             f"text/{digest[:32]}",
@@ -101,17 +96,19 @@ def _content(path: Path, digest: str) -> ByteArray:
             return np.zeros(0, np.uint8)
         return np.memmap(path, np.uint8, mode="c")
     except OSError as error:
-        raise LiereError(f"{path} can't be read: {error.strerror}") from None
+        raise unreadable(path, error) from None
 
 
 class TextFileOptions(TextOptions):
-    path: str = Field(description="a file, plain or packed")
+    path: str = Field(description="a file, plain or compressed")
     fractions: SplitFractions = Field(
         (0.9, 0.05, 0.05), description="shares of train, val and test, as 0.9/0.05/0.05"
     )
 
 
 class TextFile(_Text):
+    """Any local file."""
+
     name = "text"
     summary = "any local file, plain or .gz, .xz, .zst, .zip; split by fractions"
     source = "text:PATH"
@@ -124,24 +121,19 @@ class TextFile(_Text):
         self.path = given_file(self.name, options.path)
         self.fractions = options.fractions
 
-    @classmethod
-    def is_available(cls, root: Path | None) -> bool:
-        return True
-
     def _label(self) -> str:
         return str(self.path)
 
     def _digest(self) -> str:
-        return str(
-            remembered(("content", *file_key(self.path)), lambda: archives.digest_of(self.path))
-        )
+        key = ("content", *file_key(self.path))
+        return cached_digest(key, lambda: archives.unpacked_digest(self.path))
 
     def _bytes(self) -> ByteArray:
         return _content(self.path, self._digest())
 
 
 class _Corpus(_Text):
-    """A corpus with one canonical content, from a local mirror, the cache or the web."""
+    """A published corpus, known by its digest: from a local mirror, the cache or the web."""
 
     archive: ClassVar[Download]
     algorithm: ClassVar[Literal["sha256", "md5"]] = "sha256"
@@ -150,19 +142,13 @@ class _Corpus(_Text):
 
     @classmethod
     def _local(cls, root: Path | None) -> Path | None:
-        """The corpus in the mirror, or where an earlier download has put it."""
-        if root is not None:
-            for level in ("", "*/", "*/*/"):
-                for name in cls.names:
-                    for suffix in ("", *archives.COMPRESSED):
-                        found = next(iter(sorted(root.glob(f"{level}{name}{suffix}"))), None)
-                        if found is not None and found.is_file():
-                            return found
-        stored = cls._stored()
-        return stored if stored.is_file() else None
+        """The corpus in the mirror, else an earlier download."""
+        names = [name + suffix for name in cls.names for suffix in ("", *archives.COMPRESSED)]
+        paths = chain(find_paths(root, names), [cls._download_path()])
+        return next((path for path in paths if path.is_file()), None)
 
     @classmethod
-    def _stored(cls) -> Path:
+    def _download_path(cls) -> Path:
         return cache_root() / "downloads" / cls.archive.file_name
 
     @classmethod
@@ -177,17 +163,15 @@ class _Corpus(_Text):
         if path is None:
             path = download(
                 self.archive,
-                self._stored(),
-                f"put {self.names[0]} (plain or packed) into the folder that --data-root or "
+                self._download_path(),
+                f"put {self.names[0]} (plain or compressed) into the folder that --data-root or "
                 "LIERE_DATA names, or use text:PATH or the built-in stdlib",
             )
-        found = remembered(
-            (self.algorithm, *file_key(path)),
-            lambda: archives.digest_of(path, self.algorithm),
-        )
-        if found != self.content_digest:
+        key = (self.algorithm, *file_key(path))
+        digest = cached_digest(key, lambda: archives.unpacked_digest(path, self.algorithm))
+        if digest != self.content_digest:
             raise LiereError(
-                f"{path} is not {self.name}: its {self.algorithm} is {found}, but "
+                f"{path} is not {self.name}: its {self.algorithm} is {digest}, but "
                 f"{self.content_digest} is expected"
             )
         return _content(path, self.content_digest)
@@ -236,10 +220,10 @@ class TinyShakespeare(_Corpus):
 
 
 class Stdlib(_Text):
-    """The source of the running CPython's standard library, so that it differs between versions.
+    """The source code of the running CPython's standard library; it differs between versions.
 
-    Modules are joined in the order of their paths, up to ``LIMIT`` bytes; tests, installed
-    packages and what the build generates for one machine are left out.
+    Modules are joined in the order of their paths, up to ``LIMIT`` bytes, without tests, installed
+    packages and the file that the build generates.
     """
 
     name = "stdlib"
@@ -248,27 +232,23 @@ class Stdlib(_Text):
     licence = "PSF"
 
     LIMIT = 16_000_000
-    _LEFT_OUT = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test"})
-
-    @classmethod
-    def is_available(cls, root: Path | None) -> bool:
-        return True
+    _EXCLUDED = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test"})
 
     def _digest(self) -> str:
-        return hashlib.sha256(self._bytes().tobytes()).hexdigest()
+        return digest_of(self._bytes().tobytes())
 
     def _bytes(self) -> ByteArray:
-        return _joined(self.LIMIT, self._LEFT_OUT)
+        return _joined(self.LIMIT, self._EXCLUDED)
 
 
 @cache
-def _joined(limit: int, left_out: frozenset[str]) -> ByteArray:
+def _joined(limit: int, excluded: frozenset[str]) -> ByteArray:
     home = Path(sysconfig.get_path("stdlib"))
     modules = []
-    for place, folders, files in os.walk(home):
-        folders[:] = [name for name in folders if name not in left_out]
+    for parent, folders, files in os.walk(home):
+        folders[:] = [name for name in folders if name not in excluded]
         modules += [
-            Path(place, name)
+            Path(parent, name)
             for name in files
             if name.endswith(".py") and not name.startswith("_sysconfigdata")
         ]
@@ -279,6 +259,6 @@ def _joined(limit: int, left_out: frozenset[str]) -> ByteArray:
         text += path.read_bytes()
     if not text:
         raise LiereError(
-            f"this Python has no source of its standard library in {home}: use text:PATH"
+            f"this Python has no source code of its standard library in {home}: use text:PATH"
         )
     return np.frombuffer(text, np.uint8)[:limit]

@@ -4,38 +4,41 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from liere_cli.config.section import Section
-from liere_cli.data.options import VideoGrid
-from liere_cli.data.sources.base import Array, Raw, Source
-from liere_cli.data.sources.decode_image import fit
-from liere_cli.data.sources.folder import Folder
-from liere_cli.data.sources.hub import named_at_hand, named_shards
-from liere_cli.data.sources.parquet import FrameTable, sampled
-from liere_cli.data.visual import (
+from liere_cli.data.base import Array
+from liere_cli.data.classification import (
+    Labelled,
+    LabelledOptions,
     Local,
     LocalOptions,
-    Visual,
-    VisualOptions,
     local_parquet,
-    table_of,
 )
+from liere_cli.data.options import VideoGrid
+from liere_cli.data.sources.base import Source
+from liere_cli.data.sources.decode_image import fit
+from liere_cli.data.sources.folder import Folder
+from liere_cli.data.sources.hub import is_published_available, published_shards
+from liere_cli.data.sources.table import FrameTable, find_table, sampled
 from liere_cli.errors import LiereError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 SUFFIXES = frozenset({".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".gif"})
 _VIDEO_COLUMNS = ("video", "frames", "clip")
 _GROUP_COLUMNS = ("recording", "group")
 
 
-class VideoOptions(VisualOptions):
+class VideoOptions(LabelledOptions):
     grid: VideoGrid = (8, 64, 64)
 
 
-class _Videos(Visual):
+class _Videos(Labelled):
     axes = 3
     Options: ClassVar[type[Section]] = VideoOptions
     mean = (0.43, 0.40, 0.38)
@@ -43,10 +46,10 @@ class _Videos(Visual):
 
 
 class Ucf101(_Videos):
-    """Clips are put together from rows of single frames.
+    """Clips that are collected from rows of single frames.
 
-    Clips of one group (``g08`` in ``v_ApplyEyeMakeup_g08_c01``) show one scene, so validation is
-    carved out of the training part by whole groups; the test part is the hub's.
+    Clips of one group (``g08`` in ``v_ApplyEyeMakeup_g08_c01``) show one scene, so val is carved
+    out of the training split by whole groups; the test split is the hub's.
     """
 
     name = "ucf101"
@@ -58,16 +61,16 @@ class Ucf101(_Videos):
 
     @classmethod
     def is_available(cls, root: Path | None) -> bool:
-        return named_at_hand(cls.name, cls.repository, root)
+        return is_published_available(cls.name, cls.repository, root)
 
     @cached_property
     def items(self) -> Source:
-        shards = named_shards(self.name, self.repository, self.root)
+        shards = published_shards(self.name, self.repository, self.root)
         return FrameTable(shards, "image", "label", ("video_id", "clip_id"), "frame", scene_of)
 
 
 def scene_of(names: Sequence[str]) -> str:
-    """The scene that a clip was cut from, by the names of its video and of itself."""
+    """The scene of a clip, from the names of its video and of the clip."""
     for name in reversed(names):
         scene = scene_in(name)
         if scene:
@@ -76,7 +79,7 @@ def scene_of(names: Sequence[str]) -> str:
 
 
 def scene_in(name: str) -> str:
-    """``v_Archery_g03`` out of ``v_Archery_g03_c02``; empty when the name isn't built like that."""
+    """``v_Archery_g03`` for ``v_Archery_g03_c02``; empty for a name in another form."""
     match = re.match(r"(.*_g\d+)(?:_c\d+|$)", name)
     return match[1] if match else ""
 
@@ -85,19 +88,19 @@ class VideoPathOptions(LocalOptions):
     grid: VideoGrid = (8, 64, 64)
     video: str | None = Field(None, description="parquet column of frames; null: found by name")
     group: str | None = Field(
-        None, description="parquet column that tells recordings apart; null: found by name"
+        None, description="parquet column that identifies recordings; null: found by name"
     )
 
 
 class VideoPath(Local, _Videos):
     """Any local videos: a folder of files by class, or parquet.
 
-    A folder holds one folder a class, directly or below ``train``, ``val``, ``test``; clips named
-    like UCF101's (``..._g03_c02``) are kept together by group. Parquet is a file, a folder of files
-    or a pattern, with a column of lists of encoded frames and a label; ``group`` names the column
-    that tells recordings apart (``recording`` where there is one). What lacks splits is split by
-    ``fractions``; where there are two, the second is the test split and ``validation`` of train is
-    held out; recordings are never divided.
+    A folder holds one folder for each class, directly or below ``train``, ``val``, ``test``; clips
+    named like UCF101's (``..._g03_c02``) are kept together by group. Parquet is a file, a folder of
+    files or a pattern, with a column of lists of encoded frames and a label; ``group`` names the
+    column that identifies recordings (``recording`` where there is one). Files without splits are
+    split by ``fractions``; where there are two splits, the second is the test split and
+    ``validation`` of train is held out; recordings are never divided.
     """
 
     name = "video"
@@ -112,9 +115,9 @@ class VideoPath(Local, _Videos):
         shards = local_parquet(self.name, options.path)
         if not shards:
             return VideoFolder(Path(options.path).expanduser(), SUFFIXES)
-        usual = [name for name in _GROUP_COLUMNS if name in shards[0].columns()]
-        group = options.group or (usual[0] if usual else None)
-        return table_of(shards, options.video, options.label, "video", _VIDEO_COLUMNS, group)
+        columns = shards[0].columns()
+        group = options.group or next((name for name in _GROUP_COLUMNS if name in columns), None)
+        return find_table(shards, options.video, options.label, "video", _VIDEO_COLUMNS, group)
 
 
 class VideoFolder(Folder):
@@ -123,68 +126,59 @@ class VideoFolder(Folder):
     def group_of(self, path: Path) -> str:
         return scene_in(path.stem)
 
-    def decode(self, raw: Raw, grid: tuple[int, ...]) -> Array:
-        return decode_video(raw.data, grid)
+    def decode(self, path: Path, grid: tuple[int, ...]) -> Array:
+        return decode_video(path, grid)
 
 
 def decode_video(path: Path, grid: tuple[int, ...]) -> Array:
-    """Frames spread evenly over the first video stream, each cut and resized as pictures are.
+    """Decodes frames spread evenly over the first video stream; each is resized as an image is.
 
     Args:
         grid: frames, rows, columns.
 
     Returns:
-        uint8 [3, frames, rows, columns]; a clip with fewer frames shows some of them twice.
+        uint8 [3, frames, rows, columns]; a clip with fewer frames has some of them twice.
 
     Raises:
-        LiereError: when the file is broken or has no video, or PyAV is not installed.
+        LiereError: the file is broken or has no video, or PyAV is not installed.
     """
     try:
         import av
     except ImportError:
-        raise LiereError(f"{path} needs PyAV to be decoded: pip install 'liere[video]'") from None
+        raise LiereError(f"{path}: decoding needs PyAV: pip install 'liere[video]'") from None
 
     try:
-        # headers often miscount, so packets are counted first and frames as they come
-        count = _packets(path, av)
-        frames = _frames(path, av, sampled(count, grid[0]), grid)
+        # headers often have a wrong count, so packets are counted, and then frames if need be
+        with _opened(path) as container:
+            count = sum(packet.size > 0 for packet in container.demux(video=0))
+        frames = _frames(path, sampled(count, grid[0]), grid)
         if frames and len(frames) < grid[0]:
-            count = _decodable(path, av)
-            frames = _frames(path, av, sampled(count, grid[0]), grid)
+            with _opened(path) as container:
+                count = sum(1 for _ in container.decode(video=0))
+            frames = _frames(path, sampled(count, grid[0]), grid)
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        raise LiereError(f"{path} is broken or no video: {_reason(error)}") from None
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise LiereError(f"{path} is broken or not a video: {reason}") from None
     if len(frames) < grid[0]:
-        raise LiereError(f"{path} is broken or no video: it has no frames that can be decoded")
+        raise LiereError(f"{path} is broken or not a video: no frame can be decoded")
     return np.stack(frames, 1)
 
 
-def _opened(path: Path, av: Any) -> Any:
+def _opened(path: Path) -> "InputContainer":
+    import av
+
     # names in the metadata of old clips are not always valid UTF-8
     return av.open(str(path), metadata_errors="ignore")
 
 
-def _packets(path: Path, av: Any) -> int:
-    with _opened(path, av) as container:
-        return sum(packet.size > 0 for packet in container.demux(video=0))
-
-
-def _decodable(path: Path, av: Any) -> int:
-    with _opened(path, av) as container:
-        return sum(1 for _ in container.decode(video=0))
-
-
-def _frames(path: Path, av: Any, wanted: Array, grid: tuple[int, ...]) -> list[Array]:
-    """The decoded frames with the numbers ``wanted`` (ascending), as far as there are any."""
-    found: list[Array] = []
-    with _opened(path, av) as container:
+def _frames(path: Path, numbers: Array, grid: tuple[int, ...]) -> list[Array]:
+    """The decoded frames with these numbers (ascending), as far as the video has them."""
+    frames: list[Array] = []
+    with _opened(path) as container:
         for number, frame in enumerate(container.decode(video=0)):
-            repeats = int((wanted == number).sum())
+            repeats = int((numbers == number).sum())
             if repeats:
-                found += [fit(frame.to_image(), grid[1:])] * repeats
-            if len(found) == len(wanted):
+                frames += [fit(frame.to_image(), grid[1:])] * repeats
+            if len(frames) == len(numbers):
                 break
-    return found
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return frames

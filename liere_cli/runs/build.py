@@ -141,8 +141,8 @@ def run_identity(recipe: Recipe, fingerprint: str) -> str:
 def _data_label(dataset: Dataset) -> str:
     """A file's name, or the data set's with the options that differ from their defaults."""
     options = dataset.options
-    if "path" in type(options).model_fields:
-        return Path(str(options.path)).stem
+    if (path := getattr(options, "path", None)) is not None:
+        return Path(str(path)).stem
     changed = {
         key: getattr(options, key)
         for key, field in type(options).model_fields.items()

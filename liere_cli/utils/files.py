@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -149,3 +150,28 @@ def to_json(value: Any) -> str:
 
 #: what JSON may hold as it is, but drives terminals, reorders a line or is half a character
 _UNSHOWN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@contextmanager
+def built_beside(folder: Path) -> Iterator[Path]:
+    """An empty folder next to ``folder`` that replaces it once the block ends without an error.
+
+    After an error the new folder is removed and ``folder`` stays as it was. The caller holds a
+    lock, so that folders left by killed processes can be removed first.
+    """
+    for stale in folder.parent.glob(f".{folder.name}.*/"):
+        shutil.rmtree(stale, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield work
+        # a process that has files of the old folder mapped keeps them until it closes them
+        shutil.rmtree(folder, ignore_errors=True)
+        work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def digest_of_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes, 64 hex digits; raises OSError if it can't be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

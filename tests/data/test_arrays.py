@@ -1,4 +1,4 @@
-"""Arrays in .npz files: axes, channels, splits and values as they come."""
+"""Arrays in .npz files: axes, channels, splits and values."""
 
 import io
 import zipfile
@@ -43,7 +43,7 @@ def load(dataset: Dataset, split: str, grid: tuple[int, ...] | None = None) -> E
         ((6, 8, 3), {"axes": 3}, 1, (6, 8, 3)),
     ],
 )
-def test_axes_and_channels_are_found(
+def test_axes_and_channels_are_detected(
     shape: tuple[int, ...], options: dict[str, Any], channels: int, grid: tuple[int, ...],
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -77,7 +77,7 @@ def test_splits_in_the_file_are_kept(keys: str, tmp_path: Path) -> None:
         assert bool((examples.inputs == number).all())
 
 
-def test_validation_is_dealt_out_of_train_when_missing(tmp_path: Path) -> None:
+def test_val_is_carved_out_of_train_when_missing(tmp_path: Path) -> None:
     x, y = np.zeros((90, 4, 4), np.uint8), np.arange(90) % 3
     path = save(tmp_path / "a.npz", x_train=x, y_train=y, x_test=x[:9], y_test=y[:9])
     dataset = array(path)
@@ -89,8 +89,8 @@ def test_floats_and_integers_become_bytes(tmp_path: Path) -> None:
     whole = RANDOM.integers(0, 256, (20, 4, 4), np.uint8)
     expected = load(array(save(tmp_path / "a.npz", x=whole, y=y)), "train").inputs
     for number, x in enumerate((whole.astype(np.int64), (whole / 255).astype(np.float32))):
-        found = load(array(save(tmp_path / f"{number}.npz", x=x, y=y)), "train").inputs
-        assert torch.equal(found, expected)
+        inputs = load(array(save(tmp_path / f"{number}.npz", x=x, y=y)), "train").inputs
+        assert torch.equal(inputs, expected)
 
 
 @pytest.mark.parametrize(("shape", "grid"), [((8, 8), (16, 16)), ((4, 8, 8), (8, 16, 4))])
@@ -105,7 +105,7 @@ def test_another_grid_is_interpolated(
     assert array(tmp_path / "a.npz", grid="x".join(map(str, grid))).grid == grid
 
 
-def test_the_fingerprint_follows_bytes_and_rule(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_content_and_splits(tmp_path: Path) -> None:
     x, y = RANDOM.integers(0, 256, (20, 4, 4), np.uint8), np.arange(20) % 2
     base = array(save(tmp_path / "a.npz", x=x, y=y)).fingerprint
     assert array(save(tmp_path / "b.npz", x=x, y=1 - y)).fingerprint != base
@@ -121,31 +121,29 @@ ZEROS, HALVES = np.zeros((20, 4, 4), np.uint8), np.arange(20) % 2
     [
         ({"a": ZEROS}, "has neither x and y nor x_train and y_train .*there are: a"),
         ({"x": ZEROS, "y": HALVES[:5]}, r"one label for each .*\(5,\) and \(20, 4, 4\)"),
-        ({"x": ZEROS, "y": HALVES * 0}, "holds one class"),
+        ({"x": ZEROS, "y": HALVES * 0}, "has one class"),
         ({"x": ZEROS, "y": HALVES / 2}, "whole numbers from 0, not float64"),
         ({"x": ZEROS, "y": HALVES - 1}, "whole numbers from 0"),
-        ({"x": ZEROS[:, 0], "y": HALVES}, r"shape \(20, 4\) are no 2 or 3D items"),
+        ({"x": ZEROS[:, 0], "y": HALVES}, r"shape \(20, 4\) are not 2 or 3D items"),
         ({"x": ZEROS - 1.0, "y": HALVES}, "float64 values outside 0 to 1"),
         ({"x": ZEROS + np.nan, "y": HALVES}, "float64 values outside 0 to 1"),
         ({"x": ZEROS + np.int16(300), "y": HALVES}, "int16 values outside 0 to 255"),
-        ({"x": np.array([{}] * 20), "y": HALVES}, "holds Python objects"),
+        ({"x": np.array([{}] * 20), "y": HALVES}, "contains Python objects"),
         ({"x": ZEROS[:0], "y": HALVES[:0]}, "one label for each"),
     ],
 )
-def test_arrays_that_make_no_sense_are_named(
-    arrays: dict[str, Any], sentence: str, tmp_path: Path
-) -> None:
+def test_invalid_arrays_are_named(arrays: dict[str, Any], sentence: str, tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", **arrays)
     with pytest.raises(LiereError, match=sentence) as error:
         array(path)
     assert "a.npz" in str(error.value)
 
 
-def test_a_file_that_is_no_archive_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     for content in (b"", b"junk"):
         path.write_bytes(content)
-        with pytest.raises(LiereError, match=r"a.npz is no .npz file"):
+        with pytest.raises(LiereError, match=r"a.npz is not an .npz file"):
             array(path)
     save(path, x=ZEROS, y=HALVES)
     path.write_bytes(path.read_bytes()[:-10])
@@ -165,8 +163,8 @@ def test_the_grid_has_the_axes_of_the_file(tmp_path: Path) -> None:
         (np.arange(40) % 4 + 10**12, "the largest is 1000000000003 and .* different ones 4"),
         (np.arange(40, dtype=np.uint64) % 4 + 2**63, "the largest is 9223372036854775811"),
         (np.arange(40) % 4 + 1, "without gaps, but the largest is 4"),
-        (np.arange(40) % 4 - 1, "y must hold whole numbers from 0, not -1"),
-        (np.arange(40) % 4 / 1, "y must hold whole numbers from 0, not float64"),
+        (np.arange(40) % 4 - 1, "y must be whole numbers from 0, not -1"),
+        (np.arange(40) % 4 / 1, "y must be whole numbers from 0, not float64"),
     ],
 )
 def test_labels_count_from_0_without_gaps(
@@ -180,17 +178,17 @@ def test_labels_count_from_0_without_gaps(
 @pytest.mark.parametrize(
     ("x", "sentence"),
     [
-        (np.zeros((40, 8, 8), np.complex64), "x holds complex64 values: uint8, whole numbers"),
-        (np.full((40, 8, 8), "a"), "x holds <U1 values: uint8, whole numbers"),
-        (np.zeros((40, 0, 8)), "holds nothing"),
+        (np.zeros((40, 8, 8), np.complex64), "x has complex64 values: uint8, whole numbers"),
+        (np.full((40, 8, 8), "a"), "x has <U1 values: uint8, whole numbers"),
+        (np.zeros((40, 0, 8)), "is empty"),
     ],
 )
-def test_values_that_are_no_pixels_are_named(x: np.ndarray, sentence: str, tmp_path: Path) -> None:
+def test_values_that_are_not_pixels_are_named(x: np.ndarray, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(LiereError, match=sentence):
         array(save(tmp_path / "a.npz", x=x, y=np.arange(40) % 4))
 
 
-def test_a_grid_that_is_too_large_is_said_for_any_number_of_axes(tmp_path: Path) -> None:
+def test_a_grid_that_is_too_large_is_an_error_for_any_number_of_axes(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", x=np.zeros((40, 8, 8), np.uint8), y=np.arange(40) % 4)
     for grid in ("9000x9000", "8x9000x9000", [8, 9000, 9000]):
         with pytest.raises(UsageError, match="at most 16,777,216 pixels"):

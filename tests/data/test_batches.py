@@ -1,4 +1,4 @@
-"""Batches: pure in seed and step, complete in evaluation, honest in augmentation."""
+"""Batches: functions of seed and step, complete in evaluation, augmented as documented."""
 
 from itertools import pairwise
 
@@ -24,20 +24,20 @@ def text(count: int) -> ByteStream:
 
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 30), st.integers(0, 99))
 @settings(max_examples=50, deadline=None)
-def test_steps_walk_through_whole_epochs(count: int, batch: int, start: int, seed: int) -> None:
+def test_steps_cover_whole_epochs(count: int, batch: int, start: int, seed: int) -> None:
     batches = TrainingBatches(numbered(count, 2, 2), batch_size=batch, seed=seed)
     steps = -(-count * 2 // batch)
     labels = torch.cat([batches.at(step)[1] for step in range(steps)])
     for epoch in range(len(labels) // count):
         assert labels[epoch * count : (epoch + 1) * count].sort()[0].tolist() == list(range(count))
-    # a fresh object at any step gives the same batch: resuming needs no state
+    # a new object returns the same batch at any step: resuming needs no state
     again = TrainingBatches(numbered(count, 2, 2), batch_size=batch, seed=seed)
-    expected, found = batches.at(start), again.at(start)
-    assert torch.equal(expected[0], found[0])
-    assert torch.equal(expected[1], found[1])
+    expected, repeated = batches.at(start), again.at(start)
+    assert torch.equal(expected[0], repeated[0])
+    assert torch.equal(expected[1], repeated[1])
 
 
-def test_a_batch_does_not_depend_on_global_random_state() -> None:
+def test_a_batch_is_independent_of_global_random_state() -> None:
     batches = TrainingBatches(numbered(50, 8, 8), batch_size=16, seed=0, flips=True, shift=2)
     torch.manual_seed(1)
     first = batches.at(7)[0]
@@ -45,7 +45,7 @@ def test_a_batch_does_not_depend_on_global_random_state() -> None:
     assert torch.equal(first, batches.at(7)[0])
 
 
-def test_seeds_and_epochs_have_orders_of_their_own() -> None:
+def test_seeds_and_epochs_have_different_orders() -> None:
     orders = {
         tuple(TrainingBatches(numbered(20, 1, 1), batch_size=20, seed=seed).at(step)[1].tolist())
         for seed in range(3)
@@ -74,8 +74,8 @@ def test_augmented_items_are_moved_and_mirrored_originals(grid: tuple[int, ...])
     shift = 2
     original = torch.randint(1, 256, (1, 2, *grid), dtype=torch.uint8)
     examples = Examples(original, torch.zeros(1, dtype=torch.int64), torch.zeros(1))
-    facts = {"mean": (0.0, 0.0), "std": (1 / 255, 1 / 255)}
-    batches = TrainingBatches(examples, batch_size=200, seed=0, flips=True, shift=shift, **facts)
+    scale = {"mean": (0.0, 0.0), "std": (1 / 255, 1 / 255)}
+    batches = TrainingBatches(examples, batch_size=200, seed=0, flips=True, shift=shift, **scale)
     # outside lies the mean, here 0; every frame of a clip moves alike
     padded = torch.nn.functional.pad(original[0], (shift, shift, shift, shift))
     height, width = grid[-2:]
@@ -94,8 +94,8 @@ def test_flips_alone_keep_every_pixel() -> None:
     examples = Examples(
         torch.randint(256, (64, 1, 4, 4), dtype=torch.uint8), torch.arange(64), torch.arange(64)
     )
-    facts = {"mean": (0.0,), "std": (1 / 255,)}
-    inputs, labels = TrainingBatches(examples, batch_size=64, seed=0, flips=True, **facts).at(0)
+    scale = {"mean": (0.0,), "std": (1 / 255,)}
+    inputs, labels = TrainingBatches(examples, batch_size=64, seed=0, flips=True, **scale).at(0)
     plain = examples.inputs[labels].float()
     same = (inputs == plain).flatten(1).all(1)
     mirrored = (inputs == plain.flip(-1)).flatten(1).all(1)

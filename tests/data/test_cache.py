@@ -1,4 +1,4 @@
-"""The prepared cache: built once, also by several processes, and never believed when damaged."""
+"""The cache of prepared data: built once, also by several processes; damage is detected."""
 
 import io
 import json
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from liere_cli.data.sources.archives import extract_into
-from liere_cli.data.sources.cache import prepared, remembered
+from liere_cli.data.sources.cache import cached_digest, prepared
 from liere_cli.errors import LiereError
 
 
@@ -37,7 +37,7 @@ def test_an_entry_is_built_once_and_mapped() -> None:
         assert arrays["b"].shape == (0, 3)
 
 
-def test_writing_to_an_array_leaves_the_entry_alone() -> None:
+def test_writing_to_an_array_does_not_change_the_entry() -> None:
     prepared("entry", build)["a"][:] = 7
     assert prepared("entry", refuse)["a"][0, 1] == 1
 
@@ -75,7 +75,7 @@ def test_a_failed_build_leaves_nothing(cache: Path) -> None:
     assert [path for path in cache.iterdir() if path.is_dir()] == []
 
 
-def test_what_a_killed_process_left_is_cleared(cache: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(cache: Path) -> None:
     (cache / ".entry.abc").mkdir(parents=True)
     prepared("entry", build)
     assert [path.name for path in cache.iterdir() if path.is_dir()] == ["entry"]
@@ -86,14 +86,17 @@ def test_an_unwritable_cache_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("LIERE_CACHE", str(tmp_path / "file"))
     with pytest.raises(LiereError, match=r"cache folder .*file.* can't be written .*LIERE_CACHE"):
         prepared("entry", build)
-    # what is merely remembered is computed instead
-    assert remembered(("key",), lambda: 5) == 5
+    # digests are computed without a cache
+    assert cached_digest(("key",), lambda: "digest") == "digest"
 
 
-def test_facts_are_remembered_by_their_key() -> None:
-    assert remembered(("a", 1), lambda: "first") == "first"
-    assert remembered(("a", 1), lambda: "second") == "first"
-    assert remembered(("a", 2), lambda: "second") == "second"
+def test_digests_are_cached_by_their_key(tmp_path: Path) -> None:
+    assert cached_digest(("a", 1), lambda: "first") == "first"
+    assert cached_digest(("a", 1), lambda: "second") == "first"
+    assert cached_digest(("a", 2), lambda: "second") == "second"
+    for path in (tmp_path / "digests").iterdir():
+        path.write_text(path.read_text().replace("first", "other"))
+    assert cached_digest(("a", 1), lambda: "third") == "third"
 
 
 def _slow_build(folder: Path) -> None:
@@ -130,7 +133,7 @@ def test_archives_never_write_outside(name: str, tmp_path: Path) -> None:
         members.addfile(member, io.BytesIO(b"evil"))
     inner = tmp_path / "inner"
     inner.mkdir()
-    with pytest.raises(LiereError, match=r"evil.tgz holds an unsafe member"):
+    with pytest.raises(LiereError, match=r"evil.tgz contains an unsafe member"):
         extract_into(archive, inner / "target")
     assert not list(tmp_path.rglob("outside"))
     assert not list(inner.iterdir())

@@ -1,4 +1,4 @@
-"""Images: folders and parquet, splits that follow content, and faults that are named."""
+"""Images: folders and parquet, splits by content, and errors that name the file."""
 
 import io
 import json
@@ -24,7 +24,7 @@ CLASSES = ("cat", "dog", "owl")
 
 
 def image(number: int, size: tuple[int, int] = (8, 8)) -> bytes:
-    """A PNG of one colour that tells its number."""
+    """A PNG of one colour that encodes its number."""
     colour = (number % 256, number // 256, 77)
     stored = io.BytesIO()
     Image.new("RGB", (size[1], size[0]), colour).save(stored, "png")
@@ -33,9 +33,9 @@ def image(number: int, size: tuple[int, int] = (8, 8)) -> bytes:
 
 def write_folder(folder: Path, numbers: Sequence[int]) -> None:
     for number in numbers:
-        place = folder / CLASSES[number % 3]
-        place.mkdir(parents=True, exist_ok=True)
-        (place / f"{number}.png").write_bytes(image(number))
+        class_folder = folder / CLASSES[number % 3]
+        class_folder.mkdir(parents=True, exist_ok=True)
+        (class_folder / f"{number}.png").write_bytes(image(number))
 
 
 def write_parquet(
@@ -44,10 +44,10 @@ def write_parquet(
     columns: tuple[str, ...] = ("img", "fine_label", "coarse_label"),
     named: bool = True,
 ) -> None:
-    """The hub's layout: pictures as a struct of bytes and path, labels as numbers with names."""
-    image, *labels = columns
-    rows: dict[str, Any] = {image: [{"bytes": image(n), "path": None} for n in numbers]}
-    features: dict[str, Any] = {image: {"_type": "Image"}}
+    """The hub's layout: images as a struct of bytes and path, labels as numbers with names."""
+    first, *labels = columns
+    rows: dict[str, Any] = {first: [{"bytes": image(n), "path": None} for n in numbers]}
+    features: dict[str, Any] = {first: {"_type": "Image"}}
     for label in labels:
         rows[label] = pa.array([number % 3 for number in numbers], pa.int64())
         features[label] = {"_type": "ClassLabel", "names": list(CLASSES)}
@@ -60,7 +60,7 @@ def write_parquet(
 
 
 def numbers_in(dataset: Dataset, split: str) -> list[int]:
-    """Which pictures a split holds; also that each has its own label."""
+    """The numbers of the images in a split; checks that each has its own label."""
     examples = dataset.load(split)  # type: ignore[arg-type]
     assert isinstance(examples, Examples)
     assert examples.inputs.dtype == torch.uint8
@@ -84,17 +84,17 @@ def images(path: Path | str, **options: Any) -> Dataset:
 def test_a_folder_is_split_by_class(tmp_path: Path) -> None:
     write_folder(tmp_path, range(300))
     dataset = images(tmp_path)
-    found = splits(dataset)
-    assert sorted(chain(*found.values())) == list(range(300))
-    assert {split: len(numbers) for split, numbers in found.items()} == {
+    by_split = splits(dataset)
+    assert sorted(chain(*by_split.values())) == list(range(300))
+    assert {split: len(numbers) for split, numbers in by_split.items()} == {
         "train": 240, "val": 30, "test": 30
     }  # fmt: skip
-    for numbers in found.values():
+    for numbers in by_split.values():
         assert np.bincount([number % 3 for number in numbers]).tolist() == [len(numbers) / 3] * 3
     assert dataset.classes == 3
 
 
-def test_splits_and_fingerprint_follow_content_not_names_or_containers(tmp_path: Path) -> None:
+def test_splits_and_fingerprint_depend_on_content_not_names_or_containers(tmp_path: Path) -> None:
     write_folder(tmp_path / "folder", range(90))
     write_parquet(tmp_path / "a.parquet", range(90))
     shuffled = torch.randperm(90, generator=torch.Generator().manual_seed(1)).tolist()
@@ -124,8 +124,8 @@ def test_other_bytes_labels_or_rules_have_another_fingerprint(tmp_path: Path) ->
 def test_given_splits_are_kept(tmp_path: Path) -> None:
     for split, numbers in (("train", range(60)), ("valid", range(60, 90)), ("test", range(90, 99))):
         write_folder(tmp_path / split, numbers)
-    found = splits(images(tmp_path))
-    assert {split: sorted(numbers) for split, numbers in found.items()} == {
+    by_split = splits(images(tmp_path))
+    assert {split: sorted(numbers) for split, numbers in by_split.items()} == {
         "train": list(range(60)), "val": list(range(60, 90)), "test": list(range(90, 99))
     }  # fmt: skip
 
@@ -134,10 +134,10 @@ def test_given_splits_are_kept(tmp_path: Path) -> None:
 def test_of_two_given_splits_the_second_is_the_test(second: str, tmp_path: Path) -> None:
     write_folder(tmp_path / "train", range(60))
     write_folder(tmp_path / second, range(60, 90))
-    found = splits(images(tmp_path, validation=0.2))
-    assert sorted(found["test"]) == list(range(60, 90))
-    assert len(found["val"]) == 12
-    assert sorted(found["train"] + found["val"]) == list(range(60))
+    by_split = splits(images(tmp_path, validation=0.2))
+    assert sorted(by_split["test"]) == list(range(60, 90))
+    assert len(by_split["val"]) == 12
+    assert sorted(by_split["train"] + by_split["val"]) == list(range(60))
 
 
 def test_parquet_may_be_a_folder_or_a_pattern(tmp_path: Path) -> None:
@@ -145,9 +145,9 @@ def test_parquet_may_be_a_folder_or_a_pattern(tmp_path: Path) -> None:
     write_parquet(tmp_path / "birds-train-00001-of-00002.parquet", range(30, 60))
     write_parquet(tmp_path / "birds-test.parquet", range(60, 90))
     for path in (tmp_path, tmp_path / "birds-*.parquet"):
-        found = splits(images(path))
-        assert sorted(found["test"]) == list(range(60, 90))
-        assert sorted(found["train"] + found["val"]) == list(range(60))
+        by_split = splits(images(path))
+        assert sorted(by_split["test"]) == list(range(60, 90))
+        assert sorted(by_split["train"] + by_split["val"]) == list(range(60))
 
 
 def test_labels_may_be_text_without_metadata(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_labels_may_be_text_without_metadata(tmp_path: Path) -> None:
     dataset = images(tmp_path / "a.parquet", image="picture", label="kind")
     assert dataset.classes == 3
     assert sorted(chain(*splits(dataset).values())) == list(range(30))
-    with pytest.raises(LiereError, match=r"which column holds the label .*picture, kind.* label="):
+    with pytest.raises(LiereError, match=r"column of the label .*picture, kind.* give label="):
         images(tmp_path / "a.parquet")
 
 
@@ -169,7 +169,7 @@ def test_decoding_happens_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert splits(images(tmp_path)) == first
 
 
-def test_another_grid_comes_from_the_stored_picture(tmp_path: Path) -> None:
+def test_another_grid_is_decoded_from_the_stored_image(tmp_path: Path) -> None:
     rows, columns = np.mgrid[:64, :96]
     ramp = np.stack([rows * 4, columns * 2, rows * 0], -1).astype(np.uint8)
     stored = io.BytesIO()
@@ -186,23 +186,23 @@ def test_another_grid_comes_from_the_stored_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK", "I;16"])
-def test_every_kind_of_picture_becomes_rgb(mode: str) -> None:
+def test_every_kind_of_image_is_decoded_to_rgb(mode: str) -> None:
     stored = io.BytesIO()
     Image.new(mode, (5, 4)).save(stored, "tiff")
     assert decode_image(stored.getvalue(), (4, 5), "").shape == (3, 4, 5)
 
 
-def break_picture(path: Path, how: str) -> None:
+def break_image(path: Path, how: str) -> None:
     whole = path.read_bytes()
-    path.write_bytes({"empty": b"", "cut": whole[:-30], "foreign": b"no picture"}[how])
+    path.write_bytes({"empty": b"", "cut": whole[:-30], "foreign": b"no image"}[how])
 
 
 @pytest.mark.parametrize("how", ["empty", "cut", "foreign"])
-def test_a_broken_picture_is_named(how: str, tmp_path: Path) -> None:
+def test_a_broken_image_is_named(how: str, tmp_path: Path) -> None:
     write_folder(tmp_path, range(30))
     victim = tmp_path / "dog" / "4.png"
-    break_picture(victim, how)
-    with pytest.raises(LiereError, match=r"dog/4.png is broken or no picture"):
+    break_image(victim, how)
+    with pytest.raises(LiereError, match=r"dog/4.png is broken or not an image"):
         splits(images(tmp_path))
 
 
@@ -222,14 +222,14 @@ def make_few(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (make_one_class, r"holds 1 class \(cat\), but one folder for each of two or more"),
+        (make_one_class, r"has 1 class \(cat\), but one folder for each of two or more"),
         (make_empty_class, "emu is a class without files"),
         (make_few, "can't be split into train, val and test"),
-        (Path.mkdir, "holds no classes"),
+        (Path.mkdir, "has no classes"),
         (lambda path: path.write_bytes(b""), "is a file, but a folder by class or parquet"),
     ],
 )
-def test_a_folder_that_is_no_data_set_is_named(
+def test_a_folder_that_is_not_a_data_set_is_named(
     make: Callable[[Path], None], sentence: str, tmp_path: Path
 ) -> None:
     make(tmp_path / "set")
@@ -240,7 +240,7 @@ def test_a_folder_that_is_no_data_set_is_named(
 
 def test_broken_parquet_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"no parquet")
-    with pytest.raises(LiereError, match=r"a.parquet is missing, broken or no parquet file"):
+    with pytest.raises(LiereError, match=r"a.parquet is missing, broken or not a parquet file"):
         images(tmp_path / "a.parquet")
     write_parquet(tmp_path / "b.parquet", range(30))
     with pytest.raises(LiereError, match=r"b.parquet has no column 'kind' .*img, fine_label"):
@@ -255,7 +255,7 @@ def test_broken_parquet_is_named(tmp_path: Path) -> None:
     "layout", ["cifar100-{}.parquet", "images/cifar100-{}-00000-of-00001.parquet",
                "cifar100/cifar100/{}-00000-of-00001.parquet", "uoft-cs/cifar100/data/{}.parquet"]
 )  # fmt: skip
-def test_a_named_set_is_found_in_a_mirror(
+def test_a_published_set_is_found_in_a_mirror(
     layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_parquet(tmp_path / layout.format("train"), range(60))
@@ -263,16 +263,16 @@ def test_a_named_set_is_found_in_a_mirror(
     assert Cifar100.is_available(tmp_path)
     assert not Cifar100.is_available(None)
     dataset = build_dataset("cifar100:grid=8", tmp_path)
-    with pytest.raises(LiereError, match="should have 100 classes, but what was found has 3"):
+    with pytest.raises(LiereError, match="should have 100 classes, but the files have 3"):
         dataset.load("train")
     dataset.classes = 3
     assert sorted(splits(dataset)["test"]) == list(range(60, 90))
 
 
-def test_a_named_set_loads_through_datasets(
+def test_a_published_set_loads_through_datasets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # a local folder stands for the repository on the hub: the same call, the same cache
+    # a local folder replaces the repository on the hub: the same call, the same cache
     for split, numbers in (("train", range(60)), ("test", range(60, 90))):
         write_parquet(tmp_path / f"hub/data/{split}-00000-of-00001.parquet", numbers)
         write_parquet(tmp_path / f"mirror/cifar100-{split}.parquet", numbers[::-1])
@@ -283,16 +283,18 @@ def test_a_named_set_loads_through_datasets(
     assert hub.fingerprint == mirror.fingerprint
 
 
-def test_a_set_that_is_nowhere_says_what_was_tried(tmp_path: Path) -> None:
+def test_the_error_for_an_unavailable_set_names_what_was_tried(tmp_path: Path) -> None:
     with pytest.raises(
         LiereError,
-        match=r"cifar10 is not at hand: no cifar10-train\*.parquet under .*, and the hub's "
-        r"uoft-cs/cifar10 can't be loaded \(.*\): put its parquet files into .* built-in set",
+        match=r"cifar10 is not available: no cifar10-train\*.parquet under .*, and the hub's "
+        r"uoft-cs/cifar10 can't be loaded \(.*\): put its parquet files into .* built-in data set",
     ):
         build_dataset("cifar10", tmp_path).load("train")
 
 
-def test_imagewoof_comes_from_its_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imagewoof_is_read_from_its_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LIERE_CACHE", str(tmp_path / "cache"))
     tree = tmp_path / "imagewoof2-160"
     write_folder(tree / "train", range(30))

@@ -1,12 +1,14 @@
-"""Names, options and grids: what is valid is read, what is not gets one clear sentence."""
+"""Names, options and grids: valid ones are parsed, invalid ones are an error of one sentence."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import liere_cli.data
 from liere_cli.data import available, build_dataset, dataset_class, parse_grid
 from liere_cli.errors import LiereError, UsageError
 
@@ -36,21 +38,44 @@ def test_a_bad_grid_is_named_with_what_is_allowed(value: object, axes: int) -> N
     assert repr(value) in str(error.value)
 
 
-def test_one_number_is_no_video_grid() -> None:
+def test_one_number_is_not_a_video_grid() -> None:
     with pytest.raises(UsageError, match="FRAMESxROWSxCOLUMNS"):
         parse_grid(64, 3)
 
 
+def test_data_sets_are_listed_by_kind_and_origin() -> None:
+    assert list(available()) == [
+        "enwik8", "text8", "tinyshakespeare", "text", "stdlib",
+        "cifar10", "cifar100", "imagewoof", "images", "pointing",
+        "ucf101", "video", "array", "motion",
+    ]  # fmt: skip
+
+
+def test_a_data_set_needs_one_file_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "noise.py").write_text(
+        "from liere_cli.data.synthetic.pointing import Pointing\n"
+        "class Noise(Pointing):\n"
+        "    name = 'noise'\n"
+    )
+    monkeypatch.setattr(liere_cli.data, "__path__", [*liere_cli.data.__path__, str(tmp_path)])
+    available.cache_clear()
+    assert build_dataset("noise:cells=5").grid == (40, 40)
+    monkeypatch.undo()
+    sys.modules.pop("liere_cli.data.noise")
+    available.cache_clear()
+    assert "noise" not in available()
+
+
 def test_every_class_describes_itself() -> None:
-    for name, entry in available().items():
-        assert dataset_class(name) is entry
-        assert entry.name == name
-        assert entry.task in ("language-model", "classification")
-        assert entry.metric == {"language-model": "bits_per_byte"}.get(entry.task, "top1")
-        assert entry.axes in (1, 2, 3, None)
-        assert all((entry.summary, entry.source, entry.licence))
-        assert "grid" in entry.Options.model_fields
-        assert entry.is_available(None) in (True, False)
+    for name, cls in available().items():
+        assert dataset_class(name) is cls
+        assert cls.name == name
+        assert cls.task in ("language-model", "classification")
+        assert cls.metric == {"language-model": "bits_per_byte"}.get(cls.task, "top1")
+        assert cls.axes in (1, 2, 3, None)
+        assert all((cls.summary, cls.source, cls.licence))
+        assert "grid" in cls.Options.model_fields
+        assert cls.is_available(None) in (True, False)
 
 
 @pytest.mark.parametrize("name", ["stdlib", "cifar10", "cifar100", "imagewoof", "ucf101", "enwik8"])
@@ -105,34 +130,34 @@ def test_a_missing_file_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["text", "images", "video", "array"])
-def test_what_is_neither_file_nor_folder_is_named(name: str, tmp_path: Path) -> None:
+def test_a_path_that_is_neither_file_nor_folder_is_named(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.parquet")
     (tmp_path / "link").symlink_to(tmp_path / "gone")
-    for path, fault in [
-        ("/dev/null", "is no regular file"),
-        # read, it would wait for a writer forever
-        (str(tmp_path / "fifo.parquet"), "is no regular file"),
-        (str(tmp_path / "link"), "is a link to nowhere"),
+    for path, problem in [
+        ("/dev/null", "is not a regular file"),
+        # reading it would wait for a writer
+        (str(tmp_path / "fifo.parquet"), "is not a regular file"),
+        (str(tmp_path / "link"), "is a broken link"),
         ("~nobody-at-all/x", "can't be read"),
     ]:
-        with pytest.raises(LiereError, match=f"data.{name}: '{path}' {fault}"):
+        with pytest.raises(LiereError, match=f"data.{name}: '{path}':? {problem}"):
             build_dataset({"name": name, "path": path})
 
 
 @pytest.mark.parametrize("name", ["text", "array"])
-def test_a_folder_is_no_file(name: str, tmp_path: Path) -> None:
+def test_a_folder_is_not_a_file(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a folder, but a file is expected"):
         build_dataset({"name": name, "path": str(tmp_path)})
 
 
 def test_a_folder_may_have_brackets_in_its_name(tmp_path: Path) -> None:
     (tmp_path / "a[b]").mkdir()
-    with pytest.raises(LiereError, match="holds no class"):
+    with pytest.raises(LiereError, match="has no class"):
         build_dataset({"name": "images", "path": str(tmp_path / "a[b]")})
 
 
 @pytest.mark.parametrize("name", available())
-def test_every_option_says_what_it_means(name: str) -> None:
+def test_every_option_has_a_description(name: str) -> None:
     fields = dataset_class(name).Options.model_fields
     assert [key for key, field in fields.items() if not field.description] == []
 
@@ -141,7 +166,7 @@ def test_every_option_says_what_it_means(name: str) -> None:
     ("name", "grid", "grids"),
     [("motion", (8, 33, 33), "multiple of 12"), ("pointing", (63, 63), "multiple of 72")],
 )
-def test_a_probe_s_grid_suits_cells_and_patches(
+def test_the_grid_of_a_probe_fits_cells_and_patches(
     name: str, grid: tuple[int, ...], grids: str
 ) -> None:
     dataset = build_dataset(name)

@@ -1,4 +1,4 @@
-"""The real files that developers have at hand: skipped where they are not."""
+"""Tests on real data files; skipped where the files are not available."""
 
 import shutil
 from pathlib import Path
@@ -18,24 +18,24 @@ def test_cifar100_is_found_and_split(real_data: Path) -> None:
     assert test.labels.bincount().tolist() == [100] * 100
     mean = (test.inputs[:1000] / 255).mean((0, 2, 3))
     torch.testing.assert_close(mean, torch.tensor(dataset.mean), atol=0.03, rtol=0)
-    parts = dataset._parts  # type: ignore[attr-defined]
+    splits = dataset._splits  # type: ignore[attr-defined]
     labels = dataset._index["labels"]  # type: ignore[attr-defined]
-    for part, count in ((0, 450), (1, 50)):
-        assert torch.from_numpy(labels[parts == part]).bincount().tolist() == [count] * 100
-    # nothing decoded twice
+    for split, count in ((0, 450), (1, 50)):
+        assert torch.from_numpy(labels[splits == split]).bincount().tolist() == [count] * 100
+    # nothing is decoded twice
     again = build_dataset("cifar100", real_data)
     assert again.fingerprint == dataset.fingerprint
     assert torch.equal(again.load("test").inputs[:10], test.inputs[:10])  # type: ignore[union-attr]
 
 
-def test_enwik8_s_prefix_is_plain_text(real_data: Path) -> None:
+def test_the_prefix_of_enwik8_is_plain_text(real_data: Path) -> None:
     stream = build_dataset(f"text:{real_data}/text/enwik8-prefix.xz").load("train")
     assert isinstance(stream, ByteStream)
     assert len(stream) == 3_735_000
     assert stream.data[:10].numpy().tobytes() == b"<mediawiki"
 
 
-def test_tinyshakespeare_passes_its_digest(real_data: Path) -> None:
+def test_tinyshakespeare_has_its_digest(real_data: Path) -> None:
     dataset = build_dataset("tinyshakespeare", real_data)
     sizes = [len(dataset.load(split)) for split in ("train", "val", "test")]
     assert sum(sizes) == 1_115_394
@@ -52,14 +52,12 @@ def test_ceiling_actions_keep_recordings_apart(real_data: Path) -> None:
     assert len(set.union(*groups)) == sum(map(len, groups)) == 20
 
 
-def test_every_clip_decodes_whatever_its_codec_and_metadata(
-    real_data: Path, tmp_path: Path
-) -> None:
+def test_clips_of_every_codec_are_decoded(real_data: Path, tmp_path: Path) -> None:
     pytest.importorskip("av")
     for number, clip in enumerate(sorted((real_data / "video" / "clips").iterdir())):
-        place = tmp_path / "ab"[number % 2]
-        place.mkdir(exist_ok=True)
-        shutil.copy(clip, place)
+        class_folder = tmp_path / "ab"[number % 2]
+        class_folder.mkdir(exist_ok=True)
+        shutil.copy(clip, class_folder)
     dataset = build_dataset({"name": "video", "path": str(tmp_path), "grid": "4x48x64"})
     count = 0
     for split in ("train", "val", "test"):

@@ -1,4 +1,4 @@
-"""The generated probes: balanced by construction, so that a bag of patches says nothing."""
+"""The generated probes: balanced, so that a bag of patches has no information on the label."""
 
 from collections import Counter
 from itertools import pairwise
@@ -26,7 +26,7 @@ def patches(examples: Examples, patch: tuple[int, ...]) -> Tensor:
 
 
 def bag(tokens: Tensor) -> Counter[bytes]:
-    """The patches of one item without their places."""
+    """The patches of one item without their positions."""
     return Counter(token.contiguous().numpy().tobytes() for token in tokens)
 
 
@@ -64,14 +64,14 @@ def test_the_label_is_the_arrow_below_the_y(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("grid", "patch"), [(72, 8), (72, 4), (36, 4)])
-def test_pointing_patches_as_a_bag_say_nothing(grid: int, patch: int) -> None:
-    # with one letter the bag is the same for every picture, whatever its label
+def test_a_bag_of_pointing_patches_has_no_information(grid: int, patch: int) -> None:
+    # with one letter the bag is the same for every image, whatever its label
     examples = load({"name": "pointing", "letters": 1, "test": 60, "grid": grid})
     bags = [bag(tokens) for tokens in patches(examples, (patch, patch))]
     assert all(other == bags[0] for other in bags)
 
 
-def test_pointing_patches_that_straddle_cells_would_give_it_away() -> None:
+def test_pointing_patches_that_straddle_cells_reveal_the_label() -> None:
     examples = load({"name": "pointing", "letters": 1, "test": 60, "grid": 72})
     bags = [bag(tokens) for tokens in patches(examples, (24, 24))]
     assert any(other != bags[0] for other in bags)
@@ -120,20 +120,20 @@ def test_shapes_move_by_the_label_on_a_torus(options: dict[str, Any], frames: in
 @pytest.mark.parametrize("frames", [1, 2, 4])
 @pytest.mark.parametrize("classes", [4, 8])
 @pytest.mark.parametrize("cells", [3, 4, 5])
-def test_motion_patches_as_a_bag_say_nothing(cells: int, classes: int, frames: int) -> None:
+def test_a_bag_of_motion_patches_has_no_information(cells: int, classes: int, frames: int) -> None:
     grid = (8, 32, 32) if cells == 4 else (4, 4 * cells, 4 * cells)
     spec = {"name": "motion", "cells": cells, "classes": classes, "test": 400, "grid": grid}
     examples = load(spec)
     tokens = patches(examples, (frames, 4, 4))
-    # one bag for each of the four shapes, and every label has them all
+    # one bag for each of the four shapes, for every label
     kinds: dict[int, set[frozenset[tuple[bytes, int]]]] = {}
     for item, label in zip(tokens, examples.labels.tolist(), strict=True):
         kinds.setdefault(label, set()).add(frozenset(bag(item).items()))
-    assert all(len(found) == 4 for found in kinds.values())
-    assert len({frozenset(found) for found in kinds.values()}) == 1
+    assert all(len(bags) == 4 for bags in kinds.values())
+    assert len({frozenset(bags) for bags in kinds.values()}) == 1
 
 
-def test_bags_of_several_shapes_are_alike_in_distribution() -> None:
+def test_bags_of_several_shapes_have_the_same_distribution() -> None:
     spec = {"name": "motion", "shapes": 2, "cells": 3, "test": 16_000}
     examples = load(spec)
     tokens = patches(examples, (2, 4, 4))
@@ -144,7 +144,7 @@ def test_bags_of_several_shapes_are_alike_in_distribution() -> None:
     assert float((shares - 2 / 8).abs().max()) < 0.03
 
 
-def test_no_single_frame_of_motion_says_anything() -> None:
+def test_a_single_frame_of_motion_has_no_information() -> None:
     codes, labels = build_dataset("motion:test=8000").scenes("test", 4)  # type: ignore[attr-defined]
     for frame in range(4):
         for label in range(4):
@@ -153,7 +153,7 @@ def test_no_single_frame_of_motion_says_anything() -> None:
             assert float((where - 1 / 9).abs().max()) < 0.035
 
 
-def test_noise_stays_around_the_shapes() -> None:
+def test_noise_changes_pixels_by_at_most_its_option() -> None:
     clean = load({"name": "motion", "test": 20}).inputs.int()
     noisy = load({"name": "motion", "test": 20, "noise": 40}).inputs.int()
     difference = (noisy - clean).abs()
@@ -162,7 +162,7 @@ def test_noise_stays_around_the_shapes() -> None:
 
 
 @pytest.mark.parametrize("name", ["pointing", "motion"])
-def test_a_probe_comes_from_its_seed_alone(name: str) -> None:
+def test_a_probe_depends_on_its_seed_alone(name: str) -> None:
     torch.manual_seed(1)
     first = load({"name": name, "test": 50})
     torch.manual_seed(2)
@@ -174,7 +174,7 @@ def test_a_probe_comes_from_its_seed_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["pointing", "motion"])
-def test_fingerprints_tell_contents_apart_and_grids_not(name: str) -> None:
+def test_fingerprints_depend_on_content_and_not_on_the_grid(name: str) -> None:
     grid = {"pointing": "18x18", "motion": "6x24x24"}[name]
     base = build_dataset({"name": name, "val": 100}).fingerprint
     assert len(base) == 16
@@ -184,14 +184,14 @@ def test_fingerprints_tell_contents_apart_and_grids_not(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["pointing", "motion"])
-def test_splits_share_no_stream(name: str) -> None:
+def test_splits_have_streams_of_their_own(name: str) -> None:
     dataset = build_dataset({"name": name, "train": 50, "val": 50, "test": 50})
     loaded = [dataset.load(split).inputs for split in ("train", "val", "test")]  # type: ignore[union-attr]
     assert not torch.equal(loaded[0], loaded[1])
     assert not torch.equal(loaded[1], loaded[2])
 
 
-def test_a_larger_grid_draws_the_same_scenes_larger() -> None:
+def test_a_larger_grid_shows_the_same_scenes_larger() -> None:
     dataset = build_dataset("pointing:test=10")
     small, large = dataset.load("test"), dataset.load("test", (144, 144))
     assert isinstance(small, Examples)
@@ -207,11 +207,11 @@ def test_a_larger_grid_draws_the_same_scenes_larger() -> None:
         dataset.load("test", (70, 70))
 
 
-def test_a_measurement_at_another_grid_is_told_one_that_suits(tmp_path: Path) -> None:
+def test_the_error_for_an_unsuitable_grid_names_a_suitable_one(tmp_path: Path) -> None:
     small = ("model.layers=1", "model.dim=32", "model.heads=2", "training.batch=8")
     train = ["train", "--data=motion:train=16,val=8,test=8", "--encoding=none", "--budget=1steps"]
     result = CliRunner().invoke(
-        app, [*train, *(f"--set={one}" for one in small), f"--out={tmp_path}"]
+        app, [*train, *(f"--set={setting}" for setting in small), f"--out={tmp_path}"]
     )
     assert result.exit_code == 0, result.output
     (run,) = (tmp_path / "motion").iterdir()

@@ -1,4 +1,4 @@
-"""Text: every container gives the same bytes, splits lose none, and what is wrong is named."""
+"""Text: the same bytes from every container, complete splits, errors that name the file."""
 
 import gzip
 import hashlib
@@ -7,6 +7,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from liere_cli.data import ByteStream, build_dataset
 from liere_cli.data.sources.download import Download, download
+from liere_cli.data.splits import contiguous
 from liere_cli.data.text import TinyShakespeare
 from liere_cli.errors import LiereError
 
@@ -45,7 +47,7 @@ def load(path: Path, split: str, **options: object) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_every_container_gives_the_same_bytes(suffix: str, tmp_path: Path) -> None:
+def test_every_container_has_the_same_bytes(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
     WRITERS[suffix](path, TEXT)
     for _ in range(2):
@@ -55,7 +57,7 @@ def test_every_container_gives_the_same_bytes(suffix: str, tmp_path: Path) -> No
     plain = tmp_path / "plain.txt"
     plain.write_bytes(TEXT)
     fingerprints = [
-        build_dataset({"name": "text", "path": str(each)}).fingerprint for each in (path, plain)
+        build_dataset({"name": "text", "path": str(file)}).fingerprint for file in (path, plain)
     ]
     assert fingerprints[0] == fingerprints[1]
 
@@ -65,14 +67,14 @@ def test_every_container_gives_the_same_bytes(suffix: str, tmp_path: Path) -> No
 def test_splits_are_contiguous_and_complete(count: int, first: int, second: int) -> None:
     if first + second >= 100:
         first, second = first / 2, second / 2  # type: ignore[assignment]
-    shares = [first / 100, second / 100, 1 - (first + second) / 100]
-    dataset = build_dataset({"name": "text", "path": __file__, "fractions": shares})
-    sizes = dataset._sizes(count)  # type: ignore[attr-defined]
-    assert sum(sizes) == count
+    shares = (first / 100, second / 100, 1 - (first + second) / 100)
+    splits = [range(count)[split] for split in contiguous(count, shares)]
+    assert list(chain(*splits)) == list(range(count))
+    sizes = map(len, splits)
     assert all(abs(size - share * count) <= 1 for size, share in zip(sizes, shares, strict=True))
 
 
-def test_the_fingerprint_follows_bytes_and_split(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_content_and_splits(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(TEXT)
     before = build_dataset({"name": "text", "path": str(path)}).fingerprint
@@ -84,13 +86,13 @@ def test_the_fingerprint_follows_bytes_and_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst", ".zip"])
-@pytest.mark.parametrize("fault", ["cut", "foreign"])
-def test_a_broken_archive_is_named(suffix: str, fault: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut", "foreign"])
+def test_a_broken_archive_is_named(suffix: str, damage: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
     WRITERS[suffix](path, TEXT)
     whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2] if fault == "cut" else b"no archive at all")
-    with pytest.raises(LiereError, match=rf"a\{suffix} is broken or no {suffix} file"):
+    path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"no archive at all")
+    with pytest.raises(LiereError, match=rf"a\{suffix} is broken or not a {suffix} file"):
         load(path, "train")
 
 
@@ -99,7 +101,7 @@ def test_an_archive_of_two_texts_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a", b"one")
         archive.writestr("b", b"two")
-    with pytest.raises(LiereError, match="holds 2 files, but exactly one"):
+    with pytest.raises(LiereError, match="contains 2 files, but exactly one"):
         load(path, "train")
 
 
@@ -111,7 +113,7 @@ def test_a_text_too_short_to_split_is_named(content: bytes, tmp_path: Path) -> N
         load(path, "train")
 
 
-def test_a_folder_is_no_text(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_text(tmp_path: Path) -> None:
     with pytest.raises(LiereError, match="is a folder, but a file is expected"):
         load(tmp_path, "train")
 
@@ -126,21 +128,21 @@ def test_the_standard_library_is_python_source() -> None:
 
 
 def serve(content: bytes, *, stop_after: int | None = None) -> Iterator[tuple[str, list[str]]]:
-    """A loopback server for one file; yields its address and the ranges that were asked for."""
-    asked: list[str] = []
+    """A loopback server for one file; yields its address and the requested ranges."""
+    requested: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            wanted = self.headers.get("Range", "")
-            asked.append(wanted)
-            start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+            header = self.headers.get("Range", "")
+            requested.append(header)
+            start = int(header.removeprefix("bytes=").rstrip("-")) if header else 0
             if start >= len(content):
                 self.send_error(416)
                 return
-            self.send_response(206 if wanted else 200)
+            self.send_response(206 if header else 200)
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
-            stop = stop_after if stop_after is not None and not wanted else len(content)
+            stop = stop_after if stop_after is not None and not header else len(content)
             self.wfile.write(content[start:stop])
 
         def log_message(self, *_: object) -> None:
@@ -150,7 +152,7 @@ def serve(content: bytes, *, stop_after: int | None = None) -> Iterator[tuple[st
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}/text.txt", asked
+            yield f"http://127.0.0.1:{server.server_port}/text.txt", requested
         finally:
             server.shutdown()
             thread.join()
@@ -170,23 +172,23 @@ SHA = hashlib.sha256(TEXT).hexdigest()
 
 
 def test_a_download_is_fetched_once(server: tuple[str, list[str]], tmp_path: Path) -> None:
-    url, asked = server
+    url, requested = server
     for _ in range(3):
         path = download(Download(url, len(TEXT), SHA), tmp_path / "new" / "text.txt", "instead")
         assert path.read_bytes() == TEXT
-    assert len(asked) == 1
+    assert len(requested) == 1
 
 
-def test_a_download_that_broke_off_goes_on(
+def test_an_interrupted_download_is_resumed(
     broken_server: tuple[str, list[str]], tmp_path: Path
 ) -> None:
-    url, asked = broken_server
+    url, requested = broken_server
     source = Download(url, len(TEXT), SHA)
-    with pytest.raises(LiereError, match=r"text.txt .* broke off after 1,000 .*: use a local file"):
+    with pytest.raises(LiereError, match=r"text.txt .* closed after 1,000 .*: use a local file"):
         download(source, tmp_path / "text.txt", "use a local file")
     assert not (tmp_path / "text.txt").exists()
     assert download(source, tmp_path / "text.txt", "").read_bytes() == TEXT
-    assert asked == ["", "bytes=1000-"]
+    assert requested == ["", "bytes=1000-"]
 
 
 def test_a_download_with_another_digest_is_refused(
@@ -198,16 +200,16 @@ def test_a_download_with_another_digest_is_refused(
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 
 
-def test_an_unreachable_address_says_how_to_go_on(tmp_path: Path) -> None:
+def test_the_error_for_an_unreachable_address_names_an_alternative(tmp_path: Path) -> None:
     source = Download("http://127.0.0.1:9/text.txt", None, SHA)
     with pytest.raises(LiereError, match=r"can't be downloaded from http://127.*: do without"):
         download(source, tmp_path / "text.txt", "do without")
 
 
-def test_a_named_corpus_downloads_into_the_cache(
+def test_a_corpus_is_downloaded_into_the_cache(
     server: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url, asked = server
+    url, requested = server
     monkeypatch.setenv("LIERE_CACHE", str(tmp_path))
     monkeypatch.setattr(TinyShakespeare, "archive", Download(url, len(TEXT), SHA, "tiny.txt"))
     monkeypatch.setattr(TinyShakespeare, "content_digest", SHA)
@@ -217,23 +219,23 @@ def test_a_named_corpus_downloads_into_the_cache(
         assert isinstance(stream, ByteStream)
         assert stream.data.numpy().tobytes() == TEXT[-len(stream) :]
     assert TinyShakespeare.is_available(None)
-    assert len(asked) == 1
+    assert len(requested) == 1
 
 
-@pytest.mark.parametrize("place", ["", "text", "a/b"])
+@pytest.mark.parametrize("folder", ["", "text", "a/b"])
 @pytest.mark.parametrize("suffix", [".txt", ".txt.gz"])
-def test_a_named_corpus_is_found_in_a_mirror(
-    place: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_corpus_is_found_in_a_mirror(
+    folder: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TinyShakespeare, "content_digest", SHA)
-    path = tmp_path / place / f"tinyshakespeare{suffix}"
+    path = tmp_path / folder / f"tinyshakespeare{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     WRITERS[path.suffix](path, TEXT)
     assert TinyShakespeare.is_available(tmp_path)
     stream = build_dataset("tinyshakespeare", tmp_path).load("train")
     assert isinstance(stream, ByteStream)
     assert stream.data.numpy().tobytes() == TEXT[: len(stream)]
-    # the digest of the content is known beforehand
+    # the fingerprint needs no file
     assert len(build_dataset("tinyshakespeare").fingerprint) == 16
 
 

@@ -1,4 +1,4 @@
-"""Videos: frames regrouped and sampled evenly, recordings never divided between splits."""
+"""Videos: frames collected and sampled evenly, recordings never divided between splits."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from liere_cli.data import Dataset, Examples, build_dataset
-from liere_cli.data.sources.parquet import sampled
+from liere_cli.data.sources.table import sampled
 from liere_cli.data.videos import Ucf101, scene_of
 from liere_cli.errors import LiereError
 
@@ -34,15 +34,15 @@ def load(dataset: Dataset, split: str, grid: tuple[int, ...] | None = None) -> E
 
 
 @given(st.integers(1, 500), st.integers(1, 64))
-def test_sampled_frames_are_spread_evenly(count: int, wanted: int) -> None:
-    frames = sampled(count, wanted)
-    assert len(frames) == wanted
+def test_sampled_frames_are_spread_evenly(count: int, requested: int) -> None:
+    frames = sampled(count, requested)
+    assert len(frames) == requested
     assert 0 <= frames[0] <= frames[-1] < count
     steps = np.diff(frames)
     assert len(steps) == 0 or steps.max() - steps.min() <= 1
-    # as much is left out before the first as after the last
+    # as many frames precede the first as follow the last
     assert abs(frames[0] - (count - 1 - frames[-1])) <= 1
-    if count <= wanted:
+    if count <= requested:
         assert set(frames.tolist()) == set(range(count))
 
 
@@ -54,7 +54,7 @@ def write_frames(path: Path, clips: list[tuple[int, int, int]], names: list[str]
     """
     rows = [(clip, scene, number) for clip, scene, count in clips for number in range(count)]
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(3)).tolist()
-    rows = [rows[place] for place in order]
+    rows = [rows[index] for index in order]
     table = pa.table(
         {
             "image": [{"bytes": frame(clip, n), "path": None} for clip, _, n in rows],
@@ -68,9 +68,7 @@ def write_frames(path: Path, clips: list[tuple[int, int, int]], names: list[str]
     pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(info)}), path)
 
 
-def test_frames_are_brought_together_in_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frames_are_collected_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["Archery", "Diving", "Rowing"]
     train = [(clip, clip // 6, 5 + clip % 7) for clip in range(60)]
     test = [(clip, 20 + clip // 6, 9) for clip in range(60, 90)]
@@ -95,7 +93,7 @@ def test_frames_are_brought_together_in_order(
         assert len(set(same.values())) == len(groups[split])
     assert sorted(clips["test"]) == list(range(60, 90))
     assert sorted(clips["train"] + clips["val"]) == list(range(60))
-    # a scene is never divided, and every class gives some
+    # a scene is never divided, and every class is in val
     assert not groups["train"] & groups["val"]
     assert {label for label, _ in groups["val"]} == {0, 1, 2}
     # another number of frames is sampled anew from the source
@@ -139,11 +137,11 @@ def test_recordings_with_several_classes_are_kept_whole(tmp_path: Path) -> None:
         assert torch.equal(clips % 2, examples.labels)
         assert examples.inputs[0, 1, :, 0, 0].tolist() == [1, 3, 5]
         assert len(examples.labels.unique()) == 2
-    assert sum(len(found) for found in recordings.values()) == 20
+    assert sum(len(items) for items in recordings.values()) == 20
     assert len(recordings["train"]) == 16
 
 
-def test_one_recording_can_t_be_split(tmp_path: Path) -> None:
+def test_one_recording_can_not_be_split(tmp_path: Path) -> None:
     write_clips(tmp_path / "clips.parquet", 10, 1)
     with pytest.raises(LiereError, match="can't be split into train, val and test"):
         build_dataset({"name": "video", "path": str(tmp_path)}).load("train")
@@ -152,11 +150,11 @@ def test_one_recording_can_t_be_split(tmp_path: Path) -> None:
 def test_a_broken_frame_is_named(tmp_path: Path) -> None:
     table = pa.table({"video": [[frame(n, 0), b"junk"] for n in range(20)], "label": [0, 1] * 10})
     pq.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(LiereError, match=r"a.parquet row \d+ frame \d is broken or no picture"):
+    with pytest.raises(LiereError, match=r"a.parquet row \d+ frame \d is broken or not an image"):
         build_dataset({"name": "video", "path": str(tmp_path)}).load("train")
     table = pa.table({"video": [[]] * 20, "label": [0, 1] * 10})
     pq.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(LiereError, match=r"a.parquet row 0 holds no picture"):
+    with pytest.raises(LiereError, match=r"a.parquet row 0 has no image"):
         build_dataset({"name": "video", "path": str(tmp_path)}).load("train")
 
 
@@ -192,11 +190,11 @@ def test_files_by_class_are_decoded(tmp_path: Path) -> None:
         assert torch.equal(clips % 2, examples.labels)
         scenes.append({(int(clip) % 2, int(clip) // 4) for clip in clips})
         greens = examples.inputs[:, 1].float().mean((2, 3))
-        wanted = torch.tensor(sampled(12, 4) * 20).float()
-        assert float((greens - wanted).abs().max()) < 12
-    assert [len(found) for found in scenes] == [2, 2, 2]
+        expected = torch.tensor(sampled(12, 4) * 20).float()
+        assert float((greens - expected).abs().max()) < 12
+    assert [len(items) for items in scenes] == [2, 2, 2]
     assert len(set.union(*scenes)) == 6
-    # a clip with fewer frames than asked for shows some twice
+    # a clip with fewer frames than requested has some twice
     assert load(dataset, "test", (24, 24, 32)).inputs.shape[2] == 24
 
 
@@ -210,12 +208,12 @@ def test_a_broken_video_is_named(how: str, tmp_path: Path) -> None:
     else:
         victim.write_bytes({"empty": b"", "foreign": b"no video" * 1000}[how])
     dataset = build_dataset(dataset.options.model_dump() | {"name": "video"})
-    with pytest.raises(LiereError, match=rf"{victim.name} is broken or no video"):
+    with pytest.raises(LiereError, match=rf"{victim.name} is broken or not a video"):
         _ = [load(dataset, split) for split in ("train", "val", "test")]
 
 
 def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = folder_of_videos(tmp_path, grid="2x6x8")
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(LiereError, match=r"needs PyAV .* pip install 'liere\[video\]'"):
+    with pytest.raises(LiereError, match=r"decoding needs PyAV: pip install 'liere\[video\]'"):
         load(dataset, "train")

@@ -1,35 +1,38 @@
-"""Reading files that may be compressed, as bytes, without trusting what is in them."""
+"""Reading compressed files and archives, with limits on what untrusted ones can do."""
 
 import gzip
 import hashlib
 import io
 import lzma
-import shutil
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from liere_cli.errors import LiereError
+from liere_cli.errors import LiereError, unreadable
+from liere_cli.utils.files import built_beside
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
+    from zstandard import ZstdDecompressionObj
 
 COMPRESSED = (".gz", ".xz", ".zst", ".zip")
 _BLOCK = 1 << 20
-#: a text is packed to a third, a picture hardly: what unpacks to more than so many times its size,
-#: and more than that anyway, is made to fill a disk or the memory
+#: text is compressed to a third and images hardly at all: a file that unpacks to more than so many
+#: times its size, and to more than so many bytes, is refused
 MOST_TIMES, MOST_BYTES_ANYWAY = 200, 1 << 28
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The unpacked content of ``path``, as a stream; plain unless its name says otherwise.
+    """The content of ``path`` as a stream, unpacked if its suffix is in ``COMPRESSED``.
 
     Raises:
-        LiereError: for a file that is missing, unreadable or broken, a ``.zip`` that holds
-            anything but one file, or one that unpacks to very much more than its size.
+        LiereError: a file that is missing, unreadable or broken, a ``.zip`` that doesn't hold
+            exactly one file, or a file that unpacks to much more than its size.
     """
     broken: tuple[type[Exception], ...] = (
         EOFError, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zlib.error
@@ -40,16 +43,16 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         broken += (zstandard.ZstdError,)
     try:
         with _unpacker(path) as stream:
-            packed = path.suffix.lower() in COMPRESSED
-            yield cast(BinaryIO, _Limited(stream, path, _allowed(path))) if packed else stream
+            compressed = path.suffix.lower() in COMPRESSED
+            yield cast(BinaryIO, _Limited(stream, path)) if compressed else stream
     except FileNotFoundError:
         raise LiereError(f"there is no file {path}") from None
     except IsADirectoryError:
         raise LiereError(f"{path} is a folder, but a file is expected") from None
     except broken as error:
-        raise LiereError(f"{path} is broken or no {path.suffix} file: {error}") from None
+        raise LiereError(f"{path} is broken or not a {path.suffix} file: {error}") from None
     except OSError as error:
-        raise LiereError(f"{path} can't be read: {error.strerror or error}") from None
+        raise unreadable(path, error) from None
 
 
 def read_bytes(path: Path) -> bytes:
@@ -58,7 +61,7 @@ def read_bytes(path: Path) -> bytes:
         return stream.read()
 
 
-def digest_of(path: Path, algorithm: str = "sha256") -> str:
+def unpacked_digest(path: Path, algorithm: str = "sha256") -> str:
     """Hex digest of the unpacked content; errors as in :func:`opened`."""
     digest = hashlib.new(algorithm)
     with opened(path) as stream:
@@ -68,60 +71,57 @@ def digest_of(path: Path, algorithm: str = "sha256") -> str:
 
 
 def extract_into(archive: Path, folder: Path) -> None:
-    """Unpacks a tar archive beside ``folder`` and renames the result to it, never writing outside.
+    """Unpacks a tar archive to ``folder``, which appears when it is complete.
 
     Raises:
-        LiereError: for a broken archive, a member with an unsafe path, link or device, or one that
-            unpacks to very much more than its size.
+        LiereError: a broken archive, a member with an unsafe path, link or device, or an archive
+            that unpacks to much more than its size.
     """
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        with tarfile.open(archive) as members:
+        with built_beside(folder) as work, tarfile.open(archive) as members:
             size = 0
             for member in members:
                 size += member.size
                 if size > _allowed(archive):
-                    raise _bomb(archive, _allowed(archive))
+                    raise _oversized(archive)
             members.extractall(work, filter="data")
-        work.rename(folder)
     except tarfile.FilterError as error:
-        raise LiereError(f"{archive} holds an unsafe member: {error}") from None
+        raise LiereError(f"{archive} contains an unsafe member: {error}") from None
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         raise LiereError(f"{archive} can't be unpacked: {error}") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def check_members(path: Path) -> None:
-    """Refuses a ``.zip`` whose files together unpack to very much more than its size."""
+    """Raises LiereError for a ``.zip`` whose files unpack to much more than its size."""
     with zipfile.ZipFile(path) as archive:
         if sum(member.file_size for member in archive.infolist()) > _allowed(path):
-            raise _bomb(path, _allowed(path))
+            raise _oversized(path)
 
 
 def _allowed(archive: Path) -> int:
     return max(MOST_BYTES_ANYWAY, MOST_TIMES * archive.stat().st_size)
 
 
-def _bomb(archive: Path, most: int) -> LiereError:
+def _oversized(archive: Path) -> LiereError:
+    limit = f"{_allowed(archive):,} bytes"
     return LiereError(
-        f"{archive} unpacks to more than {most:,} bytes, {MOST_TIMES} times its size or more: "
+        f"{archive} unpacks to more than {limit}, {MOST_TIMES} times its size or more: "
         "unpack it yourself if you trust it"
     )
 
 
 class _Limited:
-    """A stream that gives no more than so many bytes."""
+    """A stream that fails when ``path`` unpacks to much more than its size."""
 
-    def __init__(self, stream: BinaryIO, path: Path, most: int) -> None:
-        self._stream, self._path, self._most, self._given = stream, path, most, 0
+    def __init__(self, stream: BinaryIO, path: Path) -> None:
+        self._stream, self._path, self._left = stream, path, _allowed(path)
 
     def read(self, size: int = -1) -> bytes:
-        left = self._most - self._given + 1
-        block = self._stream.read(left if size < 0 else min(size, left))
-        self._given += len(block)
-        if self._given > self._most:
-            raise _bomb(self._path, self._most)
+        most = self._left + 1
+        block = self._stream.read(most if size < 0 else min(size, most))
+        self._left -= len(block)
+        if self._left < 0:
+            raise _oversized(self._path)
         return block
 
 
@@ -142,7 +142,7 @@ def _single_member(path: Path) -> BinaryIO:
     archive = zipfile.ZipFile(path)
     files = [member for member in archive.infolist() if not member.is_dir()]
     if len(files) != 1:
-        raise LiereError(f"{path} holds {len(files)} files, but exactly one text is expected")
+        raise LiereError(f"{path} contains {len(files)} files, but exactly one text is expected")
     try:
         return cast(BinaryIO, archive.open(files[0]))
     except (RuntimeError, NotImplementedError) as error:
@@ -152,18 +152,18 @@ def _single_member(path: Path) -> BinaryIO:
 class _ZstandardFile(io.RawIOBase):
     """The frames of a ``.zst`` file, one after the other.
 
-    The library's own reader takes a file that was cut short for one that ends there.
+    The library's own reader doesn't notice that a file was cut short.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
-        self._frame: Any = None
+        self._frame: ZstdDecompressionObj | None = None
         self._ready = b""
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: "Buffer") -> int:
         import zstandard
 
         while not self._ready:
@@ -178,8 +178,9 @@ class _ZstandardFile(io.RawIOBase):
             if self._frame.eof:
                 self._file.seek(-len(self._frame.unused_data), io.SEEK_CUR)
                 self._frame = None
-        count = min(len(buffer), len(self._ready))
-        buffer[:count], self._ready = self._ready[:count], self._ready[count:]
+        view = memoryview(buffer)
+        count = min(len(view), len(self._ready))
+        view[:count], self._ready = self._ready[:count], self._ready[count:]
         return count
 
     def close(self) -> None:

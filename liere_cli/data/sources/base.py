@@ -1,78 +1,63 @@
-"""Where labelled items come from: what every source of files provides."""
+"""The interface of sources: files that hold labelled items."""
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from liere_cli.data.base import Split
-
-Array = np.ndarray[Any, Any]
-
-
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
-
-
-UNASSIGNED = -1
+from liere_cli.data.base import Array
 
 
 @dataclass(frozen=True)
 class Item:
-    """What a scan tells about one item.
+    """One item as a scan finds it.
 
     Args:
-        digest: 16 bytes that stand for its stored bytes.
+        digest: 16 bytes, of its stored bytes.
         label: 0 .. classes - 1.
-        group: items of one recording share it; the empty string is a group of its own.
-        part: index into ``SPLITS`` where the source says which, else ``UNASSIGNED``.
-        rows: where the source finds it again.
+        group: the same for items of one recording; the empty string is a group by itself.
+        split: index into ``splits.SPLITS``, or ``UNASSIGNED`` where the source has no splits.
+        rows: numbers of the rows or files that hold it.
     """
 
     digest: bytes
     label: int
     group: str
-    part: int
+    split: int
     rows: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Raw:
-    """An item as it is stored: ``where`` names it in messages."""
+class Encoded:
+    """The stored content of the requested item number ``item``.
+
+    Args:
+        decode: to uint8 [C, *grid]; may be called from any thread.
+    """
 
     item: int
-    where: str
-    data: Any
+    decode: Callable[[], Array]
 
 
 class Source(ABC):
-    """Where labelled items come from."""
+    """Files that hold labelled items."""
 
     classes: int
 
     @abstractmethod
     def stamp(self) -> list[object]:
-        """Changes when the files do; cheap."""
+        """Paths, sizes and times of the files: changes when they do, without reading them."""
 
     @abstractmethod
     def scan(self) -> Iterator[Item]:
         """Every item once."""
 
     @abstractmethod
-    def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Raw]:
-        """The stored content of the items that lie at ``rows``, in any order."""
-
-    @abstractmethod
-    def decode(self, raw: Raw, grid: tuple[int, ...]) -> Array:
-        """uint8 [C, *grid]; called from several threads."""
+    def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Encoded]:
+        """The items stored at ``rows`` (one array for each), in any order."""
 
 
-def digest_of(*contents: bytes) -> bytes:
-    """16 bytes that stand for the contents of one item, such as the frames of a clip."""
-    if len(contents) == 1:
-        return hashlib.sha256(contents[0]).digest()[:16]
-    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in contents)).digest()[
-        :16
-    ]
+def item_digest(*contents: bytes) -> bytes:
+    """16 bytes of SHA-256 over the contents of one item, such as the frames of a clip."""
+    digests = [hashlib.sha256(content).digest() for content in contents]
+    return (digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest())[:16]

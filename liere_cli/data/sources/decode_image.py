@@ -1,43 +1,48 @@
-"""From the bytes of a picture to an array of the grid's size."""
+"""Decodes image files to arrays of the grid's size."""
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from liere_cli.data.sources.base import Array
+from liere_cli.data.base import Array
 from liere_cli.errors import LiereError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 
 
 def decode_image(data: bytes, size: tuple[int, ...], where: str) -> Array:
-    """RGB, cut to the largest centred box of the wanted shape, resized with antialiasing.
+    """Decodes an image to RGB, crops it to the shape of ``size`` and resizes it with antialiasing.
 
-    For a square that equals resizing the shorter side and cutting the centre out.
+    The crop is the largest centred one. For a square this equals resizing the shorter side and
+    cropping the centre.
 
     Args:
         size: rows and columns.
-        where: the picture's name in a message.
+        where: the image's name in messages.
 
     Returns:
         uint8 [3, rows, columns].
 
     Raises:
-        LiereError: when the picture is broken.
+        LiereError: the image is broken.
     """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(io.BytesIO(data)) as opened:
             image = ImageOps.exif_transpose(opened).convert("RGB")
-    except Exception as error:  # whatever a decoder dies of, on a file from anybody
-        raise LiereError(f"{where} is broken or no picture: {_reason(error)}") from None
+    except Exception as error:  # decoders raise errors of any class on untrusted files
+        raise LiereError(f"{where} is broken or not an image: {_reason(error)}") from None
     return fit(image, size)
 
 
-def fit(image: "Image.Image", size: tuple[int, ...]) -> Array:  # type: ignore[name-defined]  # noqa: F821
-    """A PIL picture as uint8 [3, rows, columns]; see :func:`decode_image`."""
-    from PIL import Image
+def fit(image: "Image", size: tuple[int, ...]) -> Array:
+    """Crops and resizes a PIL image to uint8 [3, rows, columns]; see :func:`decode_image`."""
+    from PIL.Image import Resampling
 
     rows, columns = size
     width, height = image.size
@@ -46,7 +51,7 @@ def fit(image: "Image.Image", size: tuple[int, ...]) -> Array:  # type: ignore[n
         left, top = (width - columns * scale) / 2, (height - rows * scale) / 2
         image = image.resize(
             (columns, rows),
-            Image.Resampling.BILINEAR,
+            Resampling.BILINEAR,
             box=(left, top, width - left, height - top),
         )
     return np.asarray(image).transpose(2, 0, 1)
@@ -54,5 +59,5 @@ def fit(image: "Image.Image", size: tuple[int, ...]) -> Array:  # type: ignore[n
 
 def _reason(error: Exception) -> str:
     text = str(error)
-    # PIL names the object in memory, which tells nobody anything
+    # PIL's message shows the buffer's address, which doesn't help
     return "it can't be identified" if "BytesIO" in text else text

@@ -1,7 +1,5 @@
-"""Fetching one file: resumed where it stopped, checked, then renamed into place."""
+"""Downloads of single files: resumed after an interruption, verified, then renamed."""
 
-import hashlib
-import os
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -9,6 +7,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from liere_cli.errors import LiereError
+from liere_cli.utils.files import digest_of_file, locked
 
 _BLOCK = 1 << 20
 _TIMEOUT_SECONDS = 30
@@ -19,9 +18,9 @@ class Download:
     """A file on the web.
 
     Args:
-        size: in bytes, where it is known.
-        sha256: of the file as it comes, where it is known.
-        name: what to call it here; the last part of the address by default.
+        size: in bytes; None where it is unknown.
+        sha256: of the file as it is served; empty where it is unknown.
+        name: of the local file; the last part of the address by default.
     """
 
     url: str
@@ -34,32 +33,30 @@ class Download:
         return self.name or self.url.rsplit("/", 1)[-1]
 
 
-def download(source: Download, target: Path, instead: str) -> Path:
-    """``source`` at ``target``, fetched unless it is there.
+def download(source: Download, target: Path, alternatives: str) -> Path:
+    """Downloads ``source`` to ``target`` unless the file exists.
 
-    Several processes may ask at once; a transfer that broke off goes on where it stopped.
+    Several processes can request it at once; an interrupted transfer is resumed.
 
     Args:
-        instead: how to go on without the download, for the message.
+        alternatives: what to do without the download, for the message.
 
     Raises:
-        LiereError: what was tried, why it failed, and how to go on.
+        LiereError: the download failed; names the address, the reason and the alternatives.
     """
-    from filelock import FileLock
-
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(f".{target.name}.lock")):
+        with locked(target.with_name(f".{target.name}.lock")):
             if not target.is_file():
                 partial = target.with_name(f"{target.name}.part")
                 _transfer(source, partial)
-                _check(source, partial)
-                os.replace(partial, target)
+                _verify(source, partial)
+                partial.replace(target)
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise LiereError(
-            f"{target.name} is not at hand and can't be downloaded from {source.url} ({reason}): "
-            f"{instead}"
+            f"{target.name} is not available locally and can't be downloaded from {source.url} "
+            f"({reason}): {alternatives}"
         ) from None
     return target
 
@@ -70,32 +67,28 @@ def _transfer(source: Download, partial: Path) -> None:
     if done:
         request.add_header("Range", f"bytes={done}-")
     try:
-        answer = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
-        # 416: everything is there already, or the part is longer than the file
+        # 416: the partial file is complete, or longer than the file
         if error.code != 416:
             raise
         return
-    with answer, partial.open("ab" if answer.status == 206 else "wb") as file:
-        announced = answer.headers.get("Content-Length")
+    with response, partial.open("ab" if response.status == 206 else "wb") as file:
+        length = response.headers.get("Content-Length")
         received = 0
-        while block := answer.read(_BLOCK):
+        while block := response.read(_BLOCK):
             received += file.write(block)
-    if announced is not None and received < int(announced):
-        raise ValueError(f"it broke off after {received:,} of {int(announced):,} bytes")
+    if length is not None and received < int(length):
+        raise ValueError(f"the connection closed after {received:,} of {int(length):,} bytes")
 
 
-def _check(source: Download, partial: Path) -> None:
+def _verify(source: Download, partial: Path) -> None:
+    """Raises ValueError for a wrong size or digest, and removes what can't be resumed."""
     size = partial.stat().st_size
     if source.size is not None and size != source.size:
         if size > source.size:
             partial.unlink()
         raise ValueError(f"it has {size:,} bytes, but {source.size:,} are expected")
-    digest = hashlib.sha256()
-    with partial.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    if source.sha256 and digest.hexdigest() != source.sha256:
-        # what is wrong now would stay wrong when resumed
+    if source.sha256 and (digest := digest_of_file(partial)) != source.sha256:
         partial.unlink()
-        raise ValueError(f"its sha256 is {digest.hexdigest()}, but {source.sha256} is expected")
+        raise ValueError(f"its sha256 is {digest}, but {source.sha256} is expected")

@@ -1,14 +1,17 @@
-"""Files in one folder a class, with or without a folder a split above."""
+"""Files in class folders, ``DIR/CLASS/FILE``, with or without split folders above them."""
 
 import os
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from liere_cli.data.sources.base import UNASSIGNED, Array, Item, Raw, Source, digest_of
+from liere_cli.data.base import Array
+from liere_cli.data.sources.base import Encoded, Item, Source, item_digest
 from liere_cli.data.sources.cache import file_key
-from liere_cli.data.sources.hub import part_of
-from liere_cli.errors import LiereError
+from liere_cli.data.splits import UNASSIGNED, split_in_name
+from liere_cli.errors import LiereError, unreadable
 
 _SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test"})
 
@@ -17,84 +20,96 @@ _SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "
 class ClassFile:
     path: Path
     label: int
-    part: int
+    split: int
 
 
 class Folder(Source):
     """Files by class: ``DIR/CLASS/FILE`` or ``DIR/SPLIT/CLASS/FILE``.
 
     Args:
-        suffixes: of the files that count, lower case; others are left aside.
+        suffixes: lower case; files with other suffixes are ignored.
 
     Raises:
-        LiereError: for a folder that is missing or can't be read, that has fewer than two classes,
-            or a class without files.
+        LiereError: a folder that is missing or can't be read, that has fewer than two classes, or a
+            class without files.
     """
 
     def __init__(self, folder: Path, suffixes: Set[str]) -> None:
         self.folder = folder
-        tops = split_folders(folder)
-        places = {UNASSIGNED: folder} if not tops else {part_of(top.name): top for top in tops}
-        by_part = {part: _class_folders(place) for part, place in places.items()}
-        names = sorted({name for classes in by_part.values() for name in classes})
-        if len(names) < 2:
+        split_folders = _split_folders(folder)
+        tops = {split_in_name(top.name): top for top in split_folders} or {UNASSIGNED: folder}
+        by_split = {split: _subfolders(top) for split, top in tops.items()}
+        self.names = sorted({name for classes in by_split.values() for name in classes})
+        self.classes = len(self.names)
+        if self.classes < 2:
             raise LiereError(
-                f"{folder} holds {len(names) or 'no'} class{'' if names else 'es'}"
-                f"{f' ({names[0]})' if names else ''}, but one folder for each of two or more "
-                "classes is needed"
+                f"{folder} has {self.classes or 'no'} class{'' if self.names else 'es'}"
+                f"{f' ({self.names[0]})' if self.names else ''}, but one folder for each of two or "
+                "more classes is needed"
             )
-        self.names = names
-        self.classes = len(names)
         self.files: list[ClassFile] = []
-        for part, classes in by_part.items():
-            for name, place in classes.items():
-                found = [path for path in _walk(place) if path.suffix.lower() in suffixes]
-                if not found:
-                    counted = ", ".join(sorted(suffixes))
-                    raise LiereError(f"{place} is a class without files (counted are {counted})")
-                self.files += [ClassFile(path, names.index(name), part) for path in found]
+        for split, classes in by_split.items():
+            for name, class_folder in classes.items():
+                paths = [
+                    path for path in _files_in(class_folder) if path.suffix.lower() in suffixes
+                ]
+                if not paths:
+                    allowed = ", ".join(sorted(suffixes))
+                    raise LiereError(
+                        f"{class_folder} is a class without files (allowed: {allowed})"
+                    )
+                label = self.names.index(name)
+                self.files += [ClassFile(path, label, split) for path in paths]
 
     def stamp(self) -> list[object]:
         return [
             type(self).__name__,
-            *((file.label, file.part, *file_key(file.path)) for file in self.files),
+            *((file.label, file.split, *file_key(file.path)) for file in self.files),
         ]
 
     def group_of(self, path: Path) -> str:
-        """The recording that a file was cut from; empty where it is one of its own."""
+        """The recording of a file; empty where each file is its own."""
         return ""
 
     def scan(self) -> Iterator[Item]:
         for number, file in enumerate(self.files):
-            digest = digest_of(self.read(file.path))
-            yield Item(digest, file.label, self.group_of(file.path), file.part, (number,))
+            digest = item_digest(self.read(file.path))
+            yield Item(digest, file.label, self.group_of(file.path), file.split, (number,))
 
-    def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Raw]:
+    def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Encoded]:
         for item, row in enumerate(rows):
-            path = self.files[int(row[0])].path
-            yield Raw(item, str(path), path)
+            yield Encoded(item, partial(self.decode, self.files[int(row[0])].path, grid))
+
+    @abstractmethod
+    def decode(self, path: Path, grid: tuple[int, ...]) -> Array:
+        """uint8 [C, *grid]; called from several threads."""
 
     @staticmethod
     def read(path: Path) -> bytes:
-        """The content of a file, or a sentence on why not."""
+        """The content of a file.
+
+        Raises:
+            LiereError: it can't be read.
+        """
         try:
             return path.read_bytes()
         except OSError as error:
-            raise LiereError(f"{path} can't be read: {error.strerror}") from None
+            raise unreadable(path, error) from None
 
 
-def looks_like_classes(folder: Path) -> bool:
-    """Whether class or split folders lie right in ``folder``."""
-    return bool(split_folders(folder)) or len(_class_folders(folder)) > 1
+def has_class_folders(folder: Path) -> bool:
+    """Whether ``folder`` itself holds class or split folders."""
+    return bool(_split_folders(folder)) or len(_subfolders(folder)) > 1
 
 
-def split_folders(folder: Path) -> list[Path]:
-    """The folders named after splits, if every folder is."""
-    tops = list(_class_folders(folder).values())
-    return tops if tops and all(top.name.lower() in _SPLIT_FOLDERS for top in tops) else []
+def _split_folders(folder: Path) -> list[Path]:
+    """The folders named after splits, if all of them are."""
+    folders = list(_subfolders(folder).values())
+    named = all(subfolder.name.lower() in _SPLIT_FOLDERS for subfolder in folders)
+    return folders if named else []
 
 
-def _class_folders(folder: Path) -> dict[str, Path]:
+def _subfolders(folder: Path) -> dict[str, Path]:
     try:
         return {
             entry.name: Path(entry.path)
@@ -102,11 +117,11 @@ def _class_folders(folder: Path) -> dict[str, Path]:
             if entry.is_dir() and not entry.name.startswith(".")
         }
     except OSError as error:
-        raise LiereError(f"the folder {folder} can't be read: {error.strerror}") from None
+        raise unreadable(folder, error) from None
 
 
-def _walk(folder: Path) -> list[Path]:
-    # names with a dot are the file manager's, not the data set's
+def _files_in(folder: Path) -> list[Path]:
+    # file managers leave hidden files of their own
     return sorted(
         path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
     )

@@ -1,4 +1,4 @@
-"""Small drawings on square cells, from which the generated probes put their pictures together."""
+"""Small images for square cells, of which the generated probes are composed."""
 
 import math
 
@@ -12,12 +12,12 @@ _MASTER_PIXELS = 8
 
 
 def bank(*drawings: str) -> Tensor:
-    """uint8 [K + 1, 8, 8]: an empty cell, then each drawing ('#' is 255, '.' is 0)."""
-    cells = [torch.zeros(_MASTER_PIXELS, _MASTER_PIXELS, dtype=torch.uint8)]
+    """uint8 [K + 1, 8, 8]: an empty glyph, then each drawing ('#' is 255, '.' is 0)."""
+    glyphs = [torch.zeros(_MASTER_PIXELS, _MASTER_PIXELS, dtype=torch.uint8)]
     for drawing in drawings:
         rows = [[255 * (mark == "#") for mark in line] for line in drawing.split()]
-        cells.append(torch.tensor(rows, dtype=torch.uint8))
-    return torch.stack(cells)
+        glyphs.append(torch.tensor(rows, dtype=torch.uint8))
+    return torch.stack(glyphs)
 
 
 def render(codes: Tensor, glyphs: Tensor, pixels: int) -> Tensor:
@@ -43,13 +43,13 @@ def render(codes: Tensor, glyphs: Tensor, pixels: int) -> Tensor:
 
 
 def cell_pixels(name: str, grid: tuple[int, ...], cells: int, patch: int = 1) -> int:
-    """Edge of a cell when ``cells`` x ``cells`` of them fill the last two axes of ``grid``.
+    """Edge in pixels of a cell when ``cells`` x ``cells`` of them fill the last axes of ``grid``.
 
     Args:
-        patch: edge of the patches that have to fill it too.
+        patch: edge of the patches, which must fill the grid too.
 
     Raises:
-        UsageError: when they don't fill it exactly.
+        UsageError: they don't fill it exactly.
     """
     height, width = grid[-2:]
     step = math.lcm(cells, patch)

@@ -1,6 +1,5 @@
-"""A generated video probe: which way do the shapes move?"""
+"""A generated video probe: the direction in which shapes move."""
 
-import hashlib
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal, Self
@@ -14,6 +13,7 @@ from liere_cli.data.base import Dataset, Examples, Split
 from liere_cli.data.options import VideoGrid
 from liere_cli.data.synthetic import glyphs
 from liere_cli.errors import UsageError
+from liere_cli.utils.files import digest_of
 from liere_cli.utils.seeding import stream
 
 _SHAPES = (
@@ -35,11 +35,11 @@ class MotionOptions(Section):
     shapes: int = Field(1, ge=1, le=len(_SHAPES), description="shapes that move together")
     classes: Literal[4, 8] = Field(4, description="directions: 4, or 8 with the diagonals")
     speed: int = Field(1, ge=1, description="cells that a shape moves from frame to frame")
-    noise: int = Field(0, ge=0, le=127, description="most that noise changes a pixel of 0 to 255")
+    noise: int = Field(0, ge=0, le=127, description="largest change of a pixel (0 to 255) by noise")
     train: int = Field(8_000, ge=1, description="clips to train on")
     val: int = Field(1_000, ge=1, description="clips to validate on")
     test: int = Field(1_000, ge=1, description="clips to test on")
-    seed: int = Field(0, ge=0, description="of all random numbers that make the clips")
+    seed: int = Field(0, ge=0, description="of all random numbers that generate the clips")
 
     @model_validator(mode="after")
     def _distinguishable(self) -> Self:
@@ -54,14 +54,14 @@ class Motion(Dataset):
     """Shapes that move together by whole cells on a torus; the label is the direction.
 
     Labels: 0 up, 1 right, 2 down, 3 left; with 8 classes also 4 up-right, 5 down-right,
-    6 down-left, 7 up-left. Starting cells are uniform and what leaves on one side comes back on
-    the other, so no single frame says anything. Shapes never overlap or leave their cells, and
-    along every direction they visit equally many cells of the square torus in turn, so the bag of
-    patches says nothing either, also for patches of several frames (of one shape it is the same
-    for every label, of several in distribution), as long as patches tile the cells: a model blind
-    to position is at chance.
+    6 down-left, 7 up-left. Starting cells are uniform and shapes that leave on one side return on
+    the other, so no single frame has information about the label. Shapes never overlap or leave
+    their cells, and along every direction they visit equally many cells of the square torus in
+    turn, so the bag of patches has none either, also for patches of several frames (with one shape
+    it is the same for every label, with several it is in distribution), as long as patches tile
+    the cells: a model without positions is at chance.
 
-    A larger grid draws the same scenes with larger cells, or for more frames.
+    A larger grid shows the same scenes with larger cells, or for more frames.
     """
 
     name = "motion"
@@ -88,20 +88,14 @@ class Motion(Dataset):
             *(glyphs.default_patch(options.cells, self.grid[1]),) * 2,
         )
 
-    @classmethod
-    def is_available(cls, root: Path | None) -> bool:
-        return True
-
     def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:
         glyphs.cell_pixels(self.name, grid, self.options.cells, max(patch[1:]))
 
     @cached_property
     def fingerprint(self) -> str:
-        rule = self.options.model_dump(exclude={"grid"})
-        digest = hashlib.sha256(repr(("torus", rule)).encode())
-        digest.update(self.scenes("val", 2)[0].numpy().tobytes())
-        digest.update(_glyphs().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        rule = repr(("torus", self.options.model_dump(exclude={"grid"}))).encode()
+        codes, glyphs = self.scenes("val", 2)[0], _glyphs()
+        return digest_of(rule + codes.numpy().tobytes() + glyphs.numpy().tobytes(), 16)
 
     def load(self, split: Split, grid: tuple[int, ...] | None = None) -> Examples:
         grid = grid or self.grid
@@ -113,14 +107,14 @@ class Motion(Dataset):
             noise = torch.randint(
                 self.options.noise + 1, frames.shape, generator=random, dtype=torch.uint8
             )
-            # added to the dark and taken from the bright, so that nothing overflows
+            # added to dark and subtracted from bright pixels, so that nothing overflows
             frames = torch.where(frames > 127, frames - noise, frames + noise)
         return Examples(frames[:, None], labels, torch.arange(len(labels)))
 
     def scenes(self, split: Split, frames: int) -> tuple[Tensor, Tensor]:
-        """What is in each cell of each frame: uint8 [N, frames, cells, cells]; labels int64 [N].
+        """The shape in each cell, uint8 [N, frames, cells, cells], and the labels, int64 [N].
 
-        0 is empty, more a shape.
+        0 is empty, 1 and more a shape.
         """
         options = self.options
         count: int = getattr(options, split)
@@ -132,11 +126,11 @@ class Motion(Dataset):
         kinds = 1 + kinds[:, : options.shapes].to(torch.uint8)
 
         # [N, frames, shapes] cells
-        walked = (
+        offsets = (
             options.speed * torch.arange(frames)[:, None] * torch.tensor(_STEPS)[labels][:, None]
         )
-        rows = (starts[:, None] // options.cells + walked[..., :1]) % options.cells
-        columns = (starts[:, None] % options.cells + walked[..., 1:]) % options.cells
+        rows = (starts[:, None] // options.cells + offsets[..., :1]) % options.cells
+        columns = (starts[:, None] % options.cells + offsets[..., 1:]) % options.cells
         codes = torch.zeros(count, frames, options.cells**2, dtype=torch.uint8)
         codes.scatter_(2, rows * options.cells + columns, kinds[:, None].expand(-1, frames, -1))
         return codes.view(count, frames, options.cells, options.cells), labels

@@ -1,6 +1,5 @@
 """The spatial-reasoning probe of the LieRE paper (arXiv 2406.10322): follow the Y to its arrow."""
 
-import hashlib
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Self
@@ -13,6 +12,7 @@ from liere_cli.config.section import Section
 from liere_cli.data.base import Dataset, Examples, Split
 from liere_cli.data.options import ImageGrid
 from liere_cli.data.synthetic import glyphs
+from liere_cli.utils.files import digest_of
 from liere_cli.utils.seeding import stream
 
 _DIRECTIONS = 4
@@ -37,15 +37,13 @@ class PointingOptions(Section):
     grid: ImageGrid | None = Field(
         None, description="ROWSxCOLUMNS of pixels, or one number; null: 8 pixels a cell"
     )
-    cells: int = Field(9, ge=3, le=64, description="cells along each side of the picture")
-    arrows: int = Field(8, ge=_DIRECTIONS, description="arrows in a picture, a multiple of 4")
-    letters: int = Field(
-        6, ge=1, le=1 + _OTHERS, description="letters in a picture, the Y included"
-    )
-    train: int = Field(20_000, ge=1, description="pictures to train on")
-    val: int = Field(2_000, ge=1, description="pictures to validate on")
-    test: int = Field(2_000, ge=1, description="pictures to test on")
-    seed: int = Field(0, ge=0, description="of all random numbers that make the pictures")
+    cells: int = Field(9, ge=3, le=64, description="cells along each side of the image")
+    arrows: int = Field(8, ge=_DIRECTIONS, description="arrows in an image, a multiple of 4")
+    letters: int = Field(6, ge=1, le=1 + _OTHERS, description="letters in an image, the Y included")
+    train: int = Field(20_000, ge=1, description="images to train on")
+    val: int = Field(2_000, ge=1, description="images to validate on")
+    test: int = Field(2_000, ge=1, description="images to test on")
+    seed: int = Field(0, ge=0, description="of all random numbers that generate the images")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -57,14 +55,14 @@ class PointingOptions(Section):
 
 
 class Pointing(Dataset):
-    """Arrows and letters in square cells; the label is where the arrow just below the Y points.
+    """Arrows and letters in square cells; the label is the direction of the arrow below the Y.
 
-    Labels: 0 up, 1 right, 2 down, 3 left. Every picture holds as many arrows in each direction,
-    one Y and other letters that don't depend on the label, each inside a cell of its own. So when
-    patches tile the cells, the patches of a picture, taken as a bag, say nothing about its label:
-    a model blind to position is at chance, 25%. Patches that straddle cells would give it away.
+    Labels: 0 up, 1 right, 2 down, 3 left. Every image has equally many arrows in each direction,
+    one Y and other letters that don't depend on the label, each in its own cell. So when patches
+    tile the cells, the bag of patches of an image has no information about its label: a model
+    without positions is at chance, 25%. Patches that straddle cells would reveal the label.
 
-    A larger grid draws the same scenes with larger cells.
+    A larger grid shows the same scenes with larger cells.
     """
 
     name = "pointing"
@@ -88,21 +86,15 @@ class Pointing(Dataset):
         glyphs.cell_pixels(self.name, self.grid, options.cells)
         self.patch = (glyphs.default_patch(options.cells, self.grid[0]),) * 2
 
-    @classmethod
-    def is_available(cls, root: Path | None) -> bool:
-        return True
-
     def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:
         glyphs.cell_pixels(self.name, grid, self.options.cells, max(patch))
 
     @cached_property
     def fingerprint(self) -> str:
-        # one split's scenes stand for the random numbers, the drawings for what scenes look like
-        rule = self.options.model_dump(exclude={"grid"})
-        digest = hashlib.sha256(repr(("below the Y", rule)).encode())
-        digest.update(self.scenes("val")[0].numpy().tobytes())
-        digest.update(_glyphs().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        # the scenes of one split cover the random numbers, the glyphs how scenes are drawn
+        rule = repr(("below the Y", self.options.model_dump(exclude={"grid"}))).encode()
+        codes, glyphs = self.scenes("val")[0], _glyphs()
+        return digest_of(rule + codes.numpy().tobytes() + glyphs.numpy().tobytes(), 16)
 
     def load(self, split: Split, grid: tuple[int, ...] | None = None) -> Examples:
         grid = grid or self.grid
@@ -112,16 +104,16 @@ class Pointing(Dataset):
         return Examples(images[:, None], labels, torch.arange(len(labels)))
 
     def scenes(self, split: Split) -> tuple[Tensor, Tensor]:
-        """What stands in each cell: uint8 [N, cells, cells], and the labels, int64 [N].
+        """The glyph in each cell, uint8 [N, cells, cells], and the labels, int64 [N].
 
-        0 is empty, 1 to 4 an arrow up, right, down, left, 5 the Y, more another letter.
+        0 is empty, 1 to 4 an arrow up, right, down, left, 5 the Y, 6 and more another letter.
         """
         options = self.options
         count: int = getattr(options, split)
         random = stream(options.seed, "pointing", split)
         labels = torch.randperm(count, generator=random) % _DIRECTIONS
 
-        # the Y and the arrow below it come first, all other cells in random order
+        # the cells of the Y and of the arrow below it come first, all others in random order
         keys = torch.rand(count, options.cells**2, generator=random)
         marked = torch.randint(options.cells * (options.cells - 1), (count, 1), generator=random)
         keys.scatter_(1, marked, -2.0)
@@ -148,5 +140,5 @@ class Pointing(Dataset):
 @cache
 def _glyphs() -> Tensor:
     drawn = glyphs.bank(_UP, *_LETTERS.values())
-    arrows = [drawn[1].rot90(-turns) for turns in range(_DIRECTIONS)]
+    arrows = [drawn[1].rot90(-quarter) for quarter in range(_DIRECTIONS)]
     return torch.stack([drawn[0], *arrows, *drawn[2:]])

@@ -1,0 +1,155 @@
+"""How items and text are divided into train, val and test.
+
+Splits that the source has are kept. Where it has two, the first is train and the second is test,
+whatever its name, and val is carved out of train. Otherwise val and test are carved out of
+everything. A split is known by its index into ``SPLITS``.
+
+Shapes: N items.
+"""
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from liere_cli.data.base import Array, Split
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+TRAIN, VAL, TEST = range(3)
+UNASSIGNED = -1
+
+Fractions = tuple[float, float, float]
+"""Shares of train, val and test."""
+
+Carve = Callable[[Array, float, float], tuple[Array, Array]]
+"""From the indices of items and the shares of val and test to the indices that move there."""
+
+_NAMES = {
+    "train": TRAIN, "training": TRAIN,
+    "val": VAL, "valid": VAL, "validation": VAL, "dev": VAL,
+    "test": TEST, "testing": TEST,
+}  # fmt: skip
+
+
+def split_in_name(name: str) -> int:
+    """The split that a file or folder name contains, such as train in ``cifar100-train-00000``."""
+    words = re.split(r"[^a-z]+", name.lower())
+    return next((_NAMES[word] for word in words if word in _NAMES), UNASSIGNED)
+
+
+def assign_splits(given: Array, fractions: Fractions, validation: float, carve: Carve) -> Array:
+    """The split of every item, int64 [N].
+
+    Args:
+        given: int64 [N], the splits of the source or ``UNASSIGNED``.
+        fractions: shares of the splits where the source has none.
+        validation: share of train that becomes val where the source has two splits.
+        carve: chooses the items.
+    """
+    present = [split for split in (TRAIN, VAL, TEST) if (given == split).any()]
+    if present == [TRAIN, VAL, TEST]:
+        return given
+    if present in ([TRAIN, VAL], [TRAIN, TEST]):
+        splits = np.where(given == TRAIN, TRAIN, TEST)
+        val, test = carve(np.flatnonzero(splits == TRAIN), validation, 0)
+    else:
+        splits = np.zeros_like(given)
+        val, test = carve(np.arange(len(given)), *fractions[1:])
+    splits[val] = VAL
+    splits[test] = TEST
+    return splits
+
+
+def contiguous(count: int, fractions: Fractions) -> tuple[slice, slice, slice]:
+    """Train, val and test of ``count`` bytes of text; every byte is in exactly one of them."""
+    # positions are rounded, not lengths, so that none is lost
+    val, test = round(count * fractions[0]), round(count * (fractions[0] + fractions[1]))
+    return slice(val), slice(val, test), slice(test, count)
+
+
+def carve_classes(labels: Array) -> Carve:
+    """Takes the same share of every class, in a fixed random order; labels are int64 [N]."""
+    order = np.random.default_rng(0).permutation(len(labels))
+
+    def carve(members: Array, val: float, test: float) -> tuple[Array, Array]:
+        splits = np.full(len(labels), UNASSIGNED)
+        candidates = order[np.isin(order, members)]
+        for label in np.unique(labels):
+            items = candidates[labels[candidates] == label]
+            start = 0
+            for split, share in ((VAL, val), (TEST, test)):
+                # a class of few items keeps one for training
+                count = min(max(1, round(share * len(items))), max(len(items) - 1 - start, 0))
+                count = count if share else 0
+                splits[items[start : start + count]] = split
+                start += count
+        return np.flatnonzero(splits == VAL), np.flatnonzero(splits == TEST)
+
+    return carve
+
+
+def carve_groups(digests: Array, labels: Array, groups: Array) -> Carve:
+    """Takes whole groups, in the order of their digests.
+
+    The groups with the lowest digests are taken, the same share of every class. Where groups hold
+    several classes, the groups are taken that bring every class nearest to its share. Nothing is
+    taken where there are too few groups.
+
+    Args:
+        digests: uint8 [N, 16], of each item's content.
+        labels: int64 [N].
+        groups: int64 [N], the same for items that belong together.
+    """
+
+    def take(members: Array, share: float) -> Array:
+        by_group: dict[int, list[int]] = {}
+        for item in members.tolist():
+            by_group.setdefault(int(groups[item]), []).append(item)
+        ranked = sorted(
+            by_group.values(), key=lambda group: sorted(digests[item].tobytes() for item in group)
+        )
+        one_class = all(len({int(labels[item]) for item in group}) == 1 for group in ranked)
+        choose = _first_of_each_class if one_class else _balanced
+        return np.array(choose(ranked, labels, share), np.int64)
+
+    def carve(members: Array, val: float, test: float) -> tuple[Array, Array]:
+        taken = take(members, test) if test else np.zeros(0, np.int64)
+        return take(np.setdiff1d(members, taken), val / (1 - test)), taken
+
+    return carve
+
+
+def _first_of_each_class(ranked: list[list[int]], labels: Array, share: float) -> list[int]:
+    """Items of the first groups of every class; a class keeps at least one group."""
+    classes: dict[int, list[list[int]]] = {}
+    for group in ranked:
+        classes.setdefault(int(labels[group[0]]), []).append(group)
+    taken: list[int] = []
+    for groups in classes.values():
+        target = share * sum(map(len, groups))
+        count = 0
+        for group in groups[:-1]:
+            if count and count + len(group) / 2 > target:
+                break
+            taken += group
+            count += len(group)
+    return taken
+
+
+def _balanced(ranked: list[list[int]], labels: Array, share: float) -> list[int]:
+    """Items of the groups that, added one by one, best approach ``share`` of every class."""
+    counts = np.stack([np.bincount(labels[group], minlength=labels.max() + 1) for group in ranked])
+    target = share * counts.sum(0)
+    left = np.ones(len(ranked), bool)
+    sums = np.zeros_like(target)
+    weights = 1 / np.maximum(target, 1)
+    taken: list[int] = []
+    while left.sum() > 1:
+        distances = ((sums + counts - target) ** 2 * weights).sum(1)
+        best = int(np.where(left, distances, np.inf).argmin())
+        if taken and distances[best] >= ((sums - target) ** 2 * weights).sum():
+            break
+        taken += ranked[best]
+        sums += counts[best]
+        left[best] = False
+    return taken
