@@ -20,8 +20,8 @@ from liere_cli.cli.progress import measure
 from liere_cli.report.numbers import duration
 
 if TYPE_CHECKING:
+    from liere_cli.comparison.tables.build import ComparisonTable
     from liere_cli.comparison.tables.cache import RunIndex
-    from liere_cli.comparison.tables.table import ComparisonTable
     from liere_cli.planning.plan import Plan
     from liere_cli.planning.progress import Outcome
 

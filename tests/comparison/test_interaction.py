@@ -1,4 +1,4 @@
-"""The interaction: relative gains, their difference, and what becomes of poor data."""
+"""The interaction: relative gains, their difference, and undefined cases."""
 
 import csv
 import io
@@ -16,8 +16,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from liere_cli.cli.app import app
-from liere_cli.comparison.tables.build import make_table
-from liere_cli.comparison.tables.table import ComparisonTable
+from liere_cli.comparison.tables.build import ComparisonTable, make_table
 from liere_cli.config.recipe import Recipe
 from liere_cli.planning.plan import Plan
 from liere_cli.report.formats.registry import FORMATS
@@ -36,7 +35,7 @@ def side(
     baseline_gain: float = 10.0,
     noise: float = 1.0,
 ) -> Side:
-    """Encoding, baseline and floor with independent noise over seeds; the share is gain / worth."""
+    """Encoding, baseline and control with independent noise; r is gain / baseline_gain."""
     ours, base, control = generator.normal(0, noise, (3, n))
     return Side(
         "set",
@@ -49,8 +48,8 @@ def side(
 
 
 def judged(on: Side, against: Side, margin: float | None = None) -> Interaction:
-    one = Interaction("liere", "none", relative_gain(on), relative_gain(against))
-    return judge_interactions([one], margin)[0]
+    interaction = Interaction("liere", "none", relative_gain(on), relative_gain(against))
+    return judge_interactions([interaction], margin)[0]
 
 
 def test_the_gain_is_a_ratio_of_means() -> None:
@@ -81,10 +80,10 @@ def test_the_difference_equals_welch() -> None:
 
 
 @pytest.mark.parametrize("n", [3, 5, 10])
-@pytest.mark.parametrize("worth", [10.0, 30.0])
-def test_equal_gains_are_rarely_told_apart(n: int, baseline_gain: float) -> None:
+@pytest.mark.parametrize("baseline_gain", [10.0, 30.0])
+def test_equal_gains_are_rarely_called_different(n: int, baseline_gain: float) -> None:
     generator = np.random.default_rng(n)
-    words, covered = [], []
+    labels, covered = [], []
     for _ in range(800):
         # the second side in another unit, and noisier
         result = judged(
@@ -92,11 +91,11 @@ def test_equal_gains_are_rarely_told_apart(n: int, baseline_gain: float) -> None
             side(generator, n, 0.6 * baseline_gain, 3 * baseline_gain, 2),
         )
         if result.low is not None and result.high is not None:
-            words.append(result.label)
+            labels.append(result.label)
             covered.append(result.low <= 0 <= result.high)
     assert len(covered) > 700
     limit = 0.05 + 3 * (0.05 * 0.95 / 800) ** 0.5
-    assert (words.count("larger") + words.count("smaller")) / len(words) <= limit
+    assert (labels.count("larger") + labels.count("smaller")) / len(labels) <= limit
     assert np.mean(covered) >= 0.93
 
 
@@ -125,22 +124,22 @@ def test_units_do_not_matter(seed: int, unit: float) -> None:
     assert second.difference == pytest.approx(first.difference)
 
 
-@pytest.mark.parametrize("worth", [0.0, -10.0])
-def test_a_baseline_that_beats_no_floor_leaves_it_undefined(baseline_gain: float) -> None:
+@pytest.mark.parametrize("baseline_gain", [0.0, -10.0])
+def test_undefined_if_the_baseline_does_not_beat_the_control(baseline_gain: float) -> None:
     generator = np.random.default_rng(4)
     result = judged(side(generator, 5, 1.0, baseline_gain), side(generator, 5, 1.0))
     assert result.label is None
     assert result.difference is None
-    assert "axial doesn't clearly beat the floor" in str(result.undefined)
+    assert "axial doesn't clearly beat the control" in str(result.undefined)
 
 
-def test_one_shared_seed_leaves_it_undefined() -> None:
+def test_undefined_with_one_shared_seed() -> None:
     generator = np.random.default_rng(5)
     result = judged(side(generator, 5, 1.0), side(generator, 1, 1.0))
     assert "fewer than 2 shared seeds" in str(result.undefined)
 
 
-def test_looks_cost_both_sides_their_share() -> None:
+def test_interim_analyses_are_corrected_on_both_sides() -> None:
     generator = np.random.default_rng(6)
     interim = InterimAnalyses(3, 6)
     one = Interaction(
@@ -149,10 +148,10 @@ def test_looks_cost_both_sides_their_share() -> None:
         relative_gain(side(generator, 4, 2.0)),
         relative_gain(side(generator, 6, 1.0)),
     )
-    fixed, repeated = (judge_interactions([one], interim=use)[0] for use in (None, interim))
+    fixed, sequential = (judge_interactions([one], interim=use)[0] for use in (None, interim))
     assert fixed.p_holm is not None
     expected = min(1.0, fixed.p_holm / (interim.share(4) * interim.share(6)))
-    assert repeated.p_holm == pytest.approx(expected)
+    assert sequential.p_holm == pytest.approx(expected)
     pairs = [interim.share(n) * interim.share(m) for n in interim.sizes for m in interim.sizes]
     assert sum(pairs) == pytest.approx(1)
 
@@ -175,13 +174,11 @@ def example(text: dict[str, Sequence[Result]] = TEXT, **asked: Any) -> Compariso
         dataset_of(IMAGES, title="pointing"),
     ]
     recipe = Recipe.validated({"compare": {"interaction": asked}}, "a test")
-    found = {key: one for _, outcomes in datasets for key, one in outcomes.items()}
-    return make_table(
-        Plan("x", tuple(dataset for dataset, _ in datasets), (0, 1, 2, 3), recipe), found
-    )
+    plan = Plan("x", tuple(dataset for dataset, _ in datasets), (0, 1, 2, 3), recipe)
+    return make_table(plan, {key: state for _, by_id in datasets for key, state in by_id.items()})
 
 
-def test_a_table_holds_images_against_text() -> None:
+def test_interaction_of_images_against_text() -> None:
     table = example()
     assert [one.encoding for one in table.interactions] == ["liere"]
     one = table.interactions[0]
@@ -194,7 +191,7 @@ def test_a_table_holds_images_against_text() -> None:
     )
 
 
-def test_every_format_has_its_own_table() -> None:
+def test_every_format_shows_interactions() -> None:
     table = example()
     for form in ("markdown", "latex"):
         text = FORMATS[form](table)
@@ -220,12 +217,12 @@ def test_every_format_has_its_own_table() -> None:
     [
         ({"rope": TEXT["rope"], "liere": TEXT["liere"]}, {}, "none is not compared on stdlib"),
         (TEXT, {"encodings": ["axial"]}, "axial is not compared on stdlib"),
-        (TEXT | {"none": TEXT["rope"]}, {}, "rope doesn't clearly beat the floor on stdlib"),
+        (TEXT | {"none": TEXT["rope"]}, {}, "rope doesn't clearly beat the control on stdlib"),
         (TEXT | {"liere": [2.3, "failed", "diverged", "missing"]}, {}, "fewer than 2"),
         (TEXT | {"liere": []}, {}, "liere is not defined"),
     ],
 )
-def test_what_is_undefined_says_why(
+def test_undefined_interactions_state_the_reason(
     text: dict[str, Sequence[Result]], asked: dict[str, Any], reason: str
 ) -> None:
     table = example(text, **asked)

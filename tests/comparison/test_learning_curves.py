@@ -1,4 +1,4 @@
-"""Learning curves: equal seconds, and what it takes to reach the baseline's final score."""
+"""Learning curves: scores at equal cost, and the cost of the baseline's final score."""
 
 import csv
 import io
@@ -16,31 +16,26 @@ from rich.console import Console
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from liere_cli.comparison.tables.build import make_table
-from liere_cli.comparison.tables.learning_curves import (
-    Curve,
-    efficiency,
-    judge_efficiency,
-    read_curve,
-)
-from liere_cli.comparison.tables.table import ComparisonTable
+from liere_cli.comparison.tables.build import ComparisonTable, make_table
+from liere_cli.comparison.tables.learning_curves import read_curve
 from liere_cli.config.recipe import Recipe
 from liere_cli.planning.plan import Plan
 from liere_cli.report.formats.registry import FORMATS
 from liere_cli.report.formats.terminal import terminal
 from liere_cli.runs.folder import Run
+from liere_cli.statistics.learning_curves import ScoreCurve, efficiency, judge_efficiency
 from liere_cli.statistics.sequential import InterimAnalyses
 from liere_cli.utils.files import write_atomically
 from support.synthetic_tables import dataset_of
 
 
-def curve(scores: Sequence[float], speed: float = 1.0) -> Curve:
+def curve(scores: Sequence[float], speed: float = 1.0) -> ScoreCurve:
     """Validations every 100 steps, at ``speed`` seconds a hundred."""
     count = np.arange(1.0, len(scores) + 1)
-    return Curve(100 * count, speed * count, np.array(scores))
+    return ScoreCurve(100 * count, speed * count, np.array(scores))
 
 
-def test_between_validations_lie_straight_lines() -> None:
+def test_curves_are_linear_between_validations() -> None:
     one = curve([0.1, 0.3, 0.4])
     assert one.at_seconds(1.5) == pytest.approx(0.2)
     assert one.reached(0.35) == pytest.approx((250, 2.5))
@@ -49,7 +44,7 @@ def test_between_validations_lie_straight_lines() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8), st.floats(0, 1))
-def test_a_score_is_reached_where_the_curve_first_has_it(scores: list[float], score: float) -> None:
+def test_reached_is_the_first_passage_of_the_score(scores: list[float], score: float) -> None:
     one = curve(scores)
     reached = one.reached(score)
     assert (reached is None) == (max(scores) < score)
@@ -60,8 +55,8 @@ def test_a_score_is_reached_where_the_curve_first_has_it(scores: list[float], sc
         assert all(value < score for value in earlier)
 
 
-def pairs(count: int = 4) -> list[tuple[Curve, Curve]]:
-    """The encoding learns as fast as the baseline once more, at half the speed."""
+def pairs(count: int = 4) -> list[tuple[ScoreCurve, ScoreCurve]]:
+    """The encoding starts two validations ahead, at half the speed."""
     generator = np.random.default_rng(0)
     made = []
     for _ in range(count):
@@ -71,7 +66,7 @@ def pairs(count: int = 4) -> list[tuple[Curve, Curve]]:
     return made
 
 
-def test_at_equal_seconds_is_a_paired_t_test() -> None:
+def test_equal_seconds_is_a_paired_t_test() -> None:
     found = efficiency("liere", pairs(), True)
     # the baseline ends after 4 seconds, where the encoding is at its second validation
     assert found.seconds == 4
@@ -81,7 +76,7 @@ def test_at_equal_seconds_is_a_paired_t_test() -> None:
     assert found.equal_seconds.p == pytest.approx(expected.pvalue)
 
 
-def test_at_equal_steps_is_a_paired_t_test() -> None:
+def test_equal_steps_is_a_paired_t_test() -> None:
     scores = np.random.default_rng(0).normal(size=(2, 5, 4))
     made = [
         (curve(ours.tolist(), speed=2.0), curve(theirs[:3].tolist()))
@@ -108,15 +103,15 @@ def test_ratios_are_geometric_means_with_an_interval_on_logarithms() -> None:
     assert found.seconds_ratio.value == pytest.approx(found.steps_ratio.value / 2)
 
 
-def test_a_score_that_was_never_reached_gives_no_ratio() -> None:
+def test_no_ratio_if_a_score_is_never_reached() -> None:
     low = [(theirs, ours) for ours, theirs in pairs()]
     found = efficiency("liere", low, True)
     assert found.steps_ratio.missed == 4
     assert found.steps_ratio.value is None
 
 
-@pytest.mark.parametrize("looks", [None, InterimAnalyses(3, 6)])
-def test_everything_is_corrected_in_one_family(interim: InterimAnalyses | None) -> None:
+@pytest.mark.parametrize("interim", [None, InterimAnalyses(3, 6)])
+def test_all_tests_are_corrected_in_one_family(interim: InterimAnalyses | None) -> None:
     rows = [efficiency("a", pairs(4), True), efficiency("b", [], True)]
     judged = judge_efficiency(rows, [True, True], interim)
     raw: list[float] = []
@@ -154,7 +149,7 @@ def write_metrics(run: Run, values: Sequence[float], speed: float) -> None:
     write_atomically(run.path("metrics.jsonl"), "".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_curves_come_from_the_runs_own_lines(tmp_path: Path) -> None:
+def test_curves_are_read_from_the_metrics_of_runs(tmp_path: Path) -> None:
     run = Run(tmp_path)
     assert read_curve(run, True) is None
     write_metrics(run, [2.5, 2.0], 1.5)
@@ -166,26 +161,26 @@ def test_curves_come_from_the_runs_own_lines(tmp_path: Path) -> None:
     assert read_curve(run, True) is None
 
 
-def example(folder: Path, asked: bool = True) -> ComparisonTable:
-    dataset, found = dataset_of(
+def example(folder: Path, efficiency: bool = True) -> ComparisonTable:
+    dataset, outcomes = dataset_of(
         {"axial": [0.40, 0.41, 0.42], "liere": [0.6, 0.62, 0.61], "rope": []}
     )
     rows = []
     for row in dataset.encodings:
         runs = []
         for run in row.runs:
-            place = Run(folder / f"{row.label}-{run.seed}")
+            stored = Run(folder / f"{row.label}-{run.seed}")
             start, speed = (0.1, 1.0) if row.label == "axial" else (0.3, 1.5)
             grain = 0.01 * run.seed
-            write_metrics(place, [start, start + 0.15 + grain, start + 0.3 - grain], speed)
-            runs.append(replace(run, run=place))
+            write_metrics(stored, [start, start + 0.15 + grain, start + 0.3 - grain], speed)
+            runs.append(replace(run, run=stored))
         rows.append(replace(row, runs=tuple(runs)))
     dataset = replace(dataset, encodings=tuple(rows))
-    recipe = Recipe.validated({"compare": {"efficiency": asked}}, "a test")
-    return make_table(Plan("x", (dataset,), (0, 1, 2), recipe), found)
+    recipe = Recipe.validated({"compare": {"efficiency": efficiency}}, "a test")
+    return make_table(Plan("x", (dataset,), (0, 1, 2), recipe), outcomes)
 
 
-def test_every_format_has_its_own_table(tmp_path: Path) -> None:
+def test_every_format_shows_learning_curves(tmp_path: Path) -> None:
     table = example(tmp_path)
     assert [row.encoding for row in table.datasets[0].efficiency] == ["liere"]
     content = json.loads(FORMATS["json"](table))["tables"][0]["efficiency"][0]
@@ -202,4 +197,4 @@ def test_every_format_has_its_own_table(tmp_path: Path) -> None:
         shown = console.file.getvalue()
         assert max(map(len, shown.splitlines())) <= width
         assert f"{content['steps_ratio']:.2f}x [" in shown
-    assert "by learning curves" not in FORMATS["markdown"](example(tmp_path, asked=False))
+    assert "by learning curves" not in FORMATS["markdown"](example(tmp_path, efficiency=False))

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from liere_cli.comparison.tables.build import make_table
-from liere_cli.comparison.tables.table import ComparisonTable
+from liere_cli.comparison.tables.build import ComparisonTable, make_table
 from liere_cli.config.budget import Budget
 from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
 from liere_cli.planning.progress import Outcome, outcome_of
