@@ -64,8 +64,8 @@ def liere(*arguments: str, command: str = "compare") -> Result:
 def transfers(*arguments: str) -> list[dict[str, Any]]:
     result = liere("both.yaml", "--format=json", *arguments)
     assert result.exit_code == 0, result.output
-    found: list[dict[str, Any]] = json.loads(result.stdout)["transfers"]
-    return found
+    tables: list[dict[str, Any]] = json.loads(result.stdout)["transfers"]
+    return tables
 
 
 def cells(table: dict[str, Any]) -> dict[tuple[str, str, str], dict[str, Any]]:
