@@ -14,7 +14,7 @@ from test_training import StopAt, losses, run_spec_of
 from typer.testing import CliRunner
 
 from liere_cli.cli.app import app
-from liere_cli.comparison.tables.extras import without_curves
+from liere_cli.comparison.tables.efficiency import unreadable_curves
 from liere_cli.config.budget import Budget
 from liere_cli.errors import LiereError
 from liere_cli.planning.plan import DatasetPlan, PlannedEncoding, PlannedRun
@@ -229,8 +229,8 @@ def test_a_table_says_which_curves_it_lacks(verse: Path, tmp_path: Path) -> None
     dataset = DatasetPlan("text", "text", "text", "0", "bits_per_byte", budget, (row,), None)
     found = {run.run_id: Outcome("finished")}
     path = run.path("metrics.jsonl")
-    assert without_curves(dataset, found) == []
+    assert unreadable_curves(dataset, found) == []
     path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
-    assert "seed 0: metrics.jsonl is damaged" in without_curves(dataset, found)[0]
+    assert "seed 0: metrics.jsonl is damaged" in unreadable_curves(dataset, found)[0]
     path.unlink()
-    assert "seed 0: metrics.jsonl is missing" in without_curves(dataset, found)[0]
+    assert "seed 0: metrics.jsonl is missing" in unreadable_curves(dataset, found)[0]

@@ -1,11 +1,11 @@
-"""Whether verdicts speak the truth: simulated comparisons whose truth is known.
+"""Error rates, coverage and power of verdicts, on simulated comparisons with a known truth.
 
-Whole tables go through the code that judges runs: the t tests of
-:mod:`liere_cli.statistics.paired`, the looks and the futility rule of
+Whole tables are judged by the code that judges runs: the t tests of
+:mod:`liere_cli.statistics.student`, the interim analyses and the futility rule of
 :mod:`liere_cli.statistics.sequential` and :func:`liere_cli.statistics.verdicts.decide`.
 
-Scores are normal over seeds and share a part that depends on the seed alone, so that encodings
-correlate within seeds; comparisons of one data set correlate further, through their baseline.
+Scores are normal over seeds and have a component that depends on the seed alone, so that encodings
+correlate within seeds; comparisons of one data set also correlate through their baseline.
 
 Shapes: S tables, D data sets, E encodings (the first is the baseline), n seeds; a table has
 m = D (E - 1) comparisons.
@@ -14,15 +14,21 @@ m = D (E - 1) comparisons.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from liere_cli.bench.calibration_errors import interaction_figures, item_figures
-from liere_cli.statistics.paired import CONFIDENCE, student_p, student_quantile
+from liere_cli.bench.calibration_errors import (
+    CoverageRow,
+    InteractionRow,
+    coverage_rows,
+    interaction_rows,
+)
 from liere_cli.statistics.power import detectable_difference
+from liere_cli.statistics.samples import Array
 from liere_cli.statistics.sequential import SETTLED_CONFIDENCE, InterimAnalyses
+from liere_cli.statistics.student import CONFIDENCE, student_p, student_quantile
 from liere_cli.statistics.verdicts import ALPHA, POWER, decide
 
 DATA_SETS = 3
@@ -33,21 +39,19 @@ CORRELATION = 0.5
 CORRELATIONS = (0.0, 0.3, 0.6, 0.9)
 #: true differences, in standard deviations of the paired difference over seeds
 EFFECTS = (1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
-#: tables without any difference that are simulated unless told otherwise: a Monte Carlo error of
-#: 0.07% tells 4.9% from 5.1%
+#: default number of tables without any difference: a Monte Carlo error of 0.07%
 TABLES = 100_000
-#: tables at most for each figure of power
+#: most tables for each estimate of power
 POWER_TABLES = 4000
 #: tables that are simulated at a time, which bounds memory
 BATCH = 2500
 
-Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Design:
-    """How many seeds a comparison has: a fixed number, or as many as its looks ask for."""
+    """Seeds of a comparison: a fixed number, or at most that many with interim analyses."""
 
     name: str
     seeds: int
@@ -63,14 +67,14 @@ DESIGNS = (
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What became of simulated tables, all [S, m].
+class JudgedTables:
+    """Verdicts on simulated tables, all [S, m].
 
     Args:
-        differs: the verdict is ``better`` or ``worse``.
-        difference: estimated, in standard deviations of the paired difference.
-        covered: the 95% interval holds the true difference.
-        seeds: that were spent.
+        differs: whether the verdict is ``better`` or ``worse``.
+        difference: estimate, in standard deviations of the paired difference.
+        covered: whether the 95% interval contains the true difference.
+        seeds: used by the comparison.
     """
 
     differs: Bools
@@ -79,59 +83,83 @@ class Judged:
     seeds: NDArray[np.int64]
 
 
-def verdict_figures(
-    tables: int = TABLES, told: Callable[[str], None] = lambda name: None
-) -> dict[str, Any]:
-    """Error rates, coverage, power, and what pairing by seed buys.
+class DesignRow(TypedDict):
+    """One design without any difference: shares of tables with a wrong verdict, and coverage."""
+
+    design: str
+    tables: int
+    wrong_table_rate: float
+    mc_error: float
+    coverage: float
+    seeds: float
+
+
+class PowerRow(TypedDict):
+    """One design with one true difference, in standard deviations of the paired difference."""
+
+    design: str
+    effect: float
+    tables: int
+    power: float
+    mc_error: float
+    coverage: float
+    seeds: float
+
+
+class PairingRow(TypedDict):
+    """One comparison with shared and with independent seeds: power, and seeds for 80% power."""
+
+    correlation: float
+    effect: float
+    seeds: int
+    power_paired: float
+    power_unpaired: float
+    seeds_paired: int
+    seeds_unpaired: int
+
+
+class Calibration(TypedDict):
+    """Results of all simulations."""
+
+    encodings: int
+    data_sets: int
+    correlation: float
+    alpha: float
+    designs: list[DesignRow]
+    power: list[PowerRow]
+    pairing: list[PairingRow]
+    test_set: list[CoverageRow]
+    interaction: list[InteractionRow]
+
+
+def simulate_verdicts(
+    tables: int = TABLES, on_progress: Callable[[str], None] = lambda name: None
+) -> Calibration:
+    """Error rates, coverage and power of verdicts, and the effect of pairing by seed.
 
     Args:
         tables: without any difference, simulated for each design.
-        told: called with what is being simulated.
+        on_progress: called with a description of each simulation before it starts.
 
     Returns:
-        ``designs``: under no difference anywhere, the share of tables with any wrong ``better`` or
+        ``designs``: without any difference, the share of tables with any wrong ``better`` or
         ``worse`` and its Monte Carlo standard error, the coverage of the intervals, and mean
         seeds; ``power``: the same designs with one true difference among the table's comparisons;
-        ``pairing``: paired against unshared seeds; ``test_set`` and ``interaction``: see
+        ``pairing``: shared against independent seeds; ``test_set`` and ``interaction``: see
         :mod:`liere_cli.bench.calibration_errors`.
     """
+    # power is shown to two digits
+    few = min(tables, POWER_TABLES)
     designs, power = [], []
     for number, design in enumerate(DESIGNS):
-        told(f"{design.name}, no difference")
-        judged = list(_simulated(design, 0.0, tables, seed=number))
-        wrong = float(np.concatenate([part.differs.any(axis=1) for part in judged]).mean())
-        designs.append(
-            {
-                "design": design.name,
-                "tables": tables,
-                "wrong_table_rate": wrong,
-                "mc_error": _monte_carlo_error(wrong, tables),
-                "coverage": _mean([part.covered for part in judged]),
-                "seeds": _mean([part.seeds for part in judged]),
-            }
-        )
+        on_progress(f"{design.name}, no difference")
+        designs.append(_design_row(design, tables, seed=number))
         for effect in EFFECTS:
-            told(f"{design.name}, a difference of {effect:g}")
-            # power is shown to two digits
-            count = min(tables, POWER_TABLES)
-            judged = list(_simulated(design, effect, count, seed=number))
-            found = _mean([part.differs[:, 0] & (part.difference[:, 0] > 0) for part in judged])
-            power.append(
-                {
-                    "design": design.name,
-                    "effect": effect,
-                    "tables": count,
-                    "power": found,
-                    "mc_error": _monte_carlo_error(found, count),
-                    "coverage": _mean([part.covered[:, 0] for part in judged]),
-                    "seeds": _mean([part.seeds[:, 0] for part in judged]),
-                }
-            )
-    told("test sets and interactions")
-    few = min(tables, POWER_TABLES)
-    items, interactions = item_figures(few), interaction_figures(few)
-    told("pairing by seed")
-    pairing = [_pairing(correlation, few) for correlation in CORRELATIONS]
+            on_progress(f"{design.name}, a difference of {effect:g}")
+            power.append(_power_row(design, effect, few, seed=number))
+    on_progress("test sets and interactions")
+    test_set, interaction = coverage_rows(few), interaction_rows(few)
+    on_progress("pairing by seed")
     return {
         "encodings": ENCODINGS,
         "data_sets": DATA_SETS,
@@ -139,19 +167,19 @@ def verdict_figures(
         "alpha": ALPHA,
         "designs": designs,
         "power": power,
-        "pairing": pairing,
-        "test_set": items,
-        "interaction": interactions,
+        "pairing": [_pairing_row(correlation, few) for correlation in CORRELATIONS],
+        "test_set": test_set,
+        "interaction": interaction,
     }
 
 
-def judge_tables(differences: Array, truth: Array, interim: InterimAnalyses | None) -> Judged:
+def judge_tables(differences: Array, truth: Array, interim: InterimAnalyses | None) -> JudgedTables:
     """The verdicts on whole tables.
 
     Args:
         differences: [S, m, n] paired differences by seed, in the order in which seeds run.
         truth: [m] true mean differences.
-        looks: None judges all seeds at once.
+        interim: None judges all seeds at once.
     """
     n = differences.shape[-1]
     if interim is None:
@@ -159,26 +187,53 @@ def judge_tables(differences: Array, truth: Array, interim: InterimAnalyses | No
         decision = decide(student_p(mean, error, n - 1), np.full(mean.shape, np.nan))
         seeds = np.full(mean.shape, n)
         covered = _covers(mean - truth, error, seeds, np.full(mean.shape, CONFIDENCE))
-        return Judged(decision.differs, mean, covered, seeds)
+        return JudgedTables(decision.differs, mean, covered, seeds)
     shape = differences.shape[:-1]
     going = np.ones(shape, dtype=bool)
     p, mean, error, seeds = np.ones(shape), np.zeros(shape), np.ones(shape), np.zeros(shape, int)
     margins = np.full(shape, np.nan)
     for size in interim.sizes:
-        now, its_error = _estimates(differences[..., :size])
-        mean, error = np.where(going, now, mean), np.where(going, its_error, error)
+        now, now_error = _estimates(differences[..., :size])
+        mean, error = np.where(going, now, mean), np.where(going, now_error, error)
         seeds = np.where(going, size, seeds)
-        spent = interim.spent(student_p(now, its_error, size - 1), size)
-        p = np.where(going, np.minimum(p, spent), p)
+        corrected = interim.corrected(student_p(now, now_error, size - 1), size)
+        p = np.where(going, np.minimum(p, corrected), p)
         decision = decide(p, margins)
         futile = interim.futile(mean, error, seeds, ALPHA / shape[-1], margins)
         going &= ~decision.differs & ~futile
     confidence = np.where(decision.differs, SETTLED_CONFIDENCE, CONFIDENCE)
     covered = _covers(mean - truth, error, seeds, confidence)
-    return Judged(decision.differs, mean, covered, seeds)
+    return JudgedTables(decision.differs, mean, covered, seeds)
 
 
-def _simulated(design: Design, effect: float, tables: int, seed: int) -> Iterator[Judged]:
+def _design_row(design: Design, tables: int, seed: int) -> DesignRow:
+    judged = list(_simulated(design, 0.0, tables, seed))
+    wrong = _mean([np.any(part.differs, axis=1) for part in judged])
+    return {
+        "design": design.name,
+        "tables": tables,
+        "wrong_table_rate": wrong,
+        "mc_error": _monte_carlo_error(wrong, tables),
+        "coverage": _mean([part.covered for part in judged]),
+        "seeds": _mean([part.seeds for part in judged]),
+    }
+
+
+def _power_row(design: Design, effect: float, tables: int, seed: int) -> PowerRow:
+    judged = list(_simulated(design, effect, tables, seed))
+    power = _mean([np.asarray(part.differs[:, 0] & (part.difference[:, 0] > 0)) for part in judged])
+    return {
+        "design": design.name,
+        "effect": effect,
+        "tables": tables,
+        "power": power,
+        "mc_error": _monte_carlo_error(power, tables),
+        "coverage": _mean([part.covered[:, 0] for part in judged]),
+        "seeds": _mean([part.seeds[:, 0] for part in judged]),
+    }
+
+
+def _simulated(design: Design, effect: float, tables: int, seed: int) -> Iterator[JudgedTables]:
     """Tables whose first comparison has a true difference of ``effect``, batch by batch."""
     generator = np.random.default_rng([seed, round(1000 * effect)])
     truth = np.zeros(COMPARISONS)
@@ -196,7 +251,7 @@ def _simulated(design: Design, effect: float, tables: int, seed: int) -> Iterato
 def _scores(
     generator: np.random.Generator, size: tuple[int, int, int, int], correlation: float
 ) -> Array:
-    """Scores [S, D, E, n] of variance 1, of which seeds share a part within a data set."""
+    """Scores [S, D, E, n] of variance 1, correlated within a data set and seed."""
     shared = generator.standard_normal((*size[:2], 1, size[3]))
     own = generator.standard_normal(size)
     return np.asarray(math.sqrt(correlation) * shared + math.sqrt(1 - correlation) * own)
@@ -208,15 +263,15 @@ def _estimates(differences: Array) -> tuple[Array, Array]:
     return differences.mean(axis=-1), differences.std(axis=-1, ddof=1) / math.sqrt(n)
 
 
-def _covers(off: Array, error: Array, seeds: NDArray[np.int64], confidence: Array) -> Bools:
-    """Whether intervals hold the truth that their centres are ``off``."""
-    return np.asarray(np.abs(off) <= student_quantile(1 - confidence, seeds - 1) * error)
+def _covers(deviation: Array, error: Array, seeds: NDArray[np.int64], confidence: Array) -> Bools:
+    """Whether intervals contain the truth, from which their centres deviate that much."""
+    return np.asarray(np.abs(deviation) <= student_quantile(1 - confidence, seeds - 1) * error)
 
 
-def _pairing(
+def _pairing_row(
     correlation: float, tables: int, seeds: int = 5, effect: float = 1.5
-) -> dict[str, Any]:
-    """One comparison, with shared seeds and with seeds of their own.
+) -> PairingRow:
+    """One comparison, with shared and with independent seeds.
 
     Args:
         correlation: of two encodings' scores over shared seeds.
@@ -227,11 +282,11 @@ def _pairing(
     scores[:, 1] += effect
     mean, error = _estimates(scores[:, 1, :seeds] - scores[:, 0, :seeds])
     paired = float((student_p(mean, error, seeds - 1) <= ALPHA).mean())
-    # the baseline's later seeds share nothing with the encoding's first ones
+    # the baseline's later seeds are independent of the encoding's first ones
     ours, theirs = scores[:, 1, :seeds], scores[:, 0, seeds:]
     pooled = (ours.var(axis=-1, ddof=1) + theirs.var(axis=-1, ddof=1)) / seeds
-    apart = ours.mean(axis=-1) - theirs.mean(axis=-1)
-    unpaired = float((student_p(apart, np.sqrt(pooled), 2 * seeds - 2) <= ALPHA).mean())
+    difference = ours.mean(axis=-1) - theirs.mean(axis=-1)
+    unpaired = float((student_p(difference, np.sqrt(pooled), 2 * seeds - 2) <= ALPHA).mean())
     return {
         "correlation": correlation,
         "effect": effect,
@@ -247,7 +302,7 @@ def _seeds_for(effect: float, std: float, values: Callable[[int], int]) -> int:
     """Seeds of each encoding that show the effect with 80% power.
 
     Args:
-        values: from seeds to the independent values that the spread is estimated from.
+        values: maps seeds to the independent values that the spread is estimated from.
     """
     n = 2
     while detectable_difference(std, values(n), ALPHA, POWER) * math.sqrt(values(n) / n) > effect:
@@ -255,7 +310,7 @@ def _seeds_for(effect: float, std: float, values: Callable[[int], int]) -> int:
     return n
 
 
-def _mean(parts: Sequence[NDArray[Any]]) -> float:
+def _mean(parts: Sequence[Bools | NDArray[np.int64]]) -> float:
     return float(np.concatenate(parts).mean())
 
 

@@ -1,4 +1,4 @@
-"""Timing two things fairly: alternating, in the same run, by medians with their spread."""
+"""Times two functions in alternation and compares their medians."""
 
 import statistics
 import time
@@ -12,14 +12,14 @@ class Row(TypedDict):
     """One line of a benchmark.
 
     Args:
-        case: what was timed.
+        case: name of the timed case.
         ours_ms, reference_ms: medians in milliseconds.
-        reference: what it is compared with.
+        reference: name of the implementation that ours is compared with.
         speedup: reference_ms / ours_ms; above 1 ours is faster.
         spread: quartiles of the paired ratios reference / ours.
-        error: largest deviation of ours from float64, where there is something to compare.
-        reference_error: the same of the reference.
-        memory_mib, reference_memory_mib: peak memory, where it was measured.
+        error: largest deviation of our result from float64, where it was computed.
+        reference_error: the same for the reference.
+        memory_mib, reference_memory_mib: peak memory in MiB, where it was measured.
     """
 
     case: str
@@ -45,13 +45,19 @@ def alternate(
     error: float | None = None,
     reference_error: float | None = None,
 ) -> Row:
-    """Times both in turn, ``repeats`` times each after a warm-up."""
+    """Times both functions in alternation, ``repeats`` times each after a warm-up.
+
+    Args:
+        case, reference, error, reference_error: fields of the row.
+        ours, theirs: timed without arguments; results are discarded.
+        device: synchronised before and after each call if it is a GPU.
+    """
     times: tuple[list[float], list[float]] = ([], [])
     for repeat in range(repeats + 1):
-        for kept, function in zip(times, (ours, theirs), strict=True):
+        for samples, function in zip(times, (ours, theirs), strict=True):
             elapsed = _milliseconds(function, device)
             if repeat:
-                kept.append(elapsed)
+                samples.append(elapsed)
     ratios = [theirs_ms / ours_ms for ours_ms, theirs_ms in zip(*times, strict=True)]
     lower, _, upper = statistics.quantiles(ratios, n=4)
     ours_ms, reference_ms = map(statistics.median, times)

@@ -126,19 +126,19 @@ def _print_rows(rows: "list[Row]", title: str) -> None:
 
 
 def _bench_verdicts(tables: int | None, as_json: bool) -> None:
-    from liere_cli.bench.calibration import TABLES, verdict_figures
+    from liere_cli.bench.calibration import TABLES, simulate_verdicts
     from liere_cli.cli import console
 
     tables = tables or TABLES
     with console.stderr().status("simulating") as status:
-        figures = verdict_figures(tables, told=lambda name: status.update(f"simulating {name}"))
+        figures = simulate_verdicts(tables, lambda name: status.update(f"simulating {name}"))
     if as_json:
         console.print_json(figures)
         return
     _print_table(
         f"no true difference: {figures['encodings']} encodings on {figures['data_sets']} data "
         f"sets, {tables:,} tables",
-        ("design", "tables with a wrong word", "intervals that cover", "seeds each"),
+        ("design", "tables with a wrong verdict", "intervals that cover", "seeds each"),
         [
             (
                 row["design"],
@@ -200,11 +200,11 @@ def _bench_verdicts(tables: int | None, as_json: bool) -> None:
     )
     _print_table(
         "interactions of two data sets with equal relative gains",
-        ("seeds", "worth of position", "wrong words", "intervals that cover", "undefined"),
+        ("seeds", "baseline gain", "wrong verdicts", "intervals that cover", "undefined"),
         [
             (
                 str(row["seeds"]),
-                f"{row['worth']:g}",
+                f"{row['baseline_gain']:g}",
                 f"{row['wrong_rate']:.1%}",
                 f"{row['coverage']:.1%}",
                 f"{row['undefined']:.1%}",

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from liere_cli.comparison.tables.table import ComparisonTable, DatasetTable, Row
+from liere_cli.comparison.tables.build import ComparisonTable
+from liere_cli.comparison.tables.table import DatasetTable, Row
 from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, Unit
 from liere_cli.report.sections import interaction as interaction_words

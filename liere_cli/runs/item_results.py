@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from liere_cli.errors import LiereError
 from liere_cli.runs.folder import MAX_ITEMS_BYTES, Run
-from liere_cli.statistics.test_items import (
+from liere_cli.statistics.item_errors import (
     ItemDifferences,
     ItemResults,
-    KnownItems,
+    StoredItemError,
     item_differences,
 )
 
@@ -37,7 +37,7 @@ class ItemReader:
 
     def between(
         self, ours: Sequence[Run], theirs: Sequence[Run], metric: str
-    ) -> ItemDifferences | KnownItems | None:
+    ) -> ItemDifferences | StoredItemError | None:
         """Differences between two encodings' runs at the same seeds; None where items differ."""
         values, baseline = ([self._results(run, metric) for run in one] for one in (ours, theirs))
         return item_differences(values, baseline)

@@ -1,18 +1,20 @@
 """The interaction: is an encoding's gain over the baseline larger on one data set than on another?
 
-Metrics differ, so each gain is measured by what position is worth there: the gain of encoding A
-over baseline B as a share of B's own gain over the floor N (``none``),
+Metrics differ between data sets, so each gain is divided by the baseline's own gain. The relative
+gain of encoding A over baseline B, with a control N that encodes no position (``none``), is
 
     r = mean(A - B) / mean(B - N),
 
 signed so that above zero A is better. It is undefined where B doesn't clearly beat N (paired t
-test at 5%): position is worth nothing there that one could share in.
+test at 5%): there position hardly matters, and the ratio has no stable denominator.
 
 The ratio's error is that of its linearisation (the delta method): the seeds' values
 ``r + ((A - B) - r (B - N)) / mean(B - N)`` have mean r and are compared between data sets by
-Welch's t test. Seeds of one number share nothing but that number across data sets (other data,
+Welch's t test. Runs of different data sets share nothing but the number of their seed (other data,
 other shapes, another order), so they count as independent; their correlation is reported. The test
-sets add their errors as in :mod:`liere_cli.statistics.paired`.
+sets add their errors as in :mod:`liere_cli.statistics.student`.
+
+Shapes: n seeds at which encoding, baseline and control finished.
 """
 
 import math
@@ -21,37 +23,28 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from liere_cli.statistics.paired import (
-    CONFIDENCE,
-    ItemError,
-    Source,
-    combined_p,
-    half_width,
-    one_sided_p,
-    paired,
-)
+from liere_cli.statistics.item_errors import ItemDifferences, ItemError
+from liere_cli.statistics.paired import paired
 from liere_cli.statistics.seed_correlation import correlation
 from liere_cli.statistics.sequential import InterimAnalyses
-from liere_cli.statistics.test_items import ItemDifferences
+from liere_cli.statistics.student import CONFIDENCE, Source, combined_p, half_width, one_sided_p
 from liere_cli.statistics.verdicts import ALPHA, decide
 
-VerdictLabel = Literal["larger", "smaller", "equivalent", "undecided"]
-Array = NDArray[np.float64]
+InteractionLabel = Literal["larger", "smaller", "equivalent", "undecided"]
 
 
 @dataclass(frozen=True)
 class Side:
-    """An encoding, its baseline and the floor on one data set.
+    """An encoding, its baseline and the control on one data set.
 
     Args:
         title, modality: of the data set.
         baseline: label of B.
         seeds: [n] at which all three finished.
-        gains: [n] of the encoding over the baseline; above zero it is better.
-        worth: [n] of the baseline over the floor, in the same unit.
-        items: both over the test items, where runs stored them; of one layout.
+        gains: [n] of the encoding over the baseline, in units of the metric; above zero is better.
+        baseline_gain: [n] of the baseline over the control, in the same unit.
+        items: both gains over the same test items, where runs stored them.
         missing: why there is nothing to compare.
     """
 
@@ -70,11 +63,11 @@ class RelativeGain:
     """A relative gain.
 
     Args:
-        side: what it was computed from.
-        value: r, 1 is the baseline's own gain over the floor; None where it is undefined.
+        side: the gains that it was computed from.
+        value: r, without unit: 1 is the baseline's own gain over the control; None if undefined.
         values: [n] linearised, with mean ``value``.
-        test_set: what the choice of test items adds.
-        undefined: why it is.
+        test_set: error that the choice of test items adds.
+        undefined: why there is no value.
     """
 
     side: Side
@@ -96,10 +89,12 @@ class Interaction:
     """One encoding's relative gain on one data set against that on another.
 
     Args:
-        difference: of both, None where one is undefined.
-        low, high: of its 95% interval.
+        encoding, control: labels.
+        difference: ``on`` minus ``against``; None if one is undefined.
+        low, high: ends of its 95% interval.
         p: two-sided, under "both are equal".
-        p_holm: corrected over all interactions of the comparison, and for its looks.
+        p_holm: corrected over all interactions of the comparison, and for interim analyses.
+        p_equivalent: of the two one-sided tests; corrected likewise, where there is a margin.
         correlation: of both sides' values over shared seeds, a check; None below 3.
     """
 
@@ -113,7 +108,7 @@ class Interaction:
     p: float | None = None
     p_holm: float | None = None
     p_equivalent: float | None = None
-    label: VerdictLabel | None = None
+    label: InteractionLabel | None = None
     correlation: float | None = None
 
     @property
@@ -123,21 +118,21 @@ class Interaction:
 
 
 def relative_gain(side: Side) -> RelativeGain:
-    """The relative gain on one data set, or why it has none."""
+    """The relative gain on one data set, or why it is undefined."""
     if side.missing is not None:
         return RelativeGain(side, undefined=side.missing)
     if len(side.seeds) < 2:
         return RelativeGain(side, undefined=f"fewer than 2 shared seeds on {side.title}")
-    baseline_gain = paired(side.baseline_gain, np.zeros(len(side.baseline_gain)))
-    assert baseline_gain is not None
-    if baseline_gain.difference <= 0 or baseline_gain.p is None or baseline_gain.p > ALPHA:
+    test = paired(side.baseline_gain, np.zeros(len(side.baseline_gain)))
+    assert test is not None
+    if test.difference <= 0 or test.p is None or test.p > ALPHA:
         return RelativeGain(
-            side, undefined=f"{side.baseline} doesn't clearly beat the floor on {side.title}"
+            side, undefined=f"{side.baseline} doesn't clearly beat the control on {side.title}"
         )
-    gains, controls = np.array(side.gains), np.array(side.baseline_gain)
-    unit = float(controls.mean())
+    gains, baseline_gain = np.array(side.gains), np.array(side.baseline_gain)
+    unit = float(baseline_gain.mean())
     value = float(gains.mean()) / unit
-    values = value + (gains - value * controls) / unit
+    values = value + (gains - value * baseline_gain) / unit
     error = None
     if side.items is not None:
         ours, theirs = side.items
@@ -154,48 +149,50 @@ def judge_interactions(
     """Judges all interactions of a comparison together, Holm-corrected over them.
 
     Args:
-        interactions: with both shares.
-        margin: the smallest difference worth caring about.
-        looks: the comparison added seeds until it was settled: a look at n and m seeds then may
-            spend the product of both shares of the error rate.
+        interactions: with both relative gains.
+        margin: the smallest difference that matters, in relative gains.
+        interim: of a comparison that adds seeds until it is settled; an analysis of n and m seeds
+            then spends the product of both shares of the error rate.
     """
-    tested = [_tested(one, margin) for one in interactions]
-    spending = np.array([_spending(one, interim) for one in tested])
-    p = np.array([one.p for one in tested], dtype=np.float64)
-    equal = np.array([one.p_equivalent for one in tested], dtype=np.float64)
+    tested = [_tested(interaction, margin) for interaction in interactions]
+    shares = np.array([_error_share(interaction, interim) for interaction in tested])
+    p = np.array([interaction.p for interaction in tested], dtype=np.float64)
+    p_equivalent = np.array([test.p_equivalent for test in tested], dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        decision = decide(np.minimum(p / spending, 1.0), np.minimum(equal / spending, 1.0))
+        decision = decide(np.minimum(p / shares, 1.0), np.minimum(p_equivalent / shares, 1.0))
     judged = []
-    for index, one in enumerate(tested):
-        if one.p is None or one.difference is None:
-            judged.append(one)
+    for index, test in enumerate(tested):
+        if test.p is None or test.difference is None:
+            judged.append(test)
             continue
-        label: VerdictLabel = "undecided"
+        label: InteractionLabel = "undecided"
         if decision.equals[index]:
             label = "equivalent"
         elif decision.differs[index]:
-            label = "larger" if one.difference > 0 else "smaller"
-        equivalent = None if one.p_equivalent is None else float(decision.p_equivalent[index])
+            label = "larger" if test.difference > 0 else "smaller"
+        equivalent = None if test.p_equivalent is None else float(decision.p_equivalent[index])
         judged.append(
-            replace(one, p_holm=float(decision.p_holm[index]), p_equivalent=equivalent, label=label)
+            replace(
+                test, p_holm=float(decision.p_holm[index]), p_equivalent=equivalent, label=label
+            )
         )
     return judged
 
 
-def _tested(one: Interaction, margin: float | None) -> Interaction:
-    """With interval and p-values before any correction."""
-    on, against = one.on, one.against
+def _tested(interaction: Interaction, margin: float | None) -> Interaction:
+    """The interaction with its interval and p-values before any correction."""
+    on, against = interaction.on, interaction.against
     if on.value is None or against.value is None:
-        return one
+        return interaction
     difference = on.value - against.value
     sources = _sources(on, against)
-    changed = replace(one, difference=difference, correlation=_correlation(on, against))
+    tested = replace(interaction, difference=difference, correlation=_correlation(on, against))
     if not sources:
-        # no noise at all to judge by
-        return changed
+        # no noise to estimate an error from
+        return tested
     half = half_width(1 - CONFIDENCE, sources)
     return replace(
-        changed,
+        tested,
         low=difference - half,
         high=difference + half,
         p=combined_p(difference, sources),
@@ -204,10 +201,10 @@ def _tested(one: Interaction, margin: float | None) -> Interaction:
 
 
 def _sources(on: RelativeGain, against: RelativeGain) -> list[Source]:
-    """The seeds of both sides in one (Welch 1947), and each side's test set.
+    """The seeds of both sides as one source (Welch 1947), and each side's test set.
 
-    Empty where the seeds of neither side show any spread: the test set alone can't say what other
-    seeds would give.
+    Empty if the seeds of neither side show any spread: the test set alone doesn't measure how
+    other seeds would differ.
     """
     variances = [(side.seed_error or 0.0) ** 2 for side in (on, against)]
     total = sum(variances)
@@ -224,16 +221,18 @@ def _sources(on: RelativeGain, against: RelativeGain) -> list[Source]:
     return sources
 
 
-def _spending(one: Interaction, interim: InterimAnalyses | None) -> float:
+def _error_share(interaction: Interaction, interim: InterimAnalyses | None) -> float:
+    """The share of the error rate that an analysis of both sides' seeds spends."""
     if interim is None:
         return 1.0
-    sizes = [len(side.values) for side in (one.on, one.against)]
+    sizes = [len(side.values) for side in (interaction.on, interaction.against)]
     if not all(size in interim.sizes for size in sizes):
         return 0.0
     return math.prod(map(interim.share, sizes))
 
 
 def _correlation(on: RelativeGain, against: RelativeGain) -> float | None:
+    """Correlation of both sides' values over the seeds that they share."""
     ours = dict(zip(on.side.seeds, on.values, strict=True))
     theirs = dict(zip(against.side.seeds, against.values, strict=True))
     shared = sorted(ours.keys() & theirs.keys())

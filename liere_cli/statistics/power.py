@@ -1,12 +1,14 @@
-"""Differences that can be detected, and the seeds that takes."""
+"""Detectable differences, and the seeds they take."""
 
 import math
 from functools import cache
 
 from scipy import special
 
-from liere_cli.statistics.paired import ItemError, student_quantile
+from liere_cli.statistics.item_errors import ItemError
+from liere_cli.statistics.student import student_quantile
 
+#: seeds beyond which no number is searched for
 MAX_SEEDS = 1000
 
 
@@ -21,8 +23,11 @@ def detectable_difference(
 
     Args:
         std: standard deviation of the paired differences, in units of the metric.
-        alpha: level of one comparison; a table of m comparisons puts 0.05 / m here.
-        test_set: as in :func:`paired`; adds its own share, in squares.
+        alpha: level of one comparison; 0.05 / m in a table of m comparisons.
+        test_set: error of the test set, which is added in squares.
+
+    Returns:
+        A difference above zero, in units of the metric.
     """
     over_seeds = std * _detectable(n, alpha, power) / math.sqrt(n)
     if test_set is None:
@@ -32,7 +37,7 @@ def detectable_difference(
 
 @cache
 def _detectable(n: int, alpha: float, power: float) -> float:
-    """The noncentrality that n independent values show with that power."""
+    """The noncentrality of Student's t that n independent values show with that power."""
     critical = float(student_quantile(alpha, n - 1))
     # the far tail, a significant result in the wrong direction, adds nothing at such a power
     return float(special.nctdtrinc(n - 1, 1 - power, critical))

@@ -1,7 +1,9 @@
-"""One word for every comparison of a table, at an error rate that holds for the whole table.
+"""A label for every comparison of a table, at an error rate that holds for the whole table.
 
-:func:`decide` works on arrays of whole tables at once, so that simulations of ten thousand tables
-go through the very code that judges runs; :func:`judge` is its use on one table of runs.
+:func:`judge` judges one table of runs. It uses :func:`decide`, which takes arrays of whole tables,
+so that simulations of many tables test the code that judges runs.
+
+Shapes: n seeds that both encodings finished, m comparisons of a table.
 """
 
 from collections.abc import Sequence
@@ -12,28 +14,29 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from liere_cli.statistics import paired, power
-from liere_cli.statistics.paired import ItemError, Paired
-from liere_cli.statistics.seed_correlation import Pairing, correlation
-from liere_cli.statistics.seed_correlation import pairing as pairing_of
+from liere_cli.statistics import paired, power, seed_correlation
+from liere_cli.statistics.holm import holm
+from liere_cli.statistics.item_errors import ItemDifferences, ItemError, StoredItemError
+from liere_cli.statistics.paired import Paired
+from liere_cli.statistics.samples import Array
+from liere_cli.statistics.seed_correlation import Pairing
 from liere_cli.statistics.sequential import SETTLED_CONFIDENCE, InterimAnalyses
-from liere_cli.statistics.test_items import ItemDifferences, KnownItems
 
 VerdictLabel = Literal["better", "worse", "equivalent", "undecided"]
+#: chance of any wrong ``better`` or ``worse`` in a table
 ALPHA = 0.05
+#: power at which detectable differences and needed seeds are stated
 POWER = 0.8
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What is known of an encoding and its baseline.
+    """Scores of an encoding and its baseline.
 
     Args:
-        values, baseline: [n] scores at the same seeds, in units of the metric.
+        values, baseline: [n] at the same seeds, in units of the metric.
         higher_is_better: direction of the metric.
-        margin: the smallest difference worth caring about, in units of the metric.
+        margin: the smallest difference that matters, in units of the metric.
         items: differences over the test items at the same seeds, where runs stored them.
     """
 
@@ -41,25 +44,25 @@ class Pair:
     baseline: ArrayLike
     higher_is_better: bool
     margin: float | None = None
-    items: ItemDifferences | KnownItems | None = None
+    items: ItemDifferences | StoredItemError | None = None
 
     def test_set(self, n: int) -> ItemError | None:
-        """What the choice of test items adds to the first n seeds."""
+        """The error that the choice of test items adds to the first n seeds."""
         return None if self.items is None else self.items.test_set(n)
 
 
 @dataclass(frozen=True)
 class InterimAnalysis:
-    """One look at the first ``n`` seeds of a comparison.
+    """The analysis of the first ``n`` seeds of a comparison.
 
     Args:
-        p: of that look alone.
-        spent: the same, corrected for all looks, and the smallest so far.
+        p: of that analysis alone.
+        p_sequential: the smallest so far, each corrected for all interim analyses.
     """
 
     n: int
     p: float
-    spent: float
+    p_sequential: float
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,15 @@ class Verdict:
     """The judgement of one comparison.
 
     Args:
-        pair: the scores that it rests on.
+        pair: the scores that were judged.
         estimate: the paired difference, None without a shared seed.
-        p_holm: ``estimate.p``, or that of the last look, corrected over the table.
+        p_holm: ``estimate.p``, or the sequential p-value, corrected over the table.
         p_equivalent: of the two one-sided tests, corrected over the table's margins.
-        word: None with fewer than 2 shared seeds.
-        detectable: the true difference that this many seeds show with 80% power.
+        label: None with fewer than 2 shared seeds.
+        detectable: the true difference that n seeds show with 80% power, in units of the metric.
         seeds_needed: seeds that would show the observed difference with 80% power, where the
-            word is ``undecided``; None when that is more than 1000 or no spread was seen.
-        looks: that were taken, in a comparison that looks repeatedly.
+            label is ``undecided``; None above 1000, or if no spread was seen.
+        interim: analyses so far, in a comparison that adds seeds until it is settled.
     """
 
     pair: Pair = field(compare=False, repr=False)
@@ -89,28 +92,28 @@ class Verdict:
 
     @cached_property
     def p_sign_flip(self) -> float | None:
-        """Of the permutation test, uncorrected: a check on the t test, computed when asked for."""
+        """Uncorrected p-value of the permutation test: a check on the t test, computed on use."""
         return paired.sign_flip_p(self.pair.values, self.pair.baseline)
 
     @cached_property
     def seed_correlation(self) -> float | None:
-        """Of encoding and baseline over shared seeds: what pairing rests on; None below 3 seeds."""
-        return correlation(self.pair.values, self.pair.baseline)
+        """Correlation of encoding and baseline over shared seeds; None below 3 seeds."""
+        return seed_correlation.correlation(self.pair.values, self.pair.baseline)
 
     @cached_property
     def pairing(self) -> Pairing | None:
-        """What shared seeds buy; None below 5 seeds, which tell too little of a correlation."""
-        return pairing_of(self.pair.values, self.pair.baseline)
+        """The effect of pairing by seed; None below 5 seeds, too few to estimate a correlation."""
+        return seed_correlation.pairing(self.pair.values, self.pair.baseline)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a table's p-values decide, all [..., m].
+    """Decisions on the comparisons of tables, all [..., m].
 
     Args:
         p_holm, p_equivalent: Holm-corrected over the last axis; NaN where there is no test.
         differs: p_holm is at or below 5%.
-        equals: p_equivalent is; this outweighs ``differs``.
+        equals: p_equivalent is at or below 5%; takes precedence over ``differs``.
     """
 
     p_holm: Array
@@ -120,12 +123,12 @@ class Decision:
 
 
 def decide(p: Array, p_equivalent: Array) -> Decision:
-    """Corrects the p-values of whole tables, and says what they decide.
+    """Corrects the p-values of whole tables, and decides at 5%.
 
     Args:
         p, p_equivalent: [..., m] of the comparisons of each table; NaN where there is no test.
     """
-    differing, equal = paired.holm(p), paired.holm(p_equivalent)
+    differing, equal = holm(p), holm(p_equivalent)
     return Decision(differing, equal, differing <= ALPHA, equal <= ALPHA)
 
 
@@ -134,25 +137,28 @@ def judge(pairs: Sequence[Pair], interim: InterimAnalyses | None = None) -> list
 
     ``better`` and ``worse`` are paired t tests, Holm-corrected over the table, at 5%: the chance
     of any wrong one is at most 5%. ``equivalent`` is the two one-sided tests, Holm-corrected over
-    the comparisons that have a margin. Where both hold, the difference is real but too small to
-    care about, and the word is ``equivalent``.
+    the comparisons that have a margin. If both hold, the difference is real but too small to
+    matter, and the label is ``equivalent``.
 
     Args:
-        looks: the comparison adds seeds until it is settled; both kinds of p-value are then
-            corrected for the looks, too.
+        interim: of a comparison that adds seeds until it is settled; both kinds of p-value are
+            then corrected for the interim analyses, too.
+
+    Returns:
+        A verdict for each pair, in order.
     """
     if interim is None:
         tested = [_fixed(pair) for pair in pairs]
     else:
-        tested = [_repeated(pair, interim) for pair in pairs]
+        tested = [_sequential(pair, interim) for pair in pairs]
     decision = decide(
-        np.array([one.p for one in tested], dtype=np.float64),
-        np.array([one.p_equivalent for one in tested], dtype=np.float64),
+        np.array([test.p for test in tested], dtype=np.float64),
+        np.array([test.p_equivalent for test in tested], dtype=np.float64),
     )
     comparisons = int((~np.isnan(decision.p_holm)).sum())
     return [
-        _verdict(pair, one, decision, index, ALPHA / max(comparisons, 1))
-        for index, (pair, one) in enumerate(zip(pairs, tested, strict=True))
+        _verdict(pair, test, decision, index, ALPHA / max(comparisons, 1))
+        for index, (pair, test) in enumerate(zip(pairs, tested, strict=True))
     ]
 
 
@@ -167,36 +173,38 @@ class _Tested:
 
 
 def _fixed(pair: Pair) -> _Tested:
-    values, baseline = np.atleast_1d(pair.values), np.atleast_1d(pair.baseline)
-    return _at(pair, values, baseline)
+    """The tests on all seeds at once."""
+    return _at(pair, np.atleast_1d(pair.values), np.atleast_1d(pair.baseline))
 
 
 def _at(pair: Pair, values: Array, baseline: Array) -> _Tested:
     """The tests on the first seeds of a pair."""
     test_set = pair.test_set(len(values))
     estimate = paired.paired(values, baseline, test_set)
-    equal = None
+    p_equivalent = None
     if pair.margin is not None:
-        equal = paired.equivalence_p(values, baseline, pair.margin, test_set)
-    return _Tested(estimate, estimate.p if estimate else None, equal)
+        p_equivalent = paired.equivalence_p(values, baseline, pair.margin, test_set)
+    return _Tested(estimate, estimate.p if estimate else None, p_equivalent)
 
 
-def _repeated(pair: Pair, interim: InterimAnalyses) -> _Tested:
+def _sequential(pair: Pair, interim: InterimAnalyses) -> _Tested:
+    """The estimate on all seeds, with the sequential p-values of the interim analyses."""
     values, baseline = np.atleast_1d(pair.values), np.atleast_1d(pair.baseline)
     whole = _at(pair, values, baseline)
     if whole.p is None:
         return whole
-    p, equal, taken = 1.0, None if whole.p_equivalent is None else 1.0, []
+    p, p_equivalent, analyses = 1.0, None if whole.p_equivalent is None else 1.0, []
     for n in interim.sizes:
         if n > len(values):
             break
         now = _at(pair, values[:n], baseline[:n])
         if now.p is not None:
-            p = min(p, float(interim.spent(np.array(now.p), n)))
-            taken.append(InterimAnalysis(n, now.p, p))
-        if now.p_equivalent is not None and equal is not None:
-            equal = min(equal, float(interim.spent(np.array(now.p_equivalent), n)))
-    return _Tested(whole.estimate, p, equal, tuple(taken))
+            p = min(p, float(interim.corrected(np.array(now.p), n)))
+            analyses.append(InterimAnalysis(n, now.p, p))
+        if now.p_equivalent is not None and p_equivalent is not None:
+            corrected = interim.corrected(np.array(now.p_equivalent), n)
+            p_equivalent = min(p_equivalent, float(corrected))
+    return _Tested(whole.estimate, p, p_equivalent, tuple(analyses))
 
 
 def _verdict(pair: Pair, tested: _Tested, decision: Decision, index: int, alpha: float) -> Verdict:

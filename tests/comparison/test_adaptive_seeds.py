@@ -1,4 +1,4 @@
-"""Adding seeds until settled: error rates, order, limits, and going on after an interruption."""
+"""Adding seeds until settled: error rates, order, limits, and resuming after an interruption."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from scipy import stats
 from typer.testing import CliRunner
 from typer.testing import Result as Invoked
 
-from liere_cli.bench.calibration import DESIGNS, judge_tables, verdict_figures
+from liere_cli.bench.calibration import DESIGNS, judge_tables, simulate_verdicts
 from liere_cli.cli.app import app
 from liere_cli.comparison.adaptive_seeds import begun_part, next_runs
 from liere_cli.comparison.tables.build import make_table
@@ -25,11 +25,11 @@ from liere_cli.statistics.verdicts import Pair, judge
 from support.synthetic_runs import train
 from support.synthetic_tables import Result, dataset_of, outcome
 
-LOOKS = InterimAnalyses(3, 6)
+INTERIM = InterimAnalyses(3, 6)
 
 
-def test_all_looks_together_spend_the_error_rate() -> None:
-    for interim in (LOOKS, InterimAnalyses(2, 10), InterimAnalyses(5, 5)):
+def test_all_interim_analyses_together_spend_the_error_rate() -> None:
+    for interim in (INTERIM, InterimAnalyses(2, 10), InterimAnalyses(5, 5)):
         assert sum(map(interim.share, interim.sizes)) == pytest.approx(1)
     # the power family at a third of the information: 0.05 * (1/3)**2, Jennison and Turnbull 2000
     assert 0.05 * InterimAnalyses(3, 9).share(3) == pytest.approx(0.05 / 9)
@@ -37,16 +37,20 @@ def test_all_looks_together_spend_the_error_rate() -> None:
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=4, max_size=4))
 def test_the_sequential_p_value_is_a_union_bound(p_values: list[float]) -> None:
-    spent = [float(LOOKS.spent(np.array(p), n)) for p, n in zip(p_values, LOOKS.sizes, strict=True)]
+    corrected = [
+        float(INTERIM.corrected(np.array(p), n))
+        for p, n in zip(p_values, INTERIM.sizes, strict=True)
+    ]
     for level in (0.001, 0.05, 0.5):
         crossed = any(
-            p <= level * LOOKS.share(n) for p, n in zip(p_values, LOOKS.sizes, strict=True)
+            p <= level * INTERIM.share(n) for p, n in zip(p_values, INTERIM.sizes, strict=True)
         )
-        assert (min(spent) <= level) == crossed or min(abs(one - level) for one in spent) < 1e-12
+        gap = min(abs(each - level) for each in corrected)
+        assert (min(corrected) <= level) == crossed or gap < 1e-12
 
 
-def test_every_design_keeps_its_promises() -> None:
-    figures = verdict_figures(tables=800)
+def test_every_design_keeps_error_rate_and_coverage() -> None:
+    figures = simulate_verdicts(tables=800)
     assert [row["design"] for row in figures["designs"]] == [
         "fixed-3",
         "fixed-5",
@@ -82,7 +86,7 @@ def test_simulated_power_equals_the_noncentral_t_distribution() -> None:
 
 
 @pytest.mark.parametrize("interim", [None, InterimAnalyses(3, 8)])
-def test_simulations_judge_as_runs_are_judged(interim: InterimAnalyses | None) -> None:
+def test_simulated_tables_and_runs_get_the_same_verdicts(interim: InterimAnalyses | None) -> None:
     generator = np.random.default_rng(1)
     differences = generator.standard_normal((40, 4, 8)) + np.array([0.0, 1.0, 2.0, 4.0])[:, None]
     simulated = judge_tables(differences, np.zeros(4), interim)
@@ -99,9 +103,9 @@ def plan_of(
 ) -> tuple[Plan, dict[str, Outcome]]:
     dataset, found = dataset_of(results, margin=margin)
     recipe = Recipe.validated(
-        {"compare": {"until_settled": {"max_seeds": LOOKS.last, "time": time}}}, "a test"
+        {"compare": {"until_settled": {"max_seeds": INTERIM.last, "time": time}}}, "a test"
     )
-    return Plan("x", (dataset,), tuple(range(LOOKS.last)), recipe, LOOKS), found
+    return Plan("x", (dataset,), tuple(range(INTERIM.last)), recipe, INTERIM), found
 
 
 def settle(
@@ -110,7 +114,7 @@ def settle(
     margin: float | None = None,
     time: str | None = None,
 ) -> tuple[dict[str, int], list[str]]:
-    """Runs a comparison whose results are known: runs of each encoding, and their order."""
+    """Runs a comparison with given results; returns runs of each encoding, and their order."""
     plan, truth = plan_of(results, margin, time)
     found = {
         run.run_id: truth[run.run_id] if run.seed < known else Outcome("missing")
@@ -132,26 +136,26 @@ FAR = (np.array(AXIAL) + 0.2 + NOISE / 10).tolist()
 NEAR = (np.array(AXIAL) + 0.006 + NOISE).tolist()
 
 
-def test_what_is_settled_gets_no_more_seeds() -> None:
+def test_a_settled_comparison_gets_no_more_seeds() -> None:
     counts, order = settle({"axial": AXIAL, "far": FAR, "near": NEAR})
     assert counts["far"] == 3
     assert counts["near"] == counts["axial"] > 3
     assert order[:9] == [f"{name} {seed}" for seed in range(3) for name in ("axial", "far", "near")]
 
 
-def test_what_is_in_vain_is_given_up() -> None:
+def test_a_futile_comparison_stops() -> None:
     # differences of nearly zero: in a table of six, no number of seeds up to 6 would show them
     same = np.array(AXIAL) + np.array([0.001, -0.001, 0.0, 0.001, -0.001, 0.0])
     results = {"axial": AXIAL} | {f"same{number}": same.tolist() for number in range(6)}
     counts, _ = settle(results)
-    assert max(counts.values()) < LOOKS.last
+    assert max(counts.values()) < INTERIM.last
     counts, _ = settle(results, margin=0.05)
     assert set(counts.values()) == {3}
 
 
 @given(st.integers(0, 6))
 @settings(max_examples=7)
-def test_an_interrupted_comparison_ends_as_an_undisturbed_one(known: int) -> None:
+def test_an_interrupted_comparison_ends_as_an_uninterrupted_one(known: int) -> None:
     results: dict[str, Sequence[Result]] = {"axial": AXIAL, "far": FAR, "near": NEAR}
     whole, order = settle(results)
     plan, truth = plan_of(results)
@@ -185,7 +189,7 @@ def test_limited_time_goes_to_the_closest_verdict() -> None:
     assert next_runs(plan, few).out_of_time
 
 
-def test_a_diverged_seed_is_passed_over_and_a_failed_one_stops() -> None:
+def test_a_diverged_seed_is_skipped_and_a_failed_one_stops() -> None:
     results: dict[str, Sequence[Result]] = {
         "axial": AXIAL,
         "near": [*NEAR[:3], "diverged", *NEAR[4:]],
@@ -199,7 +203,7 @@ def test_a_diverged_seed_is_passed_over_and_a_failed_one_stops() -> None:
     assert not next_runs(plan, later, {failed}).runs
 
 
-def test_seeds_behind_a_gap_wait() -> None:
+def test_seeds_behind_a_gap_are_not_analysed() -> None:
     plan, found = plan_of({"axial": AXIAL, "near": NEAR})
     gap = found | {"pointing/near/3": outcome(plan.runs[0], "missing", "top1")}
     verdict = make_table(plan, gap).datasets[0].rows[1].verdict
@@ -210,7 +214,7 @@ def test_seeds_behind_a_gap_wait() -> None:
 
 
 def test_intervals_of_settled_comparisons_are_wider() -> None:
-    verdict = judge([Pair(FAR, AXIAL, True)], LOOKS)[0]
+    verdict = judge([Pair(FAR, AXIAL, True)], INTERIM)[0]
     assert verdict.label == "better"
     assert verdict.estimate is not None
     expected = stats.ttest_rel(FAR, AXIAL).confidence_interval(0.965)
@@ -233,7 +237,7 @@ def liere(*arguments: str) -> Invoked:
 SETTLED = ("--encodings=axial,rope-mixed,liere", "--seeds=3", "--until-settled")
 
 
-def test_the_command_adds_seeds_and_says_where_it_looked(here: Path) -> None:
+def test_the_command_adds_seeds_and_reports_interim_analyses(here: Path) -> None:
     result = liere(*SETTLED, "--max-seeds=5", "--format=json")
     assert result.exit_code == 0, result.output
     assert "then more seeds where they are needed, 5 at most" in result.stderr
@@ -259,7 +263,7 @@ def test_a_settled_comparison_repeats_itself(here: Path, monkeypatch: pytest.Mon
     assert written.stdout == first.stdout
 
 
-def test_its_runs_alone_come_with_a_warning(here: Path) -> None:
+def test_its_runs_without_the_recipe_come_with_a_warning(here: Path) -> None:
     liere(*SETTLED, "--max-seeds=4")
     alone = CliRunner().invoke(app, ["compare", "outputs/compare"], env={"COLUMNS": "120"})
     assert alone.exit_code == 0
@@ -287,12 +291,14 @@ def test_time_ends_a_comparison(here: Path) -> None:
         (["--until-settled", "--max-seeds=1"], ["max_seeds"]),
     ],
 )
-def test_mistakes_end_in_one_sentence(here: Path, arguments: list[str], parts: list[str]) -> None:
+def test_invalid_settings_give_one_line_errors(
+    here: Path, arguments: list[str], parts: list[str]
+) -> None:
     result = liere(*arguments)
     assert result.exit_code == 2, result.output
     for part in parts:
         assert part in result.stderr
 
 
-def test_the_designs_look_at_most_ten_times() -> None:
+def test_designs_have_at_most_ten_interim_analyses() -> None:
     assert all(design.interim is None or len(design.interim.sizes) <= 10 for design in DESIGNS)

@@ -1,4 +1,4 @@
-"""Many finished runs: an index that saves time and changes nothing."""
+"""The run index: tables with and without it are equal, and damage is noticed."""
 
 import json
 import subprocess
@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from liere_cli.comparison.tables import cache as index_module
-from liere_cli.comparison.tables.build import make_table
+from liere_cli.comparison.tables.build import ComparisonTable, make_table
 from liere_cli.comparison.tables.cache import FILE, RunIndex
-from liere_cli.comparison.tables.table import ComparisonTable
 from liere_cli.config.recipe import Recipe
 from liere_cli.errors import LiereError
 from liere_cli.planning.from_runs import runs_as_plan
@@ -52,7 +51,7 @@ def store(run_spec: RunSpec, outputs: Path) -> Run:
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    monkeypatch.setattr(index_module, "LEAST", 2)
+    monkeypatch.setattr(index_module, "MIN_RUNS", 2)
     monkeypatch.setattr(index_module, "SETTLED_SECONDS", -1.0)
     run_specs = [
         run_spec_of(name, seed) for name in ("axial", "none", "liere") for seed in range(3)
@@ -61,10 +60,10 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
 
 
 def judged(runs: list[Run]) -> tuple[ComparisonTable, list[str]]:
-    """The table, and what was said of the index."""
+    """The table, and warnings about the index."""
     index = RunIndex(runs)
-    plan, found = runs_as_plan(runs, None, index.record)
-    table = make_table(plan, found, index)
+    plan, outcomes = runs_as_plan(runs, None, index.record)
+    table = make_table(plan, outcomes, index)
     index.save()
     return table, index.warnings
 
@@ -77,7 +76,7 @@ def index_of(runs: list[Run]) -> Path:
     return runs[0].folder.parent.parent / FILE
 
 
-def test_a_known_run_is_not_read_again(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_indexed_run_is_not_read_again(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     plain = without_index(runs)
     assert plain.comparisons == 2
     assert "items" in plain.signature
@@ -109,7 +108,9 @@ def test_a_changed_run_is_read_again(runs: list[Run], tmp_path: Path) -> None:
         judged(runs)
 
 
-def test_a_young_file_is_not_trusted(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recently_changed_files_are_not_indexed(
+    runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(index_module, "SETTLED_SECONDS", 60.0)
     judged(runs)
     assert not index_of(runs).exists()
@@ -125,18 +126,18 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_index_is_said_and_made_anew(runs: list[Run], damage: str) -> None:
+def test_a_damaged_index_gives_a_warning_and_is_rebuilt(runs: list[Run], damage: str) -> None:
     plain, _ = judged(runs)
     whole = index_of(runs).read_bytes()
     index_of(runs).write_bytes(DAMAGE[damage](whole))
     table, (warning,) = judged(runs)
-    assert "is damaged, so it is made anew" in warning
+    assert "is damaged, so it is rebuilt" in warning
     assert table == plain
     assert judged(runs) == (plain, [])
 
 
-def test_an_index_of_wrong_kinds_is_passed_over(runs: list[Run]) -> None:
-    """Its digest fits, but it is not what liere writes."""
+def test_an_index_with_malformed_entries_is_ignored(runs: list[Run]) -> None:
+    """Its digest is correct, but its entries are not."""
     plain, _ = judged(runs)
     header, _, body = index_of(runs).read_bytes().partition(b"\n")
     content = json.loads(body)
@@ -148,7 +149,7 @@ def test_an_index_of_wrong_kinds_is_passed_over(runs: list[Run]) -> None:
     assert judged(runs) == (plain, [])
 
 
-def test_an_index_of_another_version_is_passed_over(
+def test_an_index_of_another_version_is_ignored(
     runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, _ = judged(runs)
@@ -156,25 +157,25 @@ def test_an_index_of_another_version_is_passed_over(
     assert judged(runs) == (plain, [])
 
 
-def test_what_others_wrote_is_kept_while_its_runs_are_there(runs: list[Run]) -> None:
+def test_entries_of_other_processes_are_kept_while_their_runs_exist(runs: list[Run]) -> None:
     judged(runs[:6])
     judged(runs[3:])
     content = json.loads(index_of(runs).read_bytes().partition(b"\n")[2])
     assert len(content["runs"]) == 9
 
 
-def test_a_folder_that_cannot_be_written_works_without_an_index(
+def test_a_read_only_folder_works_without_an_index(
     runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, content: bytes) -> None:
         raise LiereError(f"{path}: can't be written (Read-only file system)")
 
-    monkeypatch.setattr(index_module, "write", full)
+    monkeypatch.setattr(index_module, "write_atomically", full)
     assert judged(runs) == (without_index(runs), [])
     assert not index_of(runs).exists()
 
 
-def test_facts_do_not_depend_on_what_was_read_before(runs: list[Run]) -> None:
+def test_records_do_not_depend_on_the_order_of_reading(runs: list[Run]) -> None:
     shared = RunRecordReader()
     assert [shared.read(run) for run in runs] == [RunRecordReader().read(run) for run in runs]
 
@@ -198,7 +199,7 @@ def test_finished_runs_are_judged_without_torch(runs: list[Run]) -> None:
         max_size=6,
     )
 )
-def test_titles_name_what_differs_between_arms_of_one_name(
+def test_titles_state_what_differs_between_data_sets_of_one_name(
     datasets: list[tuple[str, dict[str, int]]],
 ) -> None:
     titles = dataset_titles([name for name, _ in datasets], [values for _, values in datasets])

@@ -1,4 +1,4 @@
-"""Fractions of the training data, side by side."""
+"""Scores by fraction of the training data, and subsets of data."""
 
 import json
 import math
@@ -45,7 +45,7 @@ def liere(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["compare", *own, *arguments], env={"COLUMNS": "110"})
 
 
-def test_data_that_reaches_the_baseline_s_score(here: Path) -> None:
+def test_ratio_of_data_to_the_baseline_s_score(here: Path) -> None:
     asked = "--set=compare.fractions=[0.1, 0.25, 0.5]"
     result = liere(asked, "--format=json")
     assert result.exit_code == 0, result.output
@@ -72,13 +72,13 @@ def test_data_that_reaches_the_baseline_s_score(here: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "csv", "latex"])
-def test_every_format_shows_them(here: Path, form: str) -> None:
+def test_every_format_shows_fractions(here: Path, form: str) -> None:
     result = liere("--set=compare.fractions=[0.5]", f"--format={form}")
     assert result.exit_code == 0, result.output
     assert ("data_ratio" if form == "csv" else "less data") in result.stdout
 
 
-def test_mistakes_end_in_one_sentence(here: Path) -> None:
+def test_invalid_settings_give_one_line_errors(here: Path) -> None:
     for wrong in ("[2]", "[0]", "half"):
         result = liere(f"--set=compare.fractions={wrong}")
         assert result.exit_code == 2
@@ -92,7 +92,7 @@ SHARES = st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)).map(sorted)
 
 
 @given(SHARES, st.integers(0, 100), st.integers(1, 200))
-def test_smaller_parts_lie_inside_larger_ones(shares: list[float], seed: int, n: int) -> None:
+def test_smaller_subsets_lie_inside_larger_ones(shares: list[float], seed: int, n: int) -> None:
     every = Examples(torch.arange(n)[:, None, None], torch.arange(n), torch.arange(n))
     small, large = (subset(every, share, seed) for share in shares)
     assert isinstance(small, Examples)
@@ -103,7 +103,7 @@ def test_smaller_parts_lie_inside_larger_ones(shares: list[float], seed: int, n:
 
 
 @given(SHARES, st.integers(0, 100), st.integers(1, 200))
-def test_a_part_of_a_text_is_one_piece(shares: list[float], seed: int, n: int) -> None:
+def test_a_subset_of_a_text_is_contiguous(shares: list[float], seed: int, n: int) -> None:
     every = ByteStream(torch.arange(n, dtype=torch.uint8))
     small, large = (subset(every, share, seed) for share in shares)
     assert isinstance(small, ByteStream)
@@ -115,7 +115,7 @@ def test_a_part_of_a_text_is_one_piece(shares: list[float], seed: int, n: int) -
     assert set(steps.tolist()) <= {1, 1 - n}
 
 
-def test_a_run_trains_on_its_part(tmp_path: Path) -> None:
+def test_a_run_trains_on_its_subset(tmp_path: Path) -> None:
     arguments = [
         "train", "--encoding=axial", "--data=motion:train=40,val=16,test=16", "--json",
         f"--out={tmp_path}", "--budget=3steps", "--set=model.layers=1", "--set=model.dim=32",

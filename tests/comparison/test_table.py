@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liere_cli.comparison.tables.table import ComparisonTable, Row
+from liere_cli.comparison.tables.build import ComparisonTable
+from liere_cli.comparison.tables.table import Row
 from liere_cli.planning.progress import outcome_of
 from liere_cli.report.formats.registry import FORMATS
 from liere_cli.statistics import paired
+from liere_cli.statistics.holm import holm
 from support.synthetic_tables import AXIAL, RESULTS, Result, dataset_of, example, table_of
 
 SUMMARY_KEYS = [
@@ -30,7 +32,7 @@ def row_of(table: ComparisonTable, encoding: str, dataset: int = 0) -> Row:
     return next(row for row in table.datasets[dataset].rows if row.encoding == encoding)
 
 
-def test_a_row_holds_what_its_runs_say() -> None:
+def test_a_row_summarises_its_runs() -> None:
     row = row_of(example(), "liere:block=8")
     assert row.values == {0: 0.431, 1: 0.447, 2: 0.440}
     assert row.mean == pytest.approx(np.mean([0.431, 0.447, 0.440]))
@@ -80,7 +82,7 @@ def test_the_correction_spans_all_data_sets() -> None:
     verdicts = [row.verdict for row in rows if row.verdict and row.verdict.p_holm is not None]
     assert table.comparisons == len(verdicts) == 5
     p_values = [verdict.estimate.p for verdict in verdicts if verdict.estimate]
-    expected = paired.holm(np.array(p_values, dtype=float))
+    expected = holm(np.array(p_values, dtype=float))
     assert [verdict.p_holm for verdict in verdicts] == pytest.approx(expected.tolist())
 
 
@@ -101,7 +103,7 @@ def test_a_finished_run_without_a_test_value_has_failed() -> None:
     assert (table.datasets[0].rows[0].finished, table.failed) == (1, 1)
 
 
-def test_mixed_devices_and_versions_are_said() -> None:
+def test_mixed_devices_and_versions_give_warnings() -> None:
     dataset, found = dataset_of({"axial": [0.3, 0.4]})
     key = next(iter(found))
     summary = found[key].summary
@@ -132,7 +134,7 @@ SCORE = st.floats(0, 1, width=32) | st.sampled_from(["failed", "diverged", "miss
 
 
 @given(st.lists(st.lists(SCORE, min_size=1, max_size=4), min_size=2, max_size=4))
-def test_whatever_the_runs_did_there_is_a_table(results: list[list[Result]]) -> None:
+def test_every_combination_of_outcomes_gives_a_table(results: list[list[Result]]) -> None:
     named = {"axial" if not index else f"e{index}": one for index, one in enumerate(results)}
     for row in table_of(dataset_of(named, margin=0.01)).datasets[0].rows:
         assert row.planned == row.finished + row.diverged + row.failed + row.unfinished
@@ -146,7 +148,7 @@ JUNK = st.none() | st.booleans() | st.text(max_size=3) | st.floats() | st.lists(
 
 
 @given(st.dictionaries(st.sampled_from(SUMMARY_KEYS), JUNK))
-def test_a_summary_of_junk_breaks_nothing(junk: dict[str, object]) -> None:
+def test_summaries_with_wrong_types_are_rendered(junk: dict[str, object]) -> None:
     dataset, found = dataset_of({"axial": [0.3, 0.4], "liere": [0.5, 0.6]})
     key = next(iter(found))
     table = table_of((dataset, found | {key: outcome_of(dict(found[key].summary or {}) | junk)}))

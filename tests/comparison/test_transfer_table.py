@@ -64,8 +64,8 @@ def liere(*arguments: str, command: str = "compare") -> Result:
 def transfers(*arguments: str) -> list[dict[str, Any]]:
     result = liere("both.yaml", "--format=json", *arguments)
     assert result.exit_code == 0, result.output
-    found: list[dict[str, Any]] = json.loads(result.stdout)["transfers"]
-    return found
+    tables: list[dict[str, Any]] = json.loads(result.stdout)["transfers"]
+    return tables
 
 
 def cells(table: dict[str, Any]) -> dict[tuple[str, str, str], dict[str, Any]]:
@@ -81,8 +81,8 @@ def folder_of(here: Path, encoding: str, seed: int) -> Path:
     return folder
 
 
-def test_each_cell_is_what_eval_measures(here: Path) -> None:
-    text, pictures = transfers()
+def test_each_cell_equals_the_eval_command(here: Path) -> None:
+    text, images = transfers()
     assert (text["grids"], text["block"], text["count"]) == (["16", "32", "64"], 16, 6 * 16)
     by_cell = cells(text)
     assert set(by_cell) == {
@@ -98,13 +98,13 @@ def test_each_cell_is_what_eval_measures(here: Path) -> None:
         for row in json.loads(shown.stdout)["rows"]:
             cell = by_cell[name, row["extension"], row["grid"]]
             assert cell["values"]["1"] == pytest.approx(row["value"], rel=1e-6)
-    assert pictures["count"] == 6
-    plain = next(row for row in pictures["rows"] if row["encoding"] == "axial")
+    assert images["count"] == 6
+    plain = next(row for row in images["rows"] if row["encoding"] == "axial")
     assert plain["shuffled"]["shuffled"]
     assert plain["shuffled"]["shared_seeds"] is None, "a control has no verdict"
 
 
-def test_the_trained_column_is_the_comparison_s_own_score(here: Path) -> None:
+def test_the_training_grid_column_equals_the_main_table(here: Path) -> None:
     content = json.loads(liere("both.yaml", "--format=json").stdout)
     for table, main in zip(content["transfers"], content["tables"], strict=True):
         for row in main["rows"]:
@@ -114,8 +114,8 @@ def test_the_trained_column_is_the_comparison_s_own_score(here: Path) -> None:
                 assert cell["values"] == pytest.approx(row["values"], rel=1e-6)
 
 
-def test_differences_and_one_family_of_p_values(here: Path) -> None:
-    every: dict[tuple[Any, ...], tuple[float, float]] = {}
+def test_differences_and_p_values_corrected_as_one_family(here: Path) -> None:
+    p_values: dict[tuple[Any, ...], tuple[float, float]] = {}
     for table in transfers():
         by_cell = cells(table)
         for (name, extension, grid), cell in by_cell.items():
@@ -128,9 +128,9 @@ def test_differences_and_one_family_of_p_values(here: Path) -> None:
             assert cell["difference"] == pytest.approx(np.subtract(ours, theirs).mean())
             assert cell["p"] >= stats.ttest_rel(ours, theirs).pvalue - 1e-9 or cell["p"] == 1
             plain = "none" if grid == table["trained"] else extension
-            every[table["data"], name, plain, grid] = (cell["p"], cell["p_holm"])
+            p_values[table["data"], name, plain, grid] = (cell["p"], cell["p_holm"])
         assert cell["mean"] == pytest.approx(np.mean(list(cell["values"].values())))
-    raw, corrected = zip(*every.values(), strict=True)
+    raw, corrected = zip(*p_values.values(), strict=True)
     assert corrected == pytest.approx(multipletests(raw, method="holm")[1].tolist())
     assert all(table["comparisons"] == len(raw) for table in transfers())
 
@@ -142,7 +142,7 @@ def test_means_have_student_s_interval(here: Path) -> None:
         assert (cell["mean_low"], cell["mean_high"]) == pytest.approx(tuple(expected))
 
 
-def test_nothing_is_measured_twice(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_evaluated_twice(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = transfers()
     monkeypatch.setattr(
         "liere_cli.evaluation.transfer.evaluate", lambda *_, **__: pytest.fail("again")
@@ -155,7 +155,7 @@ def test_nothing_is_measured_twice(here: Path, monkeypatch: pytest.MonkeyPatch) 
     assert json.loads(other.stdout)["transfers"] == before
 
 
-def test_damage_is_noticed_and_measured_anew(here: Path) -> None:
+def test_damaged_results_are_evaluated_again(here: Path) -> None:
     before = transfers()
     (path,) = folder_of(here, "rope", 0).glob(f"{FOLDER}/64-ntk-*")
     whole = path.read_bytes()
@@ -180,7 +180,7 @@ def test_other_weights_or_items_are_other_results(tmp_path: Path) -> None:
         StoredEvaluation(Run(tmp_path), "digest", Condition((32,)), 6, 32),
     ):
         assert other.read() is None
-        # even under that name, since the digest holds it
+        # even under that file name, which the digest covers
         tmp_path.joinpath(other.name).write_bytes(tmp_path.joinpath(kept.name).read_bytes())
         assert other.read() is None
     worker = pickle.loads(pickle.dumps(partial(evaluate_run, wanted={"id": (kept,)})))
@@ -188,7 +188,7 @@ def test_other_weights_or_items_are_other_results(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "csv", "latex"])
-def test_every_format_shows_it(here: Path, form: str) -> None:
+def test_every_format_shows_transfer(here: Path, form: str) -> None:
     result = liere("both.yaml", f"--format={form}")
     assert result.exit_code == 0, result.output
     shown = " ".join(result.stdout.split())
@@ -213,7 +213,7 @@ def test_every_format_shows_it(here: Path, form: str) -> None:
         assert words in shown, words
 
 
-def test_what_can_not_be_measured_is_said(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_evaluations_are_reported(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for place in folder_of(here, "liere", 0).glob(f"{FOLDER}/*"):
         place.unlink()
 
@@ -233,7 +233,7 @@ def test_what_can_not_be_measured_is_said(here: Path, monkeypatch: pytest.Monkey
     assert liere("both.yaml").exit_code == 0
 
 
-def test_a_loss_that_is_not_finite_is_no_number(here: Path) -> None:
+def test_a_loss_that_is_not_finite_has_no_value(here: Path) -> None:
     (path,) = folder_of(here, "none", 1).glob(f"{FOLDER}/64-none-*")
     whole = path.read_bytes()
     run = Run(path.parent.parent)
@@ -258,13 +258,13 @@ def test_a_loss_that_is_not_finite_is_no_number(here: Path) -> None:
         ("compare.transfer.shuffle=true", "but stdlib is text: bytes in another order"),
     ],
 )
-def test_mistakes_end_in_one_sentence(here: Path, setting: str, words: str) -> None:
+def test_invalid_settings_give_one_line_errors(here: Path, setting: str, words: str) -> None:
     result = liere("--data=stdlib:grid=16", "--encodings=rope", f"--set={setting}", "--dry-run")
     assert result.exit_code == 2, result.output
     assert words in " ".join(result.stderr.split())
 
 
-def test_grids_must_fit_the_patches_and_may_be_left_out(here: Path) -> None:
+def test_grids_must_fit_the_patches_and_are_optional(here: Path) -> None:
     asked = "--set=compare.transfer={grids: [50]}"
     result = liere("--data=pointing", "--encodings=axial", asked, "--dry-run")
     assert result.exit_code == 2
@@ -277,7 +277,7 @@ def test_grids_must_fit_the_patches_and_may_be_left_out(here: Path) -> None:
     assert nothing.exit_code == 0, nothing.output
 
 
-def test_a_picture_in_every_format(here: Path) -> None:
+def test_plots_in_every_format(here: Path) -> None:
     beginnings = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
     for suffix, beginning in beginnings.items():
         result = liere("both.yaml", f"--plot=all.{suffix}")
@@ -294,7 +294,7 @@ def test_a_picture_in_every_format(here: Path) -> None:
     assert "learning curves" in Path("runs.svg").read_text()
 
 
-def test_a_picture_that_can_not_be_drawn(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plots_that_can_not_be_drawn(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = liere("both.yaml", "--plot=all.gif")
     assert result.exit_code == 2
     assert "--plot all.gif ends in '.gif'; allowed are .png, .svg, .pdf" in result.stderr

@@ -95,7 +95,7 @@ def test_every_encoding_is_tuned_by_the_same_search(here: Path) -> None:
     assert first["validation"] == pytest.approx(0.499)
 
 
-def test_final_runs_have_the_values_that_won_and_tuning_runs_no_test(here: Path) -> None:
+def test_final_runs_have_the_best_values_and_tuning_runs_no_test_score(here: Path) -> None:
     liere("fair.yaml")
     for run in finals(here, "liere"):
         recipe = run.recipe()
@@ -109,14 +109,14 @@ def test_final_runs_have_the_values_that_won_and_tuning_runs_no_test(here: Path)
         assert (run.summary() or {})["test"] is None
 
 
-def test_a_candidate_that_diverges_at_one_seed_loses(here: Path) -> None:
+def test_a_candidate_that_diverges_at_one_seed_is_not_chosen(here: Path) -> None:
     one = tuning(liere("fair.yaml", "--format=json"))["axial"]["candidates"][2]
     assert (one["validation"], one["diverged"], one["errors"]) == (None, 1, ["the loss was nan"])
     shown = " ".join(liere("fair.yaml").stdout.split())
     assert "learning_rate=0.004: diverged" in shown
 
 
-def test_a_tuned_comparison_goes_on_and_repeats_itself(
+def test_a_tuned_comparison_resumes_and_is_reproducible(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(run_spec: RunSpec, **arguments: Any) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def test_a_tuned_comparison_goes_on_and_repeats_itself(
     )
 
 
-def test_an_encoding_that_cannot_be_tuned_is_a_row(here: Path) -> None:
+def test_an_encoding_that_cannot_be_tuned_keeps_its_row(here: Path) -> None:
     result = liere("fair.yaml", "--encodings=axial,absolute,liere", "--format=json")
     assert result.exit_code == 0, result.output
     row = json.loads(result.stdout)["tables"][0]["rows"][1]
@@ -152,7 +152,7 @@ def test_an_encoding_that_cannot_be_tuned_is_a_row(here: Path) -> None:
     assert "no seed shared with absolute" in " ".join(result.stdout.split())
 
 
-def test_seeds_are_added_to_what_was_tuned(here: Path) -> None:
+def test_seeds_are_added_after_tuning(here: Path) -> None:
     result = liere("fair.yaml", "--until-settled", "--max-seeds=6", "--jobs=2", "--format=json")
     assert result.exit_code == 0, result.output
     content = json.loads(result.stdout)
@@ -176,14 +176,14 @@ def test_a_data_set_may_have_a_search_of_its_own(here: Path) -> None:
     assert tables[1]["tuning"][0]["budget"] == "7steps"
 
 
-def test_a_dry_run_says_what_is_tried(here: Path) -> None:
+def test_a_dry_run_lists_tuning_runs(here: Path) -> None:
     result = liere("fair.yaml", "--dry-run")
     assert "missing 100 101 (24 runs)" in result.stdout
     assert "what wins decides" in result.stderr
     assert not (here / "outputs").exists()
 
 
-def test_an_option_that_a_spec_states_is_kept(here: Path) -> None:
+def test_an_option_in_a_spec_is_not_tuned(here: Path) -> None:
     result = liere("fair.yaml", "--encodings=axial,liere:scale=1", "--format=json")
     found = tuning(result)["liere:scale=1.0"]
     assert all("encoding.scale" not in one["values"] for one in found["candidates"])
@@ -208,21 +208,25 @@ def test_an_option_that_a_spec_states_is_kept(here: Path) -> None:
         (["--set=training.tested=false"], ["tested"]),
     ],
 )
-def test_mistakes_end_in_one_sentence(here: Path, arguments: list[str], parts: list[str]) -> None:
+def test_invalid_settings_give_one_line_errors(
+    here: Path, arguments: list[str], parts: list[str]
+) -> None:
     result = liere("fair.yaml", *arguments)
     assert result.exit_code == 2, result.output
     for part in parts:
         assert part in " ".join(result.stderr.split())
 
 
-def test_runs_that_tuned_are_no_results(here: Path) -> None:
+def test_tuning_runs_are_refused_as_results(here: Path) -> None:
     liere("fair.yaml")
     result = liere("outputs/fair-tuning")
     assert result.exit_code == 2
     assert "never scored on the test split" in result.stderr
 
 
-def test_a_real_run_reads_no_test_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_untested_run_reads_no_test_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from liere_cli.data.synthetic.pointing import Pointing
 
     loaded: list[str] = []
@@ -251,7 +255,7 @@ def trial(rate: float, *scores: float | None) -> Trial:
     return Trial({"learning_rate": rate}, known, len(scores), len(scores) - len(known))
 
 
-def test_the_choice_is_the_best_mean_and_the_first_of_equal_ones() -> None:
+def test_the_first_candidate_with_the_best_mean_is_chosen() -> None:
     trials = (trial(1, 0.2, 0.4), trial(2, 0.3, 0.3), trial(3, 0.9, None))
     assert TuningResult(trials, True, "", ()).chosen is trials[0]
     trials = (trial(1, 0.9, 0.9), trial(2, 0.3, 0.1), trial(3, 0.0, None))

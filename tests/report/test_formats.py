@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from liere_cli.comparison.tables.table import ComparisonTable
+from liere_cli.comparison.tables.build import ComparisonTable
 from liere_cli.report import numbers
 from liere_cli.report.escape import csv_cell, latex, markdown, plain
 from liere_cli.report.formats.registry import FORMATS

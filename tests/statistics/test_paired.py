@@ -1,4 +1,4 @@
-"""Every statistic against scipy, statsmodels or an independent computation."""
+"""Statistics of paired values against scipy, statsmodels or an independent computation."""
 
 import itertools
 import math
@@ -14,6 +14,9 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
 from liere_cli.statistics import paired, power, seed_correlation
+from liere_cli.statistics.holm import holm
+from liere_cli.statistics.item_errors import ItemError
+from liere_cli.statistics.samples import mean_and_std
 
 SCORES = arrays(
     np.float64, st.tuples(st.integers(2, 8), st.just(2)), elements=st.integers(0, 1000).map(float)
@@ -66,7 +69,7 @@ def test_the_smallest_sign_flip_p_is_reached() -> None:
     assert paired.smallest_sign_flip_p(3) == 0.25
 
 
-def test_many_seeds_flip_at_random_but_reproducibly() -> None:
+def test_random_sign_flips_are_reproducible() -> None:
     values, baseline = scores(1, 40, 0.004)
     first = paired.sign_flip_p(values, baseline)
     np.random.seed(5)
@@ -77,7 +80,7 @@ def test_many_seeds_flip_at_random_but_reproducibly() -> None:
 @settings(max_examples=25)  # statsmodels is slow
 @given(st.lists(st.floats(0, 1), max_size=20))
 def test_holm_equals_statsmodels(p_values: list[float]) -> None:
-    ours = paired.holm(p_values)
+    ours = holm(p_values)
     assert len(ours) == len(p_values)
     if p_values:
         assert ours == pytest.approx(multipletests(p_values, method="holm")[1])
@@ -102,7 +105,7 @@ def test_seeds_needed_equals_statsmodels(effect: float) -> None:
     assert power.seeds_needed(effect, 1.0) == math.ceil(needed)
 
 
-def test_seeds_needed_ends_somewhere() -> None:
+def test_seeds_needed_is_bounded() -> None:
     assert power.seeds_needed(0.0, 1.0) is None
     assert power.seeds_needed(1e-6, 1.0) is None
     assert power.seeds_needed(1e6, 1.0) == 2
@@ -117,7 +120,7 @@ def test_correlation_equals_scipy() -> None:
 
 
 @given(SCORES)
-def test_nothing_is_ever_nan(pairs: np.ndarray) -> None:
+def test_no_result_is_nan(pairs: np.ndarray) -> None:
     values, baseline = pairs.T / 1000
     result = paired.paired(values, baseline)
     assert result is not None
@@ -132,22 +135,20 @@ def test_nothing_is_ever_nan(pairs: np.ndarray) -> None:
 
 
 @given(SCORES)
-def test_swapping_both_turns_the_sign_only(pairs: np.ndarray) -> None:
+def test_swapping_both_changes_only_the_sign(pairs: np.ndarray) -> None:
     values, baseline = pairs.T / 1000
-    there = paired.paired(values, baseline)
-    back = paired.paired(baseline, values)
-    assert there is not None
-    assert back is not None
-    assert there.difference == pytest.approx(-back.difference)
-    assert there.p == pytest.approx(back.p)
+    result = paired.paired(values, baseline)
+    swapped = paired.paired(baseline, values)
+    assert result is not None
+    assert swapped is not None
+    assert result.difference == pytest.approx(-swapped.difference)
+    assert result.p == pytest.approx(swapped.p)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 20])
-@pytest.mark.parametrize("test_set", [None, paired.ItemError(1e-4, 2000)])
-def test_equal_scores_are_equivalent_by_sign_flips_only(
-    n: int, test_set: paired.ItemError | None
-) -> None:
-    """As of models that all fail: seeds without any spread prove little, whatever the test set."""
+@pytest.mark.parametrize("test_set", [None, ItemError(1e-4, 2000)])
+def test_equal_scores_have_the_p_value_of_sign_flips(n: int, test_set: ItemError | None) -> None:
+    """Models that all fail, for example: seeds without spread prove little on any test set."""
     same = np.linspace(0.3, 0.5, n)
     assert paired.paired(same, same, test_set) == paired.Paired(
         n, 0.0, 0.0, None, None, 1.0, test_set
@@ -156,11 +157,11 @@ def test_equal_scores_are_equivalent_by_sign_flips_only(
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 20])
-@pytest.mark.parametrize("test_set", [None, paired.ItemError(1e-4, 2000)])
-def test_a_constant_difference_is_proof_by_sign_flips_only(
-    n: int, test_set: paired.ItemError | None
+@pytest.mark.parametrize("test_set", [None, ItemError(1e-4, 2000)])
+def test_a_constant_difference_has_the_p_value_of_sign_flips(
+    n: int, test_set: ItemError | None
 ) -> None:
-    """Its digits are equal only up to rounding, and t would be infinite."""
+    """The differences are equal only up to rounding, and t would be infinite."""
     baseline = np.linspace(0.3, 0.5, n)
     result = paired.paired(baseline + 0.01, baseline, test_set)
     assert result is not None
@@ -172,7 +173,7 @@ def test_a_constant_difference_is_proof_by_sign_flips_only(
 
 def test_a_constant_difference_is_no_more_certain_than_the_test_set() -> None:
     baseline = np.linspace(0.3, 0.5, 12)
-    wide = paired.ItemError(0.01, 2000)
+    wide = ItemError(0.01, 2000)
     result = paired.paired(baseline + 0.01, baseline, wide)
     assert result is not None
     assert result.p == pytest.approx(2 * stats.t.sf(1, 1999))
@@ -181,14 +182,14 @@ def test_a_constant_difference_is_no_more_certain_than_the_test_set() -> None:
 
 
 @pytest.mark.parametrize("wrong", [([1.0], [1.0, 2.0]), ([math.nan], [1.0]), ([[1.0]], [[1.0]])])
-def test_what_is_no_vector_of_pairs_is_refused(wrong: tuple[list[float], list[float]]) -> None:
+def test_invalid_vectors_raise(wrong: tuple[list[float], list[float]]) -> None:
     with pytest.raises(ValueError, match=r"paired|vector"):
         paired.paired(*wrong)
 
 
-def test_too_few_values_are_none_not_nan() -> None:
-    assert paired.mean_and_std([]) == (None, None)
-    assert paired.mean_and_std([0.5]) == (0.5, None)
+def test_too_few_values_give_none() -> None:
+    assert mean_and_std([]) == (None, None)
+    assert mean_and_std([0.5]) == (0.5, None)
     assert paired.paired([], []) is None
     assert paired.paired([0.5], [0.25]) == paired.Paired(1, 0.25)
     assert paired.equivalence_p([0.5], [0.25], 0.1) is None
@@ -199,30 +200,30 @@ def test_pairing_equals_scipy(n: int) -> None:
     draw = np.random.default_rng(n)
     common = draw.normal(size=n)
     first, second = common + draw.normal(size=n), common + draw.normal(size=n)
-    found = seed_correlation.pairing(first, second)
-    assert found is not None
+    result = seed_correlation.pairing(first, second)
+    assert result is not None
     expected = stats.pearsonr(first, second)
-    assert found.correlation == pytest.approx(expected.statistic)
-    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert result.correlation == pytest.approx(expected.statistic)
+    assert (result.low, result.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
     exact = stats.pearsonr(
         first, second, method=stats.PermutationMethod(n_resamples=5000, rng=draw)
     )
-    assert found.p == pytest.approx(exact.pvalue, abs=1e-12 if n == 5 else 0.05)
-    assert found.paired_std**2 == pytest.approx(np.var(first - second, ddof=1))
-    assert found.unpaired_std**2 == pytest.approx(np.var(first, ddof=1) + np.var(second, ddof=1))
-    # the seeds of its own whose interval by statsmodels is the first as narrow as the paired one's
-    wide = np.diff(stats.ttest_rel(first, second).confidence_interval(0.95))[0] / 2
-    m = found.seeds_unshared
+    assert result.p == pytest.approx(exact.pvalue, abs=1e-12 if n == 5 else 0.05)
+    assert result.paired_std**2 == pytest.approx(np.var(first - second, ddof=1))
+    assert result.unpaired_std**2 == pytest.approx(np.var(first, ddof=1) + np.var(second, ddof=1))
+    # the fewest independent seeds whose interval is as narrow as the paired one
+    paired_half = np.diff(stats.ttest_rel(first, second).confidence_interval(0.95))[0] / 2
+    m = result.seeds_unshared
     assert m is not None
     halves = [
-        stats.t.ppf(0.975, 2 * k - 2) * found.unpaired_std / math.sqrt(k)
+        stats.t.ppf(0.975, 2 * k - 2) * result.unpaired_std / math.sqrt(k)
         for k in (m, max(m - 1, 2))
     ]
-    assert halves[0] <= wide
-    assert m == 2 or halves[1] > wide
+    assert halves[0] <= paired_half
+    assert m == 2 or halves[1] > paired_half
 
 
-def test_pairing_needs_five_seeds_with_a_spread() -> None:
+def test_pairing_needs_five_seeds_with_some_spread() -> None:
     assert seed_correlation.pairing([1, 2, 3, 5], [1, 2, 4, 4]) is None
     assert seed_correlation.pairing([1, 1, 1, 1, 1], [1, 2, 4, 4, 3]) is None
     equal = seed_correlation.pairing([1, 2, 4, 4, 3], [1, 2, 4, 4, 3])

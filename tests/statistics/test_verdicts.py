@@ -36,14 +36,14 @@ def test_intervals_cover_the_truth() -> None:
     generator = np.random.default_rng(1)
     verdicts = judge([simulated(generator, 4, 0.02) for _ in range(3000)])
     estimates = [verdict.estimate for verdict in verdicts if verdict.estimate]
-    covered = np.mean([one.low <= 0.02 <= one.high for one in estimates])  # type: ignore[operator]
+    covered = np.mean([each.low <= 0.02 <= each.high for each in estimates])  # type: ignore[operator]
     assert covered == pytest.approx(0.95, abs=0.012)
 
 
 def test_a_true_difference_at_the_margin_is_rarely_called_equivalent() -> None:
     generator = np.random.default_rng(2)
-    words = [judge([simulated(generator, 5, 0.01, margin=0.01)])[0].label for _ in range(2000)]
-    assert words.count("equivalent") / 2000 <= 0.05 + 3 * (0.05 * 0.95 / 2000) ** 0.5
+    labels = [judge([simulated(generator, 5, 0.01, margin=0.01)])[0].label for _ in range(2000)]
+    assert labels.count("equivalent") / 2000 <= 0.05 + 3 * (0.05 * 0.95 / 2000) ** 0.5
 
 
 def test_large_effects_are_found_and_have_a_direction() -> None:
@@ -55,13 +55,13 @@ def test_large_effects_are_found_and_have_a_direction() -> None:
 
 
 @given(st.integers(0, 10_000), st.floats(-0.1, 0.1), st.integers(2, 8))
-def test_swapping_encoding_and_baseline_swaps_the_word(seed: int, effect: float, n: int) -> None:
+def test_swapping_encoding_and_baseline_swaps_the_label(seed: int, effect: float, n: int) -> None:
     pair = simulated(np.random.default_rng(seed), n, effect, margin=0.02)
     swapped = Pair(pair.baseline, pair.values, True, 0.02)
     opposite = {"better": "worse", "worse": "better"}
-    there, back = judge([pair])[0].label, judge([swapped])[0].label
-    assert there is not None
-    assert back == opposite.get(there, there)
+    label, reverse = judge([pair])[0].label, judge([swapped])[0].label
+    assert label is not None
+    assert reverse == opposite.get(label, label)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6))
@@ -75,7 +75,7 @@ def test_more_comparisons_never_make_a_verdict_easier(seed: int, others: int) ->
     assert together >= alone - 1e-12
 
 
-def test_undecided_says_what_it_would_take() -> None:
+def test_undecided_states_detectable_difference_and_seeds_needed() -> None:
     verdict = judge([Pair([0.51, 0.52, 0.50], [0.50, 0.50, 0.505], True)])[0]
     assert verdict.label == "undecided"
     assert verdict.detectable is not None
@@ -90,19 +90,19 @@ def test_undecided_says_what_it_would_take() -> None:
 )
 def test_equal_runs_are_equivalent_only_with_a_margin_and_seeds(seeds: int, label: str) -> None:
     same = [0.25] * seeds
-    words = [
+    labels = [
         verdict.label for verdict in judge([Pair(same, same, True), Pair(same, same, True, 0.01)])
     ]
-    assert words == ["undecided", label]
+    assert labels == ["undecided", label]
 
 
 def test_one_shared_seed_gives_a_difference_but_no_verdict() -> None:
-    one, none = judge([Pair([0.5], [0.25], True, 0.01), Pair([], [], True)])
-    assert one.label is None
-    assert one.estimate is not None
-    assert one.estimate.difference == 0.25
-    assert none.estimate is None
+    single, empty = judge([Pair([0.5], [0.25], True, 0.01), Pair([], [], True)])
+    assert single.label is None
+    assert single.estimate is not None
+    assert single.estimate.difference == 0.25
+    assert empty.estimate is None
 
 
-def test_no_pair_is_no_problem() -> None:
+def test_no_pairs_give_no_verdicts() -> None:
     assert judge([]) == []

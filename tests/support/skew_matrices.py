@@ -1,4 +1,4 @@
-"""Random skew-symmetric matrices of a given size, and both ways to compute with them."""
+"""Random skew-symmetric matrices, and a fixture for compiled and batched computation."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -13,9 +13,9 @@ WAYS = ("compiled", "batched")
 
 
 def both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A fixture over ``WAYS``: a test runs with and without what a C compiler makes."""
+    """A fixture over ``WAYS``: tests run with and without compiled kernels."""
     if request.param == "compiled" and find_compiler() is None:
-        pytest.skip("no C compiler answers")
+        pytest.skip("no C compiler was found")
     with without_kernels() if request.param == "batched" else nullcontext():
         yield
 
@@ -23,7 +23,7 @@ def both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
 def random_skew(
     *shape: int, norm: float = 1.0, seed: int = 0, dtype: torch.dtype = torch.float64
 ) -> Tensor:
-    """[*shape] skew-symmetric, the largest spectral norm being ``norm``."""
+    """[*shape] skew-symmetric matrices whose largest spectral norm is ``norm``."""
     u = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     a = u - u.mT
     size = torch.linalg.matrix_norm(a, 2).amax().clamp(min=1e-30)

@@ -1,4 +1,4 @@
-"""Rotary encodings the slow way: one plane of one token after another, in float64."""
+"""Reference implementation of rotary encodings: loops over tokens and planes, in float64."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ SHAPES: dict[int, tuple[int, ...]] = {1: (6,), 2: (3, 4), 3: (2, 3, 2)}
 def built(
     spec: str, axes: int, head_dim: int = 16, heads: int = 2, depth: int = 2
 ) -> PositionEncoding:
-    """In float64, with random parameters."""
+    """The encoding in float64, with random parameters."""
     encoding = build_encoding(
         spec, axes=axes, heads=heads, head_dim=head_dim, depth=depth, grid=SHAPES[axes], seed=0
     ).double()
@@ -44,7 +44,7 @@ def channels_of(plane: int, head_dim: int, layout: str) -> tuple[int, int]:
 def turned(
     x: Tensor, positions: Tensor, layout: str, angle: Callable[[int, int, list[float]], float]
 ) -> Tensor:
-    """Turns plane i of head n at position p by angle(n, i, p), x: [B, N, T, H]."""
+    """Rotates plane i of head n at position p by angle(n, i, p), x: [B, N, T, H]."""
     out = x.clone()
     for head in range(x.shape[1]):
         for token, position in enumerate(positions.double().tolist()):

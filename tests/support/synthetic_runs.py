@@ -1,4 +1,4 @@
-"""Runs without training: for tests of what happens around them."""
+"""Run folders without training, and functions that replace training in tests."""
 
 import hashlib
 import os
@@ -15,14 +15,14 @@ from liere_cli.runs.folder import Run
 from liere_cli.training.callbacks import Observer, Report
 from liere_cli.utils.files import to_json, write_atomically
 
-#: small enough for a model to be described in no time
+#: settings of a model that is built quickly
 TINY = {"layers": 1, "dim": 32, "heads": 2}
 #: mean score of an encoding; others lie at 0.5
 LEVELS = {"none": 0.2, "liere": 0.7, "absolute": 0.5}
 
 
 def score(encoding: str, seed: int) -> float:
-    """A level of the encoding, noise of the seed that all share, and a little of their own."""
+    """The encoding's level, noise that depends on the seed alone, and a little by both."""
     digits = hashlib.sha256(f"{encoding}/{seed}".encode()).digest()
     own = (digits[0] / 255 - 0.5) * 0.01
     return LEVELS.get(encoding.partition(":")[0], 0.5) + 0.02 * (seed % 5) + own
@@ -63,7 +63,7 @@ def summary_of(run_spec: RunSpec, **changes: Any) -> dict[str, Any]:
 
 
 def write_run(run_spec: RunSpec, outputs: Path, **changes: Any) -> Run:
-    """A finished run's folder, as training leaves it."""
+    """A finished run's folder."""
     run = run_spec.run(outputs)
     run.write_recipe(run_spec.recipe)
     write_atomically(run.path("signature.txt"), signature(run_spec) + "\n")
@@ -72,7 +72,7 @@ def write_run(run_spec: RunSpec, outputs: Path, **changes: Any) -> Run:
 
 
 def begin_run(run_spec: RunSpec, outputs: Path, step: int = 5) -> Run:
-    """A run's folder as an interruption leaves it."""
+    """An interrupted run's folder."""
     run = run_spec.run(outputs)
     run.write_recipe(run_spec.recipe)
     write_atomically(run.path("signature.txt"), signature(run_spec) + "\n")
@@ -84,10 +84,10 @@ def begin_run(run_spec: RunSpec, outputs: Path, step: int = 5) -> Run:
 def train(
     run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Observer
 ) -> dict[str, Any]:
-    """In place of training: ``absolute`` diverges, ``sinusoidal`` fails."""
+    """Replaces training: ``absolute`` diverges, ``sinusoidal`` fails."""
     run = run_spec.run(outputs)
-    if (known := run.summary()) and not fresh:
-        return known
+    if (summary := run.summary()) and not fresh:
+        return summary
     observer.started(run_spec, run, 0, [])
     observer.reported(Report(5, 0.5, 1.25, 0.3, 100.0, 1.0))
     if run_spec.encoding == "sinusoidal":
@@ -103,7 +103,7 @@ def train(
 def train_until_killed(
     run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Observer
 ) -> dict[str, Any]:
-    """``none`` takes its whole process with it."""
+    """As :func:`train`, but ``none`` kills its process."""
     if run_spec.encoding == "none":
         os.kill(os.getpid(), signal.SIGKILL)
     return train(run_spec, outputs=outputs, device=device, fresh=fresh, observer=observer)
@@ -112,7 +112,7 @@ def train_until_killed(
 def train_until_stopped(
     run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Observer
 ) -> dict[str, Any]:
-    """Trains on until it is told to stop, and then leaves a checkpoint."""
+    """Runs until SIGTERM, and then writes a checkpoint."""
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
     observer.started(run_spec, run_spec.run(outputs), 0, [])
@@ -125,7 +125,7 @@ def train_until_stopped(
 def train_and_break(
     run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Observer
 ) -> dict[str, Any]:
-    """An error that nobody foresaw."""
+    """As :func:`train`, but ``none`` raises an unexpected error."""
     if run_spec.encoding == "none":
         raise ZeroDivisionError("division by zero")
     return train(run_spec, outputs=outputs, device=device, fresh=fresh, observer=observer)
@@ -134,6 +134,6 @@ def train_and_break(
 def train_and_show_environment(
     run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Observer
 ) -> dict[str, Any]:
-    """Fails, and says what its process was given."""
-    given = [os.environ[key] for key in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")]
-    raise LiereError(" ".join(given))
+    """Fails with the environment variables of its process as the message."""
+    values = [os.environ[key] for key in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")]
+    raise LiereError(" ".join(values))

@@ -1,17 +1,16 @@
-"""Plans and outcomes made of plain numbers, for tests of tables and reports."""
+"""Plans and outcomes from given scores, for tests of tables and reports."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from liere_cli.comparison.tables.build import make_table
-from liere_cli.comparison.tables.table import ComparisonTable
+from liere_cli.comparison.tables.build import ComparisonTable, make_table
 from liere_cli.config.budget import Budget
 from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
 from liere_cli.planning.progress import Outcome, outcome_of
 from liere_cli.runs.folder import Run
 
-#: a test value, or a state without one
+#: a test value, or the state of a run without one
 Result = float | str
 AXIAL = [0.300, 0.320, 0.310]
 RESULTS: dict[str, Sequence[Result]] = {
@@ -53,14 +52,19 @@ def dataset_of(
     baseline: str | None = "axial",
     margin: float | None = None,
 ) -> tuple[DatasetPlan, dict[str, Outcome]]:
-    found: dict[str, Outcome] = {}
+    """A data set's plan, and the outcome of each run by identity.
+
+    Args:
+        results: of each encoding, by seed.
+    """
+    outcomes: dict[str, Outcome] = {}
     rows = []
     for encoding, values in results.items():
         runs = []
         for seed, result in enumerate(values):
             run_id = f"{title}/{encoding}/{seed}"
             run = PlannedRun(title, encoding, seed, Run(Path("nowhere")), run_id)
-            found[run_id] = outcome(run, result, metric)
+            outcomes[run_id] = outcome(run, result, metric)
             runs.append(run)
         undefined = None if runs else "not defined on 2 axes"
         rows.append(PlannedEncoding(encoding, tuple(runs), undefined))
@@ -75,18 +79,18 @@ def dataset_of(
         baseline=baseline,
         margin=margin,
     )
-    return dataset, found
+    return dataset, outcomes
 
 
 def table_of(
     *datasets: tuple[DatasetPlan, dict[str, Outcome]], experiment: str = "quick"
 ) -> ComparisonTable:
-    found = {key: one for _, outcomes in datasets for key, one in outcomes.items()}
-    return make_table(Plan(experiment, tuple(dataset for dataset, _ in datasets), (0, 1, 2)), found)
+    plan = Plan(experiment, tuple(dataset for dataset, _ in datasets), (0, 1, 2))
+    return make_table(plan, {key: state for _, by_id in datasets for key, state in by_id.items()})
 
 
 def example() -> ComparisonTable:
-    """Two data sets, with every kind of row."""
+    """Two data sets with rows in all states."""
     bits = {"rope": [2.31, 2.33, 2.30], "liere": [2.25, 2.27, 2.25], "none": [2.8, 2.9, "failed"]}
     return table_of(
         dataset_of(RESULTS, margin=0.01),

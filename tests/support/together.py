@@ -1,4 +1,4 @@
-"""Two processes that train together, as torchrun would start them, kept for several runs."""
+"""Two training processes, as torchrun starts them, that are reused for several runs."""
 
 import multiprocessing
 import os
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 def train(
     ranks: Ranks, flags: dict[str, Any], outputs: Path, stop: tuple[int, int] | None = None
 ) -> dict[str, Any] | str:
-    """The summary, or what ended the run; ``stop``: the rank that gets a SIGTERM at that step."""
+    """The summary, or ``stopped``; ``stop``: rank and step of a SIGTERM."""
     at = TrainingBatches.at
 
     def watched(self: TrainingBatches, step: int, rows: slice) -> Any:
@@ -42,13 +42,13 @@ def train(
 
 
 class Pair:
-    """Two ranks that wait for something to train."""
+    """Two ranks that wait for runs to train."""
 
     def __init__(self, connections: list[Connection]) -> None:
         self.connections = connections
 
     def train(self, *args: Any, **settings: Any) -> list[dict[str, Any] | str]:
-        """What :func:`train` returns on each rank."""
+        """Results of :func:`train` on each rank."""
         for connection in self.connections:
             connection.send((args, settings))
         return [connection.recv() for connection in self.connections]
@@ -56,7 +56,7 @@ class Pair:
 
 @contextmanager
 def pair() -> Iterator[Pair]:
-    """Starts the two, and ends them."""
+    """Starts both processes, and ends them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

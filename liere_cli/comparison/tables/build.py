@@ -1,94 +1,104 @@
-"""The result of a comparison: one table a data set, one row an encoding, every number typed."""
+"""The result of a comparison: a table for each data set, verdicts, and further analyses.
 
-import hashlib
-import json
+A new analysis is a module beside this one, with a function of plan, tables and outcomes, plus a
+field of :class:`ComparisonTable` and its value in :func:`make_table`.
+"""
+
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from liere_cli import __version__
-from liere_cli.comparison.tables.extras import efficiencies, interactions, without_curves
-from liere_cli.comparison.tables.fractions import fraction_tables
+from liere_cli.comparison.tables.efficiency import efficiencies, unreadable_curves
+from liere_cli.comparison.tables.fractions import FractionTable, fraction_tables
+from liere_cli.comparison.tables.interaction import interactions
 from liere_cli.comparison.tables.shared_seeds import runs_at, shared_seeds
-from liere_cli.comparison.tables.table import ComparisonTable, DatasetTable, Row
-from liere_cli.comparison.tables.transfer import transfer_tables
+from liere_cli.comparison.tables.signature import CORRECTION, VALUE, signature
+from liere_cli.comparison.tables.table import DatasetTable, Row
+from liere_cli.comparison.tables.transfer import TransferTable, transfer_tables
 from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding
 from liere_cli.planning.progress import Outcome, number
-from liere_cli.planning.tuning_result import grid_text
 from liere_cli.runs.item_results import FILE as ITEMS_FILE
 from liere_cli.runs.item_results import ItemReader
-from liere_cli.statistics.paired import mean_and_std
-from liere_cli.statistics.sequential import SPENDING, InterimAnalyses
+from liere_cli.statistics.interaction import Interaction
+from liere_cli.statistics.samples import mean_and_std
+from liere_cli.statistics.sequential import InterimAnalyses
 from liere_cli.statistics.verdicts import ALPHA, Pair, Verdict, judge
 
-#: which value of a run is compared: the test split, with the weights after the last step
-VALUE = "test"
-CORRECTION = "Holm"
+
+@dataclass(frozen=True)
+class ComparisonTable:
+    """All tables of a comparison, judged together.
+
+    Args:
+        comparisons: tests over which the p-values are corrected.
+        alpha: chance of any wrong ``better`` or ``worse`` in all tables together.
+        signature: a line that identifies the tables and how their p-values were computed.
+        interim: of a comparison that adds seeds until it is settled.
+        interactions: gains on one data set against those on another, where the recipe asks.
+        fractions: a table for each data set that is compared at several fractions.
+        transfers: scores at other lengths and resolutions, where the recipe asks.
+    """
+
+    experiment: str
+    datasets: tuple[DatasetTable, ...]
+    comparisons: int
+    alpha: float
+    correction: str
+    signature: str
+    interim: InterimAnalyses | None = None
+    interactions: tuple[Interaction, ...] = ()
+    fractions: tuple[FractionTable, ...] = ()
+    transfers: tuple[TransferTable, ...] = ()
+
+    @property
+    def failed(self) -> int:
+        """Runs that failed, tuning runs among them, and runs that could not be evaluated at other
+        grids. Diverged runs are results and don't count.
+        """
+        rows = [row for dataset in self.datasets for row in dataset.rows]
+        trained = sum(row.failed + (row.tuned.failed if row.tuned else 0) for row in rows)
+        return trained + sum(len(table.errors) for table in self.transfers)
 
 
 def make_table(
     plan: Plan,
-    found: Mapping[str, Outcome],
+    outcomes: Mapping[str, Outcome],
     items: ItemReader | None = None,
-    faults: Mapping[str, str] | None = None,
+    errors: Mapping[str, str] | None = None,
 ) -> ComparisonTable:
     """Tables, statistics and verdicts of a plan.
 
     Args:
-        found: outcome of every run of the plan, by identity.
-        items: results per item, where some of them are known already.
-        faults: why runs could not be measured at other grids, by identity.
+        outcomes: of every run of the plan, by identity.
+        items: reader of results per item, which may have some of them in memory.
+        errors: why runs could not be evaluated at other grids, by identity.
     """
     items = items or ItemReader()
-    datasets = [_dataset_table(dataset, found, items) for dataset in plan.datasets]
-    places = [
-        (index, position)
-        for index, dataset in enumerate(datasets)
-        for position, row in enumerate(dataset.rows)
-        if dataset.baseline is not None and not row.is_baseline and row.undefined is None
-    ]
-    pairs = [
-        _pair(plan, datasets[index], index, position, found, items) for index, position in places
-    ]
-    verdicts = judge(pairs, plan.interim)
-    judged = dict(zip(places, verdicts, strict=True))
-    datasets = [
-        replace(
-            dataset,
-            rows=tuple(
-                replace(row, verdict=judged.get((index, position)))
-                for position, row in enumerate(dataset.rows)
-            ),
-        )
-        for index, dataset in enumerate(datasets)
-    ]
-    datasets = [
-        replace(
-            dataset, efficiency=rows, warnings=(*dataset.warnings, *without_curves(planned, found))
-        )
-        if rows
-        else dataset
-        for planned, dataset, rows in zip(
-            plan.datasets, datasets, efficiencies(plan, datasets, found), strict=True
-        )
-    ]
-    comparisons = sum(verdict.p_holm is not None for verdict in verdicts)
+    tables = [_dataset_table(dataset, outcomes, items) for dataset in plan.datasets]
+    tables, verdicts = _with_verdicts(plan, tables, outcomes, items)
+    tables = _with_efficiency(plan, tables, outcomes)
+    summaries = [summary for dataset in plan.datasets for summary in _summaries(dataset, outcomes)]
+    versions = {
+        "torch": _versions(summaries, "torch") or ["none"],
+        "liere": _versions(summaries, "liere") or [__version__],
+    }
     return ComparisonTable(
         experiment=plan.experiment,
-        datasets=tuple(datasets),
-        comparisons=comparisons,
+        datasets=tuple(tables),
+        comparisons=sum(verdict.p_holm is not None for verdict in verdicts),
         alpha=ALPHA,
         correction=CORRECTION,
-        signature=_signature(plan, found, verdicts),
+        signature=signature(plan, verdicts, versions),
         interim=plan.interim,
-        interactions=interactions(plan, datasets, found),
-        fractions=fraction_tables(plan, datasets, found),
-        transfers=transfer_tables(plan, datasets, found, faults or {}),
+        interactions=interactions(plan, tables, outcomes),
+        fractions=fraction_tables(plan, tables, outcomes),
+        transfers=transfer_tables(plan, tables, outcomes, errors or {}),
     )
 
 
 def _dataset_table(
-    dataset: DatasetPlan, found: Mapping[str, Outcome], items: ItemReader
+    dataset: DatasetPlan, outcomes: Mapping[str, Outcome], items: ItemReader
 ) -> DatasetTable:
     return DatasetTable(
         title=dataset.title,
@@ -101,16 +111,16 @@ def _dataset_table(
         margin=dataset.margin,
         budget=dataset.budget.text,
         test_limit=dataset.test_limit,
-        rows=tuple(_row(row, dataset.baseline, found) for row in dataset.encodings),
+        rows=tuple(_row(row, dataset.baseline, outcomes) for row in dataset.encodings),
         warnings=(
-            *_warnings(dataset, _summaries(dataset, found)),
-            *_without_items(dataset, found, items),
+            *_warnings(dataset, _summaries(dataset, outcomes)),
+            *_without_items(dataset, outcomes, items),
         ),
     )
 
 
-def _row(planned: PlannedEncoding, baseline: str | None, found: Mapping[str, Outcome]) -> Row:
-    results = [(run, found[run.run_id]) for run in planned.runs]
+def _row(planned: PlannedEncoding, baseline: str | None, outcomes: Mapping[str, Outcome]) -> Row:
+    results = [(run, outcomes[run.run_id]) for run in planned.runs]
     values = {
         run.seed: value
         for run, outcome in results
@@ -147,32 +157,81 @@ def _row(planned: PlannedEncoding, baseline: str | None, found: Mapping[str, Out
     )
 
 
+def _with_verdicts(
+    plan: Plan,
+    tables: Sequence[DatasetTable],
+    outcomes: Mapping[str, Outcome],
+    items: ItemReader,
+) -> tuple[list[DatasetTable], list[Verdict]]:
+    """The tables with verdicts, all judged together, and the verdicts in order."""
+    compared = [
+        (index, position)
+        for index, table in enumerate(tables)
+        for position, row in enumerate(table.rows)
+        if table.baseline is not None and not row.is_baseline and row.undefined is None
+    ]
+    pairs = [
+        _pair(plan, plan.datasets[index], tables[index], position, outcomes, items)
+        for index, position in compared
+    ]
+    verdicts = judge(pairs, plan.interim)
+    by_row = dict(zip(compared, verdicts, strict=True))
+    judged = [
+        replace(
+            table,
+            rows=tuple(
+                replace(row, verdict=by_row.get((index, position)))
+                for position, row in enumerate(table.rows)
+            ),
+        )
+        for index, table in enumerate(tables)
+    ]
+    return judged, verdicts
+
+
 def _pair(
     plan: Plan,
+    dataset: DatasetPlan,
     table: DatasetTable,
-    dataset: int,
     position: int,
-    found: Mapping[str, Outcome],
+    outcomes: Mapping[str, Outcome],
     items: ItemReader,
 ) -> Pair:
-    """What an encoding and its baseline scored at the seeds that both finished."""
+    """Scores of the encoding in that row and of its baseline, at the seeds that both finished."""
     base = next(index for index, row in enumerate(table.rows) if row.is_baseline)
-    rows = [plan.datasets[dataset].encodings[index] for index in (position, base)]
+    planned = (dataset.encodings[position], dataset.encodings[base])
     values, baseline = table.rows[position].values, table.rows[base].values
-    shared = shared_seeds(plan, rows, found)
-    ours, theirs = (runs_at(row, shared) for row in rows)
+    seeds = shared_seeds(plan, planned, outcomes)
+    ours, theirs = (runs_at(encoding, seeds) for encoding in planned)
     return Pair(
-        [values[seed] for seed in shared],
-        [baseline[seed] for seed in shared],
+        [values[seed] for seed in seeds],
+        [baseline[seed] for seed in seeds],
         table.higher_is_better,
         table.margin,
-        items.between(ours, theirs, table.metric) if len(shared) > 1 else None,
+        items.between(ours, theirs, table.metric) if len(seeds) > 1 else None,
     )
 
 
-def _summaries(dataset: DatasetPlan, found: Mapping[str, Outcome]) -> list[dict[str, Any]]:
-    outcomes = [found[run.run_id] for row in dataset.encodings for run in row.runs]
-    return [outcome.summary for outcome in outcomes if outcome.summary is not None]
+def _with_efficiency(
+    plan: Plan, tables: Sequence[DatasetTable], outcomes: Mapping[str, Outcome]
+) -> list[DatasetTable]:
+    """The tables with their learning curves' results, and warnings of curves left out."""
+    rows = efficiencies(plan, tables, outcomes)
+    return [
+        replace(
+            table,
+            efficiency=efficiency,
+            warnings=(*table.warnings, *unreadable_curves(dataset, outcomes)),
+        )
+        if efficiency
+        else table
+        for dataset, table, efficiency in zip(plan.datasets, tables, rows, strict=True)
+    ]
+
+
+def _summaries(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+    runs = [outcomes[run.run_id] for row in dataset.encodings for run in row.runs]
+    return [outcome.summary for outcome in runs if outcome.summary is not None]
 
 
 def _warnings(dataset: DatasetPlan, summaries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -190,86 +249,28 @@ def _warnings(dataset: DatasetPlan, summaries: Sequence[Mapping[str, Any]]) -> t
 
 
 def _without_items(
-    dataset: DatasetPlan, found: Mapping[str, Outcome], items: ItemReader
+    dataset: DatasetPlan, outcomes: Mapping[str, Outcome], items: ItemReader
 ) -> list[str]:
-    """Finished runs whose results per item can't be read, where intervals would use them."""
+    """A warning for finished runs whose results per item can't be read but would be used."""
     finished = [
-        [run for run in row.runs if found[run.run_id].state == "finished"]
+        [run for run in row.runs if outcomes[run.run_id].state == "finished"]
         for row in dataset.encodings
     ]
     if dataset.baseline is None or max(map(len, finished), default=0) < 2:
         return []
-    faults = {
-        (row.label, run.seed): fault
+    errors = {
+        (row.label, run.seed): error
         for row, runs in zip(dataset.encodings, finished, strict=True)
         for run in runs
-        if (fault := items.fault(run.run, dataset.metric))
+        if (error := items.fault(run.run, dataset.metric))
     }
     left_out = "so the test set's share of the error is left out"
-    if len(faults) == sum(map(len, finished)) and set(faults.values()) == {"missing"}:
+    if len(errors) == sum(map(len, finished)) and set(errors.values()) == {"missing"}:
         return [f"no run has its {ITEMS_FILE}, {left_out}"]
     return [
-        f"{label}, seed {seed}: {ITEMS_FILE} is {fault}, {left_out}"
-        for (label, seed), fault in faults.items()
+        f"{label}, seed {seed}: {ITEMS_FILE} is {error}, {left_out}"
+        for (label, seed), error in errors.items()
     ]
-
-
-def _signature(plan: Plan, found: Mapping[str, Outcome], verdicts: Sequence[Verdict]) -> str:
-    cells = [
-        [
-            dataset.baseline,
-            dataset.margin,
-            sorted(run.run_id for row in dataset.encodings for run in row.runs),
-        ]
-        for dataset in plan.datasets
-    ]
-    digest = hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:12]
-    summaries = [summary for dataset in plan.datasets for summary in _summaries(dataset, found)]
-    parts = {
-        "recipe" if plan.recipe else "runs": f"{plan.experiment}@{digest}".lstrip("@"),
-        "data": ",".join(f"{dataset.data}@{dataset.fingerprint}" for dataset in plan.datasets),
-        "budget": ",".join(_distinct(dataset.budget.text for dataset in plan.datasets)),
-        "seeds": ",".join(map(str, plan.seeds)),
-        **_tuning(plan),
-        **_transfer(plan),
-        "value": VALUE,
-        "p": _test(plan.interim, verdicts),
-        "alpha": f"{ALPHA:g}",
-        "torch": ",".join(_versions(summaries, "torch")) or "none",
-        "liere": ",".join(_versions(summaries, "liere")) or __version__,
-    }
-    return "|".join(f"{key}:{value}" for key, value in parts.items())
-
-
-def _tuning(plan: Plan) -> dict[str, str]:
-    """What was tried before: ``tuning:learning_rate=0.001,0.002@300steps,seeds=1000``."""
-    searches = []
-    for dataset in plan.datasets:
-        tuned = [row.tuned for row in dataset.encodings if row.tuned is not None]
-        if tuned:
-            grid = grid_text([trial for one in tuned for trial in one.trials])
-            seeds = ",".join(map(str, tuned[0].seeds))
-            searches.append(f"{grid}@{tuned[0].budget},seeds={seeds}")
-    return {"tuning": " and ".join(_distinct(searches))} if searches else {}
-
-
-def _transfer(plan: Plan) -> dict[str, str]:
-    """Other grids: ``transfer:256,512@none,ntk/64``, that is grids, extensions, items scored."""
-    asked = _distinct(
-        dataset.transfer.text for dataset in plan.datasets if dataset.transfer is not None
-    )
-    return {"transfer": " and ".join(asked)} if asked else {}
-
-
-def _test(interim: InterimAnalyses | None, verdicts: Sequence[Verdict]) -> str:
-    """How p-values came about: ``paired-t+items+spending2(3..10)+holm(12)``."""
-    parts = ["paired-t"]
-    if any(verdict.estimate and verdict.estimate.test_set for verdict in verdicts):
-        parts.append("items")
-    if interim is not None:
-        parts.append(f"spending{SPENDING:g}({interim.first}..{interim.last})")
-    comparisons = sum(verdict.p_holm is not None for verdict in verdicts)
-    return "+".join([*parts, f"{CORRECTION.lower()}({comparisons})"])
 
 
 def _versions(summaries: Iterable[Mapping[str, Any]], package: str) -> list[str]:

@@ -1,10 +1,10 @@
-"""An index of finished runs, so that a table of thousands need not read them all again.
+"""The run index: a cache of what tables read from finished runs, for hundreds of runs or more.
 
-``OUTPUTS/.index.json`` holds what tables asked of each run and each pair of encodings. It is never
-the only truth: an entry counts while the run's files have the size and the times of modification
-and change that they had when it was made, and all of it may be deleted at any moment. It is written
-beside and renamed, so that of many writers one is kept, and its first line has a digest of the
-rest. Where the folder can't be written there is none.
+``OUTPUTS/.index.json`` holds the record of each run and the test set's error of each pair of
+encodings. An entry is valid while the run's files have the sizes and the times of modification and
+change that they had when it was made. The file may be deleted at any time. It is replaced
+atomically, so that the last of several writers wins, and its first line has a digest of the rest.
+If the folder can't be written, nothing is cached.
 """
 
 import json
@@ -24,46 +24,49 @@ from liere_cli.planning.run_record import RunRecord, RunRecordReader, shared_set
 from liere_cli.runs.folder import SUMMARY_FIELDS, Run
 from liere_cli.runs.item_results import FILE as ITEMS_FILE
 from liere_cli.runs.item_results import ItemReader
-from liere_cli.statistics.paired import ItemError
-from liere_cli.statistics.test_items import ItemDifferences, KnownItems
-from liere_cli.utils.files import digest_of, parse_json, read_limited
-from liere_cli.utils.files import write_atomically as write
+from liere_cli.statistics.item_errors import ItemDifferences, ItemError, StoredItemError
+from liere_cli.utils.files import digest_of, parse_json, read_limited, write_atomically
 
 FILE = ".index.json"
 FORMAT = 1
-#: runs of one outputs folder in one table from which on an index pays
-LEAST = 100
-#: a file that is younger may change again within one tick of the clock that stamps it
+#: fewest runs of one outputs folder for which the cache is read and written
+MIN_RUNS = 100
+#: a younger file may change again without a change of its timestamps
 SETTLED_SECONDS = 2.0
 MAX_BYTES = 1 << 29
 #: pairs of encodings that are kept
 MAX_PAIRS = 20_000
+#: files whose timestamps and sizes make an entry valid
 STAMPED = ("summary.json", "recipe.yaml", ITEMS_FILE)
 
-#: nanoseconds of modification and of change, and bytes; None where there is no file
+#: times of modification and change in nanoseconds, and size in bytes; None without a file
 Stamp = list[int] | None
-Fault = Literal["missing", "damaged"] | None
-_NAMES = [one.name for one in fields(RunRecord)]
+#: why results per item can't be read; None if they can
+ItemsProblem = Literal["missing", "damaged"] | None
+_NAMES = [attribute.name for attribute in fields(RunRecord)]
 _TEXTS = ("encoding", "data", "fingerprint", "run_id", "metric", "name", "budget", "dataset")
 
 
 @dataclass
 class _Entry:
-    """A run as it was read; ``fault`` is that of its results per item, once asked for."""
+    """A run's record; its results per item are checked on first use."""
 
     stamps: list[Stamp]
     record: RunRecord
-    fault: Fault | Literal["unknown"] = "unknown"
+    items_problem: ItemsProblem | Literal["unknown"] = "unknown"
 
 
 @dataclass
 class _Folder:
-    """The index of one outputs folder.
+    """The cache of one outputs folder.
 
     Args:
-        runs: entries as in the file, by the run's folder below.
-        pairs: the test set's error between two rows of runs, by the digests of their results.
-        used: those of them that this process asked for.
+        path: of the file.
+        runs: entries as in the file, by ``EXPERIMENT/RUN``.
+        shared: texts of :attr:`RunRecord.shared`, to which entries refer by index.
+        pairs: the test set's error between two rows of runs, by a digest of their results.
+        used: the pairs that this process used.
+        changed: whether the file must be written.
     """
 
     path: Path
@@ -75,10 +78,10 @@ class _Folder:
 
 
 class RunIndex(ItemReader):
-    """What is known of runs, from the indexes of their outputs folders or from their files.
+    """Records of runs and their differences per item, cached in each outputs folder.
 
     Args:
-        runs: that a table will ask for; where they are few, no index is read or written.
+        runs: those of the table; nothing is cached in a folder that has few of them.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -86,18 +89,18 @@ class RunIndex(ItemReader):
         self.warnings: list[str] = []
         self._reader = RunRecordReader()
         self._entries: dict[str, _Entry] = {}
-        counts = Counter(_place(run)[0] for run in runs)
-        large = [place for place, count in counts.items() if count >= LEAST]
-        self._folders = {place: self._load(Path(place, FILE)) for place in large}
+        counts = Counter(_split_path(run)[0] for run in runs)
+        large = [outputs for outputs, count in counts.items() if count >= MIN_RUNS]
+        self._folders = {outputs: self._load(Path(outputs, FILE)) for outputs in large}
 
     def record(self, run: Run) -> RunRecord:
-        """As :meth:`RunRecordReader.read`, which it does where the index does not know the run."""
-        outputs, name = _place(run)
+        """As :meth:`RunRecordReader.read`, from the cache if it has a valid entry."""
+        outputs, name = _split_path(run)
         folder = self._folders.get(outputs)
         if folder is None:
             return self._reader.read(run)
-        stamps = [_stamp(run.path(one)) for one in STAMPED]
-        entry = _known(folder, folder.runs.get(name), stamps)
+        stamps = [_stamp(run.path(file)) for file in STAMPED]
+        entry = _valid_entry(folder, folder.runs.get(name), stamps)
         if entry is None:
             entry = _Entry(stamps, self._reader.read(run))
             if entry.record.summary is None or not _settled(stamps):
@@ -106,27 +109,27 @@ class RunIndex(ItemReader):
         self._entries[str(run.folder)] = entry
         return entry.record
 
-    def fault(self, run: Run, metric: str) -> Fault:
+    def fault(self, run: Run, metric: str) -> ItemsProblem:
         entry = self._entries.get(str(run.folder))
         if entry is None:
             return super().fault(run, metric)
-        if entry.fault == "unknown":
-            entry.fault = super().fault(run, metric)
-            self._folders[_place(run)[0]].changed = True
-        return entry.fault
+        if entry.items_problem == "unknown":
+            entry.items_problem = super().fault(run, metric)
+            self._folders[_split_path(run)[0]].changed = True
+        return entry.items_problem
 
     def between(
         self, ours: Sequence[Run], theirs: Sequence[Run], metric: str
-    ) -> ItemDifferences | KnownItems | None:
+    ) -> ItemDifferences | StoredItemError | None:
         digests = [self._digest(run) for run in (*ours, *theirs)]
         if None in digests:
             return super().between(ours, theirs, metric)
-        folder = self._folders[_place(ours[0])[0]]
-        key = digest_of(json.dumps([metric, digests]).encode())[:32]
+        folder = self._folders[_split_path(ours[0])[0]]
+        key = digest_of(json.dumps([metric, digests]), 32)
         n = len(ours)
         if key in folder.pairs:
             folder.used[key] = folder.pairs[key]
-            return KnownItems(n, _error_in(folder.pairs[key]))
+            return StoredItemError(n, _error_in(folder.pairs[key]))
         differences = super().between(ours, theirs, metric)
         error = differences.test_set(n) if differences else None
         folder.used[key] = [error.error, error.clusters] if error else []
@@ -134,20 +137,20 @@ class RunIndex(ItemReader):
         return differences
 
     def save(self) -> None:
-        """Writes what was learnt, where the folders can be written."""
-        names: dict[str, dict[str, _Entry]] = {place: {} for place in self._folders}
+        """Writes new entries; a folder that can't be written is skipped."""
+        used: dict[str, dict[str, _Entry]] = {outputs: {} for outputs in self._folders}
         for path, entry in self._entries.items():
-            place, name = _place(Run(Path(path)))
-            names[place][name] = entry
-        for place, folder in self._folders.items():
+            outputs, name = _split_path(Run(Path(path)))
+            used[outputs][name] = entry
+        for outputs, folder in self._folders.items():
             if folder.changed:
                 with suppress(LiereError):
-                    write(folder.path, _content(folder, names[place], place))
+                    write_atomically(folder.path, _content(folder, used[outputs], outputs))
 
     def _digest(self, run: Run) -> str | None:
-        """Of results per item that are what the summary vouches for, else None."""
+        """Digest of the run's results per item; None if they can't be read or aren't cached."""
         entry = self._entries.get(str(run.folder))
-        return entry.record.items if entry and entry.fault is None else None
+        return entry.record.items if entry and entry.items_problem is None else None
 
     def _load(self, path: Path) -> _Folder:
         folder = _Folder(path)
@@ -166,18 +169,18 @@ class RunIndex(ItemReader):
             if described["made by"] != _maker():
                 return folder
             value = parse_json(body)
-            for record in value["pairs"].values():
-                _error_in(record)
+            for stored in value["pairs"].values():
+                _error_in(stored)
             for text in value["shared"]:
                 float(parse_json(text)["training"]["fraction"])
             return _Folder(path, dict(value["runs"]), list(value["shared"]), dict(value["pairs"]))
         except (ValueError, KeyError, TypeError, AttributeError):
-            self.warnings.append(f"{path}: is damaged, so it is made anew from the runs")
+            self.warnings.append(f"{path}: is damaged, so it is rebuilt from the runs")
             return folder
 
 
-def _place(run: Run) -> tuple[str, str]:
-    """The outputs folder of a run, and the run's folder below it."""
+def _split_path(run: Run) -> tuple[str, str]:
+    """The run's outputs folder, and ``EXPERIMENT/RUN`` below it."""
     path = os.path.abspath(run.folder)
     experiment, name = os.path.split(path)
     outputs, experiment = os.path.split(experiment)
@@ -186,71 +189,74 @@ def _place(run: Run) -> tuple[str, str]:
 
 def _stamp(path: Path) -> Stamp:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return [found.st_mtime_ns, found.st_ctime_ns, found.st_size]
+    return [status.st_mtime_ns, status.st_ctime_ns, status.st_size]
 
 
 def _settled(stamps: Sequence[Stamp]) -> bool:
+    """Whether all files are old enough for their timestamps to identify their content."""
     latest = max(max(stamp[:2]) for stamp in stamps if stamp)
     return time.time_ns() - latest > SETTLED_SECONDS * 1e9
 
 
 def _maker() -> list[Any]:
-    """What decides the meaning of an entry: a later version may have settings that earlier runs
-    have at their defaults.
+    """Format, version and default settings, with which entries are valid.
+
+    A later version may have further settings, whose defaults become part of a run's record.
     """
     settings = json.dumps(shared_settings(Recipe(), ""), sort_keys=True)
-    return [FORMAT, __version__, digest_of(settings.encode())[:16]]
+    return [FORMAT, __version__, digest_of(settings, 16)]
 
 
-def _known(folder: _Folder, record: Any, stamps: list[Stamp]) -> _Entry | None:
-    """An entry of the file, where the run's files are as they were and it can be understood."""
+def _valid_entry(folder: _Folder, stored: Any, stamps: list[Stamp]) -> _Entry | None:
+    """The entry stored in the file; None if the run's files changed or it is malformed."""
     try:
-        before, fault, *values = record
+        before, items_problem, *values = stored
         if before[:2] != stamps[:2]:
             return None
-        known = dict(zip(_NAMES, values, strict=True))
-        known["shared"] = folder.shared[known["shared"]]
-        record = RunRecord(**known)
+        by_name = dict(zip(_NAMES, values, strict=True))
+        by_name["shared"] = folder.shared[by_name["shared"]]
+        record = RunRecord(**by_name)
         summary = record.summary or {}
-        sound = (
-            all(isinstance(known[name], str) for name in _TEXTS)
+        well_formed = (
+            all(isinstance(by_name[name], str) for name in _TEXTS)
             and isinstance(record.seed, int)
             and isinstance(record.axes, int)
             and all(isinstance(summary[key], kinds) for key, kinds in SUMMARY_FIELDS.items())
         )
     except (ValueError, KeyError, TypeError, IndexError):
         return None
-    if not sound:
+    if not well_formed:
         return None
-    if before != stamps or fault not in ("missing", "damaged", None):
-        folder.changed, fault = True, "unknown"
-    return _Entry(stamps, record, fault)
+    if before != stamps or items_problem not in ("missing", "damaged", None):
+        folder.changed, items_problem = True, "unknown"
+    return _Entry(stamps, record, items_problem)
 
 
-def _error_in(record: Any) -> ItemError | None:
-    if not record:
+def _error_in(stored: Any) -> ItemError | None:
+    """The error of a pair as stored in the file; an empty list stands for None."""
+    if not stored:
         return None
-    error, clusters = record
+    error, clusters = stored
     return ItemError(float(error), int(clusters))
 
 
-def _content(folder: _Folder, seen: dict[str, _Entry], place: str) -> bytes:
-    """The file's content: what was there of other runs that are there still, and what was seen."""
+def _content(folder: _Folder, used: dict[str, _Entry], outputs: str) -> bytes:
+    """The file's content: the used entries, and those of other runs that still exist."""
     shared = dict.fromkeys(folder.shared)
     runs = {
-        name: record
-        for name, record in folder.runs.items()
-        if name not in seen and os.path.isdir(os.path.join(place, name))
+        name: stored
+        for name, stored in folder.runs.items()
+        if name not in used and os.path.isdir(os.path.join(outputs, name))
     }
-    shared |= dict.fromkeys(entry.record.shared for entry in seen.values())
+    shared |= dict.fromkeys(entry.record.shared for entry in used.values())
     number = {text: index for index, text in enumerate(shared)}
-    for name, entry in seen.items():
-        values = {one: getattr(entry.record, one) for one in _NAMES}
+    for name, entry in used.items():
+        values = {attribute: getattr(entry.record, attribute) for attribute in _NAMES}
         values["shared"] = number[entry.record.shared]
-        runs[name] = [entry.stamps, entry.fault, *values.values()]
+        runs[name] = [entry.stamps, entry.items_problem, *values.values()]
     pairs = dict(list((folder.pairs | folder.used).items())[-MAX_PAIRS:])
     value = {"shared": list(shared), "runs": runs, "pairs": pairs}
     body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,4 +1,4 @@
-"""Which runs of a comparison are held against each other."""
+"""The seeds at which runs are compared, and their differences per test item."""
 
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -7,31 +7,35 @@ from liere_cli.planning.plan import Plan, PlannedEncoding
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.folder import Run
 from liere_cli.runs.item_results import item_results
-from liere_cli.statistics.test_items import ItemDifferences, item_differences
+from liere_cli.statistics.item_errors import ItemDifferences, item_differences
 
 
 def shared_seeds(
-    plan: Plan, rows: Sequence[PlannedEncoding], found: Mapping[str, Outcome]
+    plan: Plan, rows: Sequence[PlannedEncoding], outcomes: Mapping[str, Outcome]
 ) -> list[int]:
-    """Seeds at which all rows finished; where a comparison looks repeatedly, those before a gap."""
-    states = [{run.seed: found[run.run_id] for run in row.runs} for row in rows]
+    """Seeds at which all rows finished; with interim analyses only those before the first gap.
+
+    Args:
+        outcomes: of the plan's runs, by identity.
+    """
+    by_seed = [{run.seed: outcomes[run.run_id] for run in row.runs} for row in rows]
     seeds = plan.seeds
     if plan.interim is not None:
-        # a seed that is filled in later would change what earlier looks saw
+        # a seed that is filled in later would change the data of earlier analyses
         seeds = tuple(
-            takewhile(lambda seed: all(seed in one and one[seed].over for one in states), seeds)
+            takewhile(lambda seed: all(seed in row and row[seed].over for row in by_seed), seeds)
         )
     return [
         seed
         for seed in seeds
-        if all(seed in one and one[seed].state == "finished" for one in states)
+        if all(seed in row and row[seed].state == "finished" for row in by_seed)
     ]
 
 
 def items_between(
     encoding: PlannedEncoding, baseline: PlannedEncoding, seeds: Sequence[int], metric: str
 ) -> ItemDifferences | None:
-    """Differences per test item, where every run stored its results."""
+    """Differences per test item; None unless every run stored its results."""
     if len(seeds) < 2:
         return None
     results = [

@@ -1,24 +1,22 @@
-"""Scores at other lengths and resolutions against the baseline's there, with verdicts of their own.
+"""Scores at other lengths and resolutions against the baseline's, with verdicts of their own.
 
-Every run is measured as it was trained; what one cell of the table rests on lies with the run.
+Trained runs are evaluated as they are; each run's folder holds its results under each condition.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
 
 from liere_cli.comparison.tables.shared_seeds import shared_seeds
+from liere_cli.comparison.tables.table import DatasetTable
 from liere_cli.evaluation.conditions import Condition, StoredEvaluation, TransferProtocol, value_of
 from liere_cli.planning.plan import ComparedRun, DatasetPlan, Plan, PlannedEncoding, PlannedRun
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.item_results import results_of
-from liere_cli.statistics.paired import CONFIDENCE, mean_and_std, student_quantile
-from liere_cli.statistics.test_items import ItemResults, item_differences
+from liere_cli.statistics.item_errors import ItemResults, item_differences
+from liere_cli.statistics.samples import mean_and_std
+from liere_cli.statistics.student import CONFIDENCE, student_quantile
 from liere_cli.statistics.verdicts import Pair, Verdict, judge
-
-if TYPE_CHECKING:
-    from liere_cli.comparison.tables.table import DatasetTable
 
 
 @dataclass(frozen=True)
@@ -28,10 +26,10 @@ class TransferCell:
     Args:
         values: by seed, in units of the metric.
         mean, std: over them; None where there are too few.
-        low, high: of the mean's 95% interval by Student's t.
+        low, high: ends of the mean's 95% interval by Student's t.
         not_finite: seeds at which a loss was not finite, so that there is no value.
-        missing: finished seeds that were not measured.
-        verdict: against the baseline on the same grid, not extended; None where it is itself that.
+        missing: finished seeds that were not evaluated.
+        verdict: against the baseline on the same grid, not extended; None for that baseline itself.
     """
 
     condition: Condition
@@ -50,9 +48,10 @@ class TransferRow:
     """One encoding by one extension.
 
     Args:
-        is_baseline: the baseline without extension, which the others are held against.
-        cells: one a grid of the table; none where ``undefined`` says why.
+        is_baseline: whether this is the baseline without extension, the reference of all rows.
+        cells: one for each grid of the table; empty if the row is undefined.
         shuffled: on the training grid with patches in random order.
+        undefined: why the encoding, or this extension of it, has no cells.
     """
 
     encoding: str
@@ -70,178 +69,211 @@ class TransferTable:
     Args:
         whole: its main table.
         comparisons: tests over which p-values are corrected: those of all transfer tables.
-        count: bytes or items that are scored; None where nothing was measured.
-        faults: why runs could not be measured, by their labels.
+        count: bytes or items that are scored; None if nothing was evaluated.
+        errors: why runs could not be evaluated, by their labels.
     """
 
-    whole: "DatasetTable"
+    whole: DatasetTable
     grids: TransferProtocol
     rows: tuple[TransferRow, ...]
     comparisons: int = 0
     count: int | None = None
-    faults: Mapping[str, str] | None = None
+    errors: Mapping[str, str] = field(default_factory=dict)
 
 
 def unmeasured(
-    plan: Plan[PlannedRun], found: Mapping[str, Outcome]
+    plan: Plan[PlannedRun], outcomes: Mapping[str, Outcome]
 ) -> dict[str, tuple[PlannedRun, tuple[StoredEvaluation, ...]]]:
-    """Finished runs that lack a measurement, by identity, with what they lack, cheap ones first."""
+    """Finished runs that lack evaluations, by identity, with those that they lack.
+
+    Args:
+        outcomes: of the plan's runs, by identity.
+
+    Returns:
+        The evaluations of a run are in order of their cost.
+    """
     lacking = {}
     for dataset in plan.datasets:
         for row in dataset.encodings if dataset.transfer else ():
             for run in row.runs:
-                places = [kept for kept in _places(dataset, row, run, found) if kept.read() is None]
-                if places:
-                    lacking[run.run_id] = (run, tuple(places))
+                evaluations = _evaluations(dataset, row, run, outcomes)
+                missing = tuple(stored for stored in evaluations if stored.read() is None)
+                if missing:
+                    lacking[run.run_id] = (run, missing)
     return lacking
 
 
 def transfer_tables(
     plan: Plan,
-    datasets: "Sequence[DatasetTable]",
-    found: Mapping[str, Outcome],
-    faults: Mapping[str, str],
+    tables: Sequence[DatasetTable],
+    outcomes: Mapping[str, Outcome],
+    errors: Mapping[str, str],
 ) -> tuple[TransferTable, ...]:
-    """A table for every data set whose runs are measured at other grids.
+    """A table for every data set whose runs are evaluated at other grids.
 
     All their comparisons are judged together, as a family of their own; a condition under which two
     methods are the same counts once.
 
     Args:
-        faults: why runs could not be measured, by identity.
+        tables: of the plan's data sets, in order.
+        outcomes: of the plan's runs, by identity.
+        errors: why runs could not be evaluated, by identity.
     """
-    asked = [index for index, dataset in enumerate(plan.datasets) if dataset.transfer]
-    readings = {index: _Readings(plan, index, found) for index in asked}
+    results = [
+        _Results(plan, dataset, table, outcomes)
+        for dataset, table in zip(plan.datasets, tables, strict=True)
+        if dataset.transfer
+    ]
     pairs: dict[tuple[int, str, Condition], Pair] = {}
-    for index in asked:
-        pairs |= {(index, *key): pair for key, pair in readings[index].pairs(datasets[index])}
+    for index, result in enumerate(results):
+        pairs |= {(index, *key): pair for key, pair in result.pairs()}
     verdicts = judge(list(pairs.values()), plan.interim)
-    judged = dict(zip(pairs, verdicts, strict=True))
     comparisons = sum(verdict.p_holm is not None for verdict in verdicts)
-    tables = []
-    for index in asked:
-        own = {(name, one): verdict for (at, name, one), verdict in judged.items() if at == index}
-        runs = {run.run_id: run.label for row in plan.datasets[index].encodings for run in row.runs}
-        table = readings[index].table(datasets[index], own)
-        here = {label: faults[run_id] for run_id, label in runs.items() if run_id in faults}
-        tables.append(replace(table, comparisons=comparisons, faults=here))
-    return tuple(tables)
+    judged: list[dict[tuple[str, Condition], Verdict]] = [{} for _ in results]
+    for (index, label, condition), verdict in zip(pairs, verdicts, strict=True):
+        judged[index][label, condition] = verdict
+    return tuple(
+        result.transfer_table(verdicts_of_table, comparisons, errors)
+        for result, verdicts_of_table in zip(results, judged, strict=True)
+    )
 
 
-def _places(
-    dataset: DatasetPlan, row: PlannedEncoding, run: ComparedRun, found: Mapping[str, Outcome]
+def _evaluations(
+    dataset: DatasetPlan, row: PlannedEncoding, run: ComparedRun, outcomes: Mapping[str, Outcome]
 ) -> list[StoredEvaluation]:
-    """Where the measurements of a run lie; nothing of one that has not finished."""
-    outcome = found[run.run_id]
+    """The evaluations that a run has or lacks; none if it has not finished."""
+    outcome = outcomes[run.run_id]
     if dataset.transfer is None or outcome.state != "finished" or outcome.summary is None:
         return []
     conditions = dataset.transfer.conditions(row.extensions)
-    return [dataset.transfer.kept(run.run, outcome.summary, one) for one in conditions]
+    return [dataset.transfer.kept(run.run, outcome.summary, condition) for condition in conditions]
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """What one run has under one condition; ``value`` is None where a loss is not finite."""
+class _Result:
+    """One run's result under one condition; ``value`` is None if a loss is not finite."""
 
     value: float | None
     count: int
     items: ItemResults | None
 
 
-class _Readings:
-    """The measurements of a data set's runs, each read once."""
+class _Results:
+    """The results of a data set's runs under all conditions, each read once."""
 
-    def __init__(self, plan: Plan, index: int, found: Mapping[str, Outcome]) -> None:
-        self.plan, self.found, self.dataset = plan, found, plan.datasets[index]
-        assert self.dataset.transfer is not None
-        self.grids = self.dataset.transfer
-        self.rows = {row.label: row for row in self.dataset.encodings}
-        self.known: dict[tuple[str, Condition], dict[int, _Reading]] = {}
-        for row in self.dataset.encodings:
+    def __init__(
+        self,
+        plan: Plan,
+        dataset: DatasetPlan,
+        table: DatasetTable,
+        outcomes: Mapping[str, Outcome],
+    ) -> None:
+        assert dataset.transfer is not None
+        self.plan, self.dataset, self.whole, self.outcomes = plan, dataset, table, outcomes
+        self.protocol = dataset.transfer
+        self.by_condition: dict[tuple[str, Condition], dict[int, _Result]] = {}
+        for row in dataset.encodings:
             for run in row.runs:
-                for kept in _places(self.dataset, row, run, found):
-                    items = kept.read()
+                for stored in _evaluations(dataset, row, run, outcomes):
+                    items = stored.read()
                     if items is not None:
-                        at = self.known.setdefault((row.label, kept.condition), {})
-                        at[run.seed] = _Reading(
-                            value_of(items, self.dataset.metric),
+                        results = self.by_condition.setdefault((row.label, stored.condition), {})
+                        results[run.seed] = _Result(
+                            value_of(items, dataset.metric),
                             int(items["weight"].sum()),
-                            results_of(items, self.dataset.metric),
+                            results_of(items, dataset.metric),
                         )
 
-    def pairs(self, table: "DatasetTable") -> Iterator[tuple[tuple[str, Condition], Pair]]:
-        """Every comparison once."""
-        if table.baseline is None:
+    def pairs(self) -> Iterator[tuple[tuple[str, Condition], Pair]]:
+        """Every comparison once, by the encoding's label and its condition."""
+        baseline = next(
+            (row for row in self.dataset.encodings if row.label == self.whole.baseline), None
+        )
+        if baseline is None:
             return
         for row in self.dataset.encodings:
-            for condition in self.grids.conditions(row.extensions) if row.runs else ():
-                reference = self.grids.at(condition.grid)
-                if condition.shuffle or (row.label, condition) == (table.baseline, reference):
+            for condition in self.protocol.conditions(row.extensions) if row.runs else ():
+                reference = self.protocol.at(condition.grid)
+                if condition.shuffle or (row.label, condition) == (baseline.label, reference):
                     continue
-                yield (row.label, condition), self._pair(table, row, condition, reference)
+                pair = self._pair((row, condition), (baseline, reference))
+                yield (row.label, condition), pair
 
     def _pair(
-        self, table: "DatasetTable", row: PlannedEncoding, ours: Condition, theirs: Condition
+        self,
+        compared: tuple[PlannedEncoding, Condition],
+        reference: tuple[PlannedEncoding, Condition],
     ) -> Pair:
-        base = self.rows[str(table.baseline)]
-        first = self.known.get((row.label, ours), {})
-        second = self.known.get((base.label, theirs), {})
+        """Results of an encoding and of the baseline, each under a condition, at shared seeds."""
+        sides = (compared, reference)
+        ours, theirs = (self.by_condition.get((row.label, at), {}) for row, at in sides)
         seeds = [
             seed
-            for seed in shared_seeds(self.plan, (row, base), self.found)
-            if all(seed in one and one[seed].value is not None for one in (first, second))
+            for seed in shared_seeds(self.plan, [row for row, _ in sides], self.outcomes)
+            if all(seed in side and side[seed].value is not None for side in (ours, theirs))
         ]
         items = None
         if len(seeds) > 1:
             items = item_differences(
-                *([one[seed].items for seed in seeds] for one in (first, second))
+                *([side[seed].items for seed in seeds] for side in (ours, theirs))
             )
+        values, baseline = (_values(side) for side in (ours, theirs))
         return Pair(
-            [_value(first[seed]) for seed in seeds],
-            [_value(second[seed]) for seed in seeds],
-            table.higher_is_better,
-            table.margin,
+            [values[seed] for seed in seeds],
+            [baseline[seed] for seed in seeds],
+            self.whole.higher_is_better,
+            self.whole.margin,
             items,
         )
 
-    def table(
-        self, whole: "DatasetTable", judged: Mapping[tuple[str, Condition], Verdict]
+    def transfer_table(
+        self,
+        verdicts: Mapping[tuple[str, Condition], Verdict],
+        comparisons: int,
+        errors: Mapping[str, str],
     ) -> TransferTable:
-        rows = [one for row in self.dataset.encodings for one in self._rows(row, whole, judged)]
-        counts = [one.count for known in self.known.values() for one in known.values()]
-        return TransferTable(whole, self.grids, tuple(rows), count=max(counts, default=None))
+        """The table of these results; see :func:`transfer_tables` for the arguments."""
+        rows = tuple(
+            transfer_row
+            for row in self.dataset.encodings
+            for transfer_row in self._rows(row, verdicts)
+        )
+        counts = [
+            result.count for by_seed in self.by_condition.values() for result in by_seed.values()
+        ]
+        labels = {run.run_id: run.label for row in self.dataset.encodings for run in row.runs}
+        own_errors = {label: errors[key] for key, label in labels.items() if key in errors}
+        count = max(counts, default=None)
+        return TransferTable(self.whole, self.protocol, rows, comparisons, count, own_errors)
 
     def _rows(
-        self,
-        row: PlannedEncoding,
-        whole: "DatasetTable",
-        judged: Mapping[tuple[str, Condition], Verdict],
+        self, row: PlannedEncoding, verdicts: Mapping[tuple[str, Condition], Verdict]
     ) -> Iterator[TransferRow]:
-        """One row an extension, those that the encoding does not have at the end."""
+        """One row for each extension, those that the encoding does not have at the end."""
         if row.undefined is not None:
             yield TransferRow(row.label, "none", False, undefined=row.undefined)
             return
-        own = self.grids.methods_of(row.extensions)
-        for method in own:
+        methods = self.protocol.methods_of(row.extensions)
+        for method in methods:
             cells = [
-                replace(self._cell(row, one), verdict=judged.get((row.label, one)))
-                for one in (self.grids.at(grid, method) for grid in self.grids.grids)
+                replace(self._cell(row, condition), verdict=verdicts.get((row.label, condition)))
+                for condition in (self.protocol.at(grid, method) for grid in self.protocol.grids)
             ]
             plain = method == "none"
             shuffled = (
-                self._cell(row, self.grids.shuffled) if plain and self.grids.shuffle else None
+                self._cell(row, self.protocol.shuffled) if plain and self.protocol.shuffle else None
             )
-            is_baseline = plain and row.label == whole.baseline
+            is_baseline = plain and row.label == self.whole.baseline
             yield TransferRow(row.label, method, is_baseline, tuple(cells), shuffled)
-        for method in self.grids.methods:
-            if method not in own:
+        for method in self.protocol.methods:
+            if method not in methods:
                 reason = f"{method} is not defined for it"
                 yield TransferRow(row.label, method, False, undefined=reason)
 
     def _cell(self, row: PlannedEncoding, condition: Condition) -> TransferCell:
-        known = self.known.get((row.label, condition), {})
-        finished = [run.seed for run in row.runs if self.found[run.run_id].state == "finished"]
-        values = {seed: one.value for seed, one in sorted(known.items()) if one.value is not None}
+        results = self.by_condition.get((row.label, condition), {})
+        finished = [run.seed for run in row.runs if self.outcomes[run.run_id].state == "finished"]
+        values = dict(sorted(_values(results).items()))
         mean, std = mean_and_std(list(values.values()))
         half = None
         if std is not None:
@@ -254,11 +286,11 @@ class _Readings:
             std,
             None if mean is None or half is None else mean - half,
             None if mean is None or half is None else mean + half,
-            tuple(seed for seed, one in sorted(known.items()) if one.value is None),
-            tuple(seed for seed in finished if seed not in known),
+            tuple(seed for seed, result in sorted(results.items()) if result.value is None),
+            tuple(seed for seed in finished if seed not in results),
         )
 
 
-def _value(reading: _Reading) -> float:
-    assert reading.value is not None
-    return reading.value
+def _values(results: Mapping[int, _Result]) -> dict[int, float]:
+    """Values by seed, without those that are not finite."""
+    return {seed: result.value for seed, result in results.items() if result.value is not None}

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from liere_cli.comparison.tables.table import ComparisonTable, DatasetTable, Row
+from liere_cli.comparison.tables.build import ComparisonTable
+from liere_cli.comparison.tables.table import DatasetTable, Row
 from liere_cli.report.escape import csv_cell
 from liere_cli.report.sections import scores as words
 from liere_cli.report.sections.efficiency import _efficiency

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from liere_cli.comparison.tables.table import ComparisonTable
+from liere_cli.comparison.tables.build import ComparisonTable
 from liere_cli.report.content import sheets
 from liere_cli.report.escape import markdown as escape
 from liere_cli.report.escape import plain

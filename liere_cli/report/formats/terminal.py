@@ -14,7 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from liere_cli.comparison.tables.table import ComparisonTable
+from liere_cli.comparison.tables.build import ComparisonTable
 from liere_cli.report.content import sheets
 from liere_cli.report.escape import plain
 from liere_cli.report.sections import scores as words

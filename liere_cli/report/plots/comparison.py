@@ -10,8 +10,9 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from liere_cli.comparison.tables.build import ComparisonTable
 from liere_cli.comparison.tables.learning_curves import LearningCurve
-from liere_cli.comparison.tables.table import ComparisonTable, DatasetTable
+from liere_cli.comparison.tables.table import DatasetTable
 from liere_cli.comparison.tables.transfer import TransferTable
 from liere_cli.evaluation.conditions import grid_text
 from liere_cli.report.numbers import Unit

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from liere_cli.comparison.tables.learning_curves import Efficiency, Ratio
 from liere_cli.comparison.tables.table import DatasetTable
 from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, Unit
 from liere_cli.report.table import Column
+from liere_cli.statistics.learning_curves import Efficiency
+from liere_cli.statistics.ratios import Ratio
 
 
 def efficiency_columns(dataset: DatasetTable) -> list[Column]:

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from liere_cli.comparison.tables.fractions import FractionRow, FractionTable
-from liere_cli.comparison.tables.learning_curves import Ratio
 from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, Unit
 from liere_cli.report.sections.efficiency import ratio_text
 from liere_cli.report.table import Column
+from liere_cli.statistics.ratios import Ratio
 
 
 def fraction_columns(table: FractionTable) -> list[Column]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from liere_cli.comparison.tables.table import ComparisonTable
+from liere_cli.comparison.tables.build import ComparisonTable
 from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, percent
 from liere_cli.report.table import Column

@@ -1,6 +1,7 @@
 """Verdicts and footers in plain words, the same for every format."""
 
-from liere_cli.comparison.tables.table import ComparisonTable, DatasetTable, Row
+from liere_cli.comparison.tables.build import ComparisonTable
+from liere_cli.comparison.tables.table import DatasetTable, Row
 from liere_cli.report.numbers import NONE, Unit, probability
 from liere_cli.report.sections import interaction as interaction_words
 from liere_cli.statistics.paired import smallest_sign_flip_p

@@ -143,9 +143,7 @@ def _troubles(table: TransferTable) -> list[str]:
     for row in table.whole.rows:
         if row.planned and row.finished < row.planned:
             notes.append(f"{row.encoding}: {row.finished} of {row.planned} runs finished")
-    notes += [
-        f"{label} could not be measured: {why}" for label, why in (table.faults or {}).items()
-    ]
+    notes += [f"{label} could not be measured: {why}" for label, why in table.errors.items()]
     return notes
 
 
@@ -172,7 +170,7 @@ def transfer(table: TransferTable) -> dict[str, Any]:
         "block": grids.block,
         "count": table.count,
         "comparisons": table.comparisons,
-        "errors": dict(table.faults or {}),
+        "errors": dict(table.errors),
         "rows": [
             {
                 "encoding": row.encoding,

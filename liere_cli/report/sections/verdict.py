@@ -50,6 +50,6 @@ def verdict_numbers(verdict: Verdict | None) -> dict[str, Any]:
         verdict.seeds_needed,
         verdict.seed_correlation,
         {str(analysis.n): analysis.p for analysis in verdict.interim},
-        {str(analysis.n): analysis.spent for analysis in verdict.interim},
+        {str(analysis.n): analysis.p_sequential for analysis in verdict.interim},
     )
     return dict(zip(_COMPARISON, values, strict=True))

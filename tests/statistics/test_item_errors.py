@@ -1,25 +1,20 @@
-"""The finite test set: variance components, clusters, and how they enter a verdict."""
-
-import json
-from pathlib import Path
+"""The error of a finite test set: variance components, clusters, and its effect on verdicts."""
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from safetensors.numpy import save
 from scipy import stats
 from statsmodels.regression.linear_model import OLS, WLS
 
-from liere_cli.report.formats.registry import FORMATS
-from liere_cli.runs.folder import Run
-from liere_cli.runs.item_results import item_results
 from liere_cli.statistics import paired, power
-from liere_cli.statistics.paired import ItemError
-from liere_cli.statistics.test_items import ItemDifferences, clustered_error, item_differences
+from liere_cli.statistics.item_errors import (
+    ItemDifferences,
+    ItemError,
+    clustered_error,
+)
+from liere_cli.statistics.student import Source, combined_p
 from liere_cli.statistics.verdicts import Pair, judge
-from liere_cli.utils.files import write_atomically
-from support.synthetic_tables import dataset_of, table_of
 
 
 def test_clusters_equal_statsmodels() -> None:
@@ -42,12 +37,12 @@ def test_weighted_windows_equal_statsmodels() -> None:
     assert clustered_error(sums, totals) == pytest.approx(float(fit.bse[0]), rel=1e-9)
 
 
-def test_items_of_their_own_are_a_sample() -> None:
+def test_single_item_clusters_equal_the_standard_error_of_a_mean() -> None:
     values = np.random.default_rng(2).normal(size=40)
     assert clustered_error(values, np.ones(40)) == pytest.approx(stats.sem(values))
 
 
-def test_repeated_views_add_no_evidence() -> None:
+def test_repeated_views_of_items_change_no_error() -> None:
     generator = np.random.default_rng(3)
     sums = generator.normal(0.1, 1, (4, 30))
     once = ItemDifferences(sums, np.ones(30)).test_set(4)
@@ -59,7 +54,7 @@ def test_repeated_views_add_no_evidence() -> None:
 def layout(
     generator: np.random.Generator, seeds: int, items: int, levels: tuple[float, float, float]
 ) -> np.ndarray:
-    """Differences [n, N] with standard deviations over seeds, over items, and of the rest."""
+    """Differences [n, N] with standard deviations over seeds, over items, and of the residuals."""
     over_seeds, over_items, rest = levels
     return np.asarray(
         over_seeds * generator.normal(size=(seeds, 1))
@@ -75,45 +70,45 @@ def test_components_equal_a_two_way_analysis_of_variance() -> None:
     residuals = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
     mean_square_rest = (residuals**2).sum() / ((seeds - 1) * (items - 1))
     component = (mean_square_items - mean_square_rest) / seeds
-    found = ItemDifferences(table, np.ones(items)).test_set(seeds)
-    assert found is not None
-    assert found.error**2 == pytest.approx(component / items)
+    result = ItemDifferences(table, np.ones(items)).test_set(seeds)
+    assert result is not None
+    assert result.error**2 == pytest.approx(component / items)
 
 
-def test_noise_of_single_runs_is_counted_once() -> None:
-    """Where items matter at no seed more than at another, seeds tell the whole uncertainty."""
+def test_noise_by_seed_and_item_is_counted_once() -> None:
+    """Without a component of items alone, the spread over seeds is the whole uncertainty."""
     generator = np.random.default_rng(5)
     errors = []
     for _ in range(200):
-        found = ItemDifferences(layout(generator, 5, 100, (0, 0, 1)), np.ones(100)).test_set(5)
-        assert found is not None
-        errors.append(found.error)
+        result = ItemDifferences(layout(generator, 5, 100, (0, 0, 1)), np.ones(100)).test_set(5)
+        assert result is not None
+        errors.append(result.error)
     assert np.median(errors) < 0.3 * (1 / np.sqrt(500))
 
 
 @pytest.mark.parametrize("levels", [(0.1, 1.0, 1.0), (0.3, 1.0, 1.0), (0.0, 1.0, 0.3)])
 def test_combined_intervals_cover_the_truth(levels: tuple[float, float, float]) -> None:
-    """Over new seeds and new test items; seeds alone would be far too sure."""
+    """Over new seeds and new test items; intervals over seeds alone are too narrow."""
     generator = np.random.default_rng(6)
     covered, alone = [], []
     for _ in range(1500):
         table = layout(generator, 5, 60, levels)
         items = ItemDifferences(table, np.ones(60))
         scores, zeros = table.mean(axis=1), np.zeros(5)
-        for kept, test_set in ((covered, items.test_set(5)), (alone, None)):
+        for coverage, test_set in ((covered, items.test_set(5)), (alone, None)):
             result = paired.paired(scores, zeros, test_set)
             assert result is not None
             assert result.low is not None
             assert result.high is not None
-            kept.append(result.low <= 0 <= result.high)
+            coverage.append(result.low <= 0 <= result.high)
     assert 0.94 <= np.mean(covered) <= 0.985
     assert np.mean(alone) < 0.94
 
 
 @pytest.mark.parametrize("mean", [5e-324, 1e-300, 1e-17])
-def test_a_mean_of_rounding_errors_is_no_difference(mean: float) -> None:
-    sources = [paired.Source(0.5, 3), paired.Source(1.0, 1)]
-    assert paired.combined_p(mean, sources) == pytest.approx(1.0)
+def test_a_mean_of_rounding_errors_has_p_one(mean: float) -> None:
+    sources = [Source(0.5, 3), Source(1.0, 1)]
+    assert combined_p(mean, sources) == pytest.approx(1.0)
 
 
 @given(
@@ -145,14 +140,14 @@ def test_p_is_the_level_whose_interval_ends_at_zero(
         assert min(abs(edge.low), abs(edge.high)) == pytest.approx(0, abs=1e-6)
 
 
-def test_a_large_test_set_changes_nothing() -> None:
+def test_a_large_test_set_adds_no_error() -> None:
     values, zeros = [0.01, 0.02, 0.015], [0.0] * 3
     result = paired.paired(values, zeros, ItemError(1e-9, 10_000))
     assert result is not None
     assert result.p == pytest.approx(float(stats.ttest_rel(values, zeros).pvalue), rel=1e-4)
 
 
-def test_a_small_test_set_can_leave_no_number_of_seeds() -> None:
+def test_a_small_test_set_may_need_more_seeds_than_any() -> None:
     test_set = ItemError(0.01, 100)
     assert power.seeds_needed(0.01, 0.001, test_set=test_set) is None
     with_items = power.seeds_needed(0.04, 0.02, test_set=test_set)
@@ -162,7 +157,7 @@ def test_a_small_test_set_can_leave_no_number_of_seeds() -> None:
     assert with_items >= alone
 
 
-def test_equivalence_counts_the_test_set_too() -> None:
+def test_equivalence_includes_the_error_of_the_test_set() -> None:
     values, zeros = [0.001, -0.001, 0.0005, 0.0], [0.0] * 4
     alone = paired.equivalence_p(values, zeros, 0.01)
     both = paired.equivalence_p(values, zeros, 0.01, ItemError(0.004, 50))
@@ -171,68 +166,11 @@ def test_equivalence_counts_the_test_set_too() -> None:
     assert both > alone
 
 
-def store(run: Run, correct: np.ndarray, groups: np.ndarray | None = None) -> None:
-    content = {
-        "loss": np.ones(len(correct), dtype=np.float32),
-        "weight": np.ones(len(correct), dtype=np.int32),
-        "group": np.arange(len(correct)) if groups is None else groups,
-        "correct": correct.astype(np.uint8),
-    }
-    write_atomically(run.path("items-test.safetensors"), save(content))
-
-
-def test_runs_are_read_and_paired_over_the_same_items(tmp_path: Path) -> None:
-    first, second = Run(tmp_path / "a"), Run(tmp_path / "b")
-    store(first, np.array([1, 1, 0, 1]), np.array([7, 7, 9, 9]))
-    store(second, np.array([1, 0, 0, 0]), np.array([7, 7, 9, 9]))
-    ours, theirs = item_results(first, "top1"), item_results(second, "top1")
-    found = item_differences([ours, ours], [theirs, theirs])
-    assert found is not None
-    assert found.sums.tolist() == [[1.0, 1.0]] * 2
-    assert found.weights.tolist() == [2.0, 2.0]
-    store(second, np.array([1, 0, 0, 0]), np.array([7, 8, 9, 9]))
-    assert item_differences([ours], [item_results(second, "top1")]) is None
-    assert item_differences([ours], [None]) is None
-    assert item_results(Run(tmp_path / "nowhere"), "top1") is None
-    write_atomically(second.path("items-test.safetensors"), b"junk")
-    assert item_results(second, "top1") is None
-
-
-def test_losses_become_bits(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    store(run, np.array([1, 0]))
-    found = item_results(run, "bits_per_byte")
-    assert found is not None
-    assert found.scores == pytest.approx(np.ones(2) / np.log(2))
-
-
-def test_a_verdict_rests_on_both_sources() -> None:
+def test_a_verdict_uses_both_sources_of_error() -> None:
     sums = np.array([[3.0, -1.0, 2.0, 0.0]] * 3)
     items = ItemDifferences(sums, np.full(4, 10.0))
     values = [0.11, 0.10, 0.09]
-    alone, both = (judge([Pair(values, [0.0] * 3, True, items=one)])[0] for one in (None, items))
+    alone, both = (judge([Pair(values, [0.0] * 3, True, items=each)])[0] for each in (None, items))
     assert alone.label == "better"
     assert both.label == "undecided"
     assert both.seeds_needed is None
-
-
-def test_every_format_shows_both_errors(tmp_path: Path) -> None:
-    dataset, found = dataset_of({"axial": [0.4, 0.5, 0.4], "liere": [0.6, 0.8, 0.7]})
-    generator = np.random.default_rng(0)
-    rows = []
-    for row in dataset.encodings:
-        runs = []
-        for run in row.runs:
-            place = Run(tmp_path / f"{row.label}-{run.seed}")
-            store(place, generator.integers(0, 2, 50))
-            runs.append(type(run)(run.data, run.encoding, run.seed, place, run.run_id))
-        rows.append(type(row)(row.label, tuple(runs)))
-    dataset = type(dataset)(**{**vars(dataset), "encodings": tuple(rows)})
-    table = table_of((dataset, found))
-    cell = json.loads(FORMATS["json"](table))["tables"][0]["rows"][1]
-    assert cell["test_clusters"] == 50
-    assert cell["seed_error"] > 0
-    assert "items+holm(1)" in table.signature
-    for form in ("markdown", "latex"):
-        assert "s.e. seeds / test" in FORMATS[form](table)
-        assert "Howe 1974" in FORMATS[form](table)

@@ -1,26 +1,37 @@
-"""The finite test set: results per item, paired over the same items and summed by cluster.
+"""The finite test set as a source of error: results per item, paired and summed by cluster.
 
 Shapes: n seeds that both encodings finished, N items, G clusters. Clips of one recording, or
-windows of one file where a data set says so, form a cluster and don't count as independent.
+windows of one file where a data set defines them so, form a cluster and don't count as independent.
 
 The score of a seed is the mean over items, so a difference varies with the seeds and with the
-items that happened to be drawn. What is drawn anew for every seed *and* item is already in the
-spread over seeds. What the test set adds is the part that returns at every seed: items on which
-one encoding does better whatever the seed. It is the clustered variance of the differences
-averaged over seeds, less the interaction's share of it (the variance components of a two-way
-layout without replication; two-way clustering subtracts the same term: Cameron, Gelbach and Miller
-2011).
+items that were drawn. What is drawn anew for every seed *and* item is already in the spread over
+seeds. The test set adds the part that is the same at every seed: items on which one encoding does
+better whatever the seed. It is the clustered variance of the differences averaged over seeds, less
+the interaction's share of it (the variance components of a two-way layout without replication;
+two-way clustering subtracts the same term: Cameron, Gelbach and Miller 2011).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from liere_cli.statistics.paired import ItemError
+from liere_cli.statistics.samples import Array
 
-Array = NDArray[np.float64]
+
+@dataclass(frozen=True)
+class ItemError:
+    """How far the choice of test items could move a mean difference.
+
+    Args:
+        error: standard error, in units of the metric.
+        clusters: independent groups of items, at least 2.
+    """
+
+    error: float
+    clusters: int
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,7 @@ class ItemResults:
     Args:
         scores: [N] float64, summed over an item's weight, in units of the metric.
         weights: [N] float64; bytes of a window, 1 for a classified item.
-        groups: [N] int64; equal numbers belong together.
+        groups: [N] int64; items with equal numbers form a cluster.
     """
 
     scores: Array
@@ -51,11 +62,11 @@ class ItemDifferences:
     weights: Array
 
     def times(self, factor: float) -> "ItemDifferences":
-        """The same in another unit or direction."""
+        """The same differences in another unit or direction."""
         return ItemDifferences(factor * self.sums, self.weights)
 
     def test_set(self, n: int) -> ItemError | None:
-        """What the choice of items adds to the first ``n`` seeds.
+        """The error that the choice of items adds to the first ``n`` seeds.
 
         Returns:
             None with fewer than 2 seeds or 2 clusters.
@@ -78,14 +89,18 @@ class ItemDifferences:
 
 
 @dataclass(frozen=True)
-class KnownItems:
-    """What :class:`ItemDifferences` of ``n`` seeds said of all of them."""
+class StoredItemError:
+    """The result of :meth:`ItemDifferences.test_set` for ``n`` seeds, computed earlier."""
 
     n: int
     error: ItemError | None
 
     def test_set(self, n: int) -> ItemError | None:
-        """As it was; of other numbers of seeds nothing is known."""
+        """The stored error.
+
+        Raises:
+            ValueError: it was computed for another number of seeds.
+        """
         if n != self.n:
             raise ValueError(f"{n} seeds, but the error is that of {self.n}")
         return self.error
@@ -94,8 +109,9 @@ class KnownItems:
 def clustered_error(sums: ArrayLike, weights: ArrayLike) -> float:
     """The cluster-robust standard error of ``sums.sum() / weights.sum()``, both [G].
 
-    The sandwich of a weighted mean with the correction G / (G - 1) for G clusters (Cameron and
-    Miller 2015). With every item a cluster of its own and equal weights it is that of a mean.
+    The sandwich estimator of a weighted mean with the correction G / (G - 1) for G clusters
+    (Cameron and Miller 2015). If every item is its own cluster and weights are equal, it is the
+    standard error of a mean.
     """
     residuals = _residuals(np.asarray(sums, dtype=np.float64), np.asarray(weights))
     clusters = residuals.size
@@ -110,12 +126,12 @@ def _residuals(sums: Array, weights: Array) -> Array:
 
 
 def item_differences(
-    values: list[ItemResults | None], baseline: list[ItemResults | None]
+    values: Sequence[ItemResults | None], baseline: Sequence[ItemResults | None]
 ) -> ItemDifferences | None:
-    """Differences over the same items, both [n] runs at the same seeds.
+    """Differences over the same items, between [n] runs each at the same seeds.
 
     Returns:
-        None where a run stored no items, or items differ between runs.
+        None if a run stored no items, or runs differ in their items.
     """
     first = values[0] if values else None
     if first is None:
@@ -125,10 +141,10 @@ def item_differences(
     for ours, theirs in zip(values, baseline, strict=True):
         if ours is None or theirs is None:
             return None
-        for one in (ours, theirs):
-            if not np.array_equal(one.groups, first.groups):
+        for results in (ours, theirs):
+            if not np.array_equal(results.groups, first.groups):
                 return None
-            if not np.array_equal(one.weights, first.weights):
+            if not np.array_equal(results.weights, first.weights):
                 return None
         sums.append(np.bincount(index, weights=ours.scores - theirs.scores))
     weights = np.bincount(index, weights=first.weights).astype(np.float64)

@@ -1,0 +1,177 @@
+"""Learning curves: scores at equal steps and seconds, and the cost of reaching a score.
+
+Curves are scores at validations, joined by straight lines. All runs of a table share one schedule
+of the learning rate over their budget, so a point inside a curve is not the score of a run that was
+planned to end there.
+
+Shapes: k validations of a curve, n shared seeds.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from liere_cli.statistics.paired import Paired, paired
+from liere_cli.statistics.ratios import Ratio, paired_ratio
+from liere_cli.statistics.samples import Array
+from liere_cli.statistics.sequential import InterimAnalyses, interim_p
+from liere_cli.statistics.verdicts import VerdictLabel, decide
+
+
+@dataclass(frozen=True)
+class ScoreCurve:
+    """Validation scores of one training run.
+
+    Args:
+        steps, seconds: [k] of training at each validation, increasing.
+        scores: [k], higher is better.
+    """
+
+    steps: Array
+    seconds: Array
+    scores: Array
+
+    def at_seconds(self, seconds: float) -> float:
+        """The score after that time, which must lie on the curve."""
+        return float(np.interp(seconds, self.seconds, self.scores))
+
+    def at_steps(self, steps: float) -> float:
+        """The score after that many steps, which must lie on the curve."""
+        return float(np.interp(steps, self.steps, self.scores))
+
+    def reached(self, score: float) -> tuple[float, float] | None:
+        """Steps and seconds at which the curve first reaches a score; None: it never does."""
+        passage = first_passage(self.scores, score, self.steps, self.seconds)
+        return None if passage is None else (passage[0], passage[1])
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """An encoding against its baseline by their learning curves.
+
+    Args:
+        equal_seconds: paired difference of validation scores, in units of the metric, at the time
+            at which the faster run of each seed ended.
+        seconds: mean of that time.
+        steps_ratio, seconds_ratio: cost of the baseline's final validation score.
+        equal_steps, steps: the same at the steps at which the shorter run of each seed ended.
+        p_holm, p_steps_holm: of ``equal_seconds`` and ``equal_steps``, corrected.
+        label: verdict on ``equal_seconds``.
+    """
+
+    encoding: str
+    equal_seconds: Paired | None
+    seconds: float | None
+    steps_ratio: Ratio
+    seconds_ratio: Ratio
+    equal_steps: Paired | None = None
+    steps: float | None = None
+    p_holm: float | None = None
+    p_steps_holm: float | None = None
+    label: VerdictLabel | None = None
+
+
+def first_passage(scores: Array, target: float, *axes: Array) -> tuple[float, ...] | None:
+    """Where a curve first reaches ``target``, on each of its axes.
+
+    Args:
+        scores: [k], joined by straight lines.
+        axes: [k] each.
+
+    Returns:
+        One coordinate an axis; the first one of the curve if it begins at or above the target;
+        None if it never reaches it.
+    """
+    above = np.flatnonzero(scores >= target)
+    if not above.size:
+        return None
+    end = int(above[0])
+    if end == 0:
+        return tuple(float(axis[0]) for axis in axes)
+    low, high = scores[end - 1], scores[end]
+    part = (target - low) / (high - low)
+    return tuple(float(axis[end - 1] + part * (axis[end] - axis[end - 1])) for axis in axes)
+
+
+def efficiency(
+    encoding: str, pairs: Sequence[tuple[ScoreCurve, ScoreCurve]], higher_is_better: bool
+) -> Efficiency:
+    """One encoding against its baseline, before any correction.
+
+    Args:
+        pairs: [n] curves of encoding and baseline at the same seeds.
+        higher_is_better: direction of the metric, in whose units differences are given.
+    """
+    sign = 1 if higher_is_better else -1
+    seconds = [min(ours.seconds[-1], theirs.seconds[-1]) for ours, theirs in pairs]
+    steps = [min(ours.steps[-1], theirs.steps[-1]) for ours, theirs in pairs]
+
+    def difference_at(
+        score: Callable[[ScoreCurve, float], float], at: list[float]
+    ) -> Paired | None:
+        values = [sign * score(ours, end) for (ours, _), end in zip(pairs, at, strict=True)]
+        baseline = [sign * score(theirs, end) for (_, theirs), end in zip(pairs, at, strict=True)]
+        return paired(values, baseline)
+
+    reached = [ours.reached(theirs.scores[-1]) for ours, theirs in pairs]
+    steps_ratio, seconds_ratio = (
+        paired_ratio(
+            [None if cost is None else cost[axis] for cost in reached],
+            [(theirs.steps, theirs.seconds)[axis][-1] for _, theirs in pairs],
+        )
+        for axis in (0, 1)
+    )
+    return Efficiency(
+        encoding,
+        difference_at(ScoreCurve.at_seconds, seconds),
+        float(np.mean(seconds)) if seconds else None,
+        steps_ratio,
+        seconds_ratio,
+        difference_at(ScoreCurve.at_steps, steps),
+        float(np.mean(steps)) if steps else None,
+    )
+
+
+def judge_efficiency(
+    rows: Sequence[Efficiency],
+    higher_is_better: Sequence[bool],
+    interim: InterimAnalyses | None = None,
+) -> list[Efficiency]:
+    """Judges the four tests of every row, Holm-corrected as one family.
+
+    Args:
+        rows, higher_is_better: of every encoding, with the direction of its metric.
+        interim: of a comparison that adds seeds until it is settled.
+    """
+    p = np.array(
+        [
+            interim_p(test.p, test.n, interim) if test else None
+            for row in rows
+            for test in (row.equal_seconds, row.steps_ratio, row.seconds_ratio, row.equal_steps)
+        ],
+        dtype=np.float64,
+    )
+    decision = decide(p, np.full(p.shape, np.nan))
+    judged = []
+    for index, (row, upwards) in enumerate(zip(rows, higher_is_better, strict=True)):
+        at_seconds, steps, seconds, at_steps = (
+            None if math.isnan(value) else float(value)
+            for value in decision.p_holm[4 * index : 4 * index + 4]
+        )
+        label: VerdictLabel | None = None
+        if at_seconds is not None and row.equal_seconds is not None:
+            up = (row.equal_seconds.difference > 0) == upwards
+            label = ("better" if up else "worse") if decision.differs[4 * index] else "undecided"
+        judged.append(
+            replace(
+                row,
+                p_holm=at_seconds,
+                p_steps_holm=at_steps,
+                label=label,
+                steps_ratio=replace(row.steps_ratio, p_holm=steps),
+                seconds_ratio=replace(row.seconds_ratio, p_holm=seconds),
+            )
+        )
+    return judged
