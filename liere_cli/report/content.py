@@ -1,6 +1,7 @@
 """What a report of a comparison contains; every format shows these sections in this order."""
 
 from liere_cli.comparison.tables.table import ComparisonTable, DatasetTable
+from liere_cli.report.sections.base import Section, fields_of
 from liere_cli.report.sections.efficiency import EFFICIENCY
 from liere_cli.report.sections.fractions import FRACTIONS
 from liere_cli.report.sections.interaction import INTERACTIONS, interaction_sentence
@@ -8,7 +9,7 @@ from liere_cli.report.sections.scores import SCORES
 from liere_cli.report.sections.transfer import TRANSFERS
 from liere_cli.report.sections.tuning import TUNING
 from liere_cli.report.sections.verdict import verdict_sentence
-from liere_cli.report.table import Section, TextTable, fields_of
+from liere_cli.report.table import TextTable
 
 #: every section: those of one data set, repeated for each, then those over several data sets
 DATASET_SECTIONS: tuple[Section[DatasetTable], ...] = (SCORES, TUNING, EFFICIENCY)

@@ -6,7 +6,8 @@ from liere_cli.comparison.tables.learning_curves import Efficiency, Ratio
 from liere_cli.comparison.tables.table import DatasetTable
 from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, Unit
-from liere_cli.report.table import Column, Columns, Section, TextTable, renamed
+from liere_cli.report.sections.base import Section, renamed
+from liere_cli.report.table import Column, Columns, TextTable
 from liere_cli.statistics.paired import Paired
 
 

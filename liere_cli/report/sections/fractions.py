@@ -7,8 +7,9 @@ from liere_cli.comparison.tables.fractions import FractionRow, FractionTable
 from liere_cli.comparison.tables.table import ComparisonTable
 from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, Unit
+from liere_cli.report.sections.base import Section
 from liere_cli.report.sections.efficiency import ratio_text
-from liere_cli.report.table import Column, Columns, Section, TextTable
+from liere_cli.report.table import Column, Columns, TextTable
 
 
 def _tables(comparison: ComparisonTable) -> list[TextTable]:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from liere_cli.comparison.tables.table import ComparisonTable
 from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, percent
-from liere_cli.report.table import Column, Columns, Section, TextTable, fields_of, renamed
+from liere_cli.report.sections.base import Section, fields_of, renamed
+from liere_cli.report.table import Column, Columns, TextTable
 from liere_cli.statistics.interaction import Interaction, RelativeGain
 
 _SENTENCES = {

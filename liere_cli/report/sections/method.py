@@ -43,7 +43,7 @@ def _uncertainty(comparison: ComparisonTable) -> str:
         return "Intervals cover the variance over seeds, not that of the test set."
     others = "" if with_items == len(estimates) else " Other intervals cover seeds only."
     return (
-        "Intervals cover the variance over seeds and over the test set: the part of the latter "
-        "that is common to all seeds, clustered by group. The squared half-width is the sum of "
+        "Intervals cover the variance over seeds and the part of the test set's variance that is "
+        "common to all seeds, clustered by group of items. The squared half-width is the sum of "
         f"both, each with its own Student quantile (Howe 1974).{others}"
     )

@@ -5,8 +5,9 @@ from dataclasses import asdict
 from liere_cli.comparison.tables.table import DatasetTable, Row
 from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, Unit
+from liere_cli.report.sections.base import Section, fields_of
 from liere_cli.report.sections.verdict import failures, verdict_data, verdict_label
-from liere_cli.report.table import Column, Columns, Section, TextTable, fields_of
+from liere_cli.report.table import Column, Columns, TextTable
 from liere_cli.statistics.paired import smallest_sign_flip_p
 
 #: columns that are left out where all of their cells are empty
@@ -97,8 +98,7 @@ def _notes(dataset: DatasetTable) -> list[str]:
     if dataset.test_limit is not None:
         note += f" Scored on at most {dataset.test_limit:,} test items, evenly spaced."
     if dataset.margin is not None:
-        margin = f"{unit.value(dataset.margin)} {unit.difference}"
-        note += f" Differences below {margin} count as equivalent."
+        note += f" Equivalence margin: {unit.value(dataset.margin)} {unit.difference}."
     notes = [note]
     clusters = {
         row.verdict.estimate.test_set.clusters
@@ -145,7 +145,7 @@ def _row_note(dataset: DatasetTable, row: Row, unit: Unit) -> str | None:
             size = f"{unit.value(verdict.detectable)} {unit.difference}"
             power = f"{n} seeds detect a true difference of {size} with 80% power"
         seeds = f"about {needed} seeds" if needed else "more than 1000 seeds"
-        parts.append(f"{power}; the observed difference needs {seeds}")
+        parts.append(f"{power}; a difference of the observed size needs {seeds}")
     return "; ".join(parts) or None
 
 

@@ -3,7 +3,8 @@
 from liere_cli.comparison.tables.table import DatasetTable, Row
 from liere_cli.planning.tuning_result import Trial, TuningResult, values_text
 from liere_cli.report.numbers import NONE, Unit
-from liere_cli.report.table import Column, Columns, Section, TextTable, fields_of, renamed
+from liere_cli.report.sections.base import Section, fields_of, renamed
+from liere_cli.report.table import Column, Columns, TextTable
 
 #: candidates whose scores are listed below a table, the best first
 SHOWN = 12
