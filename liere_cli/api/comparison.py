@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from liere_cli.api.frames import data_frame
 from liere_cli.comparison.result import ComparisonResult
-from liere_cli.comparison.tables.table import ComparisonTable, DatasetTable, Row
+from liere_cli.comparison.tables.build import ComparisonTable
+from liere_cli.comparison.tables.table import DatasetTable, Row
 from liere_cli.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Comparison:
             write_atomically(self.folder / "comparison.yaml", content)
 
     def __str__(self) -> str:
-        from liere_cli.report.sections.scores import summary_lines
+        from liere_cli.report.content import summary_lines
 
         return "\n".join(summary_lines(self.table))
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from liere_cli.comparison.tables.table import ComparisonTable
+from liere_cli.comparison.tables.build import ComparisonTable
 from liere_cli.planning.plan import Plan
 from liere_cli.planning.progress import Outcome
 

@@ -81,7 +81,7 @@ class _Flow:
         else:
             plan, outcomes = self._train_until_settled(plan, outcomes)
         errors = self._evaluate_elsewhere(plan, outcomes)
-        return ComparisonResult(plan, outcomes, make_table(plan, outcomes, faults=errors))
+        return ComparisonResult(plan, outcomes, make_table(plan, outcomes, errors=errors))
 
     def plan(self, recipe: Recipe) -> Plan[PlannedRun]:
         plan = plan_comparison(recipe, self.context)

@@ -140,7 +140,8 @@ class _Table:
         if place in self.by_place:
             raise UsageError(
                 f"{self.by_place[place].run.folder} and {entry.run.folder} are both "
-                f"{record.encoding} at seed {record.seed}, but differ in the encoding's own code; compare one of them"
+                f"{record.encoding} at seed {record.seed}, but differ in the encoding's own code; "
+                "compare one of them"
             )
         self.entries[record.run_id] = self.by_place[place] = entry
 

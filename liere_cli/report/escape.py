@@ -1,4 +1,4 @@
-"""Names from others, made harmless for the place where they are shown."""
+"""Escapes text that comes from users, data or files for each output format."""
 
 import re
 
@@ -21,8 +21,7 @@ _LATEX = {
     "≤": r"$\le$",
 }
 
-
-#: what begins a formula, also as wide as an ideograph
+#: the first characters of a formula, full-width forms included
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
@@ -32,19 +31,19 @@ def plain(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Text that Markdown shows as it stands, in a table's cell too."""
+    """Text that Markdown shows unchanged, also in a table's cell."""
     escaped = re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", plain(text))
-    # a line that would begin a list, a heading or a quotation
+    # the start of a list item
     return re.sub(r"^([+-])(?=\s)", r"\\\1", escaped)
 
 
 def latex(text: str) -> str:
-    """Text that LaTeX shows as it stands; signed numbers are set in mathematics."""
+    """Text that LaTeX shows unchanged; signed numbers are in math mode."""
     escaped = "".join(_LATEX.get(char, char) for char in plain(text))
     return re.sub(r"(?<![\w.])([+-]\d[\d.,]*\d|[+-]\d)(?![\w.])", r"$\1$", escaped)
 
 
 def csv_cell(text: str) -> str:
-    """Text that a spreadsheet shows instead of running it as a formula."""
+    """Text that a spreadsheet shows and does not run as a formula."""
     shown = plain(text)
     return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown

@@ -1,4 +1,4 @@
-"""Numbers as people write them; the metric's unit and decimals are decided once a table."""
+"""Numbers as text; a table has one unit and number of decimals for its metric."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from liere_cli.comparison.tables.table import DatasetTable
 
-NONE = "–"  # noqa: RUF001 - an en dash stands for "no number"
+NONE = "–"  # noqa: RUF001 - an en dash for "no number"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Unit:
         header: name of the metric with its unit.
         difference: unit of a difference between two values.
         scale: factor from stored to shown values.
-        decimals: shown behind the point.
+        decimals: digits after the decimal point.
     """
 
     header: str
@@ -40,8 +40,8 @@ class Unit:
         else:
             header, difference, scale, decimals = dataset.metric, dataset.metric, 1.0, 4
         spreads = [row.std * scale for row in dataset.rows if row.std]
-        wanted = -math.floor(math.log10(min(spreads))) if spreads else decimals
-        return cls(header, difference, scale, min(max(wanted, decimals), decimals + 1))
+        needed = -math.floor(math.log10(min(spreads))) if spreads else decimals
+        return cls(header, difference, scale, min(max(needed, decimals), decimals + 1))
 
     def value(self, value: float | None) -> str:
         return NONE if value is None else f"{value * self.scale:.{self.decimals}f}"

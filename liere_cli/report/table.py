@@ -1,6 +1,10 @@
 """A table as cells of text."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -8,7 +12,7 @@ class Column:
     """One column of text.
 
     Args:
-        cost: what an encoding costs, not how it scores.
+        cost: shows what an encoding costs, not how it scores.
         number: aligned to the right.
     """
 
@@ -19,11 +23,24 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Columns(Generic[T]):
+    """Makes the columns of a table that has one line for each of ``rows``."""
+
+    rows: Sequence[T]
+
+    def number(self, header: str, cell: Callable[[T], str], cost: bool = False) -> Column:
+        return Column(header, tuple(map(cell, self.rows)), cost)
+
+    def text(self, header: str, cell: Callable[[T], str], cost: bool = False) -> Column:
+        return Column(header, tuple(map(cell, self.rows)), cost, number=False)
+
+
+@dataclass(frozen=True)
+class TextTable:
     """One table of text with its heading and the notes below it.
 
     Args:
-        kind: what stands beside the title: a modality.
+        kind: shown beside the title: a modality.
     """
 
     title: str

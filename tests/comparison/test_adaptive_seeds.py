@@ -244,17 +244,19 @@ def test_the_command_adds_seeds_and_reports_interim_analyses(here: Path) -> None
     content = json.loads(result.stdout)
     rows = {row["encoding"]: row for row in content["tables"][0]["rows"]}
     assert rows["liere"]["verdict"] == "better"
-    assert list(rows["liere"]["looks"]) == ["3"]
+    assert list(rows["liere"]["interim_p"]) == ["3"]
     assert rows["rope-mixed"]["planned"] == 5
-    assert rows["rope-mixed"]["looks_spent"]["3"] >= rows["rope-mixed"]["looks"]["3"]
-    assert content["looks"] == [3, 4, 5]
+    assert rows["rope-mixed"]["interim_p_spent"]["3"] >= rows["rope-mixed"]["interim_p"]["3"]
+    assert content["interim_analyses"] == [3, 4, 5]
     assert "spending2(3..5)" in content["signature"]
 
 
 def test_a_settled_comparison_repeats_itself(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = liere(*SETTLED, "--max-seeds=5")
     assert "3-5" in first.stdout
-    assert "with a look at every number from 3 to 5" in " ".join(first.stdout.split())
+    assert "with an interim analysis at every number of seeds from 3 to 5" in " ".join(
+        first.stdout.split()
+    )
     monkeypatch.setattr("liere_cli.launchers.local.train_run", None)
     assert liere(*SETTLED, "--max-seeds=5").stdout == first.stdout
     written = CliRunner().invoke(

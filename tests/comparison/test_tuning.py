@@ -143,7 +143,7 @@ def test_an_encoding_that_cannot_be_tuned_keeps_its_row(here: Path) -> None:
     row = json.loads(result.stdout)["tables"][0]["rows"][1]
     assert (row["shown"], row["planned"]) == ("not tuned", 0)
     assert "every one of 6 candidates diverged (the loss was nan)" in tuning(result)["absolute"][
-        "fault"
+        "error"
     ]  # fmt: skip
     result = liere("fair.yaml", "--encodings=axial,sinusoidal,liere")
     assert result.exit_code == 1

@@ -14,11 +14,11 @@ from rich.console import Console
 
 from liere_cli.comparison.tables.build import ComparisonTable
 from liere_cli.report import numbers
+from liere_cli.report.content import summary_lines
 from liere_cli.report.escape import csv_cell, latex, markdown, plain
 from liere_cli.report.formats.registry import FORMATS
 from liere_cli.report.formats.terminal import terminal
 from liere_cli.report.numbers import Unit
-from liere_cli.report.sections.scores import summary_lines
 from support.synthetic_tables import RESULTS, dataset_of, example, table_of
 
 
@@ -48,7 +48,7 @@ def test_a_wide_terminal_needs_one_table_a_data_set() -> None:
 
 
 @pytest.mark.parametrize("name", ["[red]x[/red]", "[/]", "a[b]c", "\x1b[31mred", "a\nb"])
-def test_names_are_no_markup_and_drive_no_terminal(name: str) -> None:
+def test_names_are_neither_markup_nor_control_sequences(name: str) -> None:
     table = table_of(
         dataset_of({"axial": [0.1, 0.2], name: [0.3, 0.5]}, title=name), experiment=name
     )
@@ -71,11 +71,16 @@ def test_json_holds_every_number() -> None:
     assert content["summary"] == summary_lines(example())
 
 
-def test_csv_has_one_line_a_row_and_reads_back() -> None:
-    lines = list(csv.DictReader(io.StringIO(FORMATS["csv"](example()))))
+def test_csv_is_one_table_that_reads_back() -> None:
+    text = FORMATS["csv"](example())
+    assert len({len(cells) for cells in csv.reader(io.StringIO(text))}) == 1
+    lines = list(csv.DictReader(io.StringIO(text)))
     assert len(lines) == 9
     liere = lines[2]
-    assert liere["values"] == "0=0.431 1=0.447 2=0.44"
+    assert (liere["data"], liere["encoding"]) == ("pointing", "liere:block=8")
+    assert [liere[f"seed_{seed}"] for seed in range(3)] == ["0.431", "0.447", "0.44"]
+    assert [lines[4][f"seed_{seed}"] for seed in range(3)] == ["0.29", "", ""]
+    assert [line["baseline"] for line in lines[:2]] == ["False", "True"]
     content = json.loads(FORMATS["json"](example()))["tables"][0]["rows"][2]
     for key in ("mean", "difference", "low", "p_holm"):
         assert float(liere[key]) == content[key]
@@ -100,7 +105,7 @@ def test_markdown_tables_have_equal_columns() -> None:
     assert r"a\|b\_c\*d\`e\<f\>" in text
 
 
-def test_latex_is_booktabs_with_a_caption_that_says_how() -> None:
+def test_latex_is_booktabs_with_the_method_in_the_caption() -> None:
     text = FORMATS["latex"](example())
     for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{table}"):
         assert text.count(rule) == 2
@@ -125,7 +130,7 @@ def test_escaped_text_stays_on_one_line(text: str) -> None:
         assert len(escape(text).splitlines()) <= 1
 
 
-def test_the_summary_says_it_in_words() -> None:
+def test_the_summary_has_a_clause_for_every_encoding() -> None:
     images, text = summary_lines(example())
     assert images.startswith(
         "images · pointing: liere:block=8 beats axial by 12.9 points [12.4, 13.5]"
@@ -147,7 +152,9 @@ def test_the_summary_says_it_in_words() -> None:
         ({"axial": [0.25, 0.25], "liere": [0.25, 0.25]}, "is undecided: 0.0 (2 seeds)"),
     ],
 )
-def test_the_summary_of_poor_tables(results: dict[str, list[float | str]], expected: str) -> None:
+def test_the_summary_of_partial_tables(
+    results: dict[str, list[float | str]], expected: str
+) -> None:
     assert expected in summary_lines(table_of(dataset_of(results)))[0]
 
 
@@ -204,7 +211,7 @@ def test_probabilities_and_durations() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20))
-def test_markdown_shows_a_name_as_it_is(text: str) -> None:
+def test_markdown_shows_a_name_unchanged(text: str) -> None:
     page = MarkdownIt("commonmark").enable("table").parse(f"| a |\n| --- |\n| {markdown(text)} |\n")
     inline = [token for token in page if token.type == "inline"]
     assert len(inline) == 2
@@ -212,6 +219,6 @@ def test_markdown_shows_a_name_as_it_is(text: str) -> None:
     assert shown_text == plain(text).strip()
 
 
-def test_no_difference_beyond_the_scale_is_promised() -> None:
+def test_no_detectable_difference_is_larger_than_the_scale() -> None:
     text = shown(table_of(dataset_of({"axial": [0.25, 0.3, 0.2], "liere": [0.9, 0.2, 0.5]})), 120)
-    assert "3 seeds show no difference that top-1 can have in 4 of 5 cases" in text
+    assert "3 seeds detect no possible difference in top-1 with 80% power" in text

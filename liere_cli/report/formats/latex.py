@@ -3,34 +3,35 @@
 from collections.abc import Iterable
 
 from liere_cli.comparison.tables.build import ComparisonTable
-from liere_cli.report.content import sheets
-from liere_cli.report.escape import latex as escape
-from liere_cli.report.escape import plain
-from liere_cli.report.sections import scores as words
-from liere_cli.report.table import Sheet
+from liere_cli.report import escape
+from liere_cli.report.content import text_tables
+from liere_cli.report.sections.method import method_notes
+from liere_cli.report.table import TextTable
 
-#: the per-seed values stay in CSV and JSON: a page is narrow
-_LEFT_OUT = "each seed"
-
-
-def latex(table: ComparisonTable) -> str:
-    r"""Needs ``\usepackage{booktabs}``; captions hold what is compared and how it was judged."""
-    head = "% \\usepackage{booktabs}\n% " + " ".join(plain(table.signature).split())
-    return "\n\n".join([head, *(_sheet(sheet, table) for sheet in sheets(table))]) + "\n"
+#: columns that are too wide for a page; CSV and JSON have them
+_OMITTED = ("each seed",)
 
 
-def _sheet(sheet: Sheet, table: ComparisonTable) -> str:
-    shown = [column for column in sheet.columns if column.header != _LEFT_OUT]
+def latex(comparison: ComparisonTable) -> str:
+    r"""Needs ``\usepackage{booktabs}``; captions hold the notes, those on the method too."""
+    head = "% \\usepackage{booktabs}\n% " + " ".join(escape.plain(comparison.signature).split())
+    method = method_notes(comparison)
+    tables = [_table(table, method) for table in text_tables(comparison)]
+    return "\n\n".join([head, *tables]) + "\n"
+
+
+def _table(table: TextTable, method: list[str]) -> str:
+    shown = [column for column in table.columns if column.header not in _OMITTED]
     layout = "".join("r" if column.number else "l" for column in shown)
-    rows = [_line(column.cells[index] for column in shown) for index in range(sheet.rows)]
-    notes = [*sheet.notes, *words.method_notes(table)]
-    caption = " ".join(_sentence(note) for note in [f"{sheet.title} ({sheet.kind})", *notes])
+    rows = [_line(column.cells[index] for column in shown) for index in range(table.rows)]
+    notes = [f"{table.title} ({table.kind})", *table.notes, *method]
+    caption = " ".join(map(_sentence, notes))
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
             r"\small",
-            rf"\caption{{{escape(caption)}}}",
+            rf"\caption{{{escape.latex(caption)}}}",
             rf"\begin{{tabular}}{{{layout}}}",
             r"\toprule",
             _line(column.header for column in shown),
@@ -45,7 +46,7 @@ def _sheet(sheet: Sheet, table: ComparisonTable) -> str:
 
 def _line(cells: Iterable[str]) -> str:
     # braces: a cell that begins with '[' would be taken for an option of the line break before it
-    return " & ".join(f"{{{escape(cell)}}}" for cell in cells) + r" \\"
+    return " & ".join(f"{{{escape.latex(cell)}}}" for cell in cells) + r" \\"
 
 
 def _sentence(text: str) -> str:

@@ -1,40 +1,40 @@
-"""The tables in Markdown, each with its footer, to be pasted as they are."""
+"""The tables in Markdown, each with its notes."""
 
 from collections.abc import Iterable
 
 from liere_cli.comparison.tables.build import ComparisonTable
-from liere_cli.report.content import sheets
-from liere_cli.report.escape import markdown as escape
-from liere_cli.report.escape import plain
-from liere_cli.report.sections import scores as words
-from liere_cli.report.table import Sheet
+from liere_cli.report import escape
+from liere_cli.report.content import summary_lines, text_tables
+from liere_cli.report.sections.method import method_notes
+from liere_cli.report.table import TextTable
 
 
-def markdown(table: ComparisonTable) -> str:
-    """The summary, then every table with what is compared and how it was judged."""
-    title = f"## {escape(table.experiment)}\n" if table.experiment else "## Comparison\n"
-    summary = "\n".join(f"- {escape(line)}" for line in words.summary_lines(table))
-    notes = [*words.method_notes(table)]
-    parts = [title, summary, *map(_sheet, sheets(table)), _bullets(notes)]
-    return "\n\n".join(part.strip() for part in parts) + f"\n\n`{_code(table.signature)}`\n"
+def markdown(comparison: ComparisonTable) -> str:
+    """The summary, every table with its notes, the notes on the method, and the signature."""
+    title = f"## {escape.markdown(comparison.experiment or 'Comparison')}"
+    tables = map(_table, text_tables(comparison))
+    parts = [
+        title, _bullets(summary_lines(comparison)), *tables, _bullets(method_notes(comparison)),
+    ]  # fmt: skip
+    return "\n\n".join(part.strip() for part in parts) + f"\n\n`{_code(comparison.signature)}`\n"
 
 
-def _sheet(sheet: Sheet) -> str:
-    header = _line(column.header for column in sheet.columns)
-    rule = "|" + "|".join(" ---: " if column.number else " :--- " for column in sheet.columns) + "|"
-    rows = [_line(column.cells[index] for column in sheet.columns) for index in range(sheet.rows)]
-    heading = f"### {escape(sheet.title)} ({escape(sheet.kind)})"
-    return "\n".join([heading, "", header, rule, *rows, "", _bullets(sheet.notes)])
+def _table(table: TextTable) -> str:
+    header = _line(column.header for column in table.columns)
+    rule = "|" + "|".join(" ---: " if column.number else " :--- " for column in table.columns) + "|"
+    rows = [_line(column.cells[index] for column in table.columns) for index in range(table.rows)]
+    heading = f"### {escape.markdown(table.title)} ({escape.markdown(table.kind)})"
+    return "\n".join([heading, "", header, rule, *rows, "", _bullets(table.notes)])
 
 
 def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(escape(cell) for cell in cells) + " |"
+    return "| " + " | ".join(escape.markdown(cell) for cell in cells) + " |"
 
 
 def _bullets(notes: Iterable[str]) -> str:
-    return "\n".join(f"- {escape(note)}" for note in notes)
+    return "\n".join(f"- {escape.markdown(note)}" for note in notes)
 
 
 def _code(text: str) -> str:
-    """For a code span, which knows no escapes."""
-    return " ".join(plain(text).replace("`", "'").split())
+    """Text for a code span, which has no escapes."""
+    return " ".join(escape.plain(text).replace("`", "'").split())

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from liere_cli.comparison.tables.build import ComparisonTable
-from liere_cli.report.formats.json_csv import as_csv, as_json
+from liere_cli.report.formats.csv import as_csv
+from liere_cli.report.formats.json import as_json
 from liere_cli.report.formats.latex import latex
 from liere_cli.report.formats.markdown import markdown
 

@@ -1,6 +1,6 @@
-"""The tables on a terminal: one row an encoding where it is wide enough, else two tables.
+"""The tables on a terminal: one table where it is wide enough, else results and costs apart.
 
-Where it is too narrow for whole words, each encoding is a block of lines.
+On a terminal too narrow for whole words, each row is a block of lines.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from liere_cli.comparison.tables.build import ComparisonTable
-from liere_cli.report.content import sheets
+from liere_cli.report.content import summary_lines, text_tables
 from liere_cli.report.escape import plain
-from liere_cli.report.sections import scores as words
-from liere_cli.report.table import Column, Sheet
+from liere_cli.report.sections.method import method_notes
+from liere_cli.report.table import Column, TextTable
 
 _STYLES = {
     "better": "bold green",
@@ -29,46 +29,43 @@ _STYLES = {
     "larger": "bold green",
     "smaller": "bold red",
 }
-#: columns whose cells may be folded on a narrow terminal, and to what width at least
+#: columns whose cells may be folded on a narrow terminal, and their least width then
 _FOLDABLE = ("encoding", "each seed", "tuned to", "next best")
 _FOLDED = 16
-#: padding of a cell, the most spacious first
-_GUTTERS = ((0, 1, 0, 1), (0, 1, 0, 0), (0, 0, 0, 0))
+#: padding of a cell, the widest first
+_PADDINGS = ((0, 1, 0, 1), (0, 1, 0, 0), (0, 0, 0, 0))
 
 
-def terminal(table: ComparisonTable, width: int) -> RenderableType:
-    """Everything that is known, for a terminal of that many columns."""
+def terminal(comparison: ComparisonTable, width: int) -> RenderableType:
+    """All tables, the summary and the notes, for a terminal of that many columns."""
     parts: list[RenderableType] = []
-    for sheet in sheets(table):
-        heading = Text.assemble((plain(sheet.title), "bold"), f"  {sheet.kind}")
-        parts += [heading, Text()]
-        for part in _tables(sheet, width):
+    for table in text_tables(comparison):
+        parts += [Text.assemble((plain(table.title), "bold"), f"  {table.kind}"), Text()]
+        for part in _layout(table, width):
             parts += [part, Text()]
-        parts += [_note(note) for note in sheet.notes]
-        parts.append(Text())
-    for line in words.summary_lines(table):
+        parts += [*map(_note, table.notes), Text()]
+    for line in summary_lines(comparison):
         name, _, rest = plain(line).partition(": ")
         parts.append(_hanging("▸", Text.assemble((name, "bold"), f": {rest}")))
-    parts.append(Text())
-    parts += [_note(note) for note in words.method_notes(table)]
-    parts.append(Text(plain(table.signature), style="dim", overflow="fold"))
+    parts += [Text(), *map(_note, method_notes(comparison))]
+    parts.append(Text(plain(comparison.signature), style="dim", overflow="fold"))
     return Group(*parts)
 
 
-def _tables(sheet: Sheet, width: int) -> list[RenderableType]:
-    """One table if it fits, else results above costs, as spaciously as the width allows."""
-    every = sheet.columns
-    results = [column for column in every if not column.cost]
-    costs = [every[0], *(column for column in every if column.cost)]
-    for layout in ([every], [results, costs]):
-        for gutter in _GUTTERS:
-            if all(_width(shown, gutter) <= width for shown in layout):
-                return [_table(shown, gutter) for shown in layout]
-    # each seed's value stands below, so that their number can go
+def _layout(table: TextTable, width: int) -> list[RenderableType]:
+    """One table if it fits, else results above costs, with the widest padding that fits."""
+    columns = table.columns
+    results = [column for column in columns if not column.cost]
+    costs = [columns[0], *(column for column in columns if column.cost)]
+    for tables in ([columns], [results, costs]):
+        for padding in _PADDINGS:
+            if all(_width(shown, padding) <= width for shown in tables):
+                return [_table(shown, padding) for shown in tables]
+    # the values of each seed are in the second table, so their number can be left out
     bare = [column for column in results if column.header != "seeds"]
-    if all(_width(_folded(shown), _GUTTERS[-1]) <= width for shown in (bare, costs)):
-        return [_table(shown, _GUTTERS[-1], narrow=True) for shown in (bare, costs)]
-    return [_block(every, index) for index in range(sheet.rows)]
+    if all(_width(_folded(shown), _PADDINGS[-1]) <= width for shown in (bare, costs)):
+        return [_table(shown, _PADDINGS[-1], narrow=True) for shown in (bare, costs)]
+    return [_block(columns, index) for index in range(table.rows)]
 
 
 def _folded(shown: Sequence[Column]) -> list[Column]:
@@ -89,23 +86,23 @@ def _stacked(header: str) -> str:
     return header.replace(" ", "\n")
 
 
-def _block(every: Sequence[Column], index: int) -> RenderableType:
-    """One encoding, a line for each column."""
+def _block(columns: Sequence[Column], index: int) -> RenderableType:
+    """One row, with a line for each column."""
     block = Table.grid(padding=(0, 1))
     block.add_column(style="dim", overflow="fold")
     block.add_column(overflow="fold")
-    for column in every[1:]:
+    for column in columns[1:]:
         cell = Text(plain(column.cells[index]))
         cell.stylize(_STYLES.get(cell.plain, ""))
         block.add_row(Text(plain(column.header)), cell)
-    return Group(Text(plain(every[0].cells[index]), style="bold", overflow="fold"), block)
+    return Group(Text(plain(columns[0].cells[index]), style="bold", overflow="fold"), block)
 
 
 def _table(
-    shown: Sequence[Column], gutter: tuple[int, int, int, int], narrow: bool = False
+    shown: Sequence[Column], padding: tuple[int, int, int, int], narrow: bool = False
 ) -> Table:
-    """A table; a narrow one stacks the words of headings and folds nothing but long cells."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=gutter, header_style="bold")
+    """A table; a narrow one has a word of a heading a line, and folds long cells only."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=padding, header_style="bold")
     for column in shown:
         header = _stacked(column.header) if narrow else column.header
         table.add_column(
@@ -118,17 +115,17 @@ def _table(
         cells = [Text(plain(column.cells[index])) for column in shown]
         for cell in cells:
             cell.stylize(_STYLES.get(cell.plain, ""))
-        without = any(cell.plain in ("not defined", "undefined") for cell in cells)
-        table.add_row(*cells, style="dim" if without else "")
+        undefined = any(cell.plain in ("not defined", "undefined") for cell in cells)
+        table.add_row(*cells, style="dim" if undefined else "")
     return table
 
 
-def _width(shown: Sequence[Column], gutter: tuple[int, int, int, int]) -> int:
-    """Columns of the terminal that they take as a table, without folding a cell."""
-    # the longest cell of each alone: to lay out a table of hundreds of rows takes long
+def _width(shown: Sequence[Column], padding: tuple[int, int, int, int]) -> int:
+    """The width of a table of these columns in terminal columns, with no cell folded."""
+    # the longest cell of each only: the layout of a table of hundreds of rows is slow
     widest = [replace(column, cells=(_widest(column.cells),)) for column in shown]
     wide = Console(width=10_000, force_terminal=False, no_color=True)
-    return Measurement.get(wide, wide.options, _table(widest, gutter)).maximum
+    return Measurement.get(wide, wide.options, _table(widest, padding)).maximum
 
 
 @lru_cache(maxsize=128)

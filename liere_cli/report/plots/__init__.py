@@ -1,1 +1,1 @@
-"""Plots."""
+"""Plots of comparisons and encodings, with matplotlib."""

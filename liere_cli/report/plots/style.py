@@ -1,18 +1,22 @@
-"""What all pictures have in common: formats, style, and that the same picture is the same file."""
+"""What all plots share: file formats, style, and writing without the time of day."""
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.utils.files import write_atomically
 
-#: by suffix, with what would put the time of day into the file
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: metadata by suffix: without the time of day, equal plots are equal files
 FORMATS: dict[str, dict[str, None]] = {
     ".png": {},
     ".svg": {"Date": None},
     ".pdf": {"CreationDate": None},
 }
+# Any: the type of matplotlib's keys differs between its versions
 STYLE: Any = {
     "font.size": 8, "axes.titlesize": 8, "axes.spines.top": False, "axes.spines.right": False,
     "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
@@ -22,15 +26,15 @@ STYLE: Any = {
 
 
 def check_plot_path(path: Path) -> None:
-    """Raises, before anything is computed, where no picture could be drawn there.
+    """Checks the path of a plot before anything is computed.
 
     Raises:
         UsageError: a suffix of no known format.
         LiereError: matplotlib is not installed.
     """
     if path.suffix.lower() not in FORMATS:
-        end = f"ends in '{path.suffix}'" if path.suffix else "has no suffix"
-        raise UsageError(f"--plot {path} {end}; allowed are {', '.join(FORMATS)}")
+        suffix = f"ends in '{path.suffix}'" if path.suffix else "has no suffix"
+        raise UsageError(f"--plot {path} {suffix}; allowed are {', '.join(FORMATS)}")
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
@@ -39,8 +43,8 @@ def check_plot_path(path: Path) -> None:
         ) from None
 
 
-def save(figure: Any, path: Path) -> None:
-    """Writes a matplotlib figure, beside and renamed, in the format of the suffix.
+def save(figure: "Figure", path: Path) -> None:
+    """Writes a figure atomically, in the format of the suffix.
 
     Raises:
         LiereError: the file can't be written.

@@ -1,97 +1,15 @@
-"""The table of interactions as cells of text."""
+"""Whether the gain over the baseline is larger on one data set than on another."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from liere_cli.comparison.tables.build import ComparisonTable
 from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, percent
-from liere_cli.report.table import Column
+from liere_cli.report.sections.base import Section, fields_of, renamed
+from liere_cli.report.table import Column, Columns, TextTable
 from liere_cli.statistics.interaction import Interaction, RelativeGain
 
-
-def interaction_columns(interactions: Sequence[Interaction]) -> list[Column]:
-    """All columns of the interactions, in reading order."""
-
-    def column(
-        header: str, cell: Callable[[Interaction], str], cost: bool = False, number: bool = True
-    ) -> Column:
-        return Column(header, tuple(map(cell, interactions)), cost, number)
-
-    return [
-        column("encoding", lambda one: one.encoding, number=False),
-        column("on", lambda one: one.on.side.title, number=False),
-        column("against", lambda one: one.against.side.title, number=False),
-        column("gain", lambda one: numbers.percent(one.on.value)),
-        column("gain there", lambda one: numbers.percent(one.against.value)),
-        column("difference", lambda one: numbers.percent(one.difference)),
-        column("95% interval", _interaction_interval),
-        column("p", lambda one: numbers.probability(one.p_holm)),
-        column("verdict", verdict_label, number=False),
-        column("seeds", lambda one: _sides(str(len(side.values)) for side in _both(one)), True),
-        column(
-            "s.e. seeds",
-            lambda one: _sides(numbers.percent(side.seed_error, False) for side in _both(one)),
-            True,
-        ),
-        column(
-            "s.e. test",
-            lambda one: _sides(
-                numbers.percent(side.test_set.error if side.test_set else None, False)
-                for side in _both(one)
-            ),
-            True,
-        ),
-    ]
-
-
-def _both(one: Interaction) -> tuple[RelativeGain, RelativeGain]:
-    return one.on, one.against
-
-
-def _sides(cells: Iterable[str]) -> str:
-    return " / ".join(cells)
-
-
-def _interaction_interval(one: Interaction) -> str:
-    if one.low is None or one.high is None:
-        return NONE
-    return f"[{numbers.percent(one.low)}, {numbers.percent(one.high)}]"
-
-
-def _interaction(one: Interaction) -> dict[str, Any]:
-    return {
-        "encoding": one.encoding,
-        "floor": one.control,
-        **_gain("on", one.on),
-        **_gain("against", one.against),
-        "difference": one.difference,
-        "low": one.low,
-        "high": one.high,
-        "p": one.p,
-        "p_holm": one.p_holm,
-        "p_equivalent": one.p_equivalent,
-        "correlation": one.correlation,
-        "verdict": one.label,
-        "undefined": one.undefined,
-    }
-
-
-def _gain(name: str, gain: RelativeGain) -> dict[str, Any]:
-    """One side's relative gain; 1 is the baseline's own gain over the floor."""
-    return {
-        name: gain.side.title,
-        f"{name}_baseline": gain.side.baseline,
-        f"{name}_gain": gain.value,
-        f"{name}_values": {
-            str(seed): value for seed, value in zip(gain.side.seeds, gain.values, strict=False)
-        },
-        f"{name}_seed_error": gain.seed_error,
-        f"{name}_test_error": gain.test_set.error if gain.test_set else None,
-    }
-
-
-_VERDICTS = {
+_SENTENCES = {
     "larger": "is larger on {} than on {}",
     "smaller": "is smaller on {} than on {}",
     "equivalent": "is as large on {} as on {}",
@@ -99,49 +17,117 @@ _VERDICTS = {
 }
 
 
-def verdict_label(one: Interaction) -> str:
-    """The verdict's cell."""
-    return one.label or "undefined"
+def _tables(comparison: ComparisonTable) -> list[TextTable]:
+    interactions = comparison.interactions
+    if not interactions:
+        return []
+    columns, notes = _columns(interactions), _notes(interactions)
+    return [TextTable("Relative gain between data sets", "interaction", columns, notes)]
 
 
-def line(one: Interaction) -> str:
-    """``interaction · cifar100 against enwik8: liere's gain over axial is larger ...``."""
-    on, against = one.on.side, one.against.side
-    start = f"interaction · {on.title} against {against.title}"
-    if one.label is None:
-        reason = one.undefined or "no noise at all was seen"
-        return f"{start}: {one.encoding} has no verdict: {reason}"
-    verdict = _VERDICTS[one.label].format(on.modality, against.modality)
-    interval = f"{percent(one.difference)} [{percent(one.low)}, {percent(one.high)}]"
-    return (
-        f"{start}: {one.encoding}'s gain {verdict}: {interval} of the baseline's gain over "
-        f"{one.control} ({len(one.on.values)} and {len(one.against.values)} seeds)"
-    )
-
-
-def notes(table: ComparisonTable) -> list[str]:
-    """How the gains are measured and judged."""
-    first = table.interactions[0]
-    count = len([one for one in table.interactions if one.p_holm is not None])
-    baselines = dict.fromkeys(
-        side.side.baseline for one in table.interactions for side in (one.on, one.against)
-    )
-    shown = [
-        f"gain: mean(encoding - baseline) as a share of mean(baseline - {first.control}) at the "
-        f"same seeds; 100% is the baseline's own gain over {first.control}. Baselines: "
-        f"{', '.join(baselines)}. Undefined where the baseline doesn't clearly beat "
-        f"{first.control} (paired t test at 5%)",
-        "null hypothesis: both gains are equal. Ratios are linearised (delta method); seeds count "
-        "as independent between data sets (Welch's t test), test sets add their errors; p is "
-        f"Holm-corrected over {count} interaction{'' if count == 1 else 's'} and, where seeds were "
-        "added until settled, for all looks on both sides",
+def _columns(interactions: Sequence[Interaction]) -> list[Column]:
+    """All columns, in reading order."""
+    column = Columns(interactions)
+    return [
+        column.text("encoding", lambda row: row.encoding),
+        column.text("on", lambda row: row.on.side.title),
+        column.text("against", lambda row: row.against.side.title),
+        column.number("gain", lambda row: percent(row.on.value)),
+        column.number("gain there", lambda row: percent(row.against.value)),
+        column.number("difference", lambda row: percent(row.difference)),
+        column.number("95% interval", _interval),
+        column.number("p", lambda row: numbers.probability(row.p_holm)),
+        column.text("verdict", lambda row: row.label or "undefined"),
+        column.number(
+            "seeds", lambda row: _joined(str(len(gain.values)) for gain in _gains(row)), cost=True
+        ),
+        column.number(
+            "s.e. seeds",
+            lambda row: _joined(percent(gain.seed_error, False) for gain in _gains(row)),
+            cost=True,
+        ),
+        column.number(
+            "s.e. test",
+            lambda row: _joined(percent(_test_error(gain), False) for gain in _gains(row)),
+            cost=True,
+        ),
     ]
-    shown += [f"{one.encoding}: {one.undefined}" for one in table.interactions if one.undefined]
+
+
+def _gains(row: Interaction) -> tuple[RelativeGain, RelativeGain]:
+    return row.on, row.against
+
+
+def _joined(cells: Iterable[str]) -> str:
+    return " / ".join(cells)
+
+
+def _interval(row: Interaction) -> str:
+    if row.low is None or row.high is None:
+        return NONE
+    return f"[{percent(row.low)}, {percent(row.high)}]"
+
+
+def _test_error(gain: RelativeGain) -> float | None:
+    return gain.test_set.error if gain.test_set else None
+
+
+def interaction_sentence(row: Interaction) -> str:
+    """``interaction · cifar100 against enwik8: liere's gain is larger on images than ...``."""
+    on, against = row.on.side, row.against.side
+    start = f"interaction · {on.title} against {against.title}: {row.encoding}"
+    if row.label is None:
+        return f"{start} has no verdict: {row.undefined or 'no variance over seeds'}"
+    sentence = _SENTENCES[row.label].format(on.modality, against.modality)
+    return (
+        f"{start}'s gain {sentence}: {percent(row.difference)} [{percent(row.low)}, "
+        f"{percent(row.high)}] of the baseline's gain over {row.control} "
+        f"({len(row.on.values)} and {len(row.against.values)} seeds)"
+    )
+
+
+def _notes(interactions: Sequence[Interaction]) -> list[str]:
+    control = interactions[0].control
+    count = sum(row.p_holm is not None for row in interactions)
+    baselines = dict.fromkeys(gain.side.baseline for row in interactions for gain in _gains(row))
+    notes = [
+        f"gain: mean(encoding - baseline) / mean(baseline - {control}) at the same seeds; 100% is "
+        f"the baseline's own gain over {control}. Baselines: {', '.join(baselines)}. Undefined "
+        f"where the baseline doesn't clearly beat {control} (paired t test at 5%).",
+        "Null hypothesis: both gains are equal. Ratios are linearised (delta method); seeds are "
+        "independent between data sets (Welch's t test); errors of the test sets are added. p is "
+        f"Holm-corrected over {count} interaction{'' if count == 1 else 's'} and, where seeds were "
+        "added, for the interim analyses on both data sets.",
+    ]
+    notes += [f"{row.encoding}: {row.undefined}" for row in interactions if row.undefined]
     correlations = [
-        f"{one.correlation:+.2f}" for one in table.interactions if one.correlation is not None
+        f"{row.correlation:+.2f}" for row in interactions if row.correlation is not None
     ]
     if correlations:
-        shown.append(
-            f"correlation of both sides over seeds of one number: {', '.join(correlations)}"
+        notes.append(
+            f"Correlation between both data sets at equal seeds: {', '.join(correlations)}"
         )
-    return shown
+    return notes
+
+
+def _data(comparison: ComparisonTable) -> list[dict[str, object]]:
+    return [
+        renamed(fields_of(row), label="verdict")
+        | {"on": _gain_data(row.on), "against": _gain_data(row.against), "undefined": row.undefined}
+        for row in comparison.interactions
+    ]
+
+
+def _gain_data(gain: RelativeGain) -> dict[str, object]:
+    """One data set's relative gain; 1 is the baseline's own gain over the control."""
+    return {
+        "title": gain.side.title,
+        "baseline": gain.side.baseline,
+        "gain": gain.value,
+        "values": dict(zip(gain.side.seeds, gain.values, strict=False)),
+        "seed_error": gain.seed_error,
+        "test_error": _test_error(gain),
+    }
+
+
+INTERACTIONS = Section("interactions", _tables, _data)
