@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from liere_cli.launchers.events import Event
     from liere_cli.launchers.worker import LaunchContext
+    from liere_cli.runs.summary import RunSummary
 
 
 class LiveRuns:
@@ -138,9 +139,9 @@ class LiveRuns:
         self.found[event.run.run_id] = event.outcome
         self.elsewhere.pop(event.run.run_id, None)
         self._remove_bar(event.run.run_id)
-        outcome, summary = event.outcome, event.outcome.summary or {}
-        if outcome.state == "finished":
-            style, result = "dim", f"{_score(summary)} ({duration(outcome.seconds)})"
+        outcome = event.outcome
+        if outcome.state == "finished" and outcome.summary:
+            style, result = "dim", f"{_score(outcome.summary)} ({duration(outcome.seconds)})"
         else:
             style = "yellow" if outcome.state == "diverged" else "red"
             result = f"{outcome.state}: {outcome.error or 'no reason given'}"
@@ -184,12 +185,11 @@ class LiveRuns:
         self._show("", completed=float(self.over), details=details)
 
 
-def _score(summary: dict[str, Any]) -> str:
+def _score(summary: RunSummary) -> str:
     """On the test split; of a run that never reads it, on the validation split."""
-    metric = str(summary["metric"])
-    if summary["test"] is not None:
-        return console.format_metric(metric, summary["test"])
-    return f"val {console.format_metric(metric, summary['val'])}"
+    if summary.test is not None:
+        return console.format_metric(summary.metric, summary.test)
+    return f"val {console.format_metric(summary.metric, summary.val)}"
 
 
 def measure(

@@ -1,11 +1,14 @@
 """``liere train``."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, Assignments, DataRoot, Device, Outputs
 from liere_cli.report.numbers import duration
+
+if TYPE_CHECKING:
+    from liere_cli.runs.summary import RunSummary
 
 
 def train(
@@ -61,7 +64,7 @@ def train(
         run = run_spec.run(out)
         known = ranks.broadcast(lambda: None if fresh else run.summary())
         if known is not None:
-            console.note(f"already {known['status']}, so not trained again (--fresh trains anew)")
+            console.note(f"already {known.status}, so not trained again (--fresh trains anew)")
             if ranks.is_main:
                 tidy(run)
             summary = known
@@ -76,31 +79,31 @@ def train(
                     ranks=ranks,
                 )
         if ranks.is_main and as_json:
-            console.print_json({**summary, "folder": str(run.folder)})
+            console.print_json({**summary.to_record(), "folder": str(run.folder)})
         elif ranks.is_main:
             _print_result(summary, str(run.folder))
-    if summary["status"] != "finished":
+    if summary.status != "finished":
         raise typer.Exit(1)
 
 
-def _print_result(summary: dict[str, Any], folder: str) -> None:
+def _print_result(summary: "RunSummary", folder: str) -> None:
     from liere_cli.cli import console
 
     screen = console.stdout()
-    encoding, data = console.shown(summary["encoding"]), console.shown(summary["data"])
-    title = f"[bold]{encoding}[/bold] on {data}, seed {summary['seed']}"
-    if summary["status"] == "finished":
-        test = console.format_metric(summary["metric"], summary["test"])
-        val = console.format_metric(summary["metric"], summary["val"])
-        scored = f"test [bold]{test}[/bold]" if summary["test"] is not None else "not tested"
+    encoding, data = console.shown(summary.encoding), console.shown(summary.data)
+    title = f"[bold]{encoding}[/bold] on {data}, seed {summary.seed}"
+    if summary.status == "finished":
+        test = console.format_metric(summary.metric, summary.test)
+        val = console.format_metric(summary.metric, summary.val)
+        scored = f"test [bold]{test}[/bold]" if summary.test is not None else "not tested"
         screen.print(f"{title}: {scored}, val {val}", soft_wrap=True)
     else:
-        status, reason = console.shown(summary["status"]), console.shown(summary["error"])
+        status, reason = console.shown(summary.status), console.shown(summary.error)
         screen.print(f"{title}: [red]{status}[/red], {reason}", soft_wrap=True)
     screen.print(
-        f"{summary['parameters']:,} parameters ({summary['encoding_parameters']:,} of the "
-        f"encoding) · {summary['steps']:,} steps in {duration(summary['seconds'])} · "
-        f"{summary['throughput'] or 0:,.0f} {console.shown(summary['throughput_unit'])}",
+        f"{summary.parameters:,} parameters ({summary.encoding_parameters:,} of the "
+        f"encoding) · {summary.steps:,} steps in {duration(summary.seconds or 0)} · "
+        f"{summary.throughput or 0:,.0f} {console.shown(summary.throughput_unit)}",
         soft_wrap=True,
     )
     screen.print(f"run: {console.shown(folder)}", soft_wrap=True)

@@ -17,7 +17,7 @@ from liere_cli.launchers.pool import Pool
 from liere_cli.launchers.worker import (
     LOOK_SECONDS,
     LaunchContext,
-    Trainer,
+    TrainFunction,
     Waiting,
     train_planned_run,
 )
@@ -48,7 +48,7 @@ def launch(
     *,
     jobs: int = 1,
     listener: Listener = lambda event: None,
-    trainer: Trainer | None = None,
+    trainer: TrainFunction | None = None,
 ) -> dict[str, Outcome]:
     """Trains runs on this machine, in their order.
 
@@ -71,7 +71,7 @@ def launch(
 
 
 def _one_after_the_other(
-    runs: Sequence[PlannedRun], context: LaunchContext, listener: Listener, trainer: Trainer
+    runs: Sequence[PlannedRun], context: LaunchContext, listener: Listener, trainer: TrainFunction
 ) -> dict[str, Outcome]:
     queue, waiting = deque(runs), Waiting(listener)
     results: dict[str, Outcome] = {}

@@ -17,7 +17,7 @@ from liere_cli.launchers.events import Event, Listener, RunEnded, RunLockedElsew
 from liere_cli.launchers.worker import (
     LOOK_SECONDS,
     LaunchContext,
-    Trainer,
+    TrainFunction,
     Waiting,
     train_planned_run,
 )
@@ -58,7 +58,7 @@ class Pool:
         context: LaunchContext,
         jobs: int,
         listener: Listener,
-        trainer: Trainer,
+        trainer: TrainFunction,
     ) -> None:
         self.queue, self.context, self.jobs = deque(runs), context, jobs
         self.listener, self.trainer = listener, trainer
@@ -141,7 +141,7 @@ class _Worker:
     """One process and the cell that it trains."""
 
     def __init__(
-        self, context: LaunchContext, threads: int, gpu: str | None, trainer: Trainer
+        self, context: LaunchContext, threads: int, gpu: str | None, trainer: TrainFunction
     ) -> None:
         spawn = multiprocessing.get_context("spawn")
         self.connection, theirs = spawn.Pipe()
@@ -176,7 +176,9 @@ class _Worker:
         self.connection.close()
 
 
-def work(connection: Connection, context: LaunchContext, threads: int, trainer: Trainer) -> None:
+def work(
+    connection: Connection, context: LaunchContext, threads: int, trainer: TrainFunction
+) -> None:
     """A worker process: trains each cell that arrives, until None arrives.
 
     SIGTERM stops the cell in training, which leaves a resumable run. So does the end of the

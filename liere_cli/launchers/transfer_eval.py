@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,6 +15,7 @@ from liere_cli.launchers.worker import LaunchContext
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.runs.build import RunSpec, build_model
 from liere_cli.runs.checkpoint import load_weights
+from liere_cli.runs.summary import RunSummary
 from liere_cli.training.callbacks import Observer
 
 
@@ -57,7 +57,7 @@ def evaluate_run(
     fresh: bool,
     observer: Observer,
     wanted: Mapping[str, tuple[StoredEvaluation, ...]],
-) -> dict[str, Any]:
+) -> RunSummary:
     """In place of training: measures a finished run, and returns its summary.
 
     Args:

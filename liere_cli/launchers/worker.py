@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,10 +22,11 @@ from liere_cli.planning.progress import outcome as outcome_so_far
 from liere_cli.runs.build import RunSpec, assemble
 from liere_cli.runs.folder import Run, find_run
 from liere_cli.runs.lock import Owner, RunLocked, owner_of, seems_held
+from liere_cli.runs.summary import RunSummary
 from liere_cli.training.callbacks import Report
 
 #: with the parameters of :func:`liere_cli.training.run.train_run`
-Trainer = Callable[..., dict[str, Any]]
+TrainFunction = Callable[..., RunSummary]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class _Observer:
 
 
 def train_planned_run(
-    planned: PlannedRun, context: LaunchContext, trainer: Trainer, tell: Listener
+    planned: PlannedRun, context: LaunchContext, trainer: TrainFunction, tell: Listener
 ) -> Outcome | None:
     """Trains a planned cell; whatever goes wrong becomes its outcome.
 
@@ -105,7 +105,7 @@ def progress(planned: PlannedRun, anywhere: bool = False) -> Outcome:
 
 
 def _outcome(
-    planned: PlannedRun, context: LaunchContext, trainer: Trainer, tell: Listener
+    planned: PlannedRun, context: LaunchContext, trainer: TrainFunction, tell: Listener
 ) -> Outcome:
     device = torch.device(context.device)
     try:

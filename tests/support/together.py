@@ -16,6 +16,7 @@ import torch
 from liere_cli.config.files import load_recipe
 from liere_cli.data.batches import TrainingBatches
 from liere_cli.runs.build import assemble
+from liere_cli.runs.summary import RunSummary
 from liere_cli.training.run import train_run
 from liere_cli.utils.distributed import Ranks, joined
 
@@ -24,7 +25,7 @@ CPU = torch.device("cpu")
 
 def train(
     ranks: Ranks, flags: dict[str, Any], outputs: Path, stop: tuple[int, int] | None = None
-) -> dict[str, Any] | str:
+) -> RunSummary | str:
     """The summary, or what ended the run; ``stop``: the rank that gets a SIGTERM at that step."""
     at = TrainingBatches.at
 
@@ -47,7 +48,7 @@ class Pair:
     def __init__(self, connections: list[Connection]) -> None:
         self.connections = connections
 
-    def train(self, *args: Any, **settings: Any) -> list[dict[str, Any] | str]:
+    def train(self, *args: Any, **settings: Any) -> list[RunSummary | str]:
         """What :func:`train` returns on each rank."""
         for connection in self.connections:
             connection.send((args, settings))

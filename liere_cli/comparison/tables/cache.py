@@ -21,9 +21,10 @@ from liere_cli import __version__
 from liere_cli.config.recipe import Recipe
 from liere_cli.errors import LiereError
 from liere_cli.planning.run_record import RunRecord, RunRecordReader, shared_settings
-from liere_cli.runs.folder import SUMMARY_FIELDS, Run
+from liere_cli.runs.folder import Run
 from liere_cli.runs.item_results import FILE as ITEMS_FILE
 from liere_cli.runs.item_results import ItemReader
+from liere_cli.runs.summary import RunSummary
 from liere_cli.statistics.paired import ItemError
 from liere_cli.statistics.test_items import ItemDifferences, KnownItems
 from liere_cli.utils.files import digest_of, parse_json, read_limited
@@ -213,13 +214,12 @@ def _known(folder: _Folder, record: Any, stamps: list[Stamp]) -> _Entry | None:
             return None
         known = dict(zip(_NAMES, values, strict=True))
         known["shared"] = folder.shared[known["shared"]]
+        known["summary"] = RunSummary.from_record(known["summary"])
         record = RunRecord(**known)
-        summary = record.summary or {}
         sound = (
             all(isinstance(known[name], str) for name in _TEXTS)
             and isinstance(record.seed, int)
             and isinstance(record.axes, int)
-            and all(isinstance(summary[key], kinds) for key, kinds in SUMMARY_FIELDS.items())
         )
     except (ValueError, KeyError, TypeError, IndexError):
         return None
@@ -250,6 +250,7 @@ def _content(folder: _Folder, seen: dict[str, _Entry], place: str) -> bytes:
     for name, entry in seen.items():
         values = {one: getattr(entry.record, one) for one in _NAMES}
         values["shared"] = number[entry.record.shared]
+        values["summary"] = entry.record.summary and entry.record.summary.to_record()
         runs[name] = [entry.stamps, entry.fault, *values.values()]
     pairs = dict(list((folder.pairs | folder.used).items())[-MAX_PAIRS:])
     value = {"shared": list(shared), "runs": runs, "pairs": pairs}
