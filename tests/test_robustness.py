@@ -67,11 +67,11 @@ def test_a_clock_that_jumps_changes_nothing(
 
     run_spec = run_spec_of(verse)
     summary = train_run(run_spec, outputs=tmp_path / "jumped", device=CPU, observer=At(4, jump))
-    assert summary["test"] == whole["test"]
-    assert 0 < summary["seconds"] < 60
+    assert summary.test == whole.test
+    assert 0 < summary.seconds < 60
     spent = run_spec_of(verse, budget="0.2s", log_every=1)
     summary = train_run(spent, outputs=tmp_path / "spent", device=CPU, observer=At(2, jump))
-    assert 0.2 <= summary["seconds"] < 60
+    assert 0.2 <= summary.seconds < 60
 
 
 @pytest.mark.parametrize("days", [-400, 400])
@@ -106,7 +106,7 @@ def test_checkpoints_of_another_run_are_passed_over(verse: Path, tmp_path: Path)
     again = train_run(run_spec_of(verse), outputs=tmp_path / "parts", device=CPU, observer=watcher)
     assert watcher.resumed_at == 0
     assert other.run_id in watcher.warnings[0]
-    assert again["test"] == whole["test"]
+    assert again.test == whole.test
 
 
 def test_a_summary_of_another_run_is_refused(verse: Path, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_later_versions_files_are_left_to_it(verse: Path, tmp_path: Path) -> N
         train_run(run_spec_of(verse), outputs=tmp_path, device=CPU)
     assert {path: path.read_bytes() for path in run.path("checkpoints").iterdir()} == before
     fresh = train_run(run_spec_of(verse), outputs=tmp_path, device=CPU, fresh=True)
-    summary = fresh | {"format": 99}
+    summary = fresh.to_record() | {"format": 99}
     summary["sha256"] = seal(summary, "sha256")
     run.path("summary.json").write_text(json.dumps(summary))
     with pytest.raises(LiereError, match=r"later version of liere \(format 99\)"):
@@ -151,7 +151,7 @@ def test_outputs_that_vanish_at_the_end_are_said(verse: Path, tmp_path: Path, go
     with pytest.raises(LiereError, match=r"vanished while the run was in training"):
         train_run(run_spec, outputs=outputs, device=CPU, observer=Late(-1))
     assert run_spec.run(outputs).summary() is None
-    assert train_run(run_spec, outputs=outputs, device=CPU)["status"] == "finished"
+    assert train_run(run_spec, outputs=outputs, device=CPU).status == "finished"
     assert run_spec.run(outputs).path("metrics.jsonl").stat().st_size
 
 
@@ -163,7 +163,7 @@ def test_outputs_that_vanish_in_mid_run_are_said(verse: Path, tmp_path: Path, go
     with pytest.raises(LiereError, match=r"vanished while the run was in training"):
         train_run(run_spec, outputs=outputs, device=CPU, observer=removal)
     assert not folder.exists()
-    assert train_run(run_spec, outputs=outputs, device=CPU)["status"] == "finished"
+    assert train_run(run_spec, outputs=outputs, device=CPU).status == "finished"
     assert losses(run_spec.run(outputs))
 
 
@@ -189,7 +189,7 @@ def test_a_full_disk_is_said_where_lines_are_written(
             told.append(str(error))
     assert len(told) >= 5
     assert all("can't be written (No space left on device)" in message for message in told)
-    assert again["test"] == whole["test"]
+    assert again.test == whole.test
     assert losses(run_spec.run(tmp_path / "full")) == losses(
         run_spec_of(verse).run(tmp_path / "whole")
     )

@@ -168,18 +168,19 @@ class Comparison:
 
 def _row(dataset: DatasetTable, row: Row) -> ComparisonRow:
     verdict = row.verdict
-    estimate = verdict.estimate if verdict else None
+    estimate = None if verdict is None else verdict.estimate
+    label = None if verdict is None else verdict.label
     return ComparisonRow(
         data=dataset.title,
         encoding=row.encoding,
         metric=dataset.metric,
-        verdict="baseline" if row.is_baseline else verdict and verdict.label,
-        difference=estimate and estimate.difference,
-        low=estimate and estimate.low,
-        high=estimate and estimate.high,
-        p=estimate and estimate.p,
-        p_corrected=verdict and verdict.p_holm,
-        n=estimate.n if estimate else len(row.values),
+        verdict="baseline" if row.is_baseline else label,
+        difference=None if estimate is None else estimate.difference,
+        low=None if estimate is None else estimate.low,
+        high=None if estimate is None else estimate.high,
+        p=None if estimate is None else estimate.p,
+        p_corrected=None if verdict is None else verdict.p_holm,
+        n=len(row.values) if estimate is None else estimate.n,
         mean=row.mean,
         std=row.std,
         finished=row.finished,

@@ -105,7 +105,7 @@ def _row(run: Run) -> RunRow:
                 data=labels.get("data", "").rpartition("@")[0] or None,
                 seed=recipe.seed,
                 status="partial",
-                budget=recipe.training.budget.text,
+                budget=str(recipe.training.budget),
             )
     except LiereError as error:
         return replace(row, error=str(error))

@@ -17,7 +17,7 @@ from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.model import encoding_for
 from liere_cli.planning.from_recipe import planned_run
 from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
-from liere_cli.planning.progress import Outcome, number
+from liere_cli.planning.progress import Outcome
 from liere_cli.planning.tuning_result import Trial, TuningResult, values_text
 from liere_cli.runs.build import RunSpec, assemble, model_shape
 from liere_cli.runs.context import Context
@@ -140,7 +140,8 @@ def _trial(candidate: Candidate, outcomes: Mapping[str, Outcome]) -> Trial:
         run.seed: value
         for run, outcome in results
         if outcome.state == "finished"
-        and (value := number(outcome.summary or {}, "val")) is not None
+        and outcome.summary
+        and (value := outcome.summary.val) is not None
     }
     errors = dict.fromkeys(outcome.error for _, outcome in results if outcome.error)
     return Trial(

@@ -8,7 +8,7 @@ weights, the grid, the extension, and which items or bytes are scored.
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liere_cli.runs.folder import MAX_ITEMS_BYTES, Run
+from liere_cli.runs.summary import RunSummary
 from liere_cli.utils.files import read_limited, write_atomically
 
 #: raised when the same measurement comes to mean something else
@@ -106,11 +107,9 @@ class TransferProtocol:
         every = [self.at(grid, method) for grid in self.grids for method in own]
         return tuple(dict.fromkeys([*([self.shuffled] if self.shuffle else []), *every]))
 
-    def kept(
-        self, run: Run, summary: Mapping[str, Any], condition: Condition
-    ) -> "StoredEvaluation":
+    def kept(self, run: Run, summary: RunSummary, condition: Condition) -> "StoredEvaluation":
         """Where the results of a finished run with that closing summary lie."""
-        weights = str(summary.get("files", {}).get("last.safetensors") or run.run_id)
+        weights = summary.files.get("last.safetensors") or run.run_id
         return StoredEvaluation(run, weights, condition, self.limit, self.block)
 
     @property

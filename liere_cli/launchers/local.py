@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from liere_cli.launchers.events import Listener, ignore
 from liere_cli.launchers.pool import Pool
-from liere_cli.launchers.worker import POLL_SECONDS, Trainer, Waiting, train_planned_run
+from liere_cli.launchers.worker import POLL_SECONDS, TrainFunction, Waiting, train_planned_run
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.context import Context
@@ -43,7 +43,7 @@ def launch(
     *,
     jobs: int = 1,
     listener: Listener = ignore,
-    trainer: Trainer | None = None,
+    trainer: TrainFunction | None = None,
 ) -> dict[str, Outcome]:
     """Trains runs on this machine, in their order.
 
@@ -66,7 +66,7 @@ def launch(
 
 
 def _one_after_the_other(
-    runs: Sequence[PlannedRun], context: Context, listener: Listener, trainer: Trainer
+    runs: Sequence[PlannedRun], context: Context, listener: Listener, trainer: TrainFunction
 ) -> dict[str, Outcome]:
     queue, waiting = deque(runs), Waiting(listener)
     results: dict[str, Outcome] = {}

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from liere_cli.launchers.events import Event, Listener, RunEnded, RunLockedElsewhere
-from liere_cli.launchers.worker import POLL_SECONDS, Trainer, Waiting, train_planned_run
+from liere_cli.launchers.worker import POLL_SECONDS, TrainFunction, Waiting, train_planned_run
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.context import Context
@@ -53,7 +53,7 @@ class Pool:
         context: Context,
         jobs: int,
         listener: Listener,
-        trainer: Trainer,
+        trainer: TrainFunction,
     ) -> None:
         self.queue, self.context, self.jobs = deque(runs), context, jobs
         self.listener, self.trainer = listener, trainer
@@ -135,7 +135,9 @@ class Pool:
 class _Worker:
     """One process and the run that it trains."""
 
-    def __init__(self, context: Context, threads: int, gpu: str | None, trainer: Trainer) -> None:
+    def __init__(
+        self, context: Context, threads: int, gpu: str | None, trainer: TrainFunction
+    ) -> None:
         spawn = multiprocessing.get_context("spawn")
         self.connection, theirs = spawn.Pipe()
         self.process: SpawnProcess = spawn.Process(
@@ -169,7 +171,7 @@ class _Worker:
         self.connection.close()
 
 
-def work(connection: Connection, context: Context, threads: int, trainer: Trainer) -> None:
+def work(connection: Connection, context: Context, threads: int, trainer: TrainFunction) -> None:
     """A worker process: trains each run that arrives, until None arrives.
 
     SIGTERM stops the run in training, which leaves a resumable run. So does the end of the

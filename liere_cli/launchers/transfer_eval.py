@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,6 +15,7 @@ from liere_cli.planning.plan import PlannedRun
 from liere_cli.runs.build import RunSpec, build_model
 from liere_cli.runs.checkpoint import load_weights
 from liere_cli.runs.context import Context
+from liere_cli.runs.summary import RunSummary
 from liere_cli.training.callbacks import Observer
 
 
@@ -56,7 +56,7 @@ def evaluate_run(
     fresh: bool,
     observer: Observer,
     evaluations: Mapping[str, tuple[StoredEvaluation, ...]],
-) -> dict[str, Any]:
+) -> RunSummary:
     """In place of training: evaluates a finished run, and returns its summary.
 
     Args:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -23,10 +22,11 @@ from liere_cli.runs.build import RunSpec, assemble
 from liere_cli.runs.context import Context
 from liere_cli.runs.folder import Run, find_run
 from liere_cli.runs.lock import Owner, RunLocked, owner_of, seems_held
+from liere_cli.runs.summary import RunSummary
 from liere_cli.training.callbacks import Report
 
 #: with the parameters of :func:`liere_cli.training.run.train_run`
-Trainer = Callable[..., dict[str, Any]]
+TrainFunction = Callable[..., RunSummary]
 
 
 class ForwardEvents:
@@ -48,7 +48,7 @@ class ForwardEvents:
 
 
 def train_planned_run(
-    planned: PlannedRun, context: Context, trainer: Trainer, listener: Listener
+    planned: PlannedRun, context: Context, trainer: TrainFunction, listener: Listener
 ) -> Outcome | None:
     """Trains a planned run; an error becomes its outcome.
 
@@ -88,7 +88,7 @@ def progress_of(planned: PlannedRun, anywhere: bool = False) -> Outcome:
 
 
 def _outcome(
-    planned: PlannedRun, context: Context, trainer: Trainer, listener: Listener
+    planned: PlannedRun, context: Context, trainer: TrainFunction, listener: Listener
 ) -> Outcome:
     device = torch.device(context.device)
     try:

@@ -8,11 +8,8 @@ from liere_cli.config.budget import Budget
 from liere_cli.errors import LiereError
 from liere_cli.planning.plan import ComparedRun, Plan, PlannedEncoding
 from liere_cli.runs.folder import MAX_SUMMARY_BYTES, Run
+from liere_cli.runs.summary import RunSummary
 from liere_cli.utils.files import read_json, seal
-
-#: larger than any score, time or size of a run
-LARGEST = 1e100
-
 
 State = Literal["finished", "diverged", "failed", "partial", "missing"]
 
@@ -29,7 +26,7 @@ class Outcome:
     """
 
     state: State
-    summary: dict[str, Any] | None = None
+    summary: RunSummary | None = None
     share: float = 0.0
     seconds: float = 0.0
     error: str | None = None
@@ -60,25 +57,15 @@ def outcome(planned: ComparedRun, budget: Budget) -> Outcome:
     return Outcome("partial", share=min(share, 1.0), seconds=float(progress["seconds"]))
 
 
-def outcome_of(summary: dict[str, Any]) -> Outcome:
+def outcome_of(summary: RunSummary) -> Outcome:
     """The outcome in a closing summary; without a score the run counts as failed."""
-    state: State = summary["status"] if summary["status"] in ("finished", "diverged") else "failed"
-    error = summary.get("error")
-    needed = "val" if summary.get("tested") == "none" else "test"
-    if state == "finished" and number(summary, needed) is None:
+    known: dict[str, State] = {"finished": "finished", "diverged": "diverged"}
+    state, error = known.get(summary.status, "failed"), summary.error
+    needed = "val" if summary.tested == "none" else "test"
+    if state == "finished" and getattr(summary, needed) is None:
         state, error = "failed", f"its summary has no {needed} value"
     share = 0.0 if state == "failed" else 1.0
-    seconds = number(summary, "seconds") or 0.0
-    return Outcome(state, summary, share, seconds, None if error is None else str(error))
-
-
-def number(summary: Mapping[str, Any], key: str) -> float | None:
-    """The number under that key; None where a summary, maybe not our own, has none of use."""
-    value = summary.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    # comparisons with NaN are false, and the square of anything larger would overflow
-    return float(value) if abs(value) < LARGEST else None
+    return Outcome(state, summary, share, summary.seconds or 0.0, error)
 
 
 def outcomes_of(plan: Plan) -> dict[str, Outcome]:

@@ -2,8 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from liere_cli.config.files import MAX_RECIPE_BYTES, parse_settings
@@ -11,6 +10,7 @@ from liere_cli.config.recipe import Recipe
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.runs.folder import Run
 from liere_cli.runs.item_results import FILE as ITEMS_FILE
+from liere_cli.runs.summary import RunSummary
 
 #: the line that alone differs between the recipes of one encoding's seeds
 _SEED = re.compile(rb"^seed: (\d+)$", re.M)
@@ -48,7 +48,7 @@ class RunRecord:
     axes: int
     dataset: str
     shared: str
-    summary: dict[str, Any] | None
+    summary: RunSummary | None
     items: str | None
 
 
@@ -65,7 +65,7 @@ class RunRecordReader:
             UsageError: it was never scored on the test split.
         """
         summary = run.summary()
-        known = summary or _from_signature(run)
+        known = _from_signature(run) if summary is None else vars(summary)
         recipe, shared = self._recipe(run, summary)
         try:
             record = RunRecord(
@@ -81,8 +81,8 @@ class RunRecordReader:
                 axes=len(recipe.model.patch or ()),
                 dataset=str(recipe.data["name"]),
                 shared=_with_fingerprint(shared, str(known["fingerprint"])),
-                summary=None if summary is None else _without_files(summary),
-                items=(summary or {}).get("files", {}).get(ITEMS_FILE),
+                summary=summary and replace(summary, files={}, sha256=None),
+                items=summary.files.get(ITEMS_FILE) if summary else None,
             )
         except KeyError as error:
             raise LiereError(f"{run.folder}: its summary lacks {error}; train it again") from None
@@ -93,7 +93,7 @@ class RunRecordReader:
             )
         return record
 
-    def _recipe(self, run: Run, summary: Mapping[str, Any] | None) -> tuple[Recipe, str]:
+    def _recipe(self, run: Run, summary: RunSummary | None) -> tuple[Recipe, str]:
         """The recipe, and its settings but the fingerprint as JSON."""
         path = run.path("recipe.yaml")
         try:
@@ -123,10 +123,6 @@ def shared_settings(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
 
 def _with_fingerprint(shared: str, fingerprint: str) -> str:
     return json.dumps(json.loads(shared) | {"fingerprint": fingerprint}, sort_keys=True)
-
-
-def _without_files(summary: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in summary.items() if key not in ("files", "sha256")}
 
 
 def _from_signature(run: Run) -> dict[str, str]:

@@ -13,15 +13,15 @@ outputs/EXPERIMENT/RUN/
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from liere_cli.config.files import MAX_RECIPE_BYTES, dump_yaml, parse_settings
 from liere_cli.config.recipe import Recipe
-from liere_cli.errors import LiereError, UsageError, shortened
-from liere_cli.runs.identity import ID_DIGITS
+from liere_cli.errors import LiereError, UsageError, unreadable
+from liere_cli.runs.summary import AGAIN, FORMAT, RunSummary, verified
 from liere_cli.utils.files import (
     digest_of,
     parse_json,
@@ -32,17 +32,6 @@ from liere_cli.utils.files import (
     write_atomically,
 )
 
-#: of summary.json; runs without one were written before it had digests
-SUMMARY_FORMAT = 2
-#: what every summary has, whatever became of the run, and of what kind; None: there is no value
-_NUMBER = (int, float, type(None))
-SUMMARY_FIELDS: dict[str, tuple[type, ...]] = {
-    "id": (str,), "status": (str,), "encoding": (str,), "data": (str,), "seed": (int,),
-    "metric": (str,),
-    "val": _NUMBER, "test": _NUMBER, "steps": (int,), "seconds": _NUMBER, "parameters": (int,),
-    "encoding_parameters": (int,), "throughput": _NUMBER, "throughput_unit": (str,),
-    "error": (str, type(None)),
-}  # fmt: skip
 #: what a summary vouches for by digest
 _SEALED = (
     "recipe.yaml", "signature.txt", "environment.json", "metrics.jsonl", "items-*.safetensors",
@@ -69,7 +58,7 @@ class Run:
     def path(self, name: str) -> Path:
         return self.folder / name
 
-    def summary(self) -> dict[str, Any] | None:
+    def summary(self) -> RunSummary | None:
         """The closing summary, or None while the run is not over.
 
         Raises:
@@ -77,16 +66,17 @@ class Run:
         """
         path = self.path("summary.json")
         try:
-            summary = read_json(path, MAX_SUMMARY_BYTES)
+            record = read_json(path, MAX_SUMMARY_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
-            raise LiereError(f"{path}: can't be read ({error}); {_AGAIN}") from None
-        if fault := _fault(summary, self):
-            raise LiereError(f"{path}: {fault}")
-        return dict(summary)
+            raise unreadable(path, error, AGAIN) from None
+        try:
+            return verified(record, self.run_id)
+        except ValueError as error:
+            raise LiereError(f"{path}: {error}") from None
 
-    def checked(self, name: str, most: int, summary: Mapping[str, Any] | None = None) -> bytes:
+    def checked(self, name: str, most: int, summary: RunSummary | None = None) -> bytes:
         """The content of one of the run's files, as it was when the run ended.
 
         Args:
@@ -102,8 +92,8 @@ class Run:
             content = read_limited(path, most)
         except ValueError as error:
             raise LiereError(f"{path}: can't be read ({error})") from None
-        summary = summary or self.summary() or {}
-        digest = summary.get("files", {}).get(name)
+        summary = summary or self.summary()
+        digest = summary.files.get(name) if summary else None
         if digest is not None and digest != digest_of(content):
             raise LiereError(
                 f"{path}: was damaged or changed after the run ended (its digest is not the one "
@@ -139,45 +129,14 @@ class Run:
         settings = recipe.model_dump(mode="json", exclude={"compare"})
         write_atomically(self.path("recipe.yaml"), dump_yaml(settings))
 
-    def write_summary(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+    def write_summary(self, summary: RunSummary) -> RunSummary:
         """Ends the run; returns the summary as written, with digests of all that it stands on."""
-        files = sorted(path for name in _SEALED for path in self.folder.glob(name))
-        sealed = {
-            **summary,
-            "format": SUMMARY_FORMAT,
-            "files": {path.name: digest_of(path.read_bytes()) for path in files},
-        }
-        sealed["sha256"] = seal(sealed, "sha256")
-        write_atomically(self.path("summary.json"), to_json(sealed))
+        paths = sorted(path for name in _SEALED for path in self.folder.glob(name))
+        files = {path.name: digest_of(path.read_bytes()) for path in paths}
+        sealed = replace(summary, format=FORMAT, files=files, sha256=None)
+        sealed = replace(sealed, sha256=seal(sealed.to_record(), "sha256"))
+        write_atomically(self.path("summary.json"), to_json(sealed.to_record()))
         return sealed
-
-
-_AGAIN = "delete it to train again"
-
-
-def _fault(summary: object, run: Run) -> str | None:
-    """Why a summary can't be used as that run's."""
-    if not isinstance(summary, dict):
-        return f"is no summary of a run; {_AGAIN}"
-    version = summary.get("format", 1)
-    if isinstance(version, int) and version > SUMMARY_FORMAT:
-        return f"was written by a later version of liere (format {version}); read it with that one"
-    sealed = "sha256" in summary or version != 1
-    if sealed and summary.get("sha256") != seal(summary, "sha256"):
-        return f"was damaged or changed after it was written (its digest differs); {_AGAIN}"
-    if missing := sorted(SUMMARY_FIELDS.keys() - summary.keys()):
-        return f"is no whole summary of a run (it lacks '{missing[0]}'); {_AGAIN}"
-    for key, kinds in SUMMARY_FIELDS.items():
-        value = summary[key]
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            return f"is no summary of a run ('{key}' is {shortened(value)}); {_AGAIN}"
-    if not isinstance(summary.get("files", {}), dict):
-        return f"is no summary of a run ('files' is no list of digests); {_AGAIN}"
-    # a folder that someone renamed has no identity to compare with
-    named = len(run.run_id) == ID_DIGITS and re.fullmatch("[0-9a-f]+", run.run_id)
-    if named and summary["id"] != run.run_id:
-        return f"is the summary of another run ({shortened(summary['id'])}); {_AGAIN}"
-    return None
 
 
 def metrics_in(content: bytes) -> Iterator[dict[str, Any]]:

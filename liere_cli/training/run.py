@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -11,6 +10,7 @@ from liere_cli.runs.build import RunSpec
 from liere_cli.runs.checkpoint import clear_checkpoints
 from liere_cli.runs.folder import Run
 from liere_cli.runs.lock import RunLock, claim
+from liere_cli.runs.summary import RunSummary
 from liere_cli.training.callbacks import Observer, Silent
 from liere_cli.training.trainer import Trainer, discard_results, parts_of
 from liere_cli.utils.distributed import ALONE, Ranks
@@ -25,7 +25,7 @@ def train_run(
     fresh: bool = False,
     observer: Observer | None = None,
     ranks: Ranks = ALONE,
-) -> dict[str, Any]:
+) -> RunSummary:
     """Trains a cell, or goes on where it stopped, or returns what an earlier run found.
 
     Args:
@@ -64,13 +64,14 @@ def train_run(
         return ranks.broadcast(lambda: summary)
 
 
-def _follow(run_spec: RunSpec, outputs: Path, device: torch.device, ranks: Ranks) -> dict[str, Any]:
+def _follow(run_spec: RunSpec, outputs: Path, device: torch.device, ranks: Ranks) -> RunSummary:
     """The part of a rank that neither claims nor writes."""
-    summary: dict[str, Any] | None = ranks.broadcast(dict)
+    summary: RunSummary | None = ranks.receive()  # of an earlier run
     if summary is None:
         run = run_spec.run(outputs)
         Trainer(run_spec, run, device, Silent(), RunLock(run), ranks).train()
-    return ranks.broadcast(dict)
+    closing: RunSummary = ranks.receive()
+    return closing
 
 
 def tidy(run: Run) -> None:

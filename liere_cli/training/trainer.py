@@ -35,6 +35,7 @@ from liere_cli.runs.checkpoint import (
 )
 from liere_cli.runs.folder import Run, metrics_in
 from liere_cli.runs.lock import RunLock
+from liere_cli.runs.summary import RunSummary
 from liere_cli.training.callbacks import Observer, Report
 from liere_cli.training.metrics_log import MetricsLog
 from liere_cli.utils.distributed import Ranks
@@ -76,7 +77,7 @@ class Trainer:
         self.latest: float | None = None
         self.signature = signature(run_spec)
 
-    def train(self) -> dict[str, Any]:
+    def train(self) -> RunSummary:
         keep_freed_memory()
         if self.ranks.is_main:
             clear_leftovers(self.run)
@@ -292,7 +293,7 @@ class Trainer:
             content = best_weights(self.run, self.progress)
             write_atomically(self.run.path("best.safetensors"), content)
 
-    def _finish(self, stop: Stop) -> dict[str, Any]:
+    def _finish(self, stop: Stop) -> RunSummary:
         self._save([])  # the closing evaluation may take long
         if self.ranks.is_main:
             save_weights(self.run, "last", self.model)
@@ -336,39 +337,39 @@ class Trainer:
         val: Evaluation | None,
         test: Evaluation | None,
         error: str | None,
-    ) -> dict[str, Any]:
+    ) -> RunSummary:
         progress, run_spec = self.progress, self.run_spec
         parameters, encoding_parameters = self.model.counts()
         seen = progress.tokens if self.text else progress.examples
-        return {
-            "status": status,
-            "id": run_spec.run_id,
-            "encoding": run_spec.encoding,
-            "data": run_spec.data,
-            "fingerprint": run_spec.dataset.fingerprint,
-            "seed": run_spec.recipe.seed,
-            "metric": run_spec.dataset.metric,
-            "higher_is_better": self.higher_is_better,
-            "val": val and val.value,
-            "test": test and test.value,
-            "val_loss": val and val.loss,
-            "test_loss": test and test.loss,
-            "best": {"step": progress.best_step, "val": progress.best_value},
-            "steps": progress.step,
-            "examples": progress.examples,
-            "tokens": progress.tokens,
-            "seconds": round(progress.seconds, 3),
-            "parameters": parameters,
-            "encoding_parameters": encoding_parameters,
-            "throughput": round(seen / max(progress.seconds, 1e-9), 2),
-            "throughput_unit": "tokens/s" if self.text else "examples/s",
-            "budget": self.settings.budget,
-            "device": str(self.device),
-            "threads": torch.get_num_threads(),
-            "tested": tested(self.settings),
-            "error": error,
-            "signature": self.signature,
-        }
+        return RunSummary(
+            status=status,
+            id=run_spec.run_id,
+            encoding=run_spec.encoding,
+            data=run_spec.data,
+            fingerprint=run_spec.dataset.fingerprint,
+            seed=run_spec.recipe.seed,
+            metric=run_spec.dataset.metric,
+            higher_is_better=self.higher_is_better,
+            val=val.value if val else None,
+            test=test.value if test else None,
+            val_loss=val.loss if val else None,
+            test_loss=test.loss if test else None,
+            best={"step": progress.best_step, "val": progress.best_value},
+            steps=progress.step,
+            examples=progress.examples,
+            tokens=progress.tokens,
+            seconds=round(progress.seconds, 3),
+            parameters=parameters,
+            encoding_parameters=encoding_parameters,
+            throughput=round(seen / max(progress.seconds, 1e-9), 2),
+            throughput_unit="tokens/s" if self.text else "examples/s",
+            budget=str(self.settings.budget),
+            device=str(self.device),
+            threads=torch.get_num_threads(),
+            tested=tested(self.settings),
+            error=error,
+            signature=self.signature,
+        )
 
     def _optimizer(self) -> torch.optim.Optimizer:
         groups = self.model.parameter_groups()

@@ -95,6 +95,13 @@ class Ranks:
             dist.broadcast_object_list(made, device=torch.device("cpu"))
         return made[0]  # type: ignore[return-value]
 
+    def receive(self) -> Any:
+        """What rank 0 broadcasts; called by every other rank."""
+        made = [None]
+        with _told():
+            dist.broadcast_object_list(made, device=torch.device("cpu"))
+        return made[0]
+
     def gather(self, value: T) -> list[T]:
         """Every rank's value, by rank."""
         if self.size == 1:

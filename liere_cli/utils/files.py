@@ -78,13 +78,15 @@ def read_limited(path: Path, most: int) -> bytes:
 
     Raises:
         OSError: it can't be read.
-        ValueError: it is no plain file, or larger than ``most`` bytes.
+        ValueError: it is not a regular file, or larger than ``most`` bytes.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is no plain file")
-        content = file.read(most + 1)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is not a regular file")
+        # not most + 1, a buffer of which costs more than reading a small file
+        content = file.read(min(status.st_size, most) + 1)
     if len(content) > most:
         raise ValueError(f"it has more than {most:,} bytes")
     return content

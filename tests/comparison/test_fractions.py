@@ -17,7 +17,8 @@ from liere_cli.cli.app import app
 from liere_cli.data import ByteStream, Examples
 from liere_cli.data.subset import subset
 from liere_cli.runs.build import RunSpec
-from support.synthetic_runs import write_run
+from liere_cli.runs.summary import RunSummary
+from support.synthetic_runs import write_summary
 
 #: top-1 on all of the data, and what is lost whenever it is halved
 CURVES = {"none": (0.2, 0.0), "axial": (0.5, 0.1), "liere": (0.6, 0.05)}
@@ -25,11 +26,11 @@ CURVES = {"none": (0.2, 0.0), "axial": (0.5, 0.1), "liere": (0.6, 0.05)}
 
 def train_by_fraction(
     run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Any
-) -> dict[str, Any]:
+) -> RunSummary:
     full, lost = CURVES[run_spec.encoding]
     seed = run_spec.recipe.seed
     value = full + lost * math.log2(run_spec.recipe.training.fraction) + 0.002 * seed * (lost + 1)
-    return write_run(run_spec, outputs, test=value, val=value).summary() or {}
+    return write_summary(run_spec, outputs, test=value, val=value)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The typed result: rows, pairs, verdicts and the signature."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,8 +9,9 @@ from hypothesis import strategies as st
 
 from liere_cli.comparison.tables.build import ComparisonTable
 from liere_cli.comparison.tables.table import Row
-from liere_cli.planning.progress import outcome_of
+from liere_cli.planning.progress import Outcome, outcome_of
 from liere_cli.report.formats.registry import FORMATS
+from liere_cli.runs.summary import RunSummary
 from liere_cli.statistics import paired
 from liere_cli.statistics.holm import holm
 from support.synthetic_tables import AXIAL, RESULTS, Result, dataset_of, example, table_of
@@ -98,8 +101,10 @@ def test_a_baseline_without_results_gives_no_verdict(state: str) -> None:
 def test_a_finished_run_without_a_test_value_has_failed() -> None:
     dataset, found = dataset_of({"axial": [0.3, 0.4]})
     key = next(iter(found))
-    summary = dict(found[key].summary or {}) | {"test": None}
-    table = table_of((dataset, found | {key: outcome_of(summary)}))
+    summary = found[key].summary
+    assert summary is not None
+    untested = outcome_of(replace(summary, test=None))
+    table = table_of((dataset, found | {key: untested}))
     assert (table.datasets[0].rows[0].finished, table.failed) == (1, 1)
 
 
@@ -108,7 +113,8 @@ def test_mixed_devices_and_versions_give_warnings() -> None:
     key = next(iter(found))
     summary = found[key].summary
     assert summary is not None
-    summary |= {"device": "cuda:0", "signature": "torch:2.11.0|liere:0.1.0"}
+    other = replace(summary, device="cuda:0", signature="torch:2.11.0|liere:0.1.0")
+    found |= {key: outcome_of(other)}
     warnings = " ".join(table_of((dataset, found)).datasets[0].warnings)
     assert "cuda:0" in warnings
     assert "torch: 2.11.0, 2.13.0" in warnings
@@ -151,6 +157,12 @@ JUNK = st.none() | st.booleans() | st.text(max_size=3) | st.floats() | st.lists(
 def test_summaries_with_wrong_types_are_rendered(junk: dict[str, object]) -> None:
     dataset, found = dataset_of({"axial": [0.3, 0.4], "liere": [0.5, 0.6]})
     key = next(iter(found))
-    table = table_of((dataset, found | {key: outcome_of(dict(found[key].summary or {}) | junk)}))
+    summary = found[key].summary
+    assert summary is not None
+    try:
+        outcome = outcome_of(RunSummary.from_record(summary.to_record() | junk))
+    except ValueError as error:
+        outcome = Outcome("failed", error=str(error))
+    table = table_of((dataset, found | {key: outcome}))
     for render in FORMATS.values():
         assert render(table)

@@ -17,6 +17,7 @@ from liere_cli.cli.app import app
 from liere_cli.evaluation.conditions import FOLDER, Condition, StoredEvaluation
 from liere_cli.launchers.transfer_eval import evaluate_run
 from liere_cli.runs.folder import Run
+from support.synthetic_runs import summary_in
 
 RECIPE = """
 model: {layers: 1, dim: 32, heads: 2}
@@ -222,7 +223,7 @@ def test_a_loss_that_is_not_finite_has_no_value(here: Path) -> None:
     (path,) = folder_of(here, "none", 1).glob(f"{FOLDER}/64-none-*")
     whole = path.read_bytes()
     run = Run(path.parent.parent)
-    weights = (run.summary() or {})["files"]["last.safetensors"]
+    weights = summary_in(run).files["last.safetensors"]
     kept = StoredEvaluation(run, weights, Condition((64,)), 6, 16)
     items = kept.read()
     assert items is not None

@@ -13,7 +13,8 @@ from liere_cli.errors import LiereError
 from liere_cli.planning.tuning_result import Trial, TuningResult
 from liere_cli.runs.build import RunSpec
 from liere_cli.runs.folder import Run
-from support.synthetic_runs import train, write_run
+from liere_cli.runs.summary import RunSummary
+from support.synthetic_runs import summary_in, train, write_summary
 
 RECIPE = """
 data: pointing
@@ -31,7 +32,7 @@ compare:
 
 def train_by_rate(
     run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Any
-) -> dict[str, Any]:
+) -> RunSummary:
     """Best at a learning rate of 2e-3 and a scale of 2; 4e-3 diverges for ``axial``."""
     settings = run_spec.recipe.training
     if settings.tested:
@@ -50,7 +51,7 @@ def train_by_rate(
         raise LiereError("the disk is full")
     if run_spec.encoding == "absolute":
         changes |= {"status": "diverged", "val": None, "error": "the loss was nan"}
-    return write_run(run_spec, outputs, **changes).summary() or {}
+    return write_summary(run_spec, outputs, **changes)
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_final_runs_have_the_best_values_and_tuning_runs_no_test_score(here: Pat
     for run in tried:
         assert not run.recipe().training.tested
         assert "tested:none" in run.path("signature.txt").read_text()
-        assert (run.summary() or {})["test"] is None
+        assert summary_in(run).test is None
 
 
 def test_a_candidate_that_diverges_at_one_seed_is_not_chosen(here: Path) -> None:

@@ -135,7 +135,7 @@ def test_longer_text_is_scored_on_the_same_bytes(here: Path) -> None:
         ("16", "none"), ("16", "yarn"), ("64", "none"), ("64", "yarn"),
     ]  # fmt: skip
     assert len({row["count"] for row in found}) == 1
-    assert found[0]["value"] == found[1]["value"] == pytest.approx(summary["test"])
+    assert found[0]["value"] == found[1]["value"] == pytest.approx(summary.test)
     assert found[2]["value"] != found[3]["value"]
     few = rows(folder, "--grid=16", "--grid=64", "--limit=3")
     assert [row["count"] for row in few] == [48, 48]

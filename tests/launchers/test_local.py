@@ -61,11 +61,11 @@ def test_workers_and_one_process_find_the_same(tmp_path: Path) -> None:
     first = launch(plan(alone.outputs, "axial", "none").runs, alone, trainer=train)
     made = plan(together.outputs, "axial", "none")
     second = launch(made.runs, together, jobs=2, trainer=train)
-    assert {key: one.summary and one.summary["test"] for key, one in first.items()} == {
-        key: one.summary and one.summary["test"] for key, one in second.items()
+    assert {key: one.summary and one.summary.test for key, one in first.items()} == {
+        key: one.summary and one.summary.test for key, one in second.items()
     }
     assert all(one.over for one in outcomes(made).values())
-    threads = {one.summary["threads"] for one in second.values() if one.summary}
+    threads = {one.summary.threads for one in second.values() if one.summary}
     assert threads == {threads_each(2)}
     assert multiprocessing.active_children() == []
 

@@ -84,7 +84,7 @@ def test_displacement_is_another_run_with_other_losses(part: Any, tmp_path: Path
     assert first["val_loss"] != second["val_loss"]
     # positions without an effect leave everything as it is: no other stream is disturbed
     none = [
-        train_run(run_spec_of("none", **extra), outputs=tmp_path, device=CPU)["val_loss"]
+        train_run(run_spec_of("none", **extra), outputs=tmp_path, device=CPU).val_loss
         for extra in ({}, {"positions": part})
     ]
     assert none[0] == none[1]

@@ -12,6 +12,7 @@ import torch
 from liere_cli.errors import LiereError
 from liere_cli.runs.build import RunSpec, signature
 from liere_cli.runs.folder import Run
+from liere_cli.runs.summary import RunSummary
 from liere_cli.training.callbacks import Observer, Report
 from liere_cli.utils.files import to_json, write_atomically
 
@@ -28,11 +29,11 @@ def score(encoding: str, seed: int) -> float:
     return LEVELS.get(encoding.partition(":")[0], 0.5) + 0.02 * (seed % 5) + own
 
 
-def summary_of(run_spec: RunSpec, **changes: Any) -> dict[str, Any]:
+def summary_of(run_spec: RunSpec, **changes: Any) -> RunSummary:
     value = score(run_spec.encoding, run_spec.recipe.seed)
     if run_spec.dataset.metric == "bits_per_byte":
         value = 3 - value
-    return {
+    record = {
         "status": "finished",
         "id": run_spec.run_id,
         "encoding": run_spec.encoding,
@@ -54,21 +55,33 @@ def summary_of(run_spec: RunSpec, **changes: Any) -> dict[str, Any]:
         "encoding_parameters": 1234,
         "throughput": 2600.0,
         "throughput_unit": "examples/s",
-        "budget": run_spec.recipe.training.budget,
+        "budget": str(run_spec.recipe.training.budget),
         "device": "cpu",
         "threads": torch.get_num_threads(),
         "error": None,
         "signature": signature(run_spec),
-    } | changes
+    }
+    return RunSummary.from_record(record | changes)
 
 
-def write_run(run_spec: RunSpec, outputs: Path, **changes: Any) -> Run:
-    """A finished run's folder."""
+def write_summary(run_spec: RunSpec, outputs: Path, **changes: Any) -> RunSummary:
+    """Makes a finished run's folder, as training leaves it."""
     run = run_spec.run(outputs)
     run.write_recipe(run_spec.recipe)
     write_atomically(run.path("signature.txt"), signature(run_spec) + "\n")
-    run.write_summary(summary_of(run_spec, **changes))
-    return run
+    return run.write_summary(summary_of(run_spec, **changes))
+
+
+def write_run(run_spec: RunSpec, outputs: Path, **changes: Any) -> Run:
+    """As :func:`write_summary`; returns the run."""
+    write_summary(run_spec, outputs, **changes)
+    return run_spec.run(outputs)
+
+
+def summary_in(run: Run) -> RunSummary:
+    summary = run.summary()
+    assert summary is not None
+    return summary
 
 
 def begin_run(run_spec: RunSpec, outputs: Path, step: int = 5) -> Run:
@@ -83,7 +96,7 @@ def begin_run(run_spec: RunSpec, outputs: Path, step: int = 5) -> Run:
 
 def train(
     run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Observer
-) -> dict[str, Any]:
+) -> RunSummary:
     """Replaces training: ``absolute`` diverges, ``sinusoidal`` fails."""
     run = run_spec.run(outputs)
     if (summary := run.summary()) and not fresh:
@@ -96,13 +109,12 @@ def train(
     if run_spec.encoding == "absolute":
         changes = {"status": "diverged", "test": None, "val": None, "error": "the loss was nan"}
     observer.evaluating("test")
-    write_run(run_spec, outputs, **changes)
-    return run.summary() or {}
+    return write_summary(run_spec, outputs, **changes)
 
 
 def train_until_killed(
     run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Observer
-) -> dict[str, Any]:
+) -> RunSummary:
     """As :func:`train`, but ``none`` kills its process."""
     if run_spec.encoding == "none":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -111,7 +123,7 @@ def train_until_killed(
 
 def train_until_stopped(
     run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Observer
-) -> dict[str, Any]:
+) -> RunSummary:
     """Runs until SIGTERM, and then writes a checkpoint."""
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
@@ -124,7 +136,7 @@ def train_until_stopped(
 
 def train_and_break(
     run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Observer
-) -> dict[str, Any]:
+) -> RunSummary:
     """As :func:`train`, but ``none`` raises an unexpected error."""
     if run_spec.encoding == "none":
         raise ZeroDivisionError("division by zero")
@@ -133,7 +145,7 @@ def train_and_break(
 
 def train_and_show_environment(
     run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Observer
-) -> dict[str, Any]:
+) -> RunSummary:
     """Fails with the environment variables of its process as the message."""
     values = [os.environ[key] for key in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")]
     raise LiereError(" ".join(values))

@@ -9,6 +9,7 @@ from liere_cli.config.budget import Budget
 from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
 from liere_cli.planning.progress import Outcome, outcome_of
 from liere_cli.runs.folder import Run
+from liere_cli.runs.summary import RunSummary
 
 #: a test value, or the state of a run without one
 Result = float | str
@@ -27,9 +28,16 @@ def outcome(planned: PlannedRun, result: Result, metric: str) -> Outcome:
     if result in ("missing", "partial"):
         return Outcome(result)  # type: ignore[arg-type]
     value = None if isinstance(result, str) else result
-    summary: dict[str, Any] = {
+    record: dict[str, Any] = {
         "status": result if isinstance(result, str) else "finished",
+        "id": planned.run_id,
+        "encoding": planned.encoding,
+        "data": planned.data,
+        "fingerprint": "0123456789abcdef",
+        "seed": planned.seed,
+        "val": value,
         "test": value,
+        "steps": 1000,
         "metric": metric,
         "seconds": 12.3,
         "parameters": 812_345,
@@ -41,7 +49,7 @@ def outcome(planned: PlannedRun, result: Result, metric: str) -> Outcome:
         "error": f"the loss was nan, {planned.encoding}" if value is None else None,
         "signature": "encoding:x|torch:2.13.0|liere:0.1.0",
     }
-    return outcome_of(summary)
+    return outcome_of(RunSummary.from_record(record))
 
 
 def dataset_of(

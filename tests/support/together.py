@@ -23,8 +23,8 @@ CPU = torch.device("cpu")
 
 
 def train(
-    ranks: Ranks, flags: dict[str, Any], outputs: Path, stop: tuple[int, int] | None = None
-) -> dict[str, Any] | str:
+    ranks: Ranks, flags: RunSummary, outputs: Path, stop: tuple[int, int] | None = None
+) -> RunSummary | str:
     """The summary, or ``stopped``; ``stop``: rank and step of a SIGTERM."""
     at = TrainingBatches.at
 
@@ -47,7 +47,7 @@ class Pair:
     def __init__(self, connections: list[Connection]) -> None:
         self.connections = connections
 
-    def train(self, *args: Any, **settings: Any) -> list[dict[str, Any] | str]:
+    def train(self, *args: Any, **settings: Any) -> list[RunSummary | str]:
         """Results of :func:`train` on each rank."""
         for connection in self.connections:
             connection.send((args, settings))

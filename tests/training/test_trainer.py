@@ -80,8 +80,8 @@ def test_the_same_recipe_gives_the_same_bits(text_file: Path, tmp_path: Path, da
     run_spec = run_spec_of(text_file, data=data)
     summaries = [train_run(run_spec, outputs=tmp_path / name, device=CPU) for name in "ab"]
     runs = [run_spec.run(tmp_path / name) for name in "ab"]
-    assert summaries[0]["status"] == "finished"
-    assert summaries[0]["test"] == summaries[1]["test"]
+    assert summaries[0].status == "finished"
+    assert summaries[0].test == summaries[1].test
     assert losses(runs[0]) == losses(runs[1])
     for name in ("last.safetensors", "best.safetensors", "items-test.safetensors"):
         first, second = (load_file(run.path(name)) for run in runs)
@@ -106,7 +106,7 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     watcher = StopAt(-1)
     again = train_run(run_spec, outputs=tmp_path / "parts", device=CPU, observer=watcher)
     assert watcher.resumed_at == step
-    assert again["test"] == whole["test"]
+    assert again.test == whole.test
     assert losses(run) == losses(run_spec.run(tmp_path / "whole"))
     first, second = (
         load_file(run_spec.run(tmp_path / name).path("last.safetensors"))
@@ -142,7 +142,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
     assert watcher.resumed_at == int(older.stem)
     assert len(watcher.warnings) == 1
     assert "damaged" in watcher.warnings[0]
-    assert again["test"] == whole["test"]
+    assert again.test == whole.test
 
 
 def test_a_finished_run_is_not_trained_again_unless_asked(text_file: Path, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_finished_run_is_not_trained_again_unless_asked(text_file: Path, tmp_p
     assert run.path("metrics.jsonl").stat().st_mtime_ns == stamp
     again = train_run(run_spec, outputs=tmp_path, device=CPU, fresh=True)
     assert run.path("metrics.jsonl").stat().st_mtime_ns > stamp
-    assert again["test"] == first["test"]
+    assert again.test == first.test
 
 
 def test_one_run_is_trained_by_one_process(text_file: Path, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_one_run_is_trained_by_one_process(text_file: Path, tmp_path: Path) -> N
             with pytest.raises(LiereError, match="another process"):
                 train_run(run_spec, outputs=tmp_path, device=CPU)
 
-    assert train_run(run_spec, outputs=tmp_path, device=CPU, observer=Rival(-1))["steps"] == 12
+    assert train_run(run_spec, outputs=tmp_path, device=CPU, observer=Rival(-1)).steps == 12
 
 
 BLOW_UP = """
@@ -189,11 +189,11 @@ def test_divergence_ends_a_run_with_what_was_measured(text_file: Path, tmp_path:
     }
     run_spec = assemble(load_recipe(flags=flags), device=CPU)
     summary = train_run(run_spec, outputs=tmp_path / "out", device=CPU)
-    assert summary["status"] == "diverged"
-    assert summary["test"] is None
-    assert "loss was nan" in summary["error"]
-    assert summary["encoding"] == "BlowUp"
-    json.dumps(summary, allow_nan=False)
+    assert summary.status == "diverged"
+    assert summary.test is None
+    assert "loss was nan" in summary.error
+    assert summary.encoding == "BlowUp"
+    json.dumps(summary.to_record(), allow_nan=False)
     assert train_run(run_spec, outputs=tmp_path / "out", device=CPU) == summary
 
 
@@ -238,7 +238,7 @@ def test_budgets_are_spent_and_not_exceeded_by_more_than_a_step(
 ) -> None:
     summary = train_run(run_spec_of(text_file, budget=budget), outputs=tmp_path, device=CPU)
     step = {"steps": 1, "examples": 4, "tokens": 4 * 16}[field]
-    assert least <= summary[field] < least + step
+    assert least <= getattr(summary, field) < least + step
 
 
 def test_a_budget_of_seconds_counts_what_was_used_before_an_interruption(
@@ -248,7 +248,7 @@ def test_a_budget_of_seconds_counts_what_was_used_before_an_interruption(
     with pytest.raises(KeyboardInterrupt):
         train_run(run_spec, outputs=tmp_path, device=CPU, observer=StopAt(3))
     summary = train_run(run_spec, outputs=tmp_path, device=CPU)
-    assert summary["seconds"] >= 0.3
+    assert summary.seconds >= 0.3
     run = run_spec.run(tmp_path)
     spent = [line["seconds"] for line in run.metrics()]
     assert spent == sorted(spent)
@@ -296,8 +296,8 @@ def test_every_run_leaves_what_is_needed_to_repeat_it(text_file: Path, tmp_path:
     summary = train_run(run_spec, outputs=tmp_path, device=CPU)
     run = run_spec.run(tmp_path)
     assert assemble(run.recipe(), device=CPU).run_id == run_spec.run_id
-    assert run.path("signature.txt").read_text().strip() == summary["signature"]
+    assert run.path("signature.txt").read_text().strip() == summary.signature
     assert json.loads(run.path("environment.json").read_text())["torch"] == torch.__version__
     items = load_file(run.path("items-test.safetensors"))
     bits = items["loss"].double().sum() / items["weight"].sum() / torch.log(torch.tensor(2.0))
-    assert float(bits) == pytest.approx(summary["test"], rel=1e-6)
+    assert float(bits) == pytest.approx(summary.test, rel=1e-6)

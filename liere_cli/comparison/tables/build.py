@@ -13,13 +13,14 @@ from liere_cli.comparison.tables.efficiency import efficiencies, unreadable_curv
 from liere_cli.comparison.tables.fractions import FractionTable, fraction_tables
 from liere_cli.comparison.tables.interaction import interactions
 from liere_cli.comparison.tables.shared_seeds import runs_at, shared_seeds
-from liere_cli.comparison.tables.signature import CORRECTION, VALUE, signature
+from liere_cli.comparison.tables.signature import CORRECTION, signature
 from liere_cli.comparison.tables.table import DatasetTable, Row
 from liere_cli.comparison.tables.transfer import TransferTable, transfer_tables
 from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding
-from liere_cli.planning.progress import Outcome, number
+from liere_cli.planning.progress import Outcome
 from liere_cli.runs.item_results import FILE as ITEMS_FILE
 from liere_cli.runs.item_results import ItemReader
+from liere_cli.runs.summary import RunSummary
 from liere_cli.statistics.interaction import Interaction
 from liere_cli.statistics.samples import mean_and_std
 from liere_cli.statistics.sequential import InterimAnalyses
@@ -125,13 +126,17 @@ def _row(planned: PlannedEncoding, baseline: str | None, outcomes: Mapping[str, 
         run.seed: value
         for run, outcome in results
         if outcome.state == "finished"
-        and (value := number(outcome.summary or {}, VALUE)) is not None
+        and outcome.summary
+        and (value := outcome.summary.test) is not None
     }
     states = [outcome.state for _, outcome in results]
     summaries = [outcome.summary for _, outcome in results if outcome.summary is not None]
-    finished = [outcome.summary or {} for _, outcome in results if outcome.state == "finished"]
-    sized: Mapping[str, Any] = next(iter(finished or summaries), {})
-    size, own_size = number(sized, "parameters"), number(sized, "encoding_parameters")
+    finished = [
+        outcome.summary
+        for _, outcome in results
+        if outcome.state == "finished" and outcome.summary is not None
+    ]
+    sized = next(iter(finished or summaries), None)
     mean, std = mean_and_std(list(values.values()))
     errors = dict.fromkeys(outcome.error for _, outcome in results if outcome.error)
     return Row(
@@ -149,11 +154,11 @@ def _row(planned: PlannedEncoding, baseline: str | None, outcomes: Mapping[str, 
         tuned=planned.tuned,
         own_seeds=planned.own_seeds[: len(results)],
         errors=tuple(errors),
-        parameters=None if size is None else int(size),
-        encoding_parameters=None if own_size is None else int(own_size),
-        throughput=_mean_of(finished, "throughput"),
-        throughput_unit=str(sized.get("throughput_unit") or "") or None,
-        seconds=_mean_of(finished, "seconds"),
+        parameters=sized.parameters if sized else None,
+        encoding_parameters=sized.encoding_parameters if sized else None,
+        throughput=_mean(summary.throughput for summary in finished),
+        throughput_unit=(sized.throughput_unit or None) if sized else None,
+        seconds=_mean(summary.seconds for summary in finished),
     )
 
 
@@ -229,16 +234,16 @@ def _with_efficiency(
     ]
 
 
-def _summaries(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+def _summaries(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[RunSummary]:
     runs = [outcomes[run.run_id] for row in dataset.encodings for run in row.runs]
     return [outcome.summary for outcome in runs if outcome.summary is not None]
 
 
-def _warnings(dataset: DatasetPlan, summaries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+def _warnings(dataset: DatasetPlan, summaries: Sequence[RunSummary]) -> tuple[str, ...]:
     timed = "scores and speed" if dataset.budget.unit == "seconds" else "speed"
     warnings = []
     for key, what in (("device", "devices"), ("threads", "numbers of threads")):
-        seen = _distinct(summary.get(key) for summary in summaries)
+        seen = _distinct(getattr(summary, key) for summary in summaries)
         if len(seen) > 1:
             warnings.append(f"{timed} come from different {what}: {', '.join(seen)}")
     for package in ("torch", "liere"):
@@ -273,9 +278,9 @@ def _without_items(
     ]
 
 
-def _versions(summaries: Iterable[Mapping[str, Any]], package: str) -> list[str]:
+def _versions(summaries: Iterable[RunSummary], package: str) -> list[str]:
     """Versions of a package that the runs' own signatures name."""
-    fields = (str(summary.get("signature", "")).split("|") for summary in summaries)
+    fields = (summary.signature.split("|") for summary in summaries)
     prefix = f"{package}:"
     return _distinct(
         part.removeprefix(prefix) for parts in fields for part in parts if part.startswith(prefix)
@@ -286,6 +291,6 @@ def _distinct(values: Iterable[Any]) -> list[str]:
     return list(dict.fromkeys(str(value) for value in values))
 
 
-def _mean_of(summaries: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    values = [value for summary in summaries if (value := number(summary, key)) is not None]
-    return sum(values) / len(values) if values else None
+def _mean(values: Iterable[float | None]) -> float | None:
+    measured = [value for value in values if value is not None]
+    return sum(measured) / len(measured) if measured else None

@@ -21,9 +21,10 @@ from liere_cli import __version__
 from liere_cli.config.recipe import Recipe
 from liere_cli.errors import LiereError
 from liere_cli.planning.run_record import RunRecord, RunRecordReader, shared_settings
-from liere_cli.runs.folder import SUMMARY_FIELDS, Run
+from liere_cli.runs.folder import Run
 from liere_cli.runs.item_results import FILE as ITEMS_FILE
 from liere_cli.runs.item_results import ItemReader
+from liere_cli.runs.summary import RunSummary
 from liere_cli.statistics.item_errors import ItemDifferences, ItemError, StoredItemError
 from liere_cli.utils.files import digest_of, parse_json, read_limited, write_atomically
 
@@ -218,13 +219,12 @@ def _valid_entry(folder: _Folder, stored: Any, stamps: list[Stamp]) -> _Entry | 
             return None
         by_name = dict(zip(_NAMES, values, strict=True))
         by_name["shared"] = folder.shared[by_name["shared"]]
+        by_name["summary"] = RunSummary.from_record(by_name["summary"])
         record = RunRecord(**by_name)
-        summary = record.summary or {}
         well_formed = (
             all(isinstance(by_name[name], str) for name in _TEXTS)
             and isinstance(record.seed, int)
             and isinstance(record.axes, int)
-            and all(isinstance(summary[key], kinds) for key, kinds in SUMMARY_FIELDS.items())
         )
     except (ValueError, KeyError, TypeError, IndexError):
         return None
@@ -256,6 +256,7 @@ def _content(folder: _Folder, used: dict[str, _Entry], outputs: str) -> bytes:
     for name, entry in used.items():
         values = {attribute: getattr(entry.record, attribute) for attribute in _NAMES}
         values["shared"] = number[entry.record.shared]
+        values["summary"] = entry.record.summary and entry.record.summary.to_record()
         runs[name] = [entry.stamps, entry.items_problem, *values.values()]
     pairs = dict(list((folder.pairs | folder.used).items())[-MAX_PAIRS:])
     value = {"shared": list(shared), "runs": runs, "pairs": pairs}
