@@ -16,6 +16,7 @@ import torch
 from liere_cli.config.files import load_recipe
 from liere_cli.data.batches import TrainingBatches
 from liere_cli.runs.build import assemble
+from liere_cli.runs.summary import RunSummary
 from liere_cli.training.run import train_run
 from liere_cli.utils.distributed import Ranks, joined
 
@@ -23,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 def train(
-    ranks: Ranks, flags: RunSummary, outputs: Path, stop: tuple[int, int] | None = None
+    ranks: Ranks, flags: dict[str, Any], outputs: Path, stop: tuple[int, int] | None = None
 ) -> RunSummary | str:
     """The summary, or ``stopped``; ``stop``: rank and step of a SIGTERM."""
     at = TrainingBatches.at
