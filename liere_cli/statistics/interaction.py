@@ -171,11 +171,8 @@ def judge_interactions(
         elif decision.differs[index]:
             label = "larger" if test.difference > 0 else "smaller"
         equivalent = None if test.p_equivalent is None else float(decision.p_equivalent[index])
-        judged.append(
-            replace(
-                test, p_holm=float(decision.p_holm[index]), p_equivalent=equivalent, label=label
-            )
-        )
+        p_holm = float(decision.p_holm[index])
+        judged.append(replace(test, p_holm=p_holm, p_equivalent=equivalent, label=label))
     return judged
 
 

@@ -62,7 +62,7 @@ def paired(
     """Student's paired t test of ``values`` against ``baseline``, both [n], seed by seed.
 
     Args:
-        test_set: error that the choice of test items adds; None: that of seeds alone counts.
+        test_set: error that the choice of test items adds; None: errors are over seeds alone.
         confidence: of the interval.
 
     Returns:

@@ -52,6 +52,10 @@ def seeds_needed(
 ) -> int | None:
     """Seeds at which a true difference of that size is shown with that power.
 
+    Args:
+        difference: in units of the metric; its sign doesn't matter.
+        std, alpha, power, test_set: as in :func:`detectable_difference`.
+
     Returns:
         At least 2; None when more than 1000 would be needed, or no number on this test set.
     """

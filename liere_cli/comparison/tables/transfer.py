@@ -119,23 +119,26 @@ def transfer_tables(
         outcomes: of the plan's runs, by identity.
         errors: why runs could not be evaluated, by identity.
     """
-    results = [
-        _Results(plan, dataset, table, outcomes)
-        for dataset, table in zip(plan.datasets, tables, strict=True)
+    results = {
+        index: _Results(plan, dataset, tables[index], outcomes)
+        for index, dataset in enumerate(plan.datasets)
         if dataset.transfer
-    ]
-    pairs: dict[tuple[int, str, Condition], Pair] = {}
-    for index, result in enumerate(results):
-        pairs |= {(index, *key): pair for key, pair in result.pairs()}
-    verdicts = judge(list(pairs.values()), plan.interim)
-    comparisons = sum(verdict.p_holm is not None for verdict in verdicts)
-    judged: list[dict[tuple[str, Condition], Verdict]] = [{} for _ in results]
-    for (index, label, condition), verdict in zip(pairs, verdicts, strict=True):
-        judged[index][label, condition] = verdict
-    return tuple(
-        result.transfer_table(verdicts_of_table, comparisons, errors)
-        for result, verdicts_of_table in zip(results, judged, strict=True)
-    )
+    }
+    pairs = {
+        (index, label, condition): pair
+        for index, result in results.items()
+        for label, condition, pair in result.pairs()
+    }
+    judged = dict(zip(pairs, judge(list(pairs.values()), plan.interim), strict=True))
+    comparisons = sum(verdict.p_holm is not None for verdict in judged.values())
+    transfers = []
+    for index, result in results.items():
+        verdicts = {key[1:]: verdict for key, verdict in judged.items() if key[0] == index}
+        labels = {run.run_id: run.label for row in result.dataset.encodings for run in row.runs}
+        own_errors = {label: errors[run_id] for run_id, label in labels.items() if run_id in errors}
+        table = result.transfer_table(verdicts)
+        transfers.append(replace(table, comparisons=comparisons, errors=own_errors))
+    return tuple(transfers)
 
 
 def _evaluations(
@@ -184,40 +187,33 @@ class _Results:
                             results_of(items, dataset.metric),
                         )
 
-    def pairs(self) -> Iterator[tuple[tuple[str, Condition], Pair]]:
-        """Every comparison once, by the encoding's label and its condition."""
-        baseline = next(
-            (row for row in self.dataset.encodings if row.label == self.whole.baseline), None
-        )
-        if baseline is None:
+    def pairs(self) -> Iterator[tuple[str, Condition, Pair]]:
+        """Every comparison once, with the encoding's label and its condition."""
+        rows = {row.label: row for row in self.dataset.encodings}
+        if self.whole.baseline is None:
             return
+        baseline = rows[self.whole.baseline]
         for row in self.dataset.encodings:
             for condition in self.protocol.conditions(row.extensions) if row.runs else ():
                 reference = self.protocol.at(condition.grid)
                 if condition.shuffle or (row.label, condition) == (baseline.label, reference):
                     continue
-                pair = self._pair((row, condition), (baseline, reference))
-                yield (row.label, condition), pair
+                seeds = shared_seeds(self.plan, (row, baseline), self.outcomes)
+                ours = self.by_condition.get((row.label, condition), {})
+                theirs = self.by_condition.get((baseline.label, reference), {})
+                yield row.label, condition, self._pair(ours, theirs, seeds)
 
     def _pair(
-        self,
-        compared: tuple[PlannedEncoding, Condition],
-        reference: tuple[PlannedEncoding, Condition],
+        self, ours: Mapping[int, _Result], theirs: Mapping[int, _Result], seeds: Sequence[int]
     ) -> Pair:
-        """Results of an encoding and of the baseline, each under a condition, at shared seeds."""
-        sides = (compared, reference)
-        ours, theirs = (self.by_condition.get((row.label, at), {}) for row, at in sides)
-        seeds = [
-            seed
-            for seed in shared_seeds(self.plan, [row for row, _ in sides], self.outcomes)
-            if all(seed in side and side[seed].value is not None for side in (ours, theirs))
-        ]
+        """Results by seed of an encoding and its baseline, where both have values."""
+        values, baseline = _values(ours), _values(theirs)
+        seeds = [seed for seed in seeds if seed in values and seed in baseline]
         items = None
         if len(seeds) > 1:
             items = item_differences(
                 *([side[seed].items for seed in seeds] for side in (ours, theirs))
             )
-        values, baseline = (_values(side) for side in (ours, theirs))
         return Pair(
             [values[seed] for seed in seeds],
             [baseline[seed] for seed in seeds],
@@ -226,25 +222,14 @@ class _Results:
             items,
         )
 
-    def transfer_table(
-        self,
-        verdicts: Mapping[tuple[str, Condition], Verdict],
-        comparisons: int,
-        errors: Mapping[str, str],
-    ) -> TransferTable:
-        """The table of these results; see :func:`transfer_tables` for the arguments."""
-        rows = tuple(
-            transfer_row
-            for row in self.dataset.encodings
-            for transfer_row in self._rows(row, verdicts)
+    def transfer_table(self, verdicts: Mapping[tuple[str, Condition], Verdict]) -> TransferTable:
+        """The table of these results, without what it shares with other tables."""
+        rows = [shown for row in self.dataset.encodings for shown in self._rows(row, verdicts)]
+        results = self.by_condition.values()
+        counts = [result.count for by_seed in results for result in by_seed.values()]
+        return TransferTable(
+            self.whole, self.protocol, tuple(rows), count=max(counts, default=None)
         )
-        counts = [
-            result.count for by_seed in self.by_condition.values() for result in by_seed.values()
-        ]
-        labels = {run.run_id: run.label for row in self.dataset.encodings for run in row.runs}
-        own_errors = {label: errors[key] for key, label in labels.items() if key in errors}
-        count = max(counts, default=None)
-        return TransferTable(self.whole, self.protocol, rows, comparisons, count, own_errors)
 
     def _rows(
         self, row: PlannedEncoding, verdicts: Mapping[tuple[str, Condition], Verdict]
