@@ -62,7 +62,7 @@ class _Cifar(_Images):
 
 
 class Cifar10(_Cifar):
-    """Val is carved out of the training images, the same number of every class."""
+    """Val is held out of the training images, the same number of every class."""
 
     name = "cifar10"
     summary = "50,000 + 10,000 images of 32x32, 10 classes"
@@ -80,7 +80,7 @@ class Cifar100Options(ImageOptions):
 
 
 class Cifar100(_Cifar):
-    """Val is carved out of the training images, the same number of every class."""
+    """Val is held out of the training images, the same number of every class."""
 
     name = "cifar100"
     summary = "50,000 + 10,000 images of 32x32, 100 classes (or 20 coarse ones)"

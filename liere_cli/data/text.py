@@ -16,7 +16,7 @@ from pydantic import Field
 from liere_cli.config.section import Section
 from liere_cli.data.base import BYTES, ByteStream, Dataset, Examples, Split
 from liere_cli.data.options import SplitFractions, TextGrid, given_file
-from liere_cli.data.sources import archives
+from liere_cli.data.sources.archives import COMPRESSED, read_bytes, unpacked_digest
 from liere_cli.data.sources.cache import cached_digest, file_key, prepared
 from liere_cli.data.sources.download import Download, download
 from liere_cli.data.sources.hub import find_paths
@@ -84,12 +84,10 @@ class _Text(Dataset):
 
 def _content(path: Path, digest: str) -> ByteArray:
     """The bytes of ``path``, mapped; a compressed file is unpacked into the cache once."""
-    if path.suffix.lower() in archives.COMPRESSED:
+    if path.suffix.lower() in COMPRESSED:
         return prepared(
             f"text/{digest[:32]}",
-            lambda folder: np.save(
-                folder / "data.npy", np.frombuffer(archives.read_bytes(path), np.uint8)
-            ),
+            lambda folder: np.save(folder / "data.npy", np.frombuffer(read_bytes(path), np.uint8)),
         )["data"]
     try:
         if path.stat().st_size == 0:
@@ -126,7 +124,7 @@ class TextFile(_Text):
 
     def _digest(self) -> str:
         key = ("content", *file_key(self.path))
-        return cached_digest(key, lambda: archives.unpacked_digest(self.path))
+        return cached_digest(key, lambda: unpacked_digest(self.path))
 
     def _bytes(self) -> ByteArray:
         return _content(self.path, self._digest())
@@ -143,7 +141,7 @@ class _Corpus(_Text):
     @classmethod
     def _local(cls, root: Path | None) -> Path | None:
         """The corpus in the mirror, else an earlier download."""
-        names = [name + suffix for name in cls.names for suffix in ("", *archives.COMPRESSED)]
+        names = [name + suffix for name in cls.names for suffix in ("", *COMPRESSED)]
         paths = chain(find_paths(root, names), [cls._download_path()])
         return next((path for path in paths if path.is_file()), None)
 
@@ -168,7 +166,7 @@ class _Corpus(_Text):
                 "LIERE_DATA names, or use text:PATH or the built-in stdlib",
             )
         key = (self.algorithm, *file_key(path))
-        digest = cached_digest(key, lambda: archives.unpacked_digest(path, self.algorithm))
+        digest = cached_digest(key, lambda: unpacked_digest(path, self.algorithm))
         if digest != self.content_digest:
             raise LiereError(
                 f"{path} is not {self.name}: its {self.algorithm} is {digest}, but "

@@ -11,7 +11,7 @@ from liere_cli.errors import UsageError
 _MASTER_PIXELS = 8
 
 
-def bank(*drawings: str) -> Tensor:
+def parse_glyphs(*drawings: str) -> Tensor:
     """uint8 [K + 1, 8, 8]: an empty glyph, then each drawing ('#' is 255, '.' is 0)."""
     glyphs = [torch.zeros(_MASTER_PIXELS, _MASTER_PIXELS, dtype=torch.uint8)]
     for drawing in drawings:

@@ -11,7 +11,7 @@ from torch import Tensor
 from liere_cli.config.section import Section
 from liere_cli.data.base import Dataset, Examples, Split
 from liere_cli.data.options import VideoGrid
-from liere_cli.data.synthetic import glyphs
+from liere_cli.data.synthetic.glyphs import cell_pixels, default_patch, parse_glyphs, render
 from liere_cli.errors import UsageError
 from liere_cli.utils.files import digest_of
 from liere_cli.utils.seeding import stream
@@ -85,11 +85,11 @@ class Motion(Dataset):
         self._pixels(self.grid)
         self.patch = (
             2 - self.grid[0] % 2,
-            *(glyphs.default_patch(options.cells, self.grid[1]),) * 2,
+            *(default_patch(options.cells, self.grid[1]),) * 2,
         )
 
     def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:
-        glyphs.cell_pixels(self.name, grid, self.options.cells, max(patch[1:]))
+        cell_pixels(self.name, grid, self.options.cells, max(patch[1:]))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -101,7 +101,7 @@ class Motion(Dataset):
         grid = grid or self.grid
         pixels = self._pixels(grid)
         codes, labels = self.scenes(split, grid[0])
-        frames = glyphs.render(codes.long(), _glyphs(), pixels)
+        frames = render(codes.long(), _glyphs(), pixels)
         if self.options.noise:
             random = stream(self.options.seed, "motion", split, "noise")
             noise = torch.randint(
@@ -138,9 +138,9 @@ class Motion(Dataset):
     def _pixels(self, grid: tuple[int, ...]) -> int:
         if grid[0] < 2:
             raise UsageError(f"data.motion: {grid[0]} frame shows no motion: at least 2 are needed")
-        return glyphs.cell_pixels(self.name, grid, self.options.cells)
+        return cell_pixels(self.name, grid, self.options.cells)
 
 
 @cache
 def _glyphs() -> Tensor:
-    return glyphs.bank(*_SHAPES)
+    return parse_glyphs(*_SHAPES)

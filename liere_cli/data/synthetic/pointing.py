@@ -11,7 +11,7 @@ from torch import Tensor
 from liere_cli.config.section import Section
 from liere_cli.data.base import Dataset, Examples, Split
 from liere_cli.data.options import ImageGrid
-from liere_cli.data.synthetic import glyphs
+from liere_cli.data.synthetic.glyphs import cell_pixels, default_patch, parse_glyphs, render
 from liere_cli.utils.files import digest_of
 from liere_cli.utils.seeding import stream
 
@@ -83,11 +83,11 @@ class Pointing(Dataset):
     def __init__(self, options: PointingOptions, root: Path | None = None) -> None:
         super().__init__(options, root)
         self.grid = options.grid or (8 * options.cells, 8 * options.cells)
-        glyphs.cell_pixels(self.name, self.grid, options.cells)
-        self.patch = (glyphs.default_patch(options.cells, self.grid[0]),) * 2
+        cell_pixels(self.name, self.grid, options.cells)
+        self.patch = (default_patch(options.cells, self.grid[0]),) * 2
 
     def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:
-        glyphs.cell_pixels(self.name, grid, self.options.cells, max(patch))
+        cell_pixels(self.name, grid, self.options.cells, max(patch))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -98,9 +98,9 @@ class Pointing(Dataset):
 
     def load(self, split: Split, grid: tuple[int, ...] | None = None) -> Examples:
         grid = grid or self.grid
-        pixels = glyphs.cell_pixels(self.name, grid, self.options.cells)
+        pixels = cell_pixels(self.name, grid, self.options.cells)
         codes, labels = self.scenes(split)
-        images = glyphs.render(codes.long(), _glyphs(), pixels)
+        images = render(codes.long(), _glyphs(), pixels)
         return Examples(images[:, None], labels, torch.arange(len(labels)))
 
     def scenes(self, split: Split) -> tuple[Tensor, Tensor]:
@@ -139,6 +139,6 @@ class Pointing(Dataset):
 
 @cache
 def _glyphs() -> Tensor:
-    drawn = glyphs.bank(_UP, *_LETTERS.values())
+    drawn = parse_glyphs(_UP, *_LETTERS.values())
     arrows = [drawn[1].rot90(-quarter) for quarter in range(_DIRECTIONS)]
     return torch.stack([drawn[0], *arrows, *drawn[2:]])
