@@ -17,7 +17,7 @@ from liere_cli.cli.app import app
 from liere_cli.comparison.tables.efficiency import unreadable_curves
 from liere_cli.config.budget import Budget
 from liere_cli.errors import LiereError
-from liere_cli.planning.plan import DatasetPlan, PlannedEncoding, PlannedRun
+from liere_cli.planning.plan import ComparedRun, DatasetPlan, PlannedEncoding
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs import lock as claims
 from liere_cli.runs.folder import Run
@@ -223,7 +223,7 @@ def test_a_table_says_which_curves_it_lacks(verse: Path, tmp_path: Path) -> None
     run_spec = run_spec_of(verse)
     train_run(run_spec, outputs=tmp_path, device=CPU)
     run = run_spec.run(tmp_path)
-    planned = PlannedRun("text", "liere", 0, run, run.run_id)
+    planned = ComparedRun("text", "liere", 0, run, run.run_id)
     row = PlannedEncoding("liere", (planned,))
     budget = Budget.parse("12steps")
     dataset = DatasetPlan("text", "text", "text", "0", "bits_per_byte", budget, (row,), None)

@@ -51,7 +51,7 @@ class ComparisonRequest:
 
     def run(self, listener: Listener = ignore) -> Comparison:
         """Trains what is missing and judges it; or judges finished runs as they are."""
-        if self._of_finished_runs:
+        if self.of_finished_runs:
             from liere_cli.comparison.finished_runs import compare_runs
 
             self._refuse_settings()
@@ -66,13 +66,10 @@ class ComparisonRequest:
         return comparison
 
     def preview(self) -> list[PlanReady]:
-        """The plans that :meth:`run` would carry out, the last one of the comparison itself.
+        """The plans that :meth:`run` would carry out; see :func:`liere_cli.comparison.run.preview`.
 
-        Raises:
-            UsageError: finished runs have no plan.
+        Finished runs have none.
         """
-        if self._of_finished_runs:
-            raise UsageError("--dry-run: finished runs are judged as they are; nothing is trained")
         from liere_cli.comparison.run import preview
 
         recipe = self._recipe()
@@ -86,11 +83,13 @@ class ComparisonRequest:
     def _sources(self) -> list[str]:
         if self.source is None:
             return []
-        sources = [self.source] if isinstance(self.source, Source) else self.source
-        return [str(source.folder if isinstance(source, Run) else source) for source in sources]
+        sources = [self.source] if isinstance(self.source, str | os.PathLike | Run) else self.source
+        paths = [str(source.folder if isinstance(source, Run) else source) for source in sources]
+        return [str(expand(path)) if path.startswith("~") else path for path in paths]
 
     @cached_property
-    def _of_finished_runs(self) -> bool:
+    def of_finished_runs(self) -> bool:
+        """Whether runs are judged as they are, so that nothing is trained."""
         return len(self._sources) > 1 or any(map(self._names_runs, self._sources))
 
     def _names_runs(self, source: str) -> bool:

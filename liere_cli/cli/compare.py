@@ -92,7 +92,7 @@ def compare(
         out=out,
         data_root=data_root,
     )
-    if dry_run:
+    if dry_run and not request.of_finished_runs:
         _show_plans(request.preview())
         return
     comparison = _run(request)

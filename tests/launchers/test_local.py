@@ -14,7 +14,7 @@ from liere_cli.launchers.local import launch
 from liere_cli.launchers.pool import gpu_of, threads_each
 from liere_cli.planning.from_recipe import plan_comparison
 from liere_cli.planning.plan import Plan
-from liere_cli.planning.progress import outcomes
+from liere_cli.planning.progress import outcomes_of
 from liere_cli.runs.build import assemble
 from liere_cli.runs.context import Context
 from support.synthetic_runs import (
@@ -64,7 +64,7 @@ def test_workers_and_one_process_find_the_same(tmp_path: Path) -> None:
     assert {key: one.summary and one.summary.test for key, one in first.items()} == {
         key: one.summary and one.summary.test for key, one in second.items()
     }
-    assert all(one.over for one in outcomes(made).values())
+    assert all(one.over for one in outcomes_of(made).values())
     threads = {one.summary.threads for one in second.values() if one.summary}
     assert threads == {threads_each(2)}
     assert multiprocessing.active_children() == []
@@ -117,7 +117,7 @@ def test_an_interruption_stops_every_worker_and_leaves_resumable_runs(
             launch(made.runs, context, jobs=2, listener=listen, trainer=train_until_stopped)
     finally:
         signal.signal(signal.SIGINT, before)
-    states = [outcome.state for outcome in outcomes(made).values()]
+    states = [outcome.state for outcome in outcomes_of(made).values()]
     assert sorted(states) == ["missing", "missing", "partial", "partial"]
 
 
@@ -138,7 +138,7 @@ def test_a_failed_run_is_tried_again_and_a_begun_one_goes_on(context: Context) -
     run_spec = assemble(request, device=CPU)
     run = begin_run(run_spec, context.outputs)
     run.write_summary(summary_of(run_spec, status="failed", error="the disk was full"))
-    assert outcomes(made)[made.runs[0].run_id].state == "failed"
+    assert outcomes_of(made)[made.runs[0].run_id].state == "failed"
     assert launch(made.runs, context, trainer=train)[made.runs[0].run_id].state == "finished"
 
 

@@ -15,7 +15,7 @@ from liere_cli.planning.from_recipe import plan_comparison
 from liere_cli.planning.from_runs import runs_as_plan, runs_at
 from liere_cli.planning.overrides import comparison_recipe, parse_seeds, split_specs
 from liere_cli.planning.plan import Plan, PlannedRun
-from liere_cli.planning.progress import outcomes, seconds_left
+from liere_cli.planning.progress import outcomes_of, seconds_left
 from liere_cli.runs.build import assemble
 from liere_cli.runs.context import Context
 from liere_cli.runs.folder import Run
@@ -199,13 +199,13 @@ def test_margins_go_by_metric_unless_the_data_has_its_own(tmp_path: Path) -> Non
 def test_outcomes_and_time_left_come_from_the_folders(tmp_path: Path) -> None:
     compare = {"encodings": ["axial", "none"], "data": ["pointing"], "seeds": 2}
     made = plan(tmp_path, compare)
-    assert seconds_left(made, outcomes(made)) is None
+    assert seconds_left(made, outcomes_of(made)) is None
     run_specs = [run_spec_of(run) for run in made.runs]
     write_run(run_specs[0], tmp_path, seconds=8.0)
     begin_run(run_specs[1], tmp_path, step=5)
     write_run(run_specs[2], tmp_path, status="diverged", test=None)
     again = plan(tmp_path, compare)
-    found = outcomes(again)
+    found = outcomes_of(again)
     states = [found[run.run_id].state for run in again.runs]
     assert states == ["finished", "partial", "diverged", "missing"]
     # none: 5 of 10 steps took 1 second, so 1 more for seed 0 and 2 for seed 1
@@ -219,7 +219,7 @@ def test_a_budget_of_time_is_its_own_estimate(tmp_path: Path) -> None:
         {"encodings": ["axial", "none"], "data": ["pointing"], "seeds": 2},
         training={"budget": "30s"},
     )
-    assert seconds_left(made, outcomes(made)) == 120
+    assert seconds_left(made, outcomes_of(made)) == 120
 
 
 def test_equal_runs_of_another_experiment_are_found(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_equal_runs_of_another_experiment_are_found(tmp_path: Path) -> None:
     first = plan(tmp_path, compare, experiment="first")
     write_run(run_spec_of(first.runs[0]), tmp_path)
     second = plan(tmp_path, compare, experiment="second")
-    assert outcomes(second)[second.runs[0].run_id].state == "finished"
+    assert outcomes_of(second)[second.runs[0].run_id].state == "finished"
 
 
 def finished_runs(outputs: Path, compare: dict[str, Any], **sections: Any) -> list[Run]:
@@ -268,7 +268,10 @@ def test_an_interrupted_run_joins_its_table(tmp_path: Path) -> None:
     ]
     again, _ = runs_as_plan(runs)
     assert len(again.datasets) == 1
-    assert sorted(outcome.state for outcome in outcomes(again).values()) == ["finished", "partial"]
+    assert sorted(outcome.state for outcome in outcomes_of(again).values()) == [
+        "finished",
+        "partial",
+    ]
     with pytest.raises(UsageError, match="none of the runs on pointing is over"):
         runs_as_plan(runs[1:])
 

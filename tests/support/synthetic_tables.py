@@ -6,7 +6,7 @@ from typing import Any
 
 from liere_cli.comparison.tables.build import ComparisonTable, make_table
 from liere_cli.config.budget import Budget
-from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
+from liere_cli.planning.plan import ComparedRun, DatasetPlan, Plan, PlannedEncoding
 from liere_cli.planning.progress import Outcome, outcome_of
 from liere_cli.runs.folder import Run
 from liere_cli.runs.summary import RunSummary
@@ -24,7 +24,7 @@ RESULTS: dict[str, Sequence[Result]] = {
 }
 
 
-def outcome(planned: PlannedRun, result: Result, metric: str) -> Outcome:
+def outcome(planned: ComparedRun, result: Result, metric: str) -> Outcome:
     if result in ("missing", "partial"):
         return Outcome(result)  # type: ignore[arg-type]
     value = None if isinstance(result, str) else result
@@ -71,7 +71,7 @@ def dataset_of(
         runs = []
         for seed, result in enumerate(values):
             run_id = f"{title}/{encoding}/{seed}"
-            run = PlannedRun(title, encoding, seed, Run(Path("nowhere")), run_id)
+            run = ComparedRun(title, encoding, seed, Run(Path("nowhere")), run_id)
             outcomes[run_id] = outcome(run, result, metric)
             runs.append(run)
         undefined = None if runs else "not defined on 2 axes"
