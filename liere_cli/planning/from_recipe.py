@@ -140,12 +140,15 @@ class _Planner:
                 "scores on the test split; leave it out"
             )
         axes = len(dataset.grid)
-        specs, notes = _served(_distinct(entry.encodings or compare.encodings), axes)
+        specs, notes = _replaced(_distinct(entry.encodings or compare.encodings), axes)
         names = unambiguous([(spec["name"], label(spec)) for spec in specs])
         rows, first = self._rows(request, dataset, specs, names)
-        baselines, _ = _served(compare.baseline, axes)
         data_label = first.data if first else dataset.name
-        baseline = _baseline(data_label, axes, rows, _labels(baselines, specs, names))
+        baselines = _labels(compare.baseline, specs, names)
+        counterparts = _labels(_replaced(compare.baseline, axes)[0], specs, names)
+        baseline = _baseline(data_label, axes, rows, baselines, counterparts)
+        if baseline not in baselines:
+            notes.append(f"the baseline is {baseline}, the counterpart of {baselines[0]}")
         if compare.aa:
             (row,) = (row for row in rows if row.label == baseline)
             rows.append(self._against_itself(row))
@@ -183,9 +186,7 @@ class _Planner:
         rows: list[PlannedEncoding[PlannedRun]] = []
         first: RunSpec | None = None
         for spec, name in zip(specs, names, strict=True):
-            cls = encoding_class(spec["name"])
-            stands_in = any(other["name"] == cls.counterpart for other in specs)
-            if not cls.serves(axes) and (stands_in or not self.alone):
+            if not encoding_class(spec["name"]).serves(axes) and not self.alone:
                 rows.append(PlannedEncoding(name, undefined=f"not defined on {axes} axes"))
                 continue
             own = request.model_copy(update={"encoding": dict(spec), "seed": self.seeds[0]})
@@ -218,30 +219,33 @@ class _Planner:
         return assemble(request, root=self.context.data_root, device=self.context.torch_device)
 
 
-def _served(
+def _replaced(
     specs: Sequence[Mapping[str, Any]], axes: int
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The encodings, each that is not defined on ``axes`` replaced by its counterpart; and notes.
 
-    An option that the counterpart lacks, or a counterpart that takes part anyway, replaces nothing.
+    One stays where its counterpart lacks an option of it, or takes part anyway.
     """
-    served, notes = [], []
+    replaced, notes = [], []
+    resolved = [resolve_spec(spec) for spec in specs]
     for spec in specs:
         cls = encoding_class(spec["name"])
-        if not cls.serves(axes) and cls.counterpart is not None:
-            other = {**spec, "name": cls.counterpart}
-            options = encoding_class(cls.counterpart).Options.model_fields
-            taking_part = [resolve_spec(one) for one in specs]
-            fits = all(key in options for key in spec if key != "name")
-            if fits and resolve_spec(other) not in taking_part:
-                served.append(other)
-                notes.append(
-                    f"{label(spec)} is not defined on {axes} axes: its counterpart {label(other)} "
-                    "takes its place"
-                )
-                continue
-        served.append(dict(spec))
-    return served, notes
+        counterpart = {**spec, "name": cls.counterpart}
+        if cls.serves(axes) or cls.counterpart is None or not _is_valid(counterpart, resolved):
+            replaced.append(dict(spec))
+            continue
+        replaced.append(counterpart)
+        notes.append(
+            f"{label(spec)} is not defined on {axes} axes: its counterpart {label(counterpart)} "
+            "takes its place"
+        )
+    return replaced, notes
+
+
+def _is_valid(counterpart: Mapping[str, Any], taking_part: Sequence[Mapping[str, Any]]) -> bool:
+    options = encoding_class(counterpart["name"]).Options.model_fields
+    fits = counterpart.keys() - {"name"} <= options.keys()
+    return fits and resolve_spec(counterpart) not in taking_part
 
 
 def _distinct(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -290,10 +294,16 @@ def planned_run(run_spec: RunSpec, request: Recipe, seed: int, listing: Listing)
     )
 
 
-def _baseline(data: str, axes: int, rows: Sequence[PlannedEncoding], labels: Sequence[str]) -> str:
-    """The first baseline that takes part and is defined on the data."""
+def _baseline(
+    data: str,
+    axes: int,
+    rows: Sequence[PlannedEncoding],
+    labels: Sequence[str],
+    counterparts: Sequence[str],
+) -> str:
+    """The first baseline that takes part and is defined on the data, else such a counterpart."""
     allowed = [row.label for row in rows if row.undefined is None]
-    for candidate in labels:
+    for candidate in (*labels, *counterparts):
         if candidate in allowed:
             return candidate
     raise UsageError(

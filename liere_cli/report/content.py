@@ -31,8 +31,8 @@ def text_tables(comparison: ComparisonTable) -> list[TextTable]:
 
 
 def summary_lines(comparison: ComparisonTable) -> list[str]:
-    """One line a data set, as ``images · pointing: liere beats axial by 23.1 points [...]``, and
-    one an interaction."""
+    """One line per data set, as ``images · pointing: liere beats axial by 23.1 points [...]``, and
+    one per interaction."""
     return [
         *map(verdict_sentence, comparison.datasets),
         *map(interaction_sentence, comparison.interactions),

@@ -177,7 +177,7 @@ def test_every_format_is_alone_on_stdout(here: Path, form: str) -> None:
         (["--data=pointng"], ["did you mean 'pointing'"]),
         (["--seeds=0"], ["--seeds 0"]),
         (["--seeds=1,1"], ["differ"]),
-        (["--baseline=rope"], ["no baseline", "none, axial, liere"]),
+        (["--baseline=sinusoidal"], ["no baseline", "none, axial, liere"]),
         (["--budget=10x"], ["budget"]),
         (["--set=model.layer=3"], ["did you mean 'layers'"]),
         (["--set=compare.margins.top1=3"], ["share of 1", "0.03"]),
@@ -218,7 +218,7 @@ def test_everything_in_an_experiment_s_folder_is_compared(here: Path) -> None:
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads(liere("outputs/compare", "--format=json").stdout)
     files = [path for path in every if Path(path).is_file()]
-    refused(liere(*files), "no run among these files")
+    refused(liere(*files), "none of these files is a run")
     refused(liere(*every, "pyproject.toml"), "pyproject.toml")
 
 

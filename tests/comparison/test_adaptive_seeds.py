@@ -246,7 +246,7 @@ def test_the_command_adds_seeds_and_reports_interim_analyses(here: Path) -> None
     assert rows["liere"]["verdict"] == "better"
     assert list(rows["liere"]["interim_p"]) == ["3"]
     assert rows["rope-mixed"]["planned"] == 5
-    assert rows["rope-mixed"]["interim_p_spent"]["3"] >= rows["rope-mixed"]["interim_p"]["3"]
+    assert rows["rope-mixed"]["interim_p_corrected"]["3"] >= rows["rope-mixed"]["interim_p"]["3"]
     assert content["interim_analyses"] == [3, 4, 5]
     assert "spending2(3..5)" in content["signature"]
 

@@ -133,7 +133,7 @@ def test_a_tuned_comparison_resumes_and_is_reproducible(
     monkeypatch.setattr("liere_cli.launchers.local.train_run", None)
     assert liere("outputs/fair/comparison.yaml", "--format=json").stdout == again.stdout
     apart = liere("outputs/fair")
-    assert "stand in one table only by 'liere compare outputs/fair/comparison.yaml'" in " ".join(
+    assert "only 'liere compare outputs/fair/comparison.yaml' puts them into one table" in " ".join(
         apart.stderr.split()
     )
 
@@ -180,7 +180,7 @@ def test_a_data_set_may_have_a_search_of_its_own(here: Path) -> None:
 def test_a_dry_run_lists_tuning_runs(here: Path) -> None:
     result = liere("fair.yaml", "--dry-run")
     assert "missing 100 101 (24 runs)" in result.stdout
-    assert "what wins decides" in result.stderr
+    assert "from what tuning chooses" in result.stderr
     assert not (here / "outputs").exists()
 
 

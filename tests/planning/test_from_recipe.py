@@ -152,8 +152,8 @@ def test_arms_have_settings_of_their_own(tmp_path: Path) -> None:
     assert run_spec_of(made.datasets[2].encodings[0].runs[0]).recipe.model.layers == 2
 
 
-def test_equal_arms_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="stands twice"):
+def test_equal_data_sets_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="listed twice"):
         plan(tmp_path, {"encodings": ["axial"], "data": ["pointing", "pointing"], "seeds": 1})
 
 
@@ -173,7 +173,7 @@ def test_an_undefined_encoding_is_a_row_among_several_arms(tmp_path: Path) -> No
         ({"encodings": ["lire", "axial"]}, "did you mean 'liere'"),
         ({"encodings": ["liere:blok=8", "axial"]}, "did you mean 'block'"),
         ({"encodings": ["liere", "none"]}, "no baseline.*allowed: liere, none"),
-        ({"baseline": "rope", "encodings": ["rope", "none"]}, "no baseline"),
+        ({"baseline": "rope", "encodings": ["xpos", "none"]}, "ax"),
         ({"margins": {"top1": 2.0}}, "share of 1"),
         ({"data": ["pointng"]}, "did you mean 'pointing'"),
         ({"data": [{"data": "pointing", "training": {"bach": 3}}]}, "did you mean 'batch'"),

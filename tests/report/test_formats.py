@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from liere_cli.comparison.tables.build import ComparisonTable
+from liere_cli.comparison.tables.build import ComparisonTable, make_table
+from liere_cli.planning.plan import Plan
 from liere_cli.report import numbers
 from liere_cli.report.content import summary_lines
 from liere_cli.report.escape import csv_cell, latex, markdown, plain
@@ -85,6 +86,26 @@ def test_csv_is_one_table_that_reads_back() -> None:
     for key in ("mean", "difference", "low", "p_holm"):
         assert float(liere[key]) == content[key]
     assert lines[5]["undefined"] == "not defined on 2 axes"
+
+
+def test_data_sets_with_different_seeds_share_the_columns_of_csv() -> None:
+    table = table_of(
+        dataset_of({"axial": [0.1], "liere": [0.2, 0.3, 0.4]}),
+        dataset_of({"axial": [0.5, 0.6]}, title="motion"),
+    )
+    lines = list(csv.DictReader(io.StringIO(FORMATS["csv"](table))))
+    seeds = [[line[f"seed_{seed}"] for seed in range(3)] for line in lines]
+    assert seeds == [["0.1", "", ""], ["0.2", "0.3", "0.4"], ["0.5", "0.6", ""]]
+
+
+def test_the_correlation_over_seeds_is_in_json_only() -> None:
+    scores = [0.30, 0.32, 0.31, 0.35, 0.33]
+    dataset, outcomes = dataset_of({"axial": scores, "liere": [0.4, 0.45, 0.41, 0.44, 0.43]})
+    table = make_table(Plan("quick", (dataset,), tuple(range(5))), outcomes)
+    pairing = json.loads(FORMATS["json"](table))["tables"][0]["rows"][1]["pairing"]
+    assert pairing["n"] == 5
+    assert pairing["low"] < pairing["correlation"] < pairing["high"]
+    assert "correlation" not in shown(table, 120)
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+a", "-a", "@sum", " =x"])

@@ -1,1 +1,1 @@
-"""One file an output format."""
+"""One file per output format."""

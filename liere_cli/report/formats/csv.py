@@ -1,4 +1,4 @@
-"""The main tables as one CSV table: a line an encoding and data set, a column a number."""
+"""The main tables as one CSV table: a line per encoding and data set, a column per number."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from liere_cli.report.escape import csv_cell
 from liere_cli.report.sections.scores import SCORES
 
 #: values of several numbers, which JSON holds, as it holds the other analyses
-_OMITTED = ("values", "interim_p", "interim_p_spent", "pairing")
+_OMITTED = ("values", "interim_p", "interim_p_corrected", "pairing")
 
 
 def as_csv(comparison: ComparisonTable) -> str:

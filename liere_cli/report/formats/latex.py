@@ -1,4 +1,4 @@
-"""The tables in LaTeX with booktabs, one ``table`` environment a data set."""
+"""The tables in LaTeX with booktabs, one ``table`` environment per table."""
 
 from collections.abc import Iterable
 

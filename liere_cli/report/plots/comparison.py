@@ -1,6 +1,6 @@
 """Plots of a comparison: learning curves, and scores over length or resolution.
 
-One row of panels a data set; a line is the mean over seeds, with a band from the lowest to the
+One row of panels per data set; a line is the mean over seeds, with a band from the lowest to the
 highest seed.
 """
 

@@ -19,7 +19,7 @@ class Section(Generic[T]):
     Args:
         key: of its data in JSON.
         tables: for the formats made of text; none where the recipe doesn't request the analysis.
-        data: for JSON, one object a row or table, at full precision in the metric's unit.
+        data: for JSON, one object per row or table, at full precision in the metric's unit.
     """
 
     key: str
@@ -29,7 +29,9 @@ class Section(Generic[T]):
 
 def fields_of(item: "DataclassInstance", omit: Sequence[str] = ()) -> dict[str, object]:
     """The fields of a dataclass by name, without those in ``omit``."""
-    return {one.name: getattr(item, one.name) for one in fields(item) if one.name not in omit}
+    return {
+        field.name: getattr(item, field.name) for field in fields(item) if field.name not in omit
+    }
 
 
 def renamed(record: Mapping[str, object], **names: str) -> dict[str, object]:

@@ -34,7 +34,7 @@ def _shown(table: TransferTable) -> list[TransferRow]:
 def _columns(
     table: TransferTable, cell_text: Callable[[TransferRow, TransferCell], str]
 ) -> list[Column]:
-    """The names of the rows, and one column a grid."""
+    """The names of the rows, and one column per grid."""
     column, grids = Columns(_shown(table)), table.grids
     columns = [column.text("encoding", lambda row: row.encoding)]
     if len(grids.methods) > 1:

@@ -29,9 +29,9 @@ _NUMBERS: dict[str, Callable[[Verdict, Paired], object]] = {
     "detectable": lambda verdict, estimate: verdict.detectable,
     "seeds_needed": lambda verdict, estimate: verdict.seeds_needed,
     "seed_correlation": lambda verdict, estimate: verdict.seed_correlation,
-    "interim_p": lambda verdict, estimate: {one.n: one.p for one in verdict.interim},
-    "interim_p_spent": lambda verdict, estimate: {
-        one.n: one.p_sequential for one in verdict.interim
+    "interim_p": lambda verdict, estimate: {interim.n: interim.p for interim in verdict.interim},
+    "interim_p_corrected": lambda verdict, estimate: {
+        interim.n: interim.p_sequential for interim in verdict.interim
     },
 }
 
