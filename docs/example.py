@@ -1,7 +1,7 @@
 """A comparison from Python, cell by cell: open it as a notebook, or run it as a script.
 
 The models here are as small as possible, so that the script takes seconds and its verdicts mean
-nothing. Drop ``SMALL`` and ``budget`` for real ones.
+nothing. Drop ``SMALL``, ``budget`` and ``limit`` for real ones.
 """
 
 # %% Settings: a transformer of one layer, few test items
@@ -31,7 +31,7 @@ print(table.verdict("liere", data="motion"))
 run = liere.train(
     encoding="liere", data="stdlib:grid=64", budget="2steps", device="cpu", assignments=SMALL
 )
-for row in liere.evaluate(run, grids=[64, 128]):
+for row in liere.evaluate(run, grids=[64, 128], limit=8):
     print(row)
 
 # %% Use an encoding in another transformer: one CLS token and 4 x 4 patches
