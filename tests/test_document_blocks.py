@@ -7,6 +7,7 @@ data are planned and not trained.
 """
 
 import itertools
+import re
 import runpy
 import shlex
 import tomllib
@@ -25,7 +26,7 @@ import liere_cli
 from liere_cli.cli.app import app
 from liere_cli.config.files import parse_settings
 from liere_cli.config.recipe import Recipe
-from support.documents import BLOCKS, ROOT, Block, blocks_of
+from support.documents import BLOCKS, DOCUMENTS, LANGUAGES, ROOT, Block, blocks_of
 
 #: documents whose blocks other tests follow
 FOLLOWED_ELSEWHERE = {"add-your-encoding.md": "conformance/test_conformance.py"}
@@ -75,8 +76,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "my-recipe.yaml").write_text(recipe.content)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for recipe, encoding in [("enwik8", "rope"), ("cifar100", "axial"), ("cifar100", "liere")]:
-            run(in_short(["train", "--recipe", recipe, f"--encoding={encoding}"]))
+        for name, encoding in [("enwik8", "rope"), ("cifar100", "axial"), ("cifar100", "liere")]:
+            run(in_short(["train", "--recipe", name, f"--encoding={encoding}"]))
     return folder
 
 
@@ -94,13 +95,12 @@ def in_short(words: list[str]) -> list[str]:
     """A command's arguments with what keeps it small; the last of a repeated flag counts."""
     command, *arguments = words
     recipe = next((name for name in LOCAL_DATA if name in arguments), None)
-    named = "--data" in arguments and arguments[arguments.index("--data") + 1]
     if recipe is not None:
         arguments.append(f"--data={LOCAL_DATA[recipe]}")
     small = [f"--set={assignment}" for assignment in SMALL]
     if command == "train":
         return [command, *arguments, "--budget=2steps", "--device=cpu", *small]
-    if command == "compare" and recipe is not None and not named:
+    if command == "compare" and recipe is not None:
         return [command, *arguments, "--dry-run"]
     finished = any(word.startswith("outputs/") for word in arguments)
     if command == "compare" and not finished and "--dry-run" not in arguments:
@@ -109,6 +109,16 @@ def in_short(words: list[str]) -> list[str]:
     if command == "eval":
         return [command, *arguments, "--limit=2", "--device=cpu"]
     return [*words, "--tables=100"] if words == ["bench", "verdicts"] else words
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_blocks_that_are_not_code_contain_no_commands(document: Path) -> None:
+    for language, content in re.findall(
+        r"^```(\w*)\n(.*?)^```$", document.read_text(), re.DOTALL | re.MULTILINE
+    ):
+        assert language in (*LANGUAGES, "text", ""), "a language that no test knows"
+        if language in ("text", ""):
+            assert not re.search(r"^(liere|pip|python|uv) ", content, re.MULTILINE)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
@@ -136,6 +146,15 @@ def test_commands_work(block: Block, folder: Path, monkeypatch: pytest.MonkeyPat
             Path(target).write_text(printed)
         for flag, value in itertools.pairwise(words):
             assert flag != "--plot" or Path(value).stat().st_size, value
+
+
+def test_rope_is_compared_as_axial_on_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    commands = [words for block in runnable("sh") for words in block.commands]
+    [command] = [words for words in commands if "text:my.txt,images:my/folder" in words]
+    printed = run(in_short(command[1:]))
+    assert "minus rope" in printed
+    assert "minus axial" in printed
 
 
 def test_flags_and_values_of_all_commands_are_valid() -> None:
