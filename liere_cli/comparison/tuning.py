@@ -86,7 +86,7 @@ def plan_search(
     for index, (dataset, settings) in enumerate(zip(plan.datasets, compare.data, strict=True)):
         where = f"compare.data, '{dataset.data}', tuning" if settings.tuning else "compare.tuning"
         asked = _asked(compare.tuning, settings.tuning, where)
-        _check(asked, plan, Budget.parse(asked.budget or dataset.budget.text), allowed, where)
+        _check(asked, plan, asked.budget or dataset.budget, allowed, where)
         searches.append(asked)
         rows = []
         for row in dataset.encodings:
@@ -96,7 +96,7 @@ def plan_search(
                 every[index, row.label] = found
                 runs = tuple(run for candidate in found for run in candidate.runs)
                 rows.append(PlannedEncoding(row.label, runs))
-        budget = Budget.parse(asked.budget or dataset.budget.text)
+        budget = asked.budget or dataset.budget
         datasets.append(replace(dataset, encodings=tuple(rows), budget=budget))
     seeds = dict.fromkeys(seed for asked in searches for seed in asked.seeds)
     experiment = _experiment(plan.experiment)
@@ -138,7 +138,7 @@ def _tuned(
     candidates: Sequence[Candidate],
     found: Mapping[str, Outcome],
 ) -> TuningResult:
-    budget = Budget.parse(asked.budget or dataset.budget.text).text
+    budget = (asked.budget or dataset.budget).text
     trials = tuple(_trial(candidate, found) for candidate in candidates)
     return TuningResult(trials, dataset.higher_is_better, budget, tuple(asked.seeds))
 

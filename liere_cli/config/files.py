@@ -15,8 +15,8 @@ MAX_RECIPE_BYTES = 1_000_000
 
 
 def recipe_folders() -> list[Path]:
-    """Where recipes that come with liere lie: installed, or beside the package in a checkout."""
-    package = Path(__file__).parent
+    """Folders of the built-in recipes: of the installed package, or of a checkout."""
+    package = Path(__file__).parent.parent
     return [
         folder for folder in (package / "_recipes", package.parent / "recipes") if folder.is_dir()
     ]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from liere_cli.config.budget import Budget
 from liere_cli.errors import LiereError
 from liere_cli.launchers.events import (
     Listener,
@@ -97,7 +96,7 @@ def progress(planned: PlannedRun, anywhere: bool = False) -> Outcome:
     """
     if planned.request is None:
         return Outcome("missing")
-    budget = Budget.parse(planned.request.training.budget)
+    budget = planned.request.training.budget
     if anywhere:
         outputs = planned.run.folder.parent.parent
         planned = replace(planned, run=find_run(outputs, planned.run_id) or planned.run)

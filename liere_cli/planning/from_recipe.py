@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from liere_cli.config.budget import Budget
 from liere_cli.config.recipe import CompareSettings, DatasetSettings, Recipe
 from liere_cli.data import Dataset, build_dataset
 from liere_cli.encodings.extension import methods_for
@@ -181,7 +180,7 @@ def _dataset_plan(
         data=data_label,
         fingerprint=dataset.fingerprint,
         metric=dataset.metric,
-        budget=Budget.parse(request.training.budget),
+        budget=request.training.budget,
         encodings=tuple(rows.values()),
         baseline=chosen,
         margin=_margin(data_label, dataset, asked, compare),

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from liere_cli import __version__
+from liere_cli.config.budget import Budget
 from liere_cli.config.recipe import Recipe
-from liere_cli.errors import LiereError
+from liere_cli.errors import LiereError, UsageError
 from liere_cli.planning.run_record import RunRecord, RunRecordReader, shared_settings
 from liere_cli.runs.folder import Run
 from liere_cli.runs.item_results import FILE as ITEMS_FILE
@@ -45,7 +46,7 @@ STAMPED = ("summary.json", "recipe.yaml", ITEMS_FILE)
 Stamp = list[int] | None
 Fault = Literal["missing", "damaged"] | None
 _NAMES = [one.name for one in fields(RunRecord)]
-_TEXTS = ("encoding", "data", "fingerprint", "run_id", "metric", "name", "budget", "dataset")
+_TEXTS = ("encoding", "data", "fingerprint", "run_id", "metric", "name", "dataset")
 
 
 @dataclass
@@ -214,6 +215,7 @@ def _known(folder: _Folder, record: Any, stamps: list[Stamp]) -> _Entry | None:
             return None
         known = dict(zip(_NAMES, values, strict=True))
         known["shared"] = folder.shared[known["shared"]]
+        known["budget"] = Budget.parse(known["budget"])
         known["summary"] = RunSummary.from_record(known["summary"])
         record = RunRecord(**known)
         sound = (
@@ -221,7 +223,7 @@ def _known(folder: _Folder, record: Any, stamps: list[Stamp]) -> _Entry | None:
             and isinstance(record.seed, int)
             and isinstance(record.axes, int)
         )
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, UsageError):
         return None
     if not sound:
         return None
@@ -250,6 +252,7 @@ def _content(folder: _Folder, seen: dict[str, _Entry], place: str) -> bytes:
     for name, entry in seen.items():
         values = {one: getattr(entry.record, one) for one in _NAMES}
         values["shared"] = number[entry.record.shared]
+        values["budget"] = entry.record.budget.text
         values["summary"] = entry.record.summary and entry.record.summary.to_record()
         runs[name] = [entry.stamps, entry.fault, *values.values()]
     pairs = dict(list((folder.pairs | folder.used).items())[-MAX_PAIRS:])
