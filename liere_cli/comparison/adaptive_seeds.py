@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from liere_cli.comparison.tables.build import make_table
-from liere_cli.config.budget import Budget
 from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
 from liere_cli.planning.progress import Outcome, full_seconds
 from liere_cli.statistics.power import MAX_SEEDS, detectable_difference
@@ -178,7 +177,7 @@ def _seconds_allowed(plan: Plan[PlannedRun]) -> float | None:
     compare = plan.recipe.compare if plan.recipe else None
     if compare is None or compare.until_settled is None or compare.until_settled.time is None:
         return None
-    return Budget.parse(compare.until_settled.time).amount
+    return compare.until_settled.time.amount
 
 
 def _seconds_after(

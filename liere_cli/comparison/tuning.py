@@ -82,7 +82,7 @@ def plan_search(plan: Plan[PlannedRun], context: Context) -> Search | None:
     for index, (dataset, settings) in enumerate(zip(plan.datasets, compare.data, strict=True)):
         where = f"compare.data, '{dataset.data}', tuning" if settings.tuning else "compare.tuning"
         asked = _asked(compare.tuning, settings.tuning, where)
-        _check(asked, plan, Budget.parse(asked.budget or dataset.budget.text), allowed, where)
+        _check(asked, plan, asked.budget or dataset.budget, allowed, where)
         searches.append(asked)
         rows = []
         for row in dataset.encodings:
@@ -92,7 +92,7 @@ def plan_search(plan: Plan[PlannedRun], context: Context) -> Search | None:
                 searched[index, row.label] = candidates
                 runs = tuple(run for candidate in candidates for run in candidate.runs)
                 rows.append(PlannedEncoding(row.label, runs))
-        budget = Budget.parse(asked.budget or dataset.budget.text)
+        budget = asked.budget or dataset.budget
         datasets.append(replace(dataset, encodings=tuple(rows), budget=budget))
     seeds = dict.fromkeys(seed for asked in searches for seed in asked.seeds)
     experiment = _experiment(plan.experiment)
@@ -128,7 +128,7 @@ def _tuned(
     candidates: Sequence[Candidate],
     outcomes: Mapping[str, Outcome],
 ) -> TuningResult:
-    budget = Budget.parse(asked.budget or dataset.budget.text).text
+    budget = (asked.budget or dataset.budget).text
     trials = tuple(_trial(candidate, outcomes) for candidate in candidates)
     return TuningResult(trials, dataset.higher_is_better, budget, tuple(asked.seeds))
 

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from pydantic_core import CoreSchema, core_schema
+
 from liere_cli.errors import UsageError, unknown
 
 Unit = Literal["steps", "examples", "tokens", "seconds"]
@@ -54,6 +56,32 @@ class Budget:
         if amount > LARGEST:
             raise UsageError(f"'{text}': a budget is at most {LARGEST:.0e} of its unit")
         return cls(amount, unit, text.strip())
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
+        """A field of a settings section: read from text, dumped as the text."""
+        return core_schema.no_info_before_validator_function(
+            cls._validated,
+            core_schema.is_instance_schema(cls),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                str, return_schema=core_schema.str_schema()
+            ),
+            json_schema_input_schema=core_schema.str_schema(),
+        )
+
+    @classmethod
+    def _validated(cls, value: object) -> Self:
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, str):
+            raise ValueError("must be text")
+        try:
+            return cls.parse(value)
+        except UsageError as error:
+            raise ValueError(str(error).removeprefix(f"'{value}': ")) from None
 
     def used(self, *, steps: int, examples: int, tokens: int, seconds: float) -> float:
         """The share of the budget that has been used; 1 or more when it is spent."""

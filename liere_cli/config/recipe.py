@@ -14,7 +14,6 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 from liere_cli.config.budget import Budget
 from liere_cli.config.section import Section, added
 from liere_cli.config.spec import parse_scalar, parse_spec
-from liere_cli.errors import UsageError
 
 #: width, layers and heads; tiny, base and large are those of the LieRE paper (arXiv 2406.10322)
 SIZES = {
@@ -34,13 +33,6 @@ def _has_name(spec: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(spec.get("name"), str):
         raise ValueError("must be a name, 'name:key=value', or a mapping with 'name'")
     return spec
-
-
-def _as_budget(text: str) -> str:
-    try:
-        return Budget.parse(text).text
-    except UsageError as error:
-        raise ValueError(str(error).removeprefix(f"'{text}': ")) from None
 
 
 def _folder_name(name: str) -> str:
@@ -95,7 +87,7 @@ class PositionSettings(Section):
 class TrainingSettings(Section):
     """The optimisation, the same for every encoding."""
 
-    budget: Annotated[str, AfterValidator(_as_budget)] = "1000steps"
+    budget: Budget = Field("1000steps", validate_default=True)
     batch: int = Field(32, ge=1, le=1_000_000, description="examples a step, over all parts")
     accumulate: int = Field(1, ge=1, description="parts in which a step's batch is computed")
     learning_rate: float = Field(1e-3, gt=0, le=10)
@@ -173,17 +165,17 @@ def _distinct(seeds: list[int]) -> list[int]:
     return seeds
 
 
-def _as_time(text: str) -> str:
-    if Budget.parse(_as_budget(text)).unit != "seconds":
+def _is_time(budget: Budget) -> Budget:
+    if budget.unit != "seconds":
         raise ValueError("must be a time, such as 90m or 2h")
-    return text
+    return budget
 
 
 class SettleSettings(Section):
     """Adds seeds to a comparison until each verdict is settled or in vain."""
 
     max_seeds: int = Field(10, ge=2, le=1000, description="of any encoding")
-    time: Annotated[str, AfterValidator(_as_time)] | None = Field(
+    time: Annotated[Budget, AfterValidator(_is_time)] | None = Field(
         None, description="training time of all runs together; null: no limit"
     )
 
@@ -232,7 +224,7 @@ class TuningSettings(Section):
         AfterValidator(_distinct),
         Field(min_length=1, max_length=1000),
     ] = Field([1000], description="of its runs; the comparison may use none of them")
-    budget: Annotated[str, AfterValidator(_as_budget)] | None = Field(
+    budget: Budget | None = Field(
         None, description="of each of its runs; null: that of the comparison's runs"
     )
 
@@ -255,10 +247,10 @@ class TransferSettings(Section):
     )
 
 
-def _as_job_time(text: str) -> str:
-    if Budget.parse(_as_time(text)).amount < 300:  # notice of the end may come 150 s before it
+def _is_job_time(budget: Budget) -> Budget:
+    if _is_time(budget).amount < 300:  # notice of the end may come 150 s before it
         raise ValueError("must be at least 5m")
-    return text
+    return budget
 
 
 def _one_word(text: str) -> str:
@@ -283,8 +275,10 @@ class SlurmSettings(Section):
     partition: Word | None = None
     account: Word | None = None
     qos: Word | None = None
-    time: Annotated[str, AfterValidator(_as_job_time)] = Field(
-        "1h", description="limit of each job; a run that needs longer goes on in its next"
+    time: Annotated[Budget, AfterValidator(_is_job_time)] = Field(
+        "1h",
+        validate_default=True,
+        description="limit of each job; a run that needs longer goes on in its next",
     )
     gpus: int = Field(0, ge=0, le=8, description="of each job; a run uses one")
     gres: Word | None = Field(None, description="where GPUs are asked for so, as gpu:a100:1")
@@ -306,7 +300,7 @@ class SlurmSettings(Section):
 
     @property
     def minutes(self) -> int:
-        return math.ceil(Budget.parse(self.time).amount / 60)
+        return math.ceil(self.time.amount / 60)
 
 
 class CompareSettings(Section):

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import torch
 
-from liere_cli.config.budget import Budget
 from liere_cli.errors import LiereError
 from liere_cli.launchers.events import (
     Listener,
@@ -80,7 +79,7 @@ def progress_of(planned: PlannedRun, anywhere: bool = False) -> Outcome:
     Args:
         anywhere: also searches other experiments, which may have begun the run since.
     """
-    budget = Budget.parse(planned.request.training.budget)
+    budget = planned.request.training.budget
     if anywhere:
         outputs = planned.run.folder.parent.parent
         planned = replace(planned, run=find_run(outputs, planned.run_id) or planned.run)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from liere_cli.config.budget import Budget
 from liere_cli.config.recipe import CompareSettings, DatasetSettings, Recipe
 from liere_cli.data import Dataset, build_dataset
 from liere_cli.encodings.extension import methods_for
@@ -164,7 +163,7 @@ class _Planner:
             data=data_label,
             fingerprint=dataset.fingerprint,
             metric=dataset.metric,
-            budget=Budget.parse(request.training.budget),
+            budget=request.training.budget,
             encodings=tuple(rows),
             baseline=baseline,
             margin=_margin(data_label, dataset, entry, compare),

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from liere_cli.config.budget import Budget
 from liere_cli.config.recipe import CompareSettings
 from liere_cli.config.spec import format_spec, parse_spec
 from liere_cli.errors import UsageError
@@ -103,7 +102,7 @@ class _Entry:
     def outcome(self) -> Outcome:
         if self.record.summary is not None:
             return outcome_of(self.record.summary)
-        return outcome(self.planned, Budget.parse(self.record.budget))
+        return outcome(self.planned, self.record.budget)
 
 
 def family_of(shared: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,7 +161,7 @@ class _Table:
             data=first.data,
             fingerprint=first.fingerprint,
             metric=first.metric,
-            budget=Budget.parse(first.budget),
+            budget=first.budget,
             encodings=tuple(PlannedEncoding(name, tuple(runs)) for name, runs in rows.items()),
             baseline=next((name for name in wanted if name in rows), None),
             test_limit=first.test_limit,

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from liere_cli.config.budget import Budget
 from liere_cli.config.files import MAX_RECIPE_BYTES, parse_settings
 from liere_cli.config.recipe import Recipe
 from liere_cli.errors import LiereError, UsageError
@@ -27,7 +28,6 @@ class RunRecord:
         metric: empty while the run is not over.
         name: the encoding's own, or its file and class.
         seed: of every random stream.
-        budget: as written.
         test_limit: items of the test split that are scored; None: all.
         axes: of the data's grid.
         dataset: its own name.
@@ -43,7 +43,7 @@ class RunRecord:
     metric: str
     name: str
     seed: int
-    budget: str
+    budget: Budget
     test_limit: int | None
     axes: int
     dataset: str

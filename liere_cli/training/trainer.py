@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from liere_cli import __version__
-from liere_cli.config.budget import Budget
 from liere_cli.config.recipe import TrainingSettings
 from liere_cli.data import ByteStream, Examples
 from liere_cli.data.batches import TrainingBatches
@@ -71,7 +70,7 @@ class Trainer:
         self.settings: TrainingSettings = run_spec.recipe.training
         self.rows = ranks.rows(self.settings.batch)
         self.parts = parts_of(run_spec, ranks)
-        self.budget = Budget.parse(self.settings.budget)
+        self.budget = self.settings.budget
         self.text = run_spec.dataset.task == "language-model"
         self.higher_is_better = run_spec.dataset.metric == "top1"
         self.latest: float | None = None

@@ -101,7 +101,7 @@ def test_final_runs_have_the_best_values_and_tuning_runs_no_test_score(here: Pat
     for run in finals(here, "liere"):
         recipe = run.recipe()
         assert (recipe.training.learning_rate, recipe.encoding["scale"]) == (2e-3, 2.0)
-        assert recipe.training.budget == "10steps"
+        assert recipe.training.budget.text == "10steps"
     tried = [Run(path.parent) for path in here.glob("outputs/fair-tuning/*/summary.json")]
     assert len(tried) == (3 + 3 + 12) * 2
     for run in tried:

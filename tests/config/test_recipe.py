@@ -151,7 +151,7 @@ def test_flags_replace_specs_and_merge_into_sections(tmp_path: Path) -> None:
     )
     assert recipe.experiment == "mine"
     assert recipe.encoding == {"name": "rope"}
-    assert (recipe.training.batch, recipe.training.budget) == (7, "20steps")
+    assert (recipe.training.batch, str(recipe.training.budget)) == (7, "20steps")
     assert recipe.model.layers == 2
 
 

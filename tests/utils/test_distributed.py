@@ -19,6 +19,7 @@ from liere_cli.data.batches import TrainingBatches, evaluation_batches
 from liere_cli.errors import UsageError
 from liere_cli.runs.build import assemble
 from liere_cli.runs.folder import Run
+from liere_cli.runs.summary import RunSummary
 from liere_cli.training.run import train_run
 from liere_cli.utils.distributed import Ranks
 from support.together import CPU, Pair, pair
@@ -150,8 +151,9 @@ def test_a_budget_of_time_ends_all_at_the_same_step(
     flags = flags_of(text_file, "text", budget="0.3s")
     first, second = two.train(flags, tmp_path)
     assert first == second
-    assert isinstance(first, dict)
-    assert first["seconds"] >= 0.3
+    assert isinstance(first, RunSummary)
+    assert first.seconds is not None
+    assert first.seconds >= 0.3
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from liere_cli import __version__
+from liere_cli.config.budget import Budget
 from liere_cli.config.recipe import Recipe
-from liere_cli.errors import LiereError
+from liere_cli.errors import LiereError, UsageError
 from liere_cli.planning.run_record import RunRecord, RunRecordReader, shared_settings
 from liere_cli.runs.folder import Run
 from liere_cli.runs.item_results import FILE as ITEMS_FILE
@@ -45,7 +46,7 @@ Stamp = list[int] | None
 #: why results per item can't be read; None if they can
 ItemsProblem = Literal["missing", "damaged"] | None
 _NAMES = [attribute.name for attribute in fields(RunRecord)]
-_TEXTS = ("encoding", "data", "fingerprint", "run_id", "metric", "name", "budget", "dataset")
+_TEXTS = ("encoding", "data", "fingerprint", "run_id", "metric", "name", "dataset")
 
 
 @dataclass
@@ -219,6 +220,7 @@ def _valid_entry(folder: _Folder, stored: Any, stamps: list[Stamp]) -> _Entry | 
             return None
         by_name = dict(zip(_NAMES, values, strict=True))
         by_name["shared"] = folder.shared[by_name["shared"]]
+        by_name["budget"] = Budget.parse(by_name["budget"])
         by_name["summary"] = RunSummary.from_record(by_name["summary"])
         record = RunRecord(**by_name)
         well_formed = (
@@ -226,7 +228,7 @@ def _valid_entry(folder: _Folder, stored: Any, stamps: list[Stamp]) -> _Entry | 
             and isinstance(record.seed, int)
             and isinstance(record.axes, int)
         )
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, UsageError):
         return None
     if not well_formed:
         return None
@@ -256,6 +258,7 @@ def _content(folder: _Folder, used: dict[str, _Entry], outputs: str) -> bytes:
     for name, entry in used.items():
         values = {attribute: getattr(entry.record, attribute) for attribute in _NAMES}
         values["shared"] = number[entry.record.shared]
+        values["budget"] = entry.record.budget.text
         values["summary"] = entry.record.summary and entry.record.summary.to_record()
         runs[name] = [entry.stamps, entry.items_problem, *values.values()]
     pairs = dict(list((folder.pairs | folder.used).items())[-MAX_PAIRS:])
