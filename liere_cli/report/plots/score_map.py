@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from liere_cli.encodings.score_map import DRAWN, Kernel
+from liere_cli.encodings.score_map import PLOTTED, ScoreMap
 from liere_cli.report.plots.style import STYLE, check_plot_path, save
 
 #: panels side by side, before the next heads go below
@@ -23,7 +23,7 @@ LINES: tuple[dict[str, Any], ...] = (
 BOTH_SIGNS, ONE_SIGN = "RdBu_r", "cividis"
 
 
-def draw(kernel: Kernel, path: Path, *, title: str, caption: str) -> None:
+def draw(kernel: ScoreMap, path: Path, *, title: str, caption: str) -> None:
     """Writes the picture of a kernel as png, svg or pdf, by suffix.
 
     Raises:
@@ -53,7 +53,7 @@ def _grid_of(figure: Any, rows: int, columns: int, aspect: float = 1.0) -> Any:
     return figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
 
 
-def _head(kernel: Kernel, head: int, query: int | None = None) -> str:
+def _head(kernel: ScoreMap, head: int, query: int | None = None) -> str:
     """What a panel shows, where it is not all there is: ``head 2, query at 3, 3``."""
     parts = []
     if kernel.place != "embed":
@@ -63,7 +63,7 @@ def _head(kernel: Kernel, head: int, query: int | None = None) -> str:
     return ", ".join(parts)
 
 
-def _lines(figure: Any, kernel: Kernel) -> None:
+def _lines(figure: Any, kernel: ScoreMap) -> None:
     """One axis: a panel for each head, a line for each query."""
     heads, (extent,) = kernel.values.shape[1], kernel.grid
     columns = min(heads, 4)
@@ -87,10 +87,10 @@ def _lines(figure: Any, kernel: Kernel) -> None:
         panels[0, 0].legend(fontsize=6, frameon=False, loc="best", handlelength=1.2)
     _name_below(panels, "tokens from query to key")
     for row in panels:
-        row[0].set_ylabel(DRAWN[kernel.place][0])
+        row[0].set_ylabel(PLOTTED[kernel.place][0])
 
 
-def _maps(figure: Any, kernel: Kernel) -> None:
+def _maps(figure: Any, kernel: ScoreMap) -> None:
     """Two axes: a map for each head, and below it one for each further query; queries side by side
     where heads are alike.
     """
@@ -110,7 +110,7 @@ def _maps(figure: Any, kernel: Kernel) -> None:
     _name_axes(figure, panels, kernel, image)
 
 
-def _slices(figure: Any, kernel: Kernel) -> None:
+def _slices(figure: Any, kernel: ScoreMap) -> None:
     """Three axes: a row for each head, and for each query three planes of keys side by side: that
     of the query, and those a quarter and half of the way to the last.
     """
@@ -130,7 +130,7 @@ def _slices(figure: Any, kernel: Kernel) -> None:
     _name_axes(figure, panels, kernel, image)
 
 
-def _map(panel: Any, kernel: Kernel, values: Any, query: int) -> Any:
+def _map(panel: Any, kernel: ScoreMap, values: Any, query: int) -> Any:
     """A map over rows and columns, from the query if relative, else over the grid; all maps of a
     picture share their colours.
     """
@@ -164,7 +164,7 @@ def _name_below(panels: Any, words: str) -> None:
             lowest.tick_params(labelbottom=True)
 
 
-def _name_axes(figure: Any, panels: Any, kernel: Kernel, image: Any) -> None:
+def _name_axes(figure: Any, panels: Any, kernel: ScoreMap, image: Any) -> None:
     words = "{}s from query (tokens)" if kernel.relative else "{} of key (tokens)"
     for panel in panels.flat:
         panel.locator_params(integer=True, nbins=5)
@@ -174,5 +174,5 @@ def _name_axes(figure: Any, panels: Any, kernel: Kernel, image: Any) -> None:
     # as high as two panels, however many there are
     shrink = min(0.8, 2 / len(panels))
     bar = figure.colorbar(image, ax=panels, shrink=shrink, aspect=25, pad=0.02, anchor=(0, 1))
-    bar.set_label(DRAWN[kernel.place][0])
+    bar.set_label(PLOTTED[kernel.place][0])
     bar.outline.set_visible(False)
