@@ -5,7 +5,6 @@ H head_dim, C channels.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -13,28 +12,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from liere_cli.encodings import Grid, PositionEncoding, build_encoding
+from liere_cli.config.spec import scalar_text
+from liere_cli.encodings import PositionEncoding, build_encoding
+from liere_cli.encodings.registry import Spec
 from liere_cli.errors import UsageError
 from liere_cli.utils.seeding import stream
+
+ParameterGroup = Literal["decayed", "plain", "encoding"]
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Everything that decides a transformer's weights, but the encoding.
+    """The architecture of a transformer, without its encoding.
 
     Args:
         layers, dim, heads: depth, width and attention heads.
         mlp_ratio: hidden width of the MLP over ``dim``.
         dropout: rate after the embedding, in attention and on both residual branches.
-        pooling: what a classifier reads: a CLS token, or the mean over tokens.
-        causal: a language model over bytes, else a classifier over patches.
+        pooling: what a classifier reads out: a CLS token, or the mean over tokens.
+        causal: a language model over bytes; otherwise a classifier over patches.
         grid: extent of a training example along each axis: bytes, pixels, frames.
         patch: extent of a token along each axis.
-        channels: of an input pixel; unused in a language model.
+        channels: channels of an input pixel; unused in a language model.
         classes: width of the logits.
 
     Raises:
-        UsageError: sizes that do not fit together.
+        UsageError: sizes that do not fit each other.
     """
 
     layers: int
@@ -58,37 +61,36 @@ class ModelShape:
     def head_dim(self) -> int:
         return self.dim // self.heads
 
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens without a position, before the others."""
+        return int(not self.causal and self.pooling == "cls")
+
     def tokens(self, grid: tuple[int, ...]) -> tuple[int, ...]:
-        """Tokens along each axis for examples of that grid.
+        """Tokens along each axis of an example of that grid.
 
         Raises:
-            UsageError: the grid has other axes, or the patch does not divide it.
+            UsageError: another number of axes, or an extent that the patch does not divide.
         """
         if len(grid) != len(self.patch):
             raise UsageError(
-                f"grid {_by(grid)} has {len(grid)} axes, but model.patch {_by(self.patch)} has "
-                f"{len(self.patch)}"
+                f"grid {scalar_text(grid)} has {len(grid)} axes, but model.patch "
+                f"{scalar_text(self.patch)} has {len(self.patch)}"
             )
-        if any(
-            extent % size or extent < size for extent, size in zip(grid, self.patch, strict=True)
-        ):
-            below = [max(e // s, 1) * s for e, s in zip(grid, self.patch, strict=True)]
+        below = tuple(max(e // s, 1) * s for e, s in zip(grid, self.patch, strict=True))
+        if below != grid:
             raise UsageError(
-                f"grid {_by(grid)} can't be cut into patches of {_by(self.patch)}; "
-                f"the nearest grid that can is {_by(below)}"
+                f"grid {scalar_text(grid)} can't be cut into patches of {scalar_text(self.patch)}; "
+                f"the nearest grid that can is {scalar_text(below)}"
             )
         return tuple(extent // size for extent, size in zip(grid, self.patch, strict=True))
 
 
-def _by(extents: tuple[int, ...] | list[int]) -> str:
-    return "x".join(map(str, extents))
-
-
-def encoding_for(shape: ModelShape, spec: str | Mapping[str, Any]) -> PositionEncoding:
-    """The encoding that serves a transformer of that shape.
+def encoding_for(shape: ModelShape, spec: Spec) -> PositionEncoding:
+    """The encoding for a transformer of that shape.
 
     Raises:
-        UsageError: it is not defined for that shape.
+        UsageError: the encoding is not defined for that shape.
     """
     return build_encoding(
         spec,
@@ -102,87 +104,88 @@ def encoding_for(shape: ModelShape, spec: str | Mapping[str, Any]) -> PositionEn
 
 
 class KeyValueCache:
-    """Encoded keys and values of the tokens that a causal model has read, for every layer."""
+    """Encoded keys and values of previous tokens of a causal model, for every layer."""
 
     def __init__(self, layers: int) -> None:
-        self._kept: list[tuple[Tensor, Tensor] | None] = [None] * layers
+        self._layers: list[tuple[Tensor, Tensor] | None] = [None] * layers
 
     @property
     def tokens(self) -> int:
-        """How many have been read."""
-        last = self._kept[-1]
+        """Number of cached tokens."""
+        last = self._layers[-1]
         return 0 if last is None else last[0].shape[2]
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds new tokens, [B, N, S, ...], and gives all of the layer's."""
-        kept = self._kept[layer]
-        if kept is not None:
-            k, v = torch.cat((kept[0], k), 2), torch.cat((kept[1], v), 2)
-        self._kept[layer] = (k, v)
+        """Adds new tokens, [B, N, S, ...], and returns all tokens of the layer."""
+        previous = self._layers[layer]
+        if previous is not None:
+            k, v = torch.cat((previous[0], k), 2), torch.cat((previous[1], v), 2)
+        self._layers[layer] = (k, v)
         return k, v
 
 
 @dataclass
-class Scene:
+class AttentionContext:
     """What all layers of a forward pass share.
 
     Args:
-        state: of the positions of the tokens that are read.
-        key_state: of the positions of all keys: the same, but with a cache.
-        seen: bool [Sq, Sk] or [B, 1, Sq, Sk], which keys each query sees; None where that is all of
-            them or, in a language model, those up to its own.
-        cache: of the tokens before these.
+        encoding: the position encoding.
+        prefix_tokens: tokens without a position, before the others.
+        state: the encoding's state for the input tokens.
+        key_state: the encoding's state for all keys: the same, except with a cache.
+        visible: bool [Sq, Sk] or [B, 1, Sq, Sk], the keys that each query attends to; None for all
+            keys or, in a language model, those up to its own.
+        cache: of the tokens before the input.
     """
 
+    encoding: PositionEncoding
+    prefix_tokens: int
     state: Any
     key_state: Any
-    seen: Tensor | None = None
+    visible: Tensor | None = None
     cache: KeyValueCache | None = None
-    _joined: tuple[Tensor, Tensor] | None = None
+    _bias_mask: tuple[Tensor, Tensor] | None = None
 
     def mask(self, bias: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
-        """``seen``, or, with a bias, what is added to the logits of q and k, in their dtype: joined
-        once for all layers that have the bias in common.
+        """``visible``, or, with a bias, what is added to the logits of q and k, in their dtype:
+        computed once for all layers that share the bias.
         """
         if bias is None:
-            return self.seen
-        if self._joined is None or self._joined[0] is not bias:
+            return self.visible
+        if self._bias_mask is None or self._bias_mask[0] is not bias:
             prefix = (k.shape[2] - bias.shape[-1], 0, q.shape[2] - bias.shape[-2], 0)
             mask = F.pad(bias.to(q.dtype), prefix) if any(prefix) else bias.to(q.dtype)
-            if self.seen is not None:
-                mask = torch.where(self.seen, mask, -math.inf)
-            self._joined = (bias, mask)
-        return self._joined[1]
+            if self.visible is not None:
+                mask = torch.where(self.visible, mask, -math.inf)
+            self._bias_mask = (bias, mask)
+        return self._bias_mask[1]
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention whose queries and keys pass through the encoding."""
+    """Multi-head self-attention with encoded queries and keys."""
 
     def __init__(self, shape: ModelShape, layer: int) -> None:
         super().__init__()
-        self.layer, self.causal = layer, shape.causal
-        self.dropout = shape.dropout
+        self.layer, self.causal, self.dropout = layer, shape.causal, shape.dropout
         self.qkv = nn.Linear(shape.dim, 3 * shape.dim, bias=False)
         self.out = nn.Linear(shape.dim, shape.dim, bias=False)
 
-    def forward(self, x: Tensor, encoding: PositionEncoding, scene: Scene) -> Tensor:
+    def forward(self, x: Tensor, context: AttentionContext) -> Tensor:
         """x: [B, S, D] -> [B, S, D]."""
-        if scene.cache is None:
-            q, k, v = encoding.project(x, self.qkv.weight, scene.state, self.layer)
+        encoding, state = context.encoding, context.state
+        if context.cache is None:
+            prefix = context.prefix_tokens
+            q, k, v = encoding.project(x, self.qkv.weight, state, self.layer, prefix_tokens=prefix)
         else:
             q, k, v = encoding.split(x, self.qkv.weight)  # each [B, N, S, H]
-            q = encoding.encode_q(q, scene.state, self.layer)
-            k = encoding.encode_k(k, scene.state, self.layer)
-            k, v = scene.cache.extend(self.layer, k, v)
-        mask = scene.mask(encoding.bias(scene.state, scene.key_state, self.layer), q, k)
+            q = encoding.encode_q(q, state, self.layer)
+            k = encoding.encode_k(k, state, self.layer)
+            k, v = context.cache.extend(self.layer, k, v)
+        mask = context.mask(encoding.bias(state, context.key_state, self.layer), q, k)
+        causal = self.causal and mask is None and q.shape[2] > 1
+        dropout, scale = self.dropout * self.training, v.shape[-1] ** -0.5
         y = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            is_causal=self.causal and mask is None and q.shape[2] > 1,
-            dropout_p=self.dropout if self.training else 0.0,
-            scale=v.shape[-1] ** -0.5,
+            q, k, v, attn_mask=mask, is_causal=causal, dropout_p=dropout, scale=scale
         )
         return cast(Tensor, self.out(y.transpose(1, 2).flatten(2)))
 
@@ -200,8 +203,8 @@ class Block(nn.Module):
         self.mlp_out = nn.Linear(hidden, shape.dim, bias=False)
         self.dropout = nn.Dropout(shape.dropout) if shape.dropout else nn.Identity()
 
-    def forward(self, x: Tensor, encoding: PositionEncoding, scene: Scene) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), encoding, scene))
+    def forward(self, x: Tensor, context: AttentionContext) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x), context))
         hidden: Tensor = F.gelu(self.mlp_in(self.mlp_norm(x)))
         return x + cast(Tensor, self.dropout(self.mlp_out(hidden)))
 
@@ -209,7 +212,7 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Logits from bytes (causal) or pixels (classifier), with one position encoding."""
 
-    def __init__(self, shape: ModelShape, encoding: str | Mapping[str, Any]) -> None:
+    def __init__(self, shape: ModelShape, encoding: Spec) -> None:
         super().__init__()
         self.shape = shape
         self.token_grid = shape.tokens(shape.grid)
@@ -217,7 +220,7 @@ class Transformer(nn.Module):
             self.embed: nn.Module = nn.Embedding(shape.classes, shape.dim)
         else:
             self.embed = nn.Linear(shape.channels * math.prod(shape.patch), shape.dim)
-        if not shape.causal and shape.pooling == "cls":
+        if shape.prefix_tokens:
             self.cls = nn.Parameter(torch.zeros(shape.dim))
         self.encoding = encoding_for(shape, encoding)
         self.dropout = nn.Dropout(shape.dropout) if shape.dropout else nn.Identity()
@@ -227,7 +230,7 @@ class Transformer(nn.Module):
         self._positions: dict[tuple[Any, ...], Tensor] = {}
 
     def initialise(self, seed: int) -> None:
-        """Draws every weight from a stream of its own name.
+        """Draws every weight from the random stream of its name.
 
         Matrices are normal with standard deviation fan_in^-1/2; those that write to the residual
         stream are divided by sqrt(2 * layers) (GPT-2, Radford et al. 2019, section 2.3); byte
@@ -250,12 +253,12 @@ class Transformer(nn.Module):
         self.encoding.initialise(lambda name: stream(seed, "init", "encoding", name))
 
     def positions(self, tokens: tuple[int, ...], device: torch.device) -> Tensor:
-        """Positions [T, A] of a token grid in the encoding's units, kept for the next call."""
+        """Positions [T, A] of a token grid in the encoding's units, cached."""
         key = (tokens, device)
         if key not in self._positions:
-            grid = Grid(tokens, self.token_grid)
-            with torch.inference_mode(False):  # else a first call in that mode spoils training
-                self._positions[key] = grid.positions(self.encoding.scaling, device)
+            # a tensor made in inference mode can't be used in training later
+            with torch.inference_mode(False):
+                self._positions[key] = self.encoding.positions(tokens, self.token_grid, device)
         return self._positions[key]
 
     def forward(
@@ -270,11 +273,11 @@ class Transformer(nn.Module):
         Args:
             inputs: bytes, int64 [B, T], or pixels, float [B, C, *grid]; other lengths and
                 resolutions than in training extend the positions.
-            positions: [T, A] in the encoding's units, cached bytes included; None: those of the
-                inputs' grid.
-            mask: bool [B, T] over bytes or patches, False for padding, which changes no logit of
-                another token and takes no part in the mean over tokens.
-            cache: of the bytes before ``inputs``, which join it.
+            positions: [T, A] in the encoding's units, cached bytes included; None: the positions of
+                the inputs' grid.
+            mask: bool [B, T] over bytes or patches, False for padding, which does not affect other
+                tokens and is excluded from the mean over tokens.
+            cache: of the bytes before ``inputs``, which are added to it.
 
         Returns:
             [B, T, classes] for a language model, [B, classes] for a classifier.
@@ -283,49 +286,49 @@ class Transformer(nn.Module):
             UsageError: a mask of another shape or dtype, or a cache with a mask or in a classifier.
         """
         if cache is not None and (mask is not None or not self.shape.causal):
-            raise UsageError("a key-value cache serves language models, and no padding")
-        read = 0 if cache is None else cache.tokens
-        if self.shape.causal:
-            tokens: tuple[int, ...] = (read + inputs.shape[1],)
-            x = inputs
-        else:
+            raise UsageError("a key-value cache needs a language model, and no mask")
+        cached = 0 if cache is None else cache.tokens
+        x = inputs
+        tokens: tuple[int, ...] = (cached + inputs.shape[-1],)
+        if not self.shape.causal:
             tokens = self.shape.tokens(tuple(inputs.shape[2:]))
             x = self._patches(inputs, tokens)
         self._check_mask(mask, (len(x), x.shape[1]))
         if positions is None:
             positions = self.positions(tokens, inputs.device)
-        all_positions, positions = positions, positions[read:]
+        all_positions, positions = positions, positions[cached:]
         x = self.encoding.embed(self.embed(x), positions)  # [B, T, D]
-        present = mask
-        if not self.shape.causal and self.shape.pooling == "cls":
+        prefix = self.shape.prefix_tokens
+        if prefix:
             x = torch.cat([self.cls.to(x.dtype).expand(len(x), 1, -1), x], 1)
-            present = None if mask is None else F.pad(mask, (1, 0), value=True)
+        present = None if mask is None else F.pad(mask, (prefix, 0), value=True)
         x = self.dropout(x)
         state = key_state = self.encoding.prepare(positions)
-        if read and "bias" in self.encoding.places:
+        if cached and "bias" in self.encoding.places:
             key_state = self.encoding.prepare(all_positions)
-        scene = Scene(state, key_state, self._seen(present, x.shape[1], read, x.device), cache)
+        context = AttentionContext(self.encoding, prefix, state, key_state, cache=cache)
+        context.visible = self._visible(present, x.shape[1], cached, x.device)
         for block in self.blocks:
-            x = block(x, self.encoding, scene)
+            x = block(x, context)
         if not self.shape.causal:
-            x = x[:, 0] if self.shape.pooling == "cls" else _mean(x, mask)
+            x = x[:, 0] if prefix else _mean(x, mask)
         return cast(Tensor, self.head(self.norm(x)))
 
-    def _seen(
-        self, present: Tensor | None, queries: int, read: int, device: torch.device
+    def _visible(
+        self, present: Tensor | None, queries: int, cached: int, device: torch.device
     ) -> Tensor | None:
-        """Which keys each of the queries sees, after ``read`` earlier ones: ``Scene.seen``."""
-        causal = self.shape.causal and queries > 1  # one query at the end sees all keys
-        if present is None and not (causal and (read or "bias" in self.encoding.places)):
+        """``AttentionContext.visible`` for queries that follow ``cached`` keys."""
+        causal = self.shape.causal and queries > 1  # one query at the end attends to all keys
+        if present is None and not (causal and (cached or "bias" in self.encoding.places)):
             return None
-        seen = torch.ones(queries, read + queries, dtype=torch.bool, device=device)
+        visible = torch.ones(queries, cached + queries, dtype=torch.bool, device=device)
         if causal:
-            seen = seen.tril(read)
+            visible = visible.tril(cached)
         if present is None:
-            return seen
-        # a padded token sees itself at least: nothing at all would make it NaN
+            return visible
+        # padding attends to itself: a query without any key would be NaN
         itself = torch.eye(queries, dtype=torch.bool, device=device)
-        return seen & present[:, None, None] | itself
+        return visible & present[:, None, None] | itself
 
     def _check_mask(self, mask: Tensor | None, expected: tuple[int, int]) -> None:
         if mask is not None and (mask.dtype != torch.bool or tuple(mask.shape) != expected):
@@ -339,43 +342,37 @@ class Transformer(nn.Module):
         axes = len(tokens)
         split = [extent for pair in zip(tokens, self.shape.patch, strict=True) for extent in pair]
         x = pixels.reshape(*pixels.shape[:2], *split)  # [B, C, t1, p1, t2, p2, ...]
-        outer = [2 + 2 * axis for axis in range(axes)]
-        inner = [3 + 2 * axis for axis in range(axes)]
-        return x.permute(0, *outer, 1, *inner).flatten(1 + axes).flatten(1, axes)
+        x = x.permute(0, *range(2, x.ndim, 2), 1, *range(3, x.ndim, 2))
+        return x.flatten(1 + axes).flatten(1, axes)
 
-    def parameter_groups(self) -> dict[Literal["decayed", "plain", "encoding"], list[nn.Parameter]]:
-        """Matrices, vectors, and the encoding's own parameters, which are never decayed."""
-        groups: dict[Literal["decayed", "plain", "encoding"], list[nn.Parameter]] = {
-            "decayed": [],
-            "plain": [],
-            "encoding": [],
-        }
+    def parameter_groups(self) -> dict[ParameterGroup, list[nn.Parameter]]:
+        """Matrices, vectors, and the encoding's parameters, which have no weight decay."""
+        groups: dict[ParameterGroup, list[nn.Parameter]]
+        groups = {"decayed": [], "plain": [], "encoding": []}
         for name, parameter in self.named_parameters():
-            if name.startswith("encoding."):
-                groups["encoding"].append(parameter)
-            else:
-                groups["decayed" if parameter.ndim > 1 else "plain"].append(parameter)
+            group: ParameterGroup = "decayed" if parameter.ndim > 1 else "plain"
+            groups["encoding" if name.startswith("encoding.") else group].append(parameter)
         return groups
 
     def counts(self) -> tuple[int, int]:
-        """Parameters in all, and those of the encoding."""
-        own = sum(parameter.numel() for parameter in self.encoding.parameters())
-        return sum(parameter.numel() for parameter in self.parameters()), own
+        """Numbers of all parameters, and of those of the encoding."""
+        encoding = sum(parameter.numel() for parameter in self.encoding.parameters())
+        return sum(parameter.numel() for parameter in self.parameters()), encoding
 
     @torch.no_grad()
     def generate(
         self, prompt: Tensor, length: int, *, temperature: float, generator: torch.Generator
     ) -> Tensor:
-        """Continues text byte by byte, looking back at most one training length.
+        """Continues text byte by byte, with a context of at most one training length.
 
-        Within that length each byte is read once, and its keys and values are kept. Beyond it the
-        window slides, and with it the position of every byte, so that all are read again.
+        Within that length keys and values are cached. Beyond it the window slides, which changes
+        the position of every byte, so the whole window is computed again.
 
         Args:
             prompt: int64 [P], at least one byte.
-            length: bytes to add.
+            length: number of bytes to add.
             temperature: 0 takes the most probable byte.
-            generator: a CPU generator, so that all devices draw alike.
+            generator: a CPU generator, so that all devices draw the same.
 
         Returns:
             int64 [P + length].
@@ -384,21 +381,19 @@ class Transformer(nn.Module):
         window, cache = self.shape.grid[0], KeyValueCache(self.shape.layers)
         for _ in range(length):
             if len(text) <= window:
-                logits = self(text[None, cache.tokens :], cache=cache)
+                logits = self(text[None, cache.tokens :], cache=cache)[0, -1].float().cpu()
             else:
-                logits = self(text[None, -window:])
-            logits = logits[0, -1].float().cpu()
+                logits = self(text[None, -window:])[0, -1].float().cpu()
+            byte = logits.argmax(-1, keepdim=True)
             if temperature > 0:
                 probabilities = (logits / temperature).softmax(-1)
                 byte = torch.multinomial(probabilities, 1, generator=generator)
-            else:
-                byte = logits.argmax(-1, keepdim=True)
             text = torch.cat([text, byte.to(text.device)])
         return text
 
 
 def _mean(x: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean over tokens, [B, T, D] to [B, D], padding left out."""
+    """The mean over tokens without padding, [B, T, D] to [B, D]."""
     if mask is None:
         return x.mean(1)
     weights = mask.to(x.dtype)[..., None]

@@ -1,15 +1,15 @@
 """Full training steps of each encoding, against rotary in the same run.
 
-A step is forward, backward, gradient clipping and AdamW, as in training, on random data.
+A step is a forward and a backward pass, gradient clipping and AdamW, as in training, on random
+data.
 """
 
 import math
 import multiprocessing
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from liere_cli.bench.timing import Row, alternate
 from liere_cli.config.recipe import SIZES
 from liere_cli.encodings import available
+from liere_cli.encodings.registry import Spec
 from liere_cli.errors import UsageError
 from liere_cli.model import ModelShape, Transformer
 from liere_cli.utils.malloc import keep_freed_memory
@@ -27,13 +28,13 @@ MEBI = 1 << 20
 
 @dataclass(frozen=True)
 class StepShape:
-    """What is trained in the benchmark.
+    """The model and batch of a benchmark.
 
     Args:
-        size: a size preset.
+        size: a preset of model sizes.
         tokens: tokens along each axis; one axis is a language model, more a classifier with
             patches of 4 pixels along each axis.
-        batch: examples in a step.
+        batch: examples per step.
     """
 
     size: str
@@ -65,7 +66,7 @@ class StepShape:
 
 @dataclass(frozen=True)
 class Case:
-    """A named row: one encoding against the reference of its shape."""
+    """One benchmark: an encoding against the reference encoding of its shape."""
 
     name: str
     shape: StepShape
@@ -85,10 +86,10 @@ CASES = (
 
 
 def parse_shape(text: str) -> StepShape:
-    """``tiny,8x8,64``: size, tokens along each axis, batch.
+    """A shape from ``tiny,8x8,64``: size, tokens along each axis, batch.
 
     Raises:
-        UsageError: it is not of that form.
+        UsageError: text of another form.
     """
     parts = text.split(",")
     try:
@@ -106,7 +107,7 @@ def parse_shape(text: str) -> StepShape:
 
 
 def cases_for(shape: StepShape) -> list[Case]:
-    """Every encoding that is defined for a shape, each against the shape's reference."""
+    """One benchmark for every encoding that is defined for the shape, except its reference."""
     axes = len(shape.tokens)
     names = [
         name for name, cls in available().items() if name != shape.reference and cls.serves(axes)
@@ -119,21 +120,21 @@ def step_rows(
     *,
     device: torch.device,
     repeats: int = 7,
-    told: Callable[[str], None] = lambda name: None,
+    on_progress: Callable[[str], None] = lambda name: None,
 ) -> list[Row]:
     """Times every case, alternating with its reference.
 
     Args:
         repeats: timed steps of each, after one to warm up.
-        told: is given each case's name before it is timed.
+        on_progress: called with the name of each case before it is timed.
 
     Returns:
-        A row a case; ``memory_mib`` and ``reference_memory_mib`` are the peak of a process that
-        does nothing else (of the device on a GPU).
+        A row for each case; ``memory_mib`` and ``reference_memory_mib`` are the peak memory of a
+        separate process (on a GPU, of the device).
     """
     rows = []
     for case in cases:
-        told(case.name)
+        on_progress(case.name)
         reference = case.shape.reference
         row = alternate(
             case.name,
@@ -149,10 +150,8 @@ def step_rows(
     return rows
 
 
-def training_step(
-    shape: StepShape, encoding: str | Mapping[str, Any], device: torch.device
-) -> Callable[[], None]:
-    """A function that takes one whole training step on fixed random data."""
+def training_step(shape: StepShape, encoding: Spec, device: torch.device) -> Callable[[], None]:
+    """A function that runs one training step on fixed random data."""
     keep_freed_memory()
     torch.manual_seed(0)
     model = Transformer(shape.model(), encoding)
@@ -186,7 +185,7 @@ def _data(shape: StepShape, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def peak_memory_mib(shape: StepShape, encoding: str, device: torch.device) -> float:
-    """Peak memory of two training steps, in MiB, measured in a process of their own."""
+    """Peak memory of two training steps, in MiB, measured in a separate process."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_measure_peak, (shape, encoding, device, torch.get_num_threads()))
@@ -199,6 +198,6 @@ def _measure_peak(shape: StepShape, encoding: str, device: torch.device, threads
     step()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MEBI
-    # not ru_maxrss, which a new process takes over from the one that started it
+    # not ru_maxrss, which a new process inherits from its parent
     match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(match[1]) / 1024 if match else math.nan

@@ -71,7 +71,7 @@ def _bench_speed(what: What, shape: str | None, repeats: int, device: str, as_js
             from liere_cli.bench.step import CASES, cases_for, parse_shape, step_rows
 
             cases = cases_for(parse_shape(shape)) if shape else CASES
-            rows = step_rows(cases, device=chosen, repeats=repeats, told=told)
+            rows = step_rows(cases, device=chosen, repeats=repeats, on_progress=told)
         else:
             from liere_cli.bench.rotations import rotation_rows
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from liere_cli.encodings import PositionEncoding
-    from liere_cli.encodings.score_map import Kernel
+    from liere_cli.encodings.score_map import ScoreMap
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,16 +47,18 @@ def encodings(
     for flag, value in {"--grid": grid, "--layer": layer, "--run": run}.items():
         if value is not None:
             raise UsageError(f"{flag} {value} says what to draw; it needs --plot FILE")
+    from dataclasses import asdict
+
     from liere_cli.cli import console
     from liere_cli.encodings import available, encoding_class, resolve_spec
-    from liere_cli.encodings.describe import described
+    from liere_cli.encodings.describe import profile
 
     rows = []
     for spec in [name] if name else available():
         given = resolve_spec(spec)
         options = _options(encoding_class(given["name"]).Options)
         values = [{**option, "value": given.get(option["name"])} for option in options]
-        rows.append({**described(given), "options": values})
+        rows.append({**asdict(profile(given)), "options": values})
     if as_json:
         console.print_json(rows)
     elif name:
@@ -221,7 +223,7 @@ def picture(
         LiereError: the run can't be opened, or the picture can't be drawn.
     """
     from liere_cli.cli import console
-    from liere_cli.encodings.score_map import kernel_of
+    from liere_cli.encodings.score_map import score_map
     from liere_cli.report.plots.score_map import draw
     from liere_cli.report.plots.style import check_plot_path
 
@@ -236,7 +238,7 @@ def picture(
     else:
         encoding, extents, title = _trained(run, grid, out, data_root)
         moment = "as trained"
-    kernel = kernel_of(encoding, extents, layer or 0)
+    kernel = score_map(encoding, extents, layer or 0)
     words = caption(kernel, encoding, moment, layer or 0)
     draw(kernel, path, title=title, caption=words)
     console.note(f"{path}: {words}")
@@ -279,14 +281,14 @@ def _trained(
     return opened.model.encoding, opened.model.token_grid, title
 
 
-def caption(kernel: "Kernel", encoding: "PositionEncoding", moment: str, layer: int) -> str:
+def caption(kernel: "ScoreMap", encoding: "PositionEncoding", moment: str, layer: int) -> str:
     """What is drawn, of what, in which units, and whether it tells all."""
-    from liere_cli.encodings.score_map import DRAWN
+    from liere_cli.encodings.score_map import PLOTTED
     from liere_cli.positions.grid import MEANINGS
 
     shape, grid = encoding.shape, " x ".join(map(str, kernel.grid))
     sentences = [
-        f"{DRAWN[kernel.place][1].capitalize()}, {moment}",
+        f"{PLOTTED[kernel.place][1].capitalize()}, {moment}",
         f"{shape.dim} channels"
         if kernel.place == "embed"
         else f"Layer {layer} of 0 to {shape.depth - 1}, {shape.heads} heads of {shape.head_dim} "

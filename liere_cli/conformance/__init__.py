@@ -2,6 +2,6 @@
 
     python -m liere_cli.conformance --encoding path/to/file.py:Class
 
-is pytest, which must be installed beside liere, on this folder: all of its flags work. Without
-``--encoding`` the tests run over the whole registry, installed encodings included.
+runs pytest, which must be installed, on this folder and passes its flags on. Without
+``--encoding`` all registered encodings are tested, installed ones included.
 """

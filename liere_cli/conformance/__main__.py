@@ -1,10 +1,14 @@
-"""``python -m liere_cli.conformance``: pytest on the tests beside this file."""
+"""``python -m liere_cli.conformance``: runs pytest on the tests in this folder."""
 
 import sys
 from pathlib import Path
 
-import pytest
+try:
+    import pytest
+except ModuleNotFoundError:
+    sys.stderr.write("the conformance tests need pytest: pip install pytest\n")
+    sys.exit(2)
 
 if __name__ == "__main__":
-    # the folder may be an installed package: nothing is to be written into it
+    # the folder may belong to an installed package: write no cache into it
     sys.exit(pytest.main([str(Path(__file__).parent), "-p", "no:cacheprovider", *sys.argv[1:]]))

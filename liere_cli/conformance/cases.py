@@ -1,4 +1,4 @@
-"""What is tested: encodings at shapes, small enough to be quick, odd enough to find faults.
+"""The tested encodings, at shapes that are small and irregular, and helpers of the tests.
 
 Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, A axes,
 D width of token vectors.
@@ -9,25 +9,26 @@ import types
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Literal, Union, get_args, get_origin
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from liere_cli.config.spec import format_spec, parse_spec
 from liere_cli.encodings import Grid, PositionEncoding, available, build_encoding, resolve_spec
 from liere_cli.encodings.registry import encoding_class
 from liere_cli.errors import LiereError, UsageError
 
-#: 48 channels divide into pairs, triples, blocks of 8 and 16, and over up to three axes
+#: 48 channels divide into pairs, triples and blocks of 8 and 16, for up to three axes
 HEADS, HEAD_DIM, DEPTH = 2, 48, 2
 DIM = HEADS * HEAD_DIM
-#: no two axes alike in 2D
+#: training grids; in 2D the axes differ
 GRIDS: dict[int, tuple[int, ...]] = {1: (12,), 2: (3, 4), 3: (2, 3, 2)}
 TOKENS, PREFIX, BATCH = 12, 2, 3
-#: of scores that are equal but for rounding
+#: for scores that are equal except for rounding
 TOLERANCE = 3e-4
-#: options with numbers that take another way through the code; choices join by themselves
+#: numeric options that select other code paths; choices are added automatically
 NUMBERS = ("liere:block=2", "liere:block=3", "liere:block=48", "rope:part=0.5", "alibi:heads=1")
 
 
@@ -36,7 +37,7 @@ Kind = Literal["plain", "whole", "case"]
 
 @dataclass(frozen=True)
 class Case:
-    """An encoding with its options, at a number of axes."""
+    """An encoding with options, at a number of axes."""
 
     spec: str
     axes: int
@@ -49,12 +50,12 @@ class Case:
     def cls(self) -> type[PositionEncoding]:
         return encoding_class(resolve_spec(self.spec)["name"])
 
-    def build(self, *, seed: int = 0, stirred: bool = True) -> PositionEncoding:
+    def build(self, *, seed: int = 0, perturbed: bool = True) -> PositionEncoding:
         """The encoding at the shape of the tests.
 
         Args:
-            seed: of its initial parameters.
-            stirred: as ``stir`` does.
+            seed: of the initial parameters.
+            perturbed: whether to call ``perturb``.
         """
         try:
             encoding = build_encoding(
@@ -64,22 +65,24 @@ class Case:
         except LiereError as error:
             raise AssertionError(
                 f"it can't be built for {HEADS} heads of {HEAD_DIM} channels on {self.axes} axes: "
-                f"{error}. Set min_axes and max_axes to the axes that it serves"
+                f"{error}. Set min_axes and max_axes to the numbers of axes that it serves"
             ) from error
-        if stirred:
-            stir(encoding)
+        if perturbed:
+            perturb(encoding)
         return encoding.eval()
 
     def positions(self, encoding: PositionEncoding, shift: float = 0) -> Tensor:
-        """[T, A] of the training grid, moved by so many tokens, one more on each further axis."""
+        """Positions [T, A] of the training grid, moved by ``shift`` tokens on the first axis and by
+        one more on each further axis.
+        """
         moved = torch.arange(self.axes) + shift if shift else torch.zeros(self.axes)
         grid = Grid(GRIDS[self.axes])
         return grid.positions(encoding.scaling, move=lambda index: index + moved)
 
 
-def stir(encoding: PositionEncoding) -> None:
-    """Moves parameters off their initial values, as training does: many start at zero, where
-    nothing can be seen.
+def perturb(encoding: PositionEncoding) -> None:
+    """Moves parameters off their initial values, as training does: many start at zero, where they
+    have no effect.
     """
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -88,15 +91,15 @@ def stir(encoding: PositionEncoding) -> None:
 
 
 def cases(specs: Iterable[str] = (), kind: Kind = "plain") -> Sequence[Case]:
-    """Every spec at every number of axes that it claims; the registry's, if none are given.
+    """Every spec at every number of axes that it serves; by default all registered encodings.
 
     Args:
-        kind: ``plain`` takes the specs as they are; ``whole`` adds NUMBERS to the registry's, and
-            ``case`` to that every choice of every option. What an encoding itself refuses with
-            other options than the given ones is left out.
+        kind: ``plain`` takes the specs as they are; ``whole`` adds NUMBERS if no specs are given;
+            ``case`` also adds every choice of every option. Added options that the encoding
+            refuses at a shape are left out.
 
     Raises:
-        LiereError: there is no such encoding, or its file fails.
+        LiereError: an unknown encoding, or one whose file fails.
     """
     return _cases(tuple(specs), kind)
 
@@ -112,14 +115,14 @@ def _cases(given: tuple[str, ...], kind: Kind) -> Sequence[Case]:
 
 
 def at_every_axes(specs: Iterable[str]) -> list[Case]:
-    every = [Case(spec, axes) for spec in specs for axes in GRIDS]
-    return [case for case in every if case.cls.serves(case.axes)]
+    pairs = [Case(spec, axes) for spec in specs for axes in GRIDS]
+    return [case for case in pairs if case.cls.serves(case.axes)]
 
 
 def choices(spec: str) -> Iterator[str]:
-    """The spec with each other value of each option that is a switch or a choice.
+    """The spec with each other value of each boolean option or choice.
 
-    Units of positions are left out: they change the positions, which are the grid's affair.
+    Units of positions are left out: they change the grid's positions, not the encoding.
     """
     given = parse_spec(spec)
     resolved = resolve_spec(spec)
@@ -129,7 +132,7 @@ def choices(spec: str) -> Iterator[str]:
                 yield format_spec({**given, key: value})
 
 
-def _values(annotation: Any) -> tuple[Any, ...]:
+def _values(annotation: object) -> tuple[object, ...]:
     if get_origin(annotation) in (Union, types.UnionType):
         return tuple(value for part in get_args(annotation) for value in _values(part))
     if annotation is bool:
@@ -138,7 +141,7 @@ def _values(annotation: Any) -> tuple[Any, ...]:
 
 
 def refused(case: Case) -> bool:
-    """Whether an encoding says itself that these options do not go with the shape."""
+    """Whether the encoding raises UsageError for these options at this shape."""
     try:
         case.build()
     except AssertionError as error:
@@ -147,7 +150,7 @@ def refused(case: Case) -> bool:
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Normal numbers that do not depend on what was drawn before."""
+    """Normal numbers that depend only on shape and seed."""
     drawn = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return drawn.to(dtype)
 
@@ -171,13 +174,13 @@ def token_vectors(
 def scored(
     encoding: PositionEncoding, x: Tensor, weight: Tensor, positions: Tensor, layer: int
 ) -> Tensor:
-    """What a layer's softmax gets, [B, N, T, T]: whatever place an encoding acts at shows here."""
+    """The attention logits of a layer, [B, N, T, T], on which every kind of encoding acts."""
     x = encoding.embed(x, positions)
     state = encoding.prepare(positions)
     q, k, _ = encoding.project(x, weight, state, layer)
-    found: Tensor = q @ k.mT * HEAD_DIM**-0.5
+    scores: Tensor = q @ k.mT * HEAD_DIM**-0.5
     bias = encoding.bias(state, state, layer)
-    return found if bias is None else found + bias
+    return scores if bias is None else scores + bias
 
 
 def logits(
@@ -187,36 +190,35 @@ def logits(
     return scored(encoding, *token_vectors(len(positions), dtype), positions, layer)
 
 
-def attended(encoding: PositionEncoding, q: Tensor, k: Tensor, at: Tensor, layer: int) -> Tensor:
+def attended(
+    encoding: PositionEncoding, q: Tensor, k: Tensor, positions: Tensor, layer: int, prefix: int = 0
+) -> Tensor:
     """Scores of queries and keys encoded together, bias included: [B, N, S, S].
 
-    A prefix gets no bias.
+    Prefix tokens get no bias.
     """
-    state = encoding.prepare(at)
-    turned_q, turned_k = encoding.encode_qk(q, k, state, layer)
-    found = turned_q @ turned_k.mT
+    state = encoding.prepare(positions)
+    encoded_q, encoded_k = encoding.encode_qk(q, k, state, layer, prefix_tokens=prefix)
+    scores = encoded_q @ encoded_k.mT
     bias = encoding.bias(state, state, layer)
-    if bias is None:
-        return found
-    prefix = q.shape[2] - len(at)
-    return found + torch.nn.functional.pad(bias, (prefix, 0, prefix, 0))
+    return scores if bias is None else scores + F.pad(bias, (prefix, 0, prefix, 0))
 
 
-def agree(found: Tensor, expected: Tensor, advice: str, tolerance: float = TOLERANCE) -> None:
-    """Raises AssertionError with the advice unless two tensors are equal but for rounding."""
-    assert found.shape == expected.shape, (
-        f"{list(found.shape)} instead of {list(expected.shape)}: {advice}"
+def agree(actual: Tensor, expected: Tensor, advice: str, tolerance: float = TOLERANCE) -> None:
+    """Raises AssertionError with the advice unless two tensors are equal except for rounding."""
+    assert actual.shape == expected.shape, (
+        f"{list(actual.shape)} instead of {list(expected.shape)}: {advice}"
     )
-    found, expected = found.detach(), expected.detach()
-    assert bool(found.isfinite().all()), f"values that are not finite: {advice}"
-    difference = float((found.double() - expected.double()).abs().max()) if found.numel() else 0.0
+    actual, expected = actual.detach(), expected.detach()
+    assert bool(actual.isfinite().all()), f"values that are not finite: {advice}"
+    difference = float((actual.double() - expected.double()).abs().max()) if actual.numel() else 0.0
     allowed = tolerance * max(1.0, float(expected.abs().max()) if expected.numel() else 0.0)
     assert difference <= allowed, (
         f"{advice} (largest difference {difference:.2g}, allowed {allowed:.2g})"
     )
 
 
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    """Root mean square of the difference over that of what is expected."""
-    found, expected = found.detach().double(), expected.detach().double()
-    return math.sqrt(float((found - expected).square().mean() / expected.square().mean()))
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    """Root mean square of the difference over that of the expected values."""
+    actual, expected = actual.detach().double(), expected.detach().double()
+    return math.sqrt(float((actual - expected).square().mean() / expected.square().mean()))

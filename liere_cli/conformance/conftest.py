@@ -1,6 +1,7 @@
-"""The flag ``--encoding``, and which tests run on which cases."""
+"""The flag ``--encoding``, and the cases that each test runs on."""
 
-from typing import Any, get_args
+from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 import torch
@@ -16,40 +17,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         metavar="SPEC",
         help="test this position encoding, NAME or path/to/file.py:Class, with options as "
-        "NAME:key=value; repeatable; default: all that are registered",
+        "NAME:key=value; repeatable; default: all registered encodings",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Raises UsageError, before any test, for an encoding that can't be tested."""
+    """Raises UsageError before any test if an encoding can't be tested."""
     for spec in chosen(config):
         try:
-            found = cases([spec])
+            served = cases([spec])
         except LiereError as error:
             raise pytest.UsageError(str(error)) from None
-        if not found:
+        if not served:
             raise pytest.UsageError(f"--encoding {spec}: it serves none of 1, 2 and 3 axes")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that asks for ``plain``, ``whole`` or ``case`` runs on all cases of that kind."""
+    """Runs a test with a parameter ``plain``, ``whole`` or ``case`` on all cases of that kind."""
     for kind in get_args(Kind):
         if kind in metafunc.fixturenames:
-            found = cases(chosen(metafunc.config), kind)
-            metafunc.parametrize(kind, found, ids=[case.id for case in found])
+            selected = cases(chosen(metafunc.config), kind)
+            metafunc.parametrize(kind, selected, ids=[case.id for case in selected])
 
 
 def chosen(config: pytest.Config) -> list[str]:
-    """What ``--encoding`` names. pytest knows the flag where this folder is named on its command
-    line, and not where it only comes by.
-    """
+    """The specs of ``--encoding``, a flag that runs of other folders do not have."""
     specs: list[str] = config.getoption("--encoding", default=[])
     return specs
 
 
 @pytest.fixture(autouse=True)
-def _same_numbers_every_time() -> Any:
-    """Cases do not depend on those before, nor leave anything behind in torch's global state."""
+def _isolated_random_state() -> Iterator[None]:
+    """Seeds torch's global generator for each case, and restores it."""
     before = torch.get_rng_state()
     torch.manual_seed(0)
     yield

@@ -1,4 +1,4 @@
-"""``torch.compile`` makes one graph of an encoding, forward and backward."""
+"""``torch.compile`` captures an encoding in one graph, forward and backward."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ def test_it_compiles_into_one_graph(whole: Case) -> None:
     torch._dynamo.reset()
     encoding = whole.build()
     positions = whole.positions(encoding)
-    # neither needs a C++ compiler; the backward pass, which is slow to trace, is traced only once
+    # neither backend needs a C++ compiler; the slow trace of the backward pass is made only once
     most = max(axes for axes in GRIDS if whole.cls.serves(axes))
     once = whole.axes == most and whole.spec not in NUMBERS
     backend = "aot_eager" if once else "eager"
@@ -20,8 +20,8 @@ def test_it_compiles_into_one_graph(whole: Case) -> None:
     x, weight = token_vectors()
     results: list[list[Tensor]] = []
     for function in (compiled, scored):
-        found = function(encoding, x, weight, positions, 1)
-        gradients = torch.autograd.grad(found.tanh().sum(), learned) if learned else ()
-        results.append([found, *gradients])
-    for one, other in zip(*results, strict=True):
-        agree(one, other, "compiled, it computes something else", tolerance=1e-3)
+        logits = function(encoding, x, weight, positions, 1)
+        gradients = torch.autograd.grad(logits.tanh().sum(), learned) if learned else ()
+        results.append([logits, *gradients])
+    for actual, expected in zip(*results, strict=True):
+        agree(actual, expected, "the compiled encoding computes other values", tolerance=1e-3)

@@ -1,4 +1,4 @@
-"""What an encoding declares, takes and gives."""
+"""What an encoding declares, accepts and returns."""
 
 import copy
 
@@ -10,6 +10,7 @@ from liere_cli.conformance.cases import (
     BATCH,
     DEPTH,
     DIM,
+    GRIDS,
     HEAD_DIM,
     HEADS,
     PREFIX,
@@ -23,19 +24,19 @@ from liere_cli.conformance.cases import (
 )
 from liere_cli.encodings import PositionEncoding, build_encoding
 from liere_cli.encodings.describe import GRIDS as NANO_GRIDS
-from liere_cli.encodings.describe import NANO, described
+from liere_cli.encodings.describe import NANO, ShapeProfile, profile
 from liere_cli.errors import UsageError
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 
-def test_it_says_what_it_is(plain: Case) -> None:
+def test_name_summary_source_and_formula_are_set(plain: Case) -> None:
     cls = plain.cls
     for variable, meaning in {
-        "name": "what it is called in tables",
-        "summary": "what it does, in a line",
+        "name": "its name in tables",
+        "summary": "what it does, in one line",
         "source": "its paper or page",
-        "formula": "what it computes, in a line",
+        "formula": "what it computes, in one line",
     }.items():
         value = getattr(cls, variable, "")
         assert isinstance(value, str), f"{variable} must be a string"
@@ -45,18 +46,18 @@ def test_it_says_what_it_is(plain: Case) -> None:
         assert field.description, f"give option '{key}' a description: Field(..., description=...)"
 
 
-def test_it_acts_somewhere(plain: Case) -> None:
+def test_it_acts_at_a_place(plain: Case) -> None:
     acts = plain.cls.places or plain.cls.family == "none"
-    assert acts, "override embed, encode_qk (or encode_q and encode_k) or bias; it does nothing"
+    assert acts, "override embed, encode_qk (or encode_q and encode_k) or bias: it has no effect"
 
 
-def test_what_is_told_of_it_can_be_counted(plain: Case) -> None:
-    told = {at["axes"]: at for at in described(plain.spec)["by_axes"]}[plain.axes]
-    if "refused" in told:
+def test_its_profile_counts_parameters_and_operations(plain: Case) -> None:
+    measured = {at.axes: at for at in profile(plain.spec).by_axes}[plain.axes]
+    if not isinstance(measured, ShapeProfile):
         return
     built = build_encoding(plain.spec, axes=plain.axes, grid=NANO_GRIDS[plain.axes], **NANO)
-    assert told["parameters"] == sum(parameter.numel() for parameter in built.parameters())
-    assert told["flops_per_token"] >= 0, "it costs less than no encoding at all"
+    assert measured.parameters == sum(parameter.numel() for parameter in built.parameters())
+    assert measured.flops_per_token >= 0, "it costs less than no encoding"
 
 
 def test_other_numbers_of_axes_are_refused(plain: Case) -> None:
@@ -76,18 +77,20 @@ def test_shapes_and_dtypes(case: Case, dtype: torch.dtype) -> None:
     state = encoding.prepare(positions)
     wide = (BATCH, HEADS, TOKENS + PREFIX, HEAD_DIM * encoding.qk_width)
     for layer in range(DEPTH):
-        given: dict[str, Tensor] = {
-            "encode_q": encoding.encode_q(q, state, layer),
-            "encode_k": encoding.encode_k(k, state, layer),
+        encoded: dict[str, Tensor] = {
+            "encode_q": encoding.encode_q(q, state, layer, prefix_tokens=PREFIX),
+            "encode_k": encoding.encode_k(k, state, layer, prefix_tokens=PREFIX),
         }
-        given["encode_qk, q"], given["encode_qk, k"] = encoding.encode_qk(q, k, state, layer)
-        for name, x in given.items():
+        encoded["encode_qk, q"], encoded["encode_qk, k"] = encoding.encode_qk(
+            q, k, state, layer, prefix_tokens=PREFIX
+        )
+        for name, x in encoded.items():
             assert x.shape == wide, (
-                f"{name} must give [batch, heads, tokens, head_dim * qk_width] = {list(wide)}, not "
-                f"{list(x.shape)}; set qk_width if it makes queries and keys wider"
+                f"{name} must return [batch, heads, tokens, head_dim * qk_width] = {list(wide)}, "
+                f"not {list(x.shape)}; set qk_width if it makes queries and keys wider"
             )
             assert x.dtype == dtype, (
-                f"{name} must keep the dtype {dtype}, not give {x.dtype}: compute in float32 and "
+                f"{name} must keep the dtype {dtype}, not return {x.dtype}: compute in float32 and "
                 "return x.to(q.dtype)"
             )
         bias = encoding.bias(state, state, layer)
@@ -95,7 +98,7 @@ def test_shapes_and_dtypes(case: Case, dtype: torch.dtype) -> None:
         if bias is not None:
             assert bias.is_floating_point()
             assert bias.shape in ((HEADS, TOKENS, TOKENS), (1, TOKENS, TOKENS)), (
-                f"bias must give [heads or 1, queries, keys], not {list(bias.shape)}"
+                f"bias must return [heads or 1, queries, keys], not {list(bias.shape)}"
             )
     x = random(BATCH, TOKENS, DIM, dtype=dtype)
     added = encoding.embed(x, positions)
@@ -103,36 +106,49 @@ def test_shapes_and_dtypes(case: Case, dtype: torch.dtype) -> None:
     assert added.dtype == dtype, "embed must keep the dtype of x: x + vectors.to(x.dtype)"
 
 
-def test_nothing_is_changed_in_place(case: Case) -> None:
+def test_inputs_are_not_changed_in_place(case: Case) -> None:
     encoding = case.build()
     positions = case.positions(encoding)
     q, k = queries_and_keys()
     x = random(BATCH, TOKENS, DIM)
-    given = (positions, q, k, x)
-    before = [tensor.clone() for tensor in given]
+    inputs = (positions, q, k, x)
+    before = [tensor.clone() for tensor in inputs]
     encoding.embed(x, positions)
     attended(encoding, q, k, positions, 1)
-    for tensor, was in zip(given, before, strict=True):
-        assert torch.equal(tensor, was), "it writes into a tensor that it was given; clone it"
+    for tensor, original in zip(inputs, before, strict=True):
+        assert torch.equal(tensor, original), "it writes into an input tensor; clone it"
 
 
-def test_tokens_of_the_prefix(case: Case) -> None:
+def test_prefix_tokens(case: Case) -> None:
     encoding = case.build()
     positions = case.positions(encoding)
     q, k = queries_and_keys(TOKENS + PREFIX)
     state = encoding.prepare(positions)
     if encoding.prefix.startswith("pass unchanged"):
-        for x, turned in zip((q, k), encoding.encode_qk(q, k, state, 1), strict=True):
+        encoded = encoding.encode_qk(q, k, state, 1, prefix_tokens=PREFIX)
+        for x, changed in zip((q, k), encoded, strict=True):
             agree(
-                turned[:, :, :PREFIX],
+                changed[:, :, :PREFIX],
                 x[:, :, :PREFIX],
-                "the first S - T tokens have no position and must pass unchanged, or the class "
-                "variable prefix say what happens to them",
+                "the first S - T tokens have no position and must pass unchanged; otherwise set "
+                "the class variable prefix to what happens to them",
                 tolerance=0,
             )
-    with_prefix = attended(encoding, q, k, positions, 1)[..., PREFIX:, PREFIX:]
+    with_prefix = attended(encoding, q, k, positions, 1, PREFIX)[..., PREFIX:, PREFIX:]
     without = attended(encoding, q[:, :, PREFIX:], k[:, :, PREFIX:], positions, 1)
-    agree(with_prefix, without, "positions belong to the last T tokens, whatever stands before")
+    agree(with_prefix, without, "positions belong to the last T tokens, whatever the prefix holds")
+
+
+def test_prefix_tokens_are_counted(plain: Case) -> None:
+    if "encode_qk" not in plain.cls.places:
+        return
+    encoding = plain.build()
+    positions = encoding.positions(GRIDS[plain.axes])
+    q, k = queries_and_keys(TOKENS + PREFIX)
+    for wrong in (0, PREFIX - 1, PREFIX + 1):
+        with pytest.raises(UsageError, match=f"{TOKENS + PREFIX} tokens, but {TOKENS} positions"):
+            encoding(q, k, positions, prefix_tokens=wrong)
+    encoding(q, k, positions, prefix_tokens=PREFIX)
 
 
 def test_gradients_are_finite_and_reach_every_parameter(case: Case) -> None:
@@ -142,8 +158,8 @@ def test_gradients_are_finite_and_reach_every_parameter(case: Case) -> None:
     learned = {name: p for name, p in encoding.named_parameters() if p.requires_grad}
     if not learned:
         return
-    found = torch.autograd.grad(total.sum(), list(learned.values()), allow_unused=True)
-    for name, gradient in zip(learned, found, strict=True):
+    gradients = torch.autograd.grad(total.sum(), list(learned.values()), allow_unused=True)
+    for name, gradient in zip(learned, gradients, strict=True):
         assert gradient is not None, (
             f"no gradient reaches '{name}': it is unused, or cut off by detach, .data or no_grad"
         )
@@ -166,11 +182,11 @@ def state_of(encoding: PositionEncoding) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in encoding.state_dict().items()}
 
 
-def test_initial_parameters_depend_on_the_seed_alone(case: Case) -> None:
+def test_initial_parameters_depend_only_on_the_seed(case: Case) -> None:
     advice = "draw every parameter in initialise, with generator=stream('its name')"
-    first = state_of(case.build(seed=3, stirred=False))
+    first = state_of(case.build(seed=3, perturbed=False))
     torch.manual_seed(99)
-    again = case.build(seed=3, stirred=False)
+    again = case.build(seed=3, perturbed=False)
     for name, value in state_of(again).items():
         agree(value, first[name], f"'{name}' depends on torch's global generator: {advice}", 0)
     before = torch.get_rng_state()
@@ -190,13 +206,13 @@ def test_copies_and_saved_states_compute_the_same(case: Case) -> None:
     agree(
         logits(other, positions, 1),
         expected,
-        "the state dict does not hold all that was learned or drawn: register parameters and "
-        "buffers, and derive nothing from them in __init__",
+        "the state dict lacks something learned or drawn: register parameters and buffers, and "
+        "derive nothing from them in __init__",
         0,
     )
 
 
-def test_examples_of_a_batch_do_not_meet(case: Case) -> None:
+def test_examples_of_a_batch_are_independent(case: Case) -> None:
     encoding = case.build()
     positions = case.positions(encoding)
     q, k = queries_and_keys()

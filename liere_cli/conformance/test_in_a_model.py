@@ -1,4 +1,4 @@
-"""An encoding inside the transformer that comparisons train."""
+"""An encoding in the transformer that comparisons train."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ from liere_cli.conformance.cases import (
     TOKENS,
     Case,
     agree,
+    perturb,
     random,
-    stir,
 )
 from liere_cli.model import KeyValueCache, ModelShape, Transformer
 
@@ -28,9 +28,7 @@ POOLING = pytest.mark.parametrize("pooling", ["cls", "mean"])
 
 
 def model_of(case: Case, seed: int = 0, *, loud: bool = True, **changes: Any) -> Transformer:
-    """The transformer with a case's encoding; ``loud`` spreads its logits until one sees them
-    differ.
-    """
+    """The transformer with a case's encoding; ``loud`` scales its logits to show differences."""
     patch = PATCHES[case.axes]
     extents = tuple(n * size for n, size in zip(GRIDS[case.axes], patch, strict=True))
     values: dict[str, Any] = {
@@ -66,15 +64,15 @@ def test_logits_and_gradients_are_finite(plain: Case, pooling: str) -> None:
 
 def test_a_seed_gives_the_same_weights_whatever_the_encoding(plain: Case) -> None:
     torch.manual_seed(99)
-    ours = model_of(plain, seed=7).state_dict()
+    weights = model_of(plain, seed=7).state_dict()
     again = model_of(plain, seed=7).state_dict()
     without = model_of(Case("none", plain.axes), seed=7).state_dict()
-    for name, value in ours.items():
-        agree(value, again[name], f"'{name}' does not depend on the seed alone", 0)
+    for name, value in weights.items():
+        agree(value, again[name], f"'{name}' does not depend only on the seed", 0)
         if not name.startswith("encoding."):
             agree(value, without[name], f"'{name}' depends on the encoding", 0)
     other = model_of(plain, seed=8).state_dict()
-    assert any(not torch.equal(value, other[name]) for name, value in ours.items())
+    assert any(not torch.equal(value, other[name]) for name, value in weights.items())
 
 
 def test_the_loss_falls_in_training(plain: Case) -> None:
@@ -98,15 +96,15 @@ def test_the_loss_falls_in_training(plain: Case) -> None:
     for name, parameter in model.encoding.named_parameters():
         assert bool(parameter.isfinite().all()), f"training makes '{name}' infinite"
         if parameter.requires_grad:
-            assert not torch.equal(parameter, start[name]), f"training leaves '{name}' as it was"
+            assert not torch.equal(parameter, start[name]), f"training does not change '{name}'"
 
 
-def test_other_lengths_and_resolutions_are_read(plain: Case) -> None:
+def test_other_lengths_and_resolutions(plain: Case) -> None:
     model = model_of(plain)
     grid = tuple(2 * extent for extent in model.shape.grid)
-    found = model(inputs_of(model, grid))
-    assert bool(found.isfinite().all()), "logits on a grid twice as large are not finite"
-    assert len(found) == BATCH
+    logits = model(inputs_of(model, grid))
+    assert bool(logits.isfinite().all()), "logits on a grid twice as large are not finite"
+    assert len(logits) == BATCH
 
 
 def test_a_language_model_does_not_see_the_future(plain: Case) -> None:
@@ -124,15 +122,15 @@ def test_a_language_model_does_not_see_the_future(plain: Case) -> None:
 def test_only_a_model_without_positions_is_blind_to_order(plain: Case) -> None:
     if plain.axes == 1:
         return
-    # three rows and columns: swapping two is a mirror, which distances do not show
+    # three rows and columns: swapping two is a reflection, which distances do not show
     patch = PATCHES[plain.axes]
     grid = tuple(3 * size for size in patch)
     model = model_of(plain, grid=grid)
-    stir(model.encoding)
+    perturb(model.encoding)
     inputs = inputs_of(model)
     rolled = inputs.roll(patch[-2:], dims=(-2, -1))
     same = torch.allclose(model(inputs), model(rolled), atol=1e-4)
-    assert same == (plain.cls.family == "none"), "a model sees nothing of the order of patches"
+    assert same == (plain.cls.family == "none"), "logits do not depend on the order of patches"
 
 
 @POOLING
@@ -151,9 +149,13 @@ def test_padding_changes_nothing(plain: Case, pooling: str) -> None:
     first, second = model(inputs, mask=mask), model(other, mask=mask)
     if plain.axes == 1:
         first, second = first[mask], second[mask]
-        agree(first[:8], model(inputs[:1, :8])[0], "padding behind is not as if it were not there")
-    agree(first, second, "what stands in padding changes the logits of other tokens")
-    agree(model(inputs, mask=torch.ones_like(mask)), model(inputs), "a mask without padding counts")
+        agree(first[:8], model(inputs[:1, :8])[0], "padding at the end changes the logits")
+    agree(first, second, "the content of padding changes the logits of other tokens")
+    agree(
+        model(inputs, mask=torch.ones_like(mask)),
+        model(inputs),
+        "a mask without padding changes the logits",
+    )
     if plain.axes > 1:
         assert not torch.allclose(model(inputs), model(other), atol=1e-2)
 
@@ -169,17 +171,17 @@ def test_a_cache_changes_no_logit(plain: Case) -> None:
     agree(
         torch.cat(parts, 1),
         model(inputs),
-        "tokens read one by one, with a key-value cache, get other logits than all at once: "
+        "tokens processed one by one, with a key-value cache, get other logits than all at once: "
         "encode_k and bias must not depend on which positions are in the call",
     )
 
 
-def test_generated_text_is_that_of_reading_all_again(plain: Case) -> None:
+def test_generated_text_does_not_depend_on_the_cache(plain: Case) -> None:
     model = model_of(plain)
     if not model.shape.causal:
         return
     generator = torch.Generator()
-    for length in (2, TOKENS + 3):  # within the window, and beyond
+    for length in (2, TOKENS + 3):  # within the window, and longer
         prompt = torch.arange(length) * 3 % CLASSES
         text = prompt
         with torch.no_grad():
@@ -187,4 +189,4 @@ def test_generated_text_is_that_of_reading_all_again(plain: Case) -> None:
                 next_byte = model(text[None, -TOKENS:])[0, -1].argmax(-1, keepdim=True)
                 text = torch.cat([text, next_byte])
         written = model.generate(prompt, TOKENS + 2, temperature=0.0, generator=generator)
-        assert torch.equal(written, text), "a key-value cache changes the text that is written"
+        assert torch.equal(written, text), "a key-value cache changes the generated text"

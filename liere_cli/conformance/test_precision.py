@@ -1,14 +1,14 @@
-"""Half precision, within the error that docs/add-your-encoding.md states."""
+"""Half precision, within the errors in docs/add-your-encoding.md."""
 
 import pytest
 import torch
 
 from liere_cli.conformance.cases import Case, logits, relative_error
 
-#: root mean square error of the logits, relative, that a dtype may cost; the registry's largest are
+#: allowed relative root mean square error of the logits; the largest of the built-in encodings are
 #: 0.007 and 0.0009, mostly from rounding queries and keys themselves
 ALLOWED = {torch.bfloat16: 0.015, torch.float16: 0.002}
-#: so far into a text, positions rounded to half precision are wrong by whole tokens
+#: a shift in tokens at which positions in half precision would be wrong by whole tokens
 FAR = 1000
 
 

@@ -1,4 +1,4 @@
-"""What queries and keys at positions score, by every way that the contract has to compute it."""
+"""Scores of queries and keys, computed in all the ways that the contract provides."""
 
 import torch
 
@@ -20,18 +20,18 @@ from liere_cli.encodings import Grid
 from liere_cli.encodings.base import PositionEncoding
 from liere_cli.encodings.extension import extend, methods_for
 
-#: moves of all positions in tokens, the second one farther than any of the encodings looks
+#: shifts of all positions in tokens, the second longer than the range of any encoding
 SHIFTS = (3, 700)
-#: of scores, relative, by which an encoding that is not relative must differ after such a move
-SEEN = 3e-4
+#: relative change of scores that counts as a dependence on absolute positions
+CHANGED = 3e-4
 
 
-def turns(encoding: PositionEncoding) -> bool:
-    """Whether it rotates queries and keys, and in one space."""
+def rotates(encoding: PositionEncoding) -> bool:
+    """Whether it rotates queries and keys within head_dim channels."""
     return "encode_qk" in encoding.places and encoding.orthogonal and encoding.qk_width == 1
 
 
-def test_queries_and_keys_apart_score_as_together(case: Case) -> None:
+def test_queries_and_keys_can_be_encoded_separately(case: Case) -> None:
     encoding = case.build()
     positions = case.positions(encoding)
     q, k = queries_and_keys()
@@ -42,33 +42,34 @@ def test_queries_and_keys_apart_score_as_together(case: Case) -> None:
         ("all queries against some keys", list(range(TOKENS)), [0, 4, 5]),
     ]:
         states = encoding.prepare(positions[chosen_q]), encoding.prepare(positions[chosen_k])
-        turned_q = encoding.encode_q(q[:, :, chosen_q], states[0], 1)
-        found = turned_q @ encoding.encode_k(k[:, :, chosen_k], states[1], 1).mT
+        encoded_q = encoding.encode_q(q[:, :, chosen_q], states[0], 1)
+        scores = encoded_q @ encoding.encode_k(k[:, :, chosen_k], states[1], 1).mT
         bias = encoding.bias(*states, 1)
         if bias is not None:
-            found = found + bias
+            scores = scores + bias
         agree(
-            found,
+            scores,
             whole[:, :, chosen_q][..., chosen_k],
-            f"encode_q and encode_k ({name}) must score as encode_qk, and bias as for all: they "
-            "may depend on positions and parameters alone, not on what else is in the call",
+            f"encode_q and encode_k ({name}) must give the scores of encode_qk, and bias its "
+            "values for all tokens: they may depend only on positions and parameters",
         )
 
 
-def test_a_projection_of_its_own_is_the_same(case: Case) -> None:
+def test_project_agrees_with_encode_qk(case: Case) -> None:
     encoding = case.build()
     positions = case.positions(encoding)
     x, weight = token_vectors(TOKENS + 1)
     state = encoding.prepare(positions)
-    for tokens in (x, x[:, 1:]):
+    for tokens, prefix in ((x, 1), (x[:, 1:], 0)):
         q, k, v = encoding.split(tokens, weight)
-        q, k = encoding.encode_qk(q, k, state, 1)
-        folded_q, folded_k, folded_v = encoding.project(tokens, weight, state, 1)
-        agree(folded_q @ folded_k.mT, q @ k.mT, "project must score as split and encode_qk")
-        agree(folded_v, v, "project must leave the values as split gives them")
+        q, k = encoding.encode_qk(q, k, state, 1, prefix_tokens=prefix)
+        folded = encoding.project(tokens, weight, state, 1, prefix_tokens=prefix)
+        folded_q, folded_k, folded_v = folded
+        agree(folded_q @ folded_k.mT, q @ k.mT, "project must give the scores of encode_qk")
+        agree(folded_v, v, "project must not change the values of split")
 
 
-def test_it_is_relative_where_it_says_so_and_nowhere_else(case: Case) -> None:
+def test_it_is_relative_exactly_where_it_says_so(case: Case) -> None:
     encoding = case.build()
     here = logits(encoding, case.positions(encoding), 1)
     moved = [logits(encoding, case.positions(encoding, shift), 1) for shift in SHIFTS]
@@ -82,7 +83,7 @@ def test_it_is_relative_where_it_says_so_and_nowhere_else(case: Case) -> None:
         )
         return
     change = max(relative_error(there, here) for there in moved)
-    assert change > SEEN, (
+    assert change > CHANGED, (
         "it says relative = False, but scores do not change when all positions move together; set "
         "it to True"
     )
@@ -94,9 +95,9 @@ def test_it_keeps_norms_where_it_says_so(case: Case) -> None:
         return
     q, k = queries_and_keys()
     state = encoding.prepare(case.positions(encoding))
-    for x, turned in zip((q, k), encoding.encode_qk(q, k, state, 1), strict=True):
+    for x, encoded in zip((q, k), encoding.encode_qk(q, k, state, 1), strict=True):
         agree(
-            turned.norm(dim=-1),
+            encoded.norm(dim=-1),
             x.norm(dim=-1),
             "it says orthogonal = True, but changes the norms of queries or keys",
         )
@@ -105,7 +106,7 @@ def test_it_keeps_norms_where_it_says_so(case: Case) -> None:
 def test_rotations_that_are_relative_commute_and_others_do_not(case: Case) -> None:
     """R(p)^T R(q) = R(q - p) for all p, q makes R(p) R(q) = R(q) R(p)."""
     encoding = case.build()
-    if not turns(encoding):
+    if not rotates(encoding):
         return
     generator = torch.Generator().manual_seed(2)
     here = case.positions(encoding)
@@ -119,8 +120,8 @@ def test_rotations_that_are_relative_commute_and_others_do_not(case: Case) -> No
         advice = "it says relative and orthogonal, but its rotations do not commute"
         agree(orders[0], orders[1], advice, 1e-3)
     else:
-        assert relative_error(orders[0], orders[1]) > SEEN, (
-            "rotations that commute are relative; say so"
+        assert relative_error(orders[0], orders[1]) > CHANGED, (
+            "rotations that commute are relative: set relative = True"
         )
 
 
@@ -129,8 +130,8 @@ def test_a_larger_grid_keeps_the_scores_of_the_training_grid(case: Case) -> None
     trained = GRIDS[case.axes]
     larger = tuple(n + 2 for n in trained)
     positions = Grid(larger, trained).positions(encoding.scaling)
-    found = logits(encoding, positions, 1)
-    assert bool(found.isfinite().all()), "scores beyond the training grid must be finite"
+    scores = logits(encoding, positions, 1)
+    assert bool(scores.isfinite().all()), "scores beyond the training grid must be finite"
     if encoding.scaling == "resized":
         return
     corner = torch.zeros(larger, dtype=torch.bool)
@@ -139,7 +140,7 @@ def test_a_larger_grid_keeps_the_scores_of_the_training_grid(case: Case) -> None
     q, k = (random(BATCH, 2, len(positions), HEAD_DIM, seed=seed) for seed in (0, 1))
     large = attended(encoding, q, k, positions, 1)[:, :, inside][..., inside]
     small = attended(encoding, q[:, :, inside], k[:, :, inside], case.positions(encoding), 1)
-    agree(large, small, "tokens of the training grid score otherwise on a larger one")
+    agree(large, small, "tokens of the training grid have other scores on a larger one")
 
 
 def test_extending_it_changes_nothing_on_the_training_grid(plain: Case) -> None:
@@ -151,5 +152,5 @@ def test_extending_it_changes_nothing_on_the_training_grid(plain: Case) -> None:
         agree(
             extension.positions,
             grid.positions(encoding.scaling),
-            f"extended by {method} to the grid that it was trained on, it has other positions",
+            f"{method} changes positions on the training grid",
         )

@@ -1,4 +1,4 @@
-"""Position encodings: one class each, behind one contract, usable in any transformer."""
+"""Position encodings with one interface, usable in any transformer."""
 
 from liere_cli.encodings.base import EncodingOptions, PositionedOptions, PositionEncoding, Shape
 from liere_cli.encodings.registry import available, build_encoding, encoding_class, resolve_spec

@@ -4,6 +4,8 @@ Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H h
 L depth.
 """
 
+import functools
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -13,9 +15,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from liere_cli.config.section import Section
-from liere_cli.encodings.presets import Preset, spelled_out
+from liere_cli.config.spec import scalar_text
+from liere_cli.encodings.presets import Preset, with_preset_options
 from liere_cli.errors import UsageError
-from liere_cli.positions.grid import UNITS, Scaling, check_extents, is_whole
+from liere_cli.positions.grid import UNITS, Grid, Scaling, check_extents, is_whole
 
 Place = Literal["embed", "encode_qk", "bias"]
 #: the methods that make an encoding act at a place
@@ -24,21 +27,27 @@ ACTING: dict[Place, tuple[str, ...]] = {
     "encode_qk": ("encode_qk", "encode_q", "encode_k"),
     "bias": ("bias",),
 }
+#: the methods that take ``prefix_tokens``
+PREFIXED = ("embed", "encode_qk", "encode_q", "encode_k", "project")
 #: how encodings are grouped in lists, in this order
 Family = Literal["none", "embedding", "rotary", "matrix", "polar", "bias", "other"]
+#: the generator for the parameter of a name; None is torch's global one
 Stream = Callable[[str], torch.Generator | None]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What an encoding serves.
+    """The transformer that an encoding serves.
 
     Args:
         axes: axes of a position: 1 text, 2 images, 3 video.
-        heads, head_dim: attention heads and channels of each.
+        heads, head_dim: attention heads, and channels of each.
         depth: layers that call the encoding.
         dim: width of the token embeddings; heads * head_dim if not given.
-        grid: the training grid, which tables of learned positions need.
+        grid: the training grid, which learned tables of positions need.
+
+    Raises:
+        UsageError: a size that is not a whole number in range, or a grid with other axes.
     """
 
     axes: int
@@ -62,19 +71,19 @@ class Shape:
 
 
 class EncodingOptions(Section):
-    """Options of an encoding; a subclass adds its own fields, each with a description.
+    """Options of an encoding; a subclass adds fields, each with a description.
 
-    One that has ``presets`` gets a field ``preset: str | None = preset_field(presets)`` as well.
+    A subclass with ``presets`` also has a field ``preset: str | None = preset_field(presets)``.
     """
 
     presets: ClassVar[Mapping[str, Preset]] = {}
 
     @model_validator(mode="before")
     @classmethod
-    def _spell_out(cls, values: Any) -> Any:
+    def _expand_preset(cls, values: object) -> object:
         if not cls.presets or not isinstance(values, Mapping):
             return values
-        return spelled_out(cls.presets, values)
+        return with_preset_options(cls.presets, values)
 
 
 class PositionedOptions(EncodingOptions):
@@ -87,10 +96,15 @@ class PositionEncoding(nn.Module):
     """Base of all encodings; acts at three places and no other.
 
     A subclass sets the class variables and overrides ``prepare`` and one or more of ``embed``,
-    ``encode_qk`` and ``bias``; the rest stay no-ops. One that treats queries and keys apart
-    overrides ``encode_q`` and ``encode_k`` instead of ``encode_qk``. Prefix tokens (CLS, registers)
-    come first in the sequence and have no position: they pass unchanged, unless ``prefix`` says
-    otherwise. Parameters of an encoding are never decayed.
+    ``encode_qk`` and ``bias``; the others stay no-ops. If queries and keys are encoded differently,
+    it overrides ``encode_q`` and ``encode_k`` instead of ``encode_qk``.
+
+    Prefix tokens (CLS, registers) come first in the sequence, have no position and pass unchanged,
+    unless ``prefix`` describes another treatment. The caller states how many there are
+    (``prefix_tokens``); tokens that are neither prefix nor positioned raise UsageError. An override
+    without that parameter is called without it, and treats the first S - T tokens as prefix.
+
+    Parameters of an encoding have no weight decay.
     """
 
     name: ClassVar[str]
@@ -99,20 +113,20 @@ class PositionEncoding(nn.Module):
     family: ClassVar[Family] = "other"
     #: what it computes, in one line
     formula: ClassVar[str] = ""
-    #: where it acts, told from what it overrides
+    #: where it acts, derived from the methods that it overrides
     places: ClassVar[tuple[Place, ...]] = ()
     #: lowest and highest number of axes it is defined for; None means any
     min_axes: ClassVar[int] = 1
     max_axes: ClassVar[int | None] = None
     #: the encoding that generalises it to numbers of axes that it does not serve
     counterpart: ClassVar[str | None] = None
-    #: what happens to tokens without a position
+    #: how prefix tokens are treated
     prefix: ClassVar[str] = "pass unchanged"
-    # an instance may set its own of the following, where they depend on shape or options
+    # an instance may set its own values of the following, where they depend on shape or options
     #: channels of encoded queries and keys over head_dim; logits are divided by sqrt(head_dim)
-    #: whatever it is
+    #: in any case
     qk_width: int = 1
-    #: whether scores depend on differences of positions alone, and whether queries and keys keep
+    #: whether scores depend only on differences of positions, and whether queries and keys keep
     #: their norms
     relative: bool = False
     orthogonal: bool = False
@@ -120,11 +134,15 @@ class PositionEncoding(nn.Module):
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
+        for method in PREFIXED:
+            override = vars(cls).get(method)
+            if override and "prefix_tokens" not in inspect.signature(override).parameters:
+                setattr(cls, method, _without_prefix_tokens(override))
         cls.places = tuple(
             place for place, methods in ACTING.items() if any(map(cls._overrides, methods))
         )
 
-    def __init__(self, shape: Shape, options: Any = None) -> None:
+    def __init__(self, shape: Shape, options: EncodingOptions | None = None) -> None:
         super().__init__()
         self.shape = shape
         self.options: Any = self.Options() if options is None else options
@@ -135,9 +153,27 @@ class PositionEncoding(nn.Module):
                 f"encoding '{self.name}' is defined for {self.axes_in_words()}, not {shape.axes}"
             )
 
+    def extra_repr(self) -> str:
+        """Options, then the shape: ``block=8, share=none; axes=2, heads=6, head_dim=64``."""
+        options = self.options.model_dump()
+        for key, value in options.items():
+            resolved = getattr(self, key, None)
+            if value is None and isinstance(resolved, int | float | str):
+                options[key] = resolved
+        shape = {name: getattr(self.shape, name) for name in ("axes", "heads", "head_dim", "depth")}
+        if self.shape.dim != self.shape.heads * self.shape.head_dim:
+            shape["dim"] = self.shape.dim
+        if self.shape.grid is not None:
+            shape["grid"] = self.shape.grid
+        parts = [
+            ", ".join(f"{key}={scalar_text(v)}" for key, v in values.items() if v is not None)
+            for values in (options, shape)
+        ]
+        return "; ".join(filter(None, parts))
+
     @classmethod
     def serves(cls, axes: int) -> bool:
-        """Whether it is defined for that many axes."""
+        """Whether the encoding is defined for that many axes."""
         return cls.min_axes <= axes and (cls.max_axes is None or axes <= cls.max_axes)
 
     @classmethod
@@ -157,50 +193,83 @@ class PositionEncoding(nn.Module):
         """Draws the initial parameters.
 
         Args:
-            stream: gives the generator for the parameter of that name (None: torch's global one),
-                so that a parameter's value does not depend on what else is drawn.
+            stream: returns the generator for the parameter of that name, so that its value does not
+                depend on what else is drawn.
         """
 
+    def positions(
+        self,
+        shape: tuple[int, ...],
+        train_shape: tuple[int, ...] | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """Positions of a grid of tokens in the units of this encoding, last axis fastest.
+
+        Args:
+            shape: tokens along each axis: ``(256,)``, ``(14, 14)`` or ``(8, 14, 14)``.
+            train_shape: the training grid, whose coordinates a grid of another shape continues;
+                by default the grid that the encoding was built with, or else ``shape``.
+
+        Returns:
+            [T, A] float32.
+
+        Raises:
+            UsageError: a grid without tokens or with other axes than the encoding's.
+        """
+        grid = Grid(shape, train_shape or self.shape.grid or ())
+        if grid.axes != self.shape.axes:
+            raise UsageError(f"grid {shape} has {grid.axes} axes, the encoding {self.shape.axes}")
+        return grid.positions(self.scaling, device)
+
     def prepare(self, positions: Tensor) -> Any:
-        """What the three places share, built once a forward pass: the state of these positions.
+        """The state of these positions, which all layers share, built once in a forward pass.
 
         Args:
             positions: [T, A] float32 in units of ``scaling``.
         """
         return None
 
-    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Adds to token embeddings, x: [B, T, dim], without the prefix."""
+    def embed(self, x: Tensor, positions: Tensor, prefix_tokens: int = 0) -> Tensor:
+        """Adds to token embeddings, x: [B, S, dim]."""
         return x
 
-    def encode_qk(self, q: Tensor, k: Tensor, state: Any, layer: int) -> tuple[Tensor, Tensor]:
+    def encode_qk(
+        self, q: Tensor, k: Tensor, state: Any, layer: int, prefix_tokens: int = 0
+    ) -> tuple[Tensor, Tensor]:
         """Transforms queries and keys at the same positions, each [B, N, S, H].
 
-        The first S - T tokens are the prefix. Only the scores q . k must be those of ``encode_q``
-        and ``encode_k``: what all of them have in common may be left out here.
+        Only the scores q . k must equal those of ``encode_q`` and ``encode_k``: factors that cancel
+        in the scores may be left out here.
 
         Returns:
             Two tensors [B, N, S, H * qk_width].
         """
-        return self.encode_q(q, state, layer), self.encode_k(k, state, layer)
+        return (
+            self.encode_q(q, state, layer, prefix_tokens=prefix_tokens),
+            self.encode_k(k, state, layer, prefix_tokens=prefix_tokens),
+        )
 
-    def encode_q(self, q: Tensor, state: Any, layer: int) -> Tensor:
-        """Transforms queries alone, [B, N, S, H] to [B, N, S, H * qk_width]: a query that is
-        encoded here fits a key that ``encode_k`` encoded in another call.
+    def encode_q(self, q: Tensor, state: Any, layer: int, prefix_tokens: int = 0) -> Tensor:
+        """Transforms queries alone, [B, N, S, H] to [B, N, S, H * qk_width], to be multiplied by
+        keys that ``encode_k`` transformed in any other call.
         """
-        return self.encode_qk(q, q, state, layer)[0] if self._overrides("encode_qk") else q
+        if not self._overrides("encode_qk"):
+            return q
+        return self.encode_qk(q, q, state, layer, prefix_tokens=prefix_tokens)[0]
 
-    def encode_k(self, k: Tensor, state: Any, layer: int) -> Tensor:
+    def encode_k(self, k: Tensor, state: Any, layer: int, prefix_tokens: int = 0) -> Tensor:
         """Transforms keys alone, as ``encode_q`` does queries; a cache keeps what it returns."""
-        return self.encode_qk(k, k, state, layer)[1] if self._overrides("encode_qk") else k
+        if not self._overrides("encode_qk"):
+            return k
+        return self.encode_qk(k, k, state, layer, prefix_tokens=prefix_tokens)[1]
 
     def project(
-        self, x: Tensor, weight: Tensor, state: Any, layer: int
+        self, x: Tensor, weight: Tensor, state: Any, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of token vectors, the first two transformed.
+        """Queries, keys and values of token vectors, queries and keys transformed.
 
-        An encoding that amounts to another projection of its own may override this, as long as
-        the scores stay those of ``encode_qk``.
+        An encoding that can be folded into the weights may override this, as long as the scores
+        stay those of ``encode_qk``.
 
         Args:
             x: [B, S, dim].
@@ -210,7 +279,7 @@ class PositionEncoding(nn.Module):
             Three tensors [B, N, S, H], the first two with H * qk_width.
         """
         q, k, v = self.split(x, weight)
-        q, k = self.encode_qk(q, k, state, layer)
+        q, k = self.encode_qk(q, k, state, layer, prefix_tokens=prefix_tokens)
         return q, k, v
 
     def split(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -220,8 +289,8 @@ class PositionEncoding(nn.Module):
         return q, k, v
 
     def bias(self, state_q: Any, state_k: Any, layer: int) -> Tensor | None:
-        """[N or 1, Tq, Tk] to add to the attention logits of queries and keys whose positions
-        ``prepare`` got, or None. Logits with a prefix token get nothing.
+        """What is added to the attention logits of tokens with a position, [N or 1, Tq, Tk], from
+        the states of queries and keys; None for nothing. Prefix tokens get no bias.
         """
         return None
 
@@ -232,43 +301,66 @@ class PositionEncoding(nn.Module):
         positions: Tensor,
         layer: int = 0,
         *,
+        prefix_tokens: int = 0,
         key_positions: Tensor | None = None,
+        key_prefix_tokens: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """For use in another transformer: ``q, k = encoding(q, k, positions)``.
 
         Args:
             q: [B, N, S, H].
             k: [B, N, S, H]; other lengths and batches with ``key_positions``.
-            positions: [T, A] in units of ``scaling``, of the last T tokens.
-            key_positions: those of k, where they are others: cross-attention, or one new query
+            positions: [T, A] in units of ``scaling``, as from :meth:`positions`.
+            prefix_tokens: tokens before the first position (CLS, registers): S = prefix + T.
+            key_positions: the positions of k, where they differ: cross-attention, or new queries
                 against all keys so far.
+            key_prefix_tokens: prefix tokens of k, with ``key_positions``.
+
+        Returns:
+            Two tensors [B, N, S, H * qk_width].
 
         Raises:
-            UsageError: positions, q, k or the layer are not those of the shape, or the encoding
-                does not act on queries and keys.
+            UsageError: positions, q, k or the layer do not fit the shape, the tokens are not
+                prefix and positions together, or the encoding does not act on queries and keys.
         """
         self._check_acts_on_qk()
-        self.check_positions(positions)
-        self._check_heads("q", q, positions)
-        self._check_heads("k", k, positions if key_positions is None else key_positions)
         self._check_layer(layer)
+        self.check_positions(positions)
+        self._check_heads("q", q)
+        self._check_heads("k", k)
         if key_positions is None:
-            return self.encode_qk(q, k, self.prepare(positions), layer)
+            if key_prefix_tokens:
+                raise UsageError("key_prefix_tokens goes with key_positions, which is not given")
+            for x in (q, k):
+                self.check_tokens(x.shape[2], len(positions), prefix_tokens)
+            state = self.prepare(positions)
+            return self.encode_qk(q, k, state, layer, prefix_tokens=prefix_tokens)
         self.check_positions(key_positions)
+        self.check_tokens(q.shape[2], len(positions), prefix_tokens)
+        self.check_tokens(k.shape[2], len(key_positions), key_prefix_tokens)
         return (
-            self.encode_q(q, self.prepare(positions), layer),
-            self.encode_k(k, self.prepare(key_positions), layer),
+            self.encode_q(q, self.prepare(positions), layer, prefix_tokens=prefix_tokens),
+            self.encode_k(k, self.prepare(key_positions), layer, prefix_tokens=key_prefix_tokens),
         )
 
     def check_positions(self, positions: Tensor) -> None:
         """Raises UsageError unless positions are [T, A] with this encoding's axes."""
-        if positions.ndim != 2 or positions.shape[1] != self.shape.axes:
-            raise UsageError(
-                f"positions must be [tokens, {self.shape.axes}], not {list(positions.shape)}"
-            )
+        axes, given = self.shape.axes, list(positions.shape)
+        if positions.ndim != 2 or given[1] != axes:
+            raise UsageError(f"positions must be [tokens, {axes}], not {given}")
+
+    def check_tokens(self, tokens: int, positions: int, prefix_tokens: int) -> None:
+        """Raises UsageError unless ``tokens`` are the prefix and a token for each position."""
+        if tokens == positions + prefix_tokens and prefix_tokens >= 0:
+            return
+        total, extra = positions + prefix_tokens, tokens - positions
+        sentence = f"{tokens} tokens, but {positions} positions and {prefix_tokens=} make {total}"
+        if extra > 0:
+            sentence += f"; pass prefix_tokens={extra} if the first {extra} have no position (CLS)"
+        raise UsageError(sentence)
 
     def _check_acts_on_qk(self) -> None:
-        """An encoding that acts elsewhere only must not seem to work; ``none`` acts nowhere."""
+        """An encoding that acts only elsewhere must not seem to work; ``none`` acts nowhere."""
         if "encode_qk" in self.places:
             return
         name = getattr(self, "name", type(self).__name__)
@@ -280,16 +372,12 @@ class PositionEncoding(nn.Module):
                 "state = prepare(positions)"
             )
 
-    def _check_heads(self, name: str, x: Tensor, positions: Tensor) -> None:
+    def _check_heads(self, name: str, x: Tensor) -> None:
         heads, head_dim = self.shape.heads, self.shape.head_dim
         if x.ndim != 4 or x.shape[1] != heads or x.shape[3] != head_dim:
             raise UsageError(
                 f"{name} must be [batch, heads={heads}, tokens, head_dim={head_dim}], not "
                 f"{list(x.shape)}"
-            )
-        if x.shape[2] < len(positions):
-            raise UsageError(
-                f"{name} has {x.shape[2]} tokens, but there are {len(positions)} positions for it"
             )
 
     def _check_layer(self, layer: int) -> None:
@@ -298,3 +386,13 @@ class PositionEncoding(nn.Module):
                 f"layer must be from 0 to {self.shape.depth - 1} at depth={self.shape.depth}, not "
                 f"{layer}"
             )
+
+
+def _without_prefix_tokens(method: Callable[..., Any]) -> Callable[..., Any]:
+    """An override without the parameter ``prefix_tokens``, made to accept it."""
+
+    @functools.wraps(method)
+    def called(*args: Any, prefix_tokens: int = 0, **kwargs: Any) -> Any:
+        return method(*args, **kwargs)
+
+    return called

@@ -1,11 +1,10 @@
-"""What is true of an encoding at a shape: told from the encoding itself, not written down.
+"""Properties and costs of an encoding, measured on the encoding itself.
 
 Shapes: B batch, N heads, T tokens, H head_dim.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,34 +12,36 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from liere_cli.encodings.base import PositionEncoding
-from liere_cli.encodings.registry import build_encoding, encoding_class, resolve_spec
+from liere_cli.encodings.base import Place, PositionEncoding
+from liere_cli.encodings.registry import Spec, build_encoding, encoding_class, resolve_spec
 from liere_cli.errors import UsageError
-from liere_cli.positions.grid import Grid
 from liere_cli.rotations.kernels.compiler import without_kernels
 
-#: what the facts are told at: the nano model, 64 tokens
+#: the shape of the profile: the nano model, 64 tokens
 NANO = {"heads": 4, "head_dim": 32, "depth": 4}
 GRIDS: dict[int, tuple[int, ...]] = {1: (64,), 2: (8, 8), 3: (4, 4, 4)}
-#: operations on each element that move it, and compute nothing
+#: elementwise operations that move data and compute nothing
 MOVES = ("copy", "clone", "fill", "zeros", "ones", "where", "masked", "lift", "detach")
 #: products of complex numbers are six operations on real ones, sums are two
 COMPLEX_PRODUCT, COMPLEX_SUM = 6, 2
 
 
 @dataclass(frozen=True)
-class RunRecord:
-    """An encoding of a spec at a shape.
+class ShapeProfile:
+    """An encoding at one shape.
 
     Args:
-        relative: whether scores depend on differences of positions alone.
+        axes, grid: the training grid.
+        relative: whether scores depend only on differences of positions.
         orthogonal: whether queries and keys keep their norms.
         qk_width: channels of encoded queries and keys over head_dim.
-        parameters: learned numbers in all.
-        flops_per_token: operations of a forward pass, all layers, for each token of each example,
-            beyond those of a model without positions. What is built once a pass is not in it.
+        parameters: number of learned values.
+        flops_per_token: operations of a forward pass of all layers, per token of each example,
+            beyond those of a model without positions; without what is built once in a pass.
     """
 
+    axes: int
+    grid: tuple[int, ...]
     relative: bool
     orthogonal: bool
     qk_width: int
@@ -48,15 +49,46 @@ class RunRecord:
     flops_per_token: float
 
 
-def facts(
-    spec: str | Mapping[str, Any],
-    grid: tuple[int, ...],
-    *,
-    heads: int,
-    head_dim: int,
-    depth: int,
-) -> RunRecord:
-    """Builds the encoding for a training grid, and counts.
+@dataclass(frozen=True)
+class UnservedShape:
+    """A number of axes at which the encoding can't be built, and the error."""
+
+    axes: int
+    refused: str
+
+
+@dataclass(frozen=True)
+class EncodingProfile:
+    """What ``liere encodings`` shows of an encoding.
+
+    Args:
+        name, family, summary, formula, source, prefix: as in the class.
+        axes: the numbers of axes that it serves, in words.
+        acts_on: the places where it acts.
+        units: of positions; None for an encoding without positions.
+        qk_width: the largest of ``by_axes``.
+        weight_decay: whether its parameters have any.
+        by_axes: profiles at the nano model (4 layers of 4 heads of 32 channels) and 64 tokens.
+    """
+
+    name: str
+    family: str
+    summary: str
+    formula: str
+    axes: str
+    acts_on: tuple[Place, ...]
+    units: str | None
+    prefix: str
+    qk_width: int
+    weight_decay: bool
+    source: str
+    by_axes: tuple[ShapeProfile | UnservedShape, ...]
+
+
+def profile_at(
+    spec: Spec, grid: tuple[int, ...], *, heads: int, head_dim: int, depth: int
+) -> ShapeProfile:
+    """Builds the encoding for a training grid, and measures it.
 
     Raises:
         UsageError: it can't serve that shape.
@@ -64,7 +96,9 @@ def facts(
     encoding = build_encoding(
         spec, axes=len(grid), heads=heads, head_dim=head_dim, depth=depth, grid=grid, seed=0
     )
-    return RunRecord(
+    return ShapeProfile(
+        axes=len(grid),
+        grid=grid,
         relative=encoding.relative,
         orthogonal=encoding.orthogonal,
         qk_width=encoding.qk_width,
@@ -73,72 +107,69 @@ def facts(
     )
 
 
-def served_axes(spec: str | Mapping[str, Any], most: int = 3) -> list[int]:
-    """The numbers of axes, of 1 to ``most``, that an encoding is defined for."""
+def served_axes(spec: Spec, most: int = 3) -> list[int]:
+    """The numbers of axes from 1 to ``most`` that an encoding is defined for."""
     cls = encoding_class(resolve_spec(spec)["name"])
     return [axes for axes in range(1, most + 1) if cls.serves(axes)]
 
 
-def described(spec: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that ``liere encodings`` tells of an encoding, fit for JSON.
-
-    ``by_axes`` has the facts at a nano model (4 layers of 4 heads of 32 channels) and 64 tokens.
-    """
+def profile(spec: Spec) -> EncodingProfile:
+    """Everything that ``liere encodings`` shows of an encoding."""
     resolved = resolve_spec(spec)
     cls = encoding_class(resolved["name"])
-    by_axes: list[dict[str, Any]] = []
-    for axes in served_axes(resolved):
-        try:
-            at = facts(resolved, GRIDS[axes], **NANO)
-        except UsageError as error:
-            by_axes.append({"axes": axes, "refused": str(error)})
-            continue
-        by_axes.append({"axes": axes, "grid": list(GRIDS[axes]), **asdict(at)})
-    return {
-        "name": resolved["name"],
-        "family": cls.family,
-        "summary": cls.summary,
-        "formula": cls.formula,
-        "axes": cls.axes_in_words(),
-        "acts_on": list(cls.places),
-        "units": resolved.get("scaling", "index") if cls.places else None,
-        "prefix": cls.prefix,
-        "qk_width": max((at.get("qk_width", 1) for at in by_axes), default=1),
-        "weight_decay": False,
-        "source": cls.source,
-        "by_axes": by_axes,
-    }
+    by_axes = tuple(_profile_or_error(resolved, axes) for axes in served_axes(resolved))
+    return EncodingProfile(
+        name=resolved["name"],
+        family=cls.family,
+        summary=cls.summary,
+        formula=cls.formula,
+        axes=cls.axes_in_words(),
+        acts_on=cls.places,
+        units=resolved.get("scaling", "index") if cls.places else None,
+        prefix=cls.prefix,
+        qk_width=max((at.qk_width for at in by_axes if isinstance(at, ShapeProfile)), default=1),
+        weight_decay=False,
+        source=cls.source,
+        by_axes=by_axes,
+    )
+
+
+def _profile_or_error(spec: Spec, axes: int) -> ShapeProfile | UnservedShape:
+    try:
+        return profile_at(spec, GRIDS[axes], **NANO)
+    except UsageError as error:
+        return UnservedShape(axes, str(error))
 
 
 @torch.no_grad()
 def flops_per_token(encoding: PositionEncoding, grid: tuple[int, ...]) -> float:
-    """Counts the operations of two forward passes of different batches, and compares."""
-    per_example = _pass(encoding, grid, 2) - _pass(encoding, grid, 1)
+    """``ShapeProfile.flops_per_token``: a pass of two examples minus a pass of one."""
+    per_example = _flops_of_pass(encoding, grid, 2) - _flops_of_pass(encoding, grid, 1)
     tokens, shape = math.prod(grid), encoding.shape
     plain = shape.depth * tokens * 2 * shape.dim * 3 * shape.heads * shape.head_dim
-    # every query meets every key: wider ones cost a longer product, a bias costs a sum
-    meetings = shape.depth * tokens**2 * shape.heads
-    wider = meetings * 2 * shape.head_dim * (encoding.qk_width - 1)
-    added = meetings if "bias" in encoding.places else 0
+    # for each pair of query and key wider ones cost a longer product, and a bias costs a sum
+    pairs = shape.depth * tokens**2 * shape.heads
+    wider = pairs * 2 * shape.head_dim * (encoding.qk_width - 1)
+    added = pairs if "bias" in encoding.places else 0
     return (per_example - plain + wider + added) / tokens
 
 
-def _pass(encoding: PositionEncoding, grid: tuple[int, ...], batch: int) -> int:
+def _flops_of_pass(encoding: PositionEncoding, grid: tuple[int, ...], batch: int) -> int:
     shape = encoding.shape
-    positions = Grid(grid).positions(encoding.scaling)
+    positions = encoding.positions(grid, grid)
     x = torch.zeros(batch, len(positions), shape.dim)
     weight = torch.zeros(3 * shape.heads * shape.head_dim, shape.dim)
-    counting = Counting()
-    with without_kernels(), counting:
+    counter = FlopCounter()
+    with without_kernels(), counter:
         x = encoding.embed(x, positions)
         state = encoding.prepare(positions)
         for layer in range(shape.depth):
             encoding.project(x, weight, state, layer)
-    return int(counting.total)
+    return counter.total
 
 
-class Counting(TorchDispatchMode):
-    """Counts products and sums of matrices, and what is computed element by element."""
+class FlopCounter(TorchDispatchMode):
+    """Counts the operations of matrix products and of elementwise functions."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Serving longer text or larger grids than in training, without training again.
+"""Extending a trained encoding to longer text or larger grids, without further training.
 
 Shapes: T tokens, A axes, N heads, L depth, P planes.
 """
@@ -19,23 +19,24 @@ from liere_cli.positions.grid import Grid
 
 Method = Literal["none", "pi", "refit", "ntk", "yarn"]
 MEANINGS: dict[str, str] = {
-    "none": "positions go on beyond the trained ones",
+    "none": "positions continue beyond the trained ones",
     "pi": "positions are divided by the growth of each axis",
     "refit": "the first and the last position of each axis stay those of training",
-    "ntk": "slow planes slow down by the growth, fast ones keep their rate",
-    "yarn": "planes that turn less than once in training slow down, fast ones keep their rate, and "
-    "logits grow a little; one axis only",
+    "ntk": "low frequencies are divided by the growth, high ones are kept",
+    "yarn": "frequencies of less than one period in training are divided by the growth, high ones "
+    "are kept, and logits grow a little; one axis only",
 }
-#: turns over the training length from which a plane keeps its rate, and below which it slows down
-YARN_TURNS = (32.0, 1.0)
+#: periods over the training length from which a frequency is kept, and below which it is divided
+#: by the growth
+YARN_PERIODS = (32.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Extension:
-    """An encoding and positions for a grid that it was not trained on.
+    """An encoding, and positions for a grid that it was not trained on.
 
     Args:
-        encoding: the trained one, or a copy with other frequencies.
+        encoding: the trained encoding, or a copy with other frequencies.
         positions: [T, A] float32 in the encoding's units.
     """
 
@@ -44,47 +45,47 @@ class Extension:
 
 
 def methods_for(encoding: PositionEncoding) -> tuple[Method, ...]:
-    """The methods that an encoding can be extended by."""
+    """The methods by which an encoding can be extended."""
     if encoding.scaling == "resized" or not encoding.places:
         return ("none",)
-    if not _turns_on_single_axes(encoding):
+    if not _rotates_by_single_axes(encoding):
         return ("none", "pi", "refit")
-    every: tuple[Method, ...] = get_args(Method)
-    return every if encoding.shape.axes == 1 else every[:-1]
+    methods: tuple[Method, ...] = get_args(Method)
+    return methods if encoding.shape.axes == 1 else methods[:-1]
 
 
 def extend(encoding: PositionEncoding, method: str, grid: Grid) -> Extension:
-    """Serves ``grid.shape`` with what was trained on ``grid.train_shape``.
+    """Extends what was trained on ``grid.train_shape`` to ``grid.shape``.
 
-    With s_a the growth of an axis, never below 1:
+    With s_a the growth of an axis, at least 1:
 
     ``pi`` position interpolation, p -> p / s (arXiv 2306.15595, equation 4).
-    ``refit`` maps the ends of each axis on those of the training grid, as the comparison in LieRE's
+    ``refit`` maps the ends of each axis to those of the training grid, as the comparison in LieRE's
     paper does (arXiv 2406.10322, figure 7).
     ``ntk`` NTK-aware scaling: base theta -> theta s^(d/(d-2)) (bloc97; arXiv 2309.00071, section
-    3.1), so that plane i of the m of an axis turns at f_i s^(-i/(m-1)); each axis by its own growth
-    as in FiT (arXiv 2402.12376, section 3.3). Planes are ranked by their rates.
-    ``yarn`` (arXiv 2309.00071, sections 3.2 and 3.3): a plane of r turns over the training length
-    turns at ((1 - g) / s + g) f, g rising from 0 at r = 1 to 1 at r = 32, and queries and keys are
-    multiplied by 0.1 ln s + 1.
+    3.1), so that plane i of the m of an axis gets the frequency f_i s^(-i/(m-1)); each axis by its
+    own growth as in FiT (arXiv 2402.12376, section 3.3). Planes are ranked by frequency.
+    ``yarn`` (arXiv 2309.00071, sections 3.2 and 3.3): a plane of r periods over the training length
+    gets the frequency ((1 - g) / s + g) f, g rising from 0 at r = 1 to 1 at r = 32, and queries and
+    keys are multiplied by 0.1 ln s + 1.
 
     Raises:
-        UsageError: an unknown method, or one that the encoding has no use for.
+        UsageError: an unknown method, or one that does not apply to the encoding.
     """
     if method not in get_args(Method):
         raise unknown("extension", method, get_args(Method))
     allowed = methods_for(encoding)
     if method not in allowed:
-        own = "resizes its table by itself" if encoding.scaling == "resized" else "can't use it"
+        reason = "resizes its table itself" if encoding.scaling == "resized" else "can't use it"
         raise UsageError(
-            f"extension '{method}': encoding '{encoding.name}' {own}; it can be extended by "
+            f"extension '{method}': encoding '{encoding.name}' {reason}; it can be extended by "
             f"{', '.join(allowed)}"
         )
     growth = [max(n / m, 1.0) for n, m in zip(grid.shape, grid.train_shape, strict=True)]
     move = _move(method, grid, growth)
     if method in ("ntk", "yarn") and max(growth) > 1:
         assert isinstance(encoding, Rotary)
-        encoding = _with_rates(encoding, method, grid, growth)
+        encoding = _with_frequencies(encoding, method, grid, growth)
     return Extension(encoding, grid.positions(encoding.scaling, move=move))
 
 
@@ -98,9 +99,9 @@ def _move(method: str, grid: Grid, growth: list[float]) -> Callable[[Tensor], Te
     return None
 
 
-def _turns_on_single_axes(encoding: PositionEncoding) -> bool:
-    """Whether it is rotary and each plane turns with one axis alone."""
-    # an encoding that computes its frequencies has none to change
+def _rotates_by_single_axes(encoding: PositionEncoding) -> bool:
+    """Whether it is rotary and each plane rotates with one axis only."""
+    # frequencies that an encoding computes from other parameters can't be changed
     frequencies = getattr(encoding, "frequencies", None)
     if not isinstance(encoding, Rotary) or frequencies is None:
         return False
@@ -110,38 +111,38 @@ def _turns_on_single_axes(encoding: PositionEncoding) -> bool:
     return fixed and bool(((frequencies != 0).sum(-2) <= 1).all())
 
 
-def _with_rates(encoding: Rotary, method: str, grid: Grid, growth: list[float]) -> Rotary:
-    """A copy whose planes turn at other rates."""
+def _with_frequencies(encoding: Rotary, method: str, grid: Grid, growth: list[float]) -> Rotary:
+    """A copy with the frequencies of ``ntk`` or ``yarn``."""
     copy = deepcopy(encoding)
     step = _units_per_token(grid, encoding)
     with torch.no_grad():
         for axis, s in enumerate(growth):
-            rates = copy.frequencies[..., axis, :]  # [..., P], a view
+            frequencies = copy.frequencies[..., axis, :]  # [..., P], a view
             if method == "ntk":
-                rates.mul_(_ntk_factors(rates, s))
+                frequencies.mul_(_ntk_factors(frequencies, s))
             else:
-                turns = rates.abs() * step[axis] * grid.train_shape[axis] / (2 * math.pi)
-                fast, slow = YARN_TURNS
-                keep = ((turns - slow) / (fast - slow)).clamp(0, 1)
-                rates.mul_((1 - keep) / s + keep)
+                radians = frequencies.abs() * step[axis] * grid.train_shape[axis]
+                high, low = YARN_PERIODS
+                keep = ((radians / (2 * math.pi) - low) / (high - low)).clamp(0, 1)
+                frequencies.mul_((1 - keep) / s + keep)
     if method == "yarn":
         copy.amplitude = 0.1 * math.log(growth[0]) + 1
     return copy
 
 
-def _ntk_factors(rates: Tensor, s: float) -> Tensor:
-    """s^(-i/(m-1)) for the plane of rank i among the m that turn with the axis; 1 for the rest."""
-    on = rates != 0
-    count = on.sum(-1, keepdim=True)
-    order = rates.abs().sort(dim=-1, descending=True, stable=True).indices
+def _ntk_factors(frequencies: Tensor, s: float) -> Tensor:
+    """s^(-i/(m-1)) for the plane of rank i of the m that rotate with the axis; 1 for the rest."""
+    rotating = frequencies != 0
+    count = rotating.sum(-1, keepdim=True)
+    order = frequencies.abs().sort(dim=-1, descending=True, stable=True).indices
     rank = order.sort(-1).indices
     factors = s ** (-rank / (count - 1).clamp(min=1))
-    return torch.where(on, factors, torch.ones_like(factors)).to(rates.dtype)
+    return torch.where(rotating, factors, torch.ones_like(factors)).to(frequencies.dtype)
 
 
 def _units_per_token(grid: Grid, encoding: PositionEncoding) -> list[float]:
-    """How far neighbours of the training grid are apart in the encoding's units."""
+    """Distance of neighbouring tokens of the training grid on each axis, in units of positions."""
     trained = Grid(grid.train_shape)
-    two = torch.tensor([[0.0] * grid.axes, [1.0] * grid.axes])
-    ends = trained.positions(encoding.scaling, move=lambda index: two)
-    return [float(d) for d in ends[1] - ends[0]]
+    indices = torch.tensor([[0.0] * grid.axes, [1.0] * grid.axes])
+    first, second = trained.positions(encoding.scaling, move=lambda index: indices)
+    return [float(distance) for distance in second - first]

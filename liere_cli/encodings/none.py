@@ -1,4 +1,4 @@
-"""No position at all: the floor that every other encoding must clear."""
+"""No position encoding: the baseline of all others."""
 
 from liere_cli.encodings.base import EncodingOptions, PositionEncoding
 
@@ -6,8 +6,8 @@ from liere_cli.encodings.base import EncodingOptions, PositionEncoding
 class NoPosition(PositionEncoding):
     """Nothing is added (NoPE, arXiv 2305.19466).
 
-    A causal language model can still infer order from its mask; a bidirectional model becomes a
-    bag of patches.
+    A causal language model can still infer order from its mask; a bidirectional model treats its
+    tokens as a set.
     """
 
     name = "none"

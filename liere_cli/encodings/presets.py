@@ -1,4 +1,4 @@
-"""Presets: one name for options that belong together, such as those of a published code."""
+"""Presets: one name for several options, such as those of a published code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,33 +11,35 @@ from liere_cli.errors import unknown
 
 @dataclass(frozen=True)
 class Preset:
-    """Options that a name stands for.
+    """Options that a name sets.
 
     Args:
-        meaning: whose setting it is.
-        options: by key.
+        meaning: where the setting comes from.
+        options: values by key.
     """
 
     meaning: str
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
 
 
 def preset_field(presets: Mapping[str, Preset]) -> Any:
-    """The option ``preset`` of an encoding that has these; once read it is null again, and the
-    options that it stands for have their values, so that both spellings are one run.
+    """The option ``preset`` of an encoding. Validation replaces it with the options that it sets,
+    so that both spellings have one identity.
     """
-    told = "; ".join(
-        f"{name} is {_spelled(preset.options, ', ')}: {preset.meaning}"
+    meanings = "; ".join(
+        f"{name} is {_settings(preset.options, ', ')}: {preset.meaning}"
         for name, preset in presets.items()
     )
-    return added(None, description=f"other options by one name; {told}")
+    return added(None, description=f"other options by one name; {meanings}")
 
 
-def spelled_out(presets: Mapping[str, Preset], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as given, with those that their preset stands for in its place.
+def with_preset_options(
+    presets: Mapping[str, Preset], values: Mapping[str, object]
+) -> dict[str, object]:
+    """Options as given, ``preset`` replaced with the options that it sets.
 
     Raises:
-        ValueError: no such preset, or it stands for another value of an option that is given too.
+        ValueError: an unknown preset, or an option that is given a value other than the preset's.
     """
     given = dict(values)
     name = given.pop("preset", None)
@@ -49,26 +51,28 @@ def spelled_out(presets: Mapping[str, Preset], values: Mapping[str, Any]) -> dic
     for key, value in options.items():
         if key in given and given[key] != value:
             raise ValueError(
-                f"preset={name} stands for {_spelled({key: value})}, but "
-                f"{_spelled({key: given[key]})} is given too: leave one of the two out"
+                f"preset={name} sets {_settings({key: value})}, but {_settings({key: given[key]})} "
+                "is given too: leave one of the two out"
             )
     return given | dict(options)
 
 
-def shortest(presets: Mapping[str, Preset], options: Mapping[str, Any], changed: set[str]) -> str:
-    """Options as a spec has them, by a preset's name where that is shorter.
+def shortest(
+    presets: Mapping[str, Preset], options: Mapping[str, object], changed: set[str]
+) -> str:
+    """The shortest ``key=value,...`` that sets these options, with a preset where that is shorter.
 
     Args:
         options: all of them.
         changed: keys of those that differ from their defaults.
     """
-    spellings = [_spelled({key: options[key] for key in options if key in changed})]
+    spellings = [_settings({key: options[key] for key in options if key in changed})]
     for name, preset in presets.items():
         if all(options[key] == value for key, value in preset.options.items()):
             rest = {key: options[key] for key in options if key in changed - set(preset.options)}
-            spellings.append(_spelled({"preset": name, **rest}))
+            spellings.append(_settings({"preset": name, **rest}))
     return min(spellings, key=len)
 
 
-def _spelled(options: Mapping[str, Any], between: str = ",") -> str:
-    return between.join(f"{key}={scalar_text(value)}" for key, value in options.items())
+def _settings(options: Mapping[str, object], separator: str = ",") -> str:
+    return separator.join(f"{key}={scalar_text(value)}" for key, value in options.items())

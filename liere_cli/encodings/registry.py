@@ -1,77 +1,74 @@
-"""Every encoding by name: the built-in ones, installed ones, and classes in a user's file."""
+"""Every encoding by name: the built-in ones, installed ones, and classes in a user's file.
 
-import hashlib
+Built-in encodings are found, not listed: every named class in a module of a family's package
+(``encodings/rotary/`` and so on).
+"""
+
+import importlib
 import importlib.util
 import inspect
+import pkgutil
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeGuard, get_args
 
 from liere_cli.config.spec import parse_spec
-from liere_cli.encodings.additive.absolute import Absolute
-from liere_cli.encodings.additive.fourier import Fourier
-from liere_cli.encodings.additive.sinusoidal import Sinusoidal
-from liere_cli.encodings.base import PositionEncoding, Shape
-from liere_cli.encodings.bias.alibi import ALiBi
-from liere_cli.encodings.bias.fire import FIRE
-from liere_cli.encodings.bias.kerple import KERPLE
-from liere_cli.encodings.bias.t5 import T5
-from liere_cli.encodings.matrix.comrope import ComRoPEAP, ComRoPELD
-from liere_cli.encodings.matrix.liere import LieRE
-from liere_cli.encodings.matrix.spherical import Spherical
+from liere_cli.encodings.base import Family, PositionEncoding, Shape
 from liere_cli.encodings.none import NoPosition
-from liere_cli.encodings.polar.lrpe import LRPE
-from liere_cli.encodings.polar.pope import GoldenGatePoPE, PoPE
 from liere_cli.encodings.presets import shortest
-from liere_cli.encodings.rotary.axial import Axial
-from liere_cli.encodings.rotary.cayley_string import CayleySTRING
-from liere_cli.encodings.rotary.circulant_string import CirculantSTRING
-from liere_cli.encodings.rotary.dinov3 import DINOv3
-from liere_cli.encodings.rotary.fope import FoPE
-from liere_cli.encodings.rotary.golden_gate import GoldenGate
-from liere_cli.encodings.rotary.grape import GRAPE
-from liere_cli.encodings.rotary.harope import HARoPE
-from liere_cli.encodings.rotary.rope import RoPE
-from liere_cli.encodings.rotary.rope_mixed import RoPEMixed
-from liere_cli.encodings.rotary.spiral import Spiral
-from liere_cli.encodings.rotary.xpos import XPos
 from liere_cli.errors import LiereError, UsageError, shortened, unknown
+from liere_cli.utils.files import digest_of
 from liere_cli.utils.seeding import stream
 
-_BUILT_IN: tuple[type[PositionEncoding], ...] = (
-    NoPosition,
-    Absolute,
-    Sinusoidal,
-    Fourier,
-    RoPE,
-    Axial,
-    RoPEMixed,
-    GoldenGate,
-    DINOv3,
-    Spiral,
-    GRAPE,
-    XPos,
-    FoPE,
-    CayleySTRING,
-    CirculantSTRING,
-    HARoPE,
-    ComRoPEAP,
-    ComRoPELD,
-    Spherical,
-    LieRE,
-    LRPE,
-    PoPE,
-    GoldenGatePoPE,
-    ALiBi,
-    T5,
-    KERPLE,
-    FIRE,
+#: ``"liere:block=8"`` or ``{"name": "liere", "block": 8}``
+Spec = str | Mapping[str, Any]
+#: the order within a family, simple encodings first; those that are not named here follow by name
+_ORDER = (
+    *("absolute", "sinusoidal", "fourier"),
+    *("rope", "axial", "rope-mixed", "golden-gate", "dinov3", "spiral", "grape", "xpos", "fope"),
+    *("cayley-string", "circulant-string", "harope"),
+    *("comrope-ap", "comrope-ld", "spherical", "liere"),
+    *("lrpe", "pope", "golden-gate-pope"),
+    *("alibi", "t5", "kerple", "fire"),
 )
 ENTRY_POINT_GROUP = "liere.encodings"
+
+
+@cache
+def _built_in() -> tuple[type[PositionEncoding], ...]:
+    """The built-in encodings by family, then in ``_ORDER``; base classes have no name."""
+    classes: list[type[PositionEncoding]] = [NoPosition]
+    for module in _family_modules():
+        classes += [
+            value
+            for value in vars(module).values()
+            if _is_encoding(value) and value.__module__ == module.__name__ and "name" in vars(value)
+        ]
+    families = get_args(Family)
+
+    def rank(cls: type[PositionEncoding]) -> tuple[int, int, str]:
+        listed = _ORDER.index(cls.name) if cls.name in _ORDER else len(_ORDER)
+        return families.index(cls.family), listed, cls.name
+
+    return tuple(sorted(classes, key=rank))
+
+
+def _family_modules() -> Iterator[ModuleType]:
+    """Every module in the packages beside this file."""
+    for family in pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}."):
+        if family.ispkg:
+            package = importlib.import_module(family.name)
+            for module in pkgutil.iter_modules(package.__path__, f"{family.name}."):
+                yield importlib.import_module(module.name)
+
+
+def _is_encoding(value: object) -> TypeGuard[type[PositionEncoding]]:
+    return inspect.isclass(value) and issubclass(value, PositionEncoding)
 
 
 @cache
@@ -79,9 +76,9 @@ def available() -> dict[str, type[PositionEncoding]]:
     """Name and class of every built-in or installed encoding.
 
     Raises:
-        LiereError: two encodings claim one name, or an installed one can't be imported.
+        LiereError: two encodings have one name, or an installed one can't be imported.
     """
-    classes = {cls.name: cls for cls in _BUILT_IN}
+    classes = {cls.name: cls for cls in _built_in()}
     for point in entry_points(group=ENTRY_POINT_GROUP):
         try:
             cls = _checked(point.load(), point.value)
@@ -97,13 +94,13 @@ def encoding_class(name: str) -> type[PositionEncoding]:
     """The class of that name, or of ``path/to/file.py:Class`` (which runs that file's code).
 
     Raises:
-        UsageError: unknown name, no such file or class, or a class that is no PositionEncoding.
-        LiereError: the file's own code fails.
+        UsageError: unknown name, no such file or class, or not a PositionEncoding.
+        LiereError: the code of the file fails.
     """
     if ".py:" in name:
         return _class_in_file(name)
     if name.endswith(".py"):
-        raise UsageError(f"encoding '{name}': name the class too, as {name}:Class")
+        raise UsageError(f"encoding '{name}': add the class, as {name}:Class")
     if name not in available():
         raise unknown("encoding", name, available())
     return available()[name]
@@ -115,59 +112,55 @@ def _class_in_file(name: str) -> type[PositionEncoding]:
     path = Path(path_text)
     if not path.is_file():
         raise UsageError(f"encoding '{name}': there is no file '{path}'")
-    unique = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    unique = digest_of(str(path.resolve()).encode(), 8)
     spec = importlib.util.spec_from_file_location(f"liere_user_{path.stem}_{unique}", path)
     if spec is None or spec.loader is None:
-        raise UsageError(f"encoding '{name}': '{path}' is no Python file")
+        raise UsageError(f"encoding '{name}': '{path}' is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    # as an import would: pydantic and inspect look a class's module up by name
+    # as import does: pydantic and inspect look up the module of a class by its name
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        where = f"'{path}', line {error.lineno}"
-        raise LiereError(f"encoding '{name}': {where}: {error.msg}") from error
+        line = f"'{path}', line {error.lineno}"
+        raise LiereError(f"encoding '{name}': {line}: {error.msg}") from error
     except (Exception, SystemExit) as error:
         raise LiereError(
             f"encoding '{name}': running '{path}' failed: {error_summary(error)}"
         ) from error
     if not hasattr(module, class_name):
-        classes = [
-            key
-            for key, value in vars(module).items()
-            if inspect.isclass(value) and issubclass(value, PositionEncoding)
-        ]
+        classes = [key for key, value in vars(module).items() if _is_encoding(value)]
         raise unknown(f"encoding in '{path}':", class_name, classes)
     return _checked(getattr(module, class_name), name)
 
 
 def error_summary(error: BaseException) -> str:
-    """What foreign code died of, in one line: the kind, the message, the place."""
+    """One-line summary of an exception in user code: type, message, file and line."""
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {shortened(str(error))}{place}"
+    line = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {shortened(str(error))}{line}"
 
 
-def _checked(value: Any, name: str) -> type[PositionEncoding]:
-    if not (inspect.isclass(value) and issubclass(value, PositionEncoding)):
+def _checked(value: object, name: str) -> type[PositionEncoding]:
+    if not _is_encoding(value):
         raise UsageError(
-            f"encoding '{name}' is no subclass of liere_cli.encodings.PositionEncoding"
+            f"encoding '{name}' is not a subclass of liere_cli.encodings.PositionEncoding"
         )
     return value
 
 
 def code_digest(cls: type[PositionEncoding]) -> str | None:
-    """Hex digest of the file that defines an encoding from outside liere; None for built-in ones.
+    """Hex digest of the file that defines an encoding outside liere; None for built-in ones.
 
-    It stands for the code in a run's identity, so that an edited class is a new run.
+    It represents the code in a run's identity, so that an edited class makes a new run.
     """
-    if cls in _BUILT_IN:
+    if cls in _built_in():
         return None
     source = inspect.getsourcefile(cls)
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16] if source else None
+    return digest_of(Path(source).read_bytes(), 16) if source else None
 
 
-def resolve_spec(spec: str | Mapping[str, Any]) -> dict[str, Any]:
+def resolve_spec(spec: Spec) -> dict[str, Any]:
     """An encoding's name with every option at its value, defaults included."""
     given = parse_spec(spec) if isinstance(spec, str) else dict(spec)
     name = str(given.pop("name", ""))
@@ -175,16 +168,16 @@ def resolve_spec(spec: str | Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, **options.model_dump(mode="json")}
 
 
-def identifying_spec(spec: str | Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved spec without options that joined later and are at their defaults."""
+def identifying_spec(spec: Spec) -> dict[str, Any]:
+    """A resolved spec without later-added options that are at their defaults."""
     options = resolve_spec(spec)
     name = options.pop("name")
     return {"name": name, **encoding_class(name).Options.model_validate(options).identifying()}
 
 
-def label(spec: str | Mapping[str, Any]) -> str:
-    """The short form for tables: the name and the options that differ from their defaults, or the
-    preset that stands for them.
+def label(spec: Spec) -> str:
+    """The short form for tables: the name and the options that differ from their defaults, with a
+    preset where that is shorter.
     """
     resolved = resolve_spec(spec)
     name = resolved.pop("name")
@@ -196,7 +189,7 @@ def label(spec: str | Mapping[str, Any]) -> str:
 
 
 def build_encoding(
-    spec: str | Mapping[str, Any],
+    spec: Spec,
     *,
     axes: int,
     heads: int,
@@ -215,7 +208,7 @@ def build_encoding(
 
     Raises:
         UsageError: unknown name or option, or a shape that the encoding can't serve.
-        LiereError: a foreign encoding's own code fails.
+        LiereError: the code of an encoding outside liere fails.
     """
     resolved = resolve_spec(spec)
     cls = encoding_class(resolved.pop("name"))
@@ -229,7 +222,7 @@ def build_encoding(
     except LiereError:
         raise
     except Exception as error:
-        if cls in _BUILT_IN:
+        if cls in _built_in():
             raise
         raise LiereError(
             f"encoding '{cls.__name__}' can't be built: {error_summary(error)}"

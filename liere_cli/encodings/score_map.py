@@ -10,17 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from liere_cli.encodings import Grid, PositionEncoding
-from liere_cli.encodings.base import Place
+from liere_cli.encodings.base import Place, PositionEncoding
 from liere_cli.errors import UsageError
 
-#: orthonormal frames that queries are taken from; one is exact where queries and keys are
-#: transformed linearly, since the mean over a frame is then a trace
+#: random orthonormal frames that queries are taken from; if queries and keys are transformed
+#: linearly one is exact, because the mean over a frame is then a trace
 FRAMES = 8
-#: numbers that are encoded at once
+#: values that are encoded at once
 CHUNK = 2**24
-#: what is drawn for an encoding that acts at a place, and how an axis calls it
-DRAWN: dict[Place, tuple[str, str]] = {
+#: relative difference up to which heads count as equal: sums of float32 in another order
+ROUNDING = 1e-5
+#: for an encoding that acts at a place: the label of the axis, and what is plotted
+PLOTTED: dict[Place, tuple[str, str]] = {
     "encode_qk": ("mean score of q = k", "mean of q . k over random unit vectors q = k"),
     "bias": ("bias on the logit", "the bias that is added to the logit"),
     "embed": ("inner product", "inner products of the vectors that are added to the embeddings"),
@@ -28,15 +29,15 @@ DRAWN: dict[Place, tuple[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Kernel:
-    """The score of a key at every token of a grid, seen from a few queries.
+class ScoreMap:
+    """The scores of keys at every token of a grid, for a few queries.
 
     Args:
-        place: where the encoding acts; the first of DRAWN, if at several places.
+        place: where the encoding acts; the first of PLOTTED, if at several places.
         grid: the training grid in tokens.
         references: indices of the queries on each axis, [A] each; the first is the middle.
-        values: [references, heads, *grid] float32; one head, if all are alike.
-        relative: whether scores depend on differences of positions alone: one reference is enough.
+        values: [references, heads, *grid] float32; one head, if all are equal but for rounding.
+        relative: whether scores depend only on differences of positions; then there is one query.
     """
 
     place: Place
@@ -47,27 +48,27 @@ class Kernel:
 
 
 @torch.no_grad()
-def kernel_of(encoding: PositionEncoding, grid: tuple[int, ...], layer: int = 0) -> Kernel:
-    """Measures an encoding as it stands, at initialisation or trained.
+def score_map(encoding: PositionEncoding, grid: tuple[int, ...], layer: int = 0) -> ScoreMap:
+    """Measures an encoding with its current parameters, at initialisation or trained.
 
     Args:
         grid: the training grid in tokens.
-        layer: which of ``encoding.shape.depth``.
+        layer: from 0 to ``encoding.shape.depth`` - 1.
 
     Raises:
-        UsageError: there is no such layer, or the encoding acts nowhere.
+        UsageError: no such layer, or the encoding acts nowhere.
     """
     depth = encoding.shape.depth
     if not 0 <= layer < depth:
         raise UsageError(f"--layer {layer}: layers are 0 to {depth - 1}")
-    place = next((place for place in DRAWN if place in encoding.places), None)
+    place = next((place for place in PLOTTED if place in encoding.places), None)
     if place is None:
-        raise UsageError(f"encoding '{encoding.name}' acts nowhere: there is nothing to draw")
-    positions = Grid(grid).positions(encoding.scaling)
+        raise UsageError(f"encoding '{encoding.name}' acts nowhere: there is nothing to plot")
+    positions = encoding.positions(grid, grid)
     middle = tuple(n // 2 for n in grid)
     # an eighth of the grid from the corner: near an edge, but not at it
-    aside = tuple(n // 8 for n in grid)
-    references = (middle,) if encoding.relative else (middle, aside)
+    corner = tuple(n // 8 for n in grid)
+    references = (middle,) if encoding.relative else (middle, corner)
     rows = [_row(reference, grid) for reference in references]
     if place == "encode_qk":
         values = _mean_scores(encoding, positions, rows, layer)
@@ -76,9 +77,10 @@ def kernel_of(encoding: PositionEncoding, grid: tuple[int, ...], layer: int = 0)
     else:
         vectors = encoding.embed(torch.zeros(1, len(positions), encoding.shape.dim), positions)[0]
         values = (vectors[rows] @ vectors.mT)[:, None]
-    if torch.equal(values, values[:, :1].expand_as(values)):
+    spread = (values - values[:, :1]).abs().max()
+    if spread <= ROUNDING * values.abs().max():
         values = values[:, :1]
-    return Kernel(
+    return ScoreMap(
         place=place,
         grid=grid,
         references=references,
@@ -88,10 +90,10 @@ def kernel_of(encoding: PositionEncoding, grid: tuple[int, ...], layer: int = 0)
 
 
 def _row(index: tuple[int, ...], grid: tuple[int, ...]) -> int:
-    """The token at an index of the grid, last axis fastest."""
+    """The number of the token at an index of the grid, last axis fastest."""
     row = 0
-    for place, extent in zip(index, grid, strict=True):
-        row = row * extent + place
+    for coordinate, extent in zip(index, grid, strict=True):
+        row = row * extent + coordinate
     return row
 
 
@@ -115,11 +117,11 @@ def _mean_scores(
 
 
 def _biases(encoding: PositionEncoding, positions: Tensor, rows: list[int], layer: int) -> Tensor:
-    found = encoding.bias(encoding.prepare(positions[rows]), encoding.prepare(positions), layer)
-    assert found is not None
-    return found.transpose(0, 1)
+    bias = encoding.bias(encoding.prepare(positions[rows]), encoding.prepare(positions), layer)
+    assert bias is not None
+    return bias.transpose(0, 1)
 
 
 def default_grid(axes: int) -> tuple[int, ...]:
-    """A training grid to draw at initialisation: 128 tokens, 24 x 24, or 8 x 16 x 16."""
+    """The grid for plots at initialisation: 128 tokens, 24 x 24, or 8 x 16 x 16."""
     return {1: (128,), 2: (24, 24), 3: (8, 16, 16)}.get(axes, (8,) * axes)

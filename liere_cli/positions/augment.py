@@ -13,20 +13,20 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Displacement:
-    """How far positions are moved at random in a training step; 0 and 1 turn a part off.
+    """Random displacement of positions in a training step; 0 (or 1, for factors) disables a part.
 
-    All parts are drawn once a step and shared by the batch. They act on indices, so that encodings
-    in whatever units see the same scene moved the same way.
+    All parts are drawn once a step and shared by the batch. They act on indices, so that all
+    encodings see the same displacement whatever their units.
 
     Args:
-        jitter: each token moves within its own patch by a normal number of this half a patch,
-            cut at half a patch (ComRoPE, arXiv 2506.03737; its code's perturbation intensity).
-            As there, frames of a video keep their places.
+        jitter: each token moves within its patch by a normal number with standard deviation
+            jitter / 2 patches, clamped at half a patch (ComRoPE, arXiv 2506.03737; its code's
+            perturbation intensity). As there, frames of a video do not move.
         shift: each axis moves by a uniform number in [-shift, shift] of half the grid.
         stretch: each axis is stretched around the middle by a log-uniform factor in
             [1/stretch, stretch].
-        rescale: so are all axes by a common factor. The last three are DINOv3's (arXiv 2508.10104;
-            shift, jitter and rescale of its code's coordinates).
+        rescale: all axes are stretched by a common factor likewise. The last three are DINOv3's
+            (arXiv 2508.10104; shift, jitter and rescale of its code's coordinates).
     """
 
     jitter: float = 0.0
@@ -41,12 +41,12 @@ class Displacement:
     def draw(
         self, shape: tuple[int, ...], generator: torch.Generator
     ) -> Callable[[Tensor], Tensor]:
-        """The move of one step, for :meth:`liere_cli.positions.grid.Grid.positions`.
+        """The displacement of one step, for ``Grid.positions(move=...)``.
 
         Args:
             shape: tokens along each axis.
-            generator: on the CPU. All parts are drawn whatever is in use, so that turning one on
-                changes no other.
+            generator: on the CPU. All parts are drawn even if disabled, so that enabling one does
+                not change the others.
         """
         axes = len(shape)
         noise = torch.randn(math.prod(shape), axes, generator=generator)
@@ -61,8 +61,8 @@ class Displacement:
         middle = (extent - 1) / 2
 
         def move(index: Tensor) -> Tensor:
-            place = index.device
-            turned = (index + within.to(place) - middle.to(place)) + offset.to(place)
-            return turned * factor.to(place) + middle.to(place)
+            device = index.device
+            moved = (index + within.to(device) - middle.to(device)) + offset.to(device)
+            return moved * factor.to(device) + middle.to(device)
 
         return move

@@ -1,4 +1,4 @@
-"""Where tokens stand: the one source of positions.
+"""Token coordinates: regular grids in the units of each encoding.
 
 Shapes: T tokens, A axes.
 """
@@ -17,8 +17,8 @@ from liere_cli.errors import UsageError, unknown
 Scaling = Literal[
     "index", "unit", "centered", "cell", "cell-centered", "aspect", "angle", "resized"
 ]
-#: the units in words; all but the first and the last go on beyond these ends on grids larger than
-#: in training
+#: the units in words; all but the first and the last continue beyond these ends on grids larger
+#: than in training
 MEANINGS: dict[Scaling, str] = {
     "index": "0..n-1",
     "unit": "0..1 over the training grid",
@@ -34,7 +34,7 @@ UNITS = "units of positions: " + "; ".join(f"{key} ({words})" for key, words in 
 
 
 def is_whole(value: object) -> bool:
-    """Whether a value is a whole number; True and False are none."""
+    """Whether a value is an integer other than True and False."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
@@ -53,8 +53,11 @@ class Grid:
     Args:
         shape: tokens along each axis, slowest axis first (frames, rows, columns).
         train_shape: the grid that the model was trained on, which fixes the units of the scaled
-            positions; defaults to ``shape``. A larger grid then reaches beyond the trained
-            coordinates instead of being squeezed into them.
+            positions; defaults to ``shape``. A larger grid then continues beyond the trained
+            coordinates instead of being rescaled to them.
+
+    Raises:
+        UsageError: extents that are not whole numbers from 1, or differ in their number.
     """
 
     shape: tuple[int, ...]
@@ -67,7 +70,7 @@ class Grid:
             object.__setattr__(self, "train_shape", self.shape)
         if len(self.train_shape) != len(self.shape):
             raise UsageError(
-                f"a grid of {len(self.shape)} axes can't be measured on a training grid of "
+                f"a grid of {len(self.shape)} axes can't have a training grid of "
                 f"{len(self.train_shape)} axes"
             )
         if not self.shape or min(self.shape + self.train_shape) < 1:
@@ -83,11 +86,12 @@ class Grid:
 
     def positions(
         self,
-        scaling: Scaling = "index",
+        scaling: Scaling,
         device: torch.device | str | None = None,
         move: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Coordinates of every token, last axis fastest.
+        """Coordinates of every token, last axis fastest. For the positions that an encoding expects
+        see :meth:`liere_cli.encodings.base.PositionEncoding.positions`.
 
         ``index`` counts 0..n-1 (RoFormer, arXiv 2104.09864). The others map the training grid, end
         points included, to [0, 1] (``unit``: LieRE's code, StanfordMIMI/LieRE models/vit.py), to
@@ -95,14 +99,18 @@ class Grid:
         [-n_a / m, n_a / m] with m the geometric mean of all n (``aspect``: jxiong21029/archibox
         ropend/positional_embeddings.py), or else its cells, edge to edge, to [0, 1] (``cell``:
         ComRoPE, arXiv 2506.03737) or [-1, 1] (``cell-centered``: DINOv3, arXiv 2508.10104).
-        ``resized`` are indices of the training grid where the grid covers it, edges on edges,
-        whatever its shape; text shorter than in training keeps its indices.
+        ``resized`` are indices of the training grid after a grid of any shape is stretched over it,
+        edges aligned; text shorter than in training keeps its indices.
 
         Args:
-            move: moves the indices [T, A], before they are expressed in the units.
+            scaling: the units.
+            move: maps the indices [T, A] before they are converted to the units.
 
         Returns:
             [T, A] float32.
+
+        Raises:
+            UsageError: unknown units.
         """
         if scaling not in get_args(Scaling):
             raise unknown("position scaling", scaling, get_args(Scaling))
@@ -124,14 +132,14 @@ class Grid:
         return (2 * unit - 1) * torch.tensor(self._reach(scaling), device=device)
 
     def _reach(self, scaling: Scaling) -> list[float]:
-        """How far coordinates around 0 go on each axis of the training grid."""
+        """The largest coordinate on each axis of the training grid, for units around 0."""
         if scaling == "aspect":
             mean = math.prod(self.train_shape) ** (1 / self.axes)
             return [trained / mean for trained in self.train_shape]
         return [math.pi if scaling == "angle" else 1.0] * self.axes
 
     def _cells(self, device: torch.device | str | None) -> Tensor:
-        """Cells of the training grid in one of this grid, [A]."""
+        """Cells of the training grid per cell of this grid, [A]."""
         longest = [max(self.shape[0], self.train_shape[0])] if self.axes == 1 else list(self.shape)
         shares = [n / m for n, m in zip(self.train_shape, longest, strict=True)]
         return torch.tensor(shares, dtype=torch.float32, device=device)

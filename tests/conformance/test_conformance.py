@@ -1,4 +1,4 @@
-"""The guide to an encoding of one's own, followed to the letter; and faults, told with a remedy."""
+"""The guide to adding an encoding, followed literally; and errors that say what to change."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def test_the_guides_encoding_passes_the_tests_of_all_encodings(tisa: str) -> Non
 def test_the_guides_encoding_is_its_papers_formula(tisa: str) -> None:
     encoding = build_encoding(tisa, axes=2, heads=2, head_dim=4, depth=2, seed=0).double()
     a, b, c = (p.detach()[1] for p in encoding.parameters())
-    places = Grid((3, 2)).positions().double()
+    places = Grid((3, 2)).positions("index").double()
     state = encoding.prepare(places)
     bias = encoding.bias(state, state, 1)
     assert bias is not None
@@ -92,13 +92,13 @@ def test_the_guides_encoding_trains_and_is_compared(tisa: str) -> None:
     assert trained.exit_code == 0, trained.output
     summary = json.loads(trained.stdout)
     assert summary["encoding_parameters"] == 2 * 5 * 3
-    arms = f"--encodings=rope,{tisa}:kernels=3"
-    compared = CliRunner().invoke(app, ["compare", arms, *tiny, "--seeds=2", "--format=csv"])
+    encodings = f"--encodings=rope,{tisa}:kernels=3"
+    compared = CliRunner().invoke(app, ["compare", encodings, *tiny, "--seeds=2", "--format=csv"])
     assert compared.exit_code == 0, compared.output
     assert "TISA:kernels=3" in compared.stdout
 
 
-def test_faults_are_told_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_say_what_to_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("faulty.py").write_text(FAULTY)
     done = conformance(
@@ -106,8 +106,8 @@ def test_faults_are_told_with_what_to_do(tmp_path: Path, monkeypatch: pytest.Mon
     )
     assert done.returncode == 1
     for words in (
-        r"must keep the dtype torch.bfloat16, not give torch.float32",
-        r"must pass unchanged, or the class variable prefix say",
+        r"must keep the dtype torch.bfloat16, not return torch.float32",
+        r"must pass unchanged; otherwise set the class variable prefix",
         r"no gradient reaches 'idle': it is unused",
         r"draw every parameter in initialise, with generator=stream\('its name'\)",
         r"it says relative = True, but scores change",
@@ -116,7 +116,7 @@ def test_faults_are_told_with_what_to_do(tmp_path: Path, monkeypatch: pytest.Mon
     assert "qk_width" not in done.stdout
 
 
-def test_what_can_not_be_tested_is_one_sentence() -> None:
+def test_an_unknown_encoding_is_one_sentence() -> None:
     done = conformance("--encoding=nowhere.py:Mine")
     assert done.returncode == 4
     (sentence,) = done.stderr.strip().splitlines()
@@ -124,12 +124,20 @@ def test_what_can_not_be_tested_is_one_sentence() -> None:
     assert "Traceback" not in done.stdout
 
 
+def test_without_pytest_one_sentence_says_what_to_install() -> None:
+    code = "import sys, runpy; sys.modules['pytest'] = None; "
+    code += "runpy.run_module('liere_cli.conformance', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "the conformance tests need pytest: pip install pytest\n"
+
+
 def test_every_choice_of_an_option_is_a_case() -> None:
     assert set(choices("rope")) == {"rope:layout=half-split", "rope:learned=true"}
     assert set(choices("liere:share=all")) == set()
-    every = cases(kind="case")
-    assert Case("liere:share=heads", 3) in every
-    assert Case("absolute:resize=linear", 2) in every
-    # spiral's clamp needs a square grid, and says so
-    assert not [case for case in every if case.spec == "spiral:clamp=true"]
+    tested = cases(kind="case")
+    assert Case("liere:share=heads", 3) in tested
+    assert Case("absolute:resize=linear", 2) in tested
+    # spiral's clamp is refused without a square grid
+    assert not [case for case in tested if case.spec == "spiral:clamp=true"]
     assert set(cases(["liere"])) == {Case("liere", axes) for axes in (1, 2, 3)}

@@ -74,7 +74,7 @@ def slow_sinusoid(position: list[float], dim: int, scale: float) -> Tensor:
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_sinusoids_are_those_of_the_paper(axes: int) -> None:
     encoding = built("sinusoidal:scale=0.7", axes)
-    grid = Grid((4, 3, 2)[:axes]).positions()
+    grid = Grid((4, 3, 2)[:axes]).positions("index")
     expected = torch.stack([slow_sinusoid(p, 12, 0.7) for p in grid.tolist()])
     # positions and angles are float32
     torch.testing.assert_close(encoding.at(grid).double(), expected, rtol=0, atol=1e-6)
@@ -85,7 +85,7 @@ def test_sinusoids_are_those_of_x_transformers() -> None:
     theirs = package.ScaledSinusoidalEmbedding(12)
     ours = build_encoding("sinusoidal", axes=1, heads=2, head_dim=6)
     x = torch.zeros(1, 300, 12)
-    torch.testing.assert_close(ours.embed(x, Grid((300,)).positions())[0], theirs(x))
+    torch.testing.assert_close(ours.embed(x, Grid((300,)).positions("index"))[0], theirs(x))
 
 
 def test_a_fixed_scale_is_not_trained() -> None:

@@ -101,8 +101,9 @@ def test_scores_are_those_of_the_papers_matrices(spec: str, axes: int, prefix: i
             )
     expected = scores(*turned)
     state = encoding.prepare(positions)
-    one_sided = encoding(q, k, positions, layer=1)
-    apart = encoding.encode_q(q, state, 1), encoding.encode_k(k, state, 1)
+    count = {"prefix_tokens": prefix}
+    one_sided = encoding(q, k, positions, layer=1, **count)
+    apart = encoding.encode_q(q, state, 1, **count), encoding.encode_k(k, state, 1, **count)
     for ours in (one_sided, apart):
         torch.testing.assert_close(scores(*ours), expected, rtol=1e-5, atol=2e-5)
 
@@ -121,13 +122,13 @@ def test_starts_as_rotary(spec: str, like: str, axes: int) -> None:
         return  # one axis starts at RoFormer's theta
     shape = {"axes": axes, "heads": 2, "head_dim": 16, "depth": 2, "seed": 0}
     q, k = torch.randn(2, 1, 2, math.prod(SHAPES[axes]), 16)
-    positions = Grid(SHAPES[axes]).positions()
+    positions = Grid(SHAPES[axes]).positions("index")
     ours, theirs = (build_encoding(name, **shape)(q, k, positions, 1) for name in (spec, like))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("axes", list(SHAPES))
-def test_circulant_string_starts_at_the_rates_of_axial(axes: int) -> None:
+def test_circulant_string_starts_at_the_frequencies_of_axial(axes: int) -> None:
     shape = {"axes": axes, "heads": 2, "depth": 2, "seed": 0}
     circulant = build_encoding("circulant-string", head_dim=18, **shape)
     axial = build_encoding("axial", head_dim=16, **shape)
@@ -153,6 +154,8 @@ def test_one_axis_is_rotary_with_learned_frequencies() -> None:
     )
 
 
-def test_a_head_that_is_too_small_is_told_what_would_do() -> None:
-    with pytest.raises(UsageError, match="head_dim=6 has 2, and head_dim=8 would do"):
+def test_a_head_that_is_too_small_is_refused_with_the_smallest_possible() -> None:
+    with pytest.raises(
+        UsageError, match="head_dim=6 has 2, and the smallest possible is head_dim=8"
+    ):
         build_encoding("circulant-string", axes=3, heads=1, head_dim=6)

@@ -52,7 +52,7 @@ def test_slopes_follow_the_rule_for_every_number_of_heads(heads: int) -> None:
 @pytest.mark.parametrize("free", [0, 1])
 def test_alibi_subtracts_slope_times_distance(axes: int, free: int) -> None:
     encoding = built(f"alibi:heads={4 - free}", axes)
-    places = Grid((5, 3, 2)[:axes]).positions().double()
+    places = Grid((5, 3, 2)[:axes]).positions("index").double()
     found = bias_of(encoding, places)
     for head in range(4):
         slope = alibi_slope(head, 4 - free) if head < 4 - free else 0.0
@@ -96,7 +96,7 @@ def test_buckets_are_those_of_t5(quarter: int, beyond: int, bidirectional: bool)
 @pytest.mark.parametrize("spec", ["t5", "t5:share=none,scale=3"])
 def test_t5_adds_a_learned_number_for_the_bucket_of_each_axis(spec: str, axes: int) -> None:
     encoding = built(spec, axes)
-    places = Grid((5, 3, 2)[:axes]).positions().double()
+    places = Grid((5, 3, 2)[:axes]).positions("index").double()
     for layer in range(2):
         found = bias_of(encoding, places, layer)
         table = encoding.table[layer if "none" in spec else 0]
@@ -114,7 +114,7 @@ def test_kerple_is_its_formula(axes: int) -> None:
     encoding = built("kerple", axes)
     with torch.no_grad():
         encoding.rates[1, :, 0] = -1  # below the floor
-    places = Grid((5, 3)[:axes]).positions().double()
+    places = Grid((5, 3)[:axes]).positions("index").double()
     for layer in range(2):
         found = bias_of(encoding, places, layer)
         for head in range(4):
@@ -129,14 +129,14 @@ def test_kerple_rates_leave_the_floor_again() -> None:
     encoding = built("kerple")
     with torch.no_grad():
         encoding.rates.fill_(-1)
-    bias_of(encoding, Grid((5,)).positions().double()).sum().backward()
+    bias_of(encoding, Grid((5,)).positions("index").double()).sum().backward()
     assert (encoding.rates.grad[0] != 0).all()
 
 
 def test_fire_is_its_formula() -> None:
     encoding = built("fire:threshold=3")
     encoding.reach.data.fill_(-1.5)
-    places = Grid((9,)).positions().double()
+    places = Grid((9,)).positions("index").double()
     for layer in range(2):
         found, c = bias_of(encoding, places, layer), encoding.curvature[layer].item()
         for i in range(9):
@@ -151,7 +151,7 @@ def test_fire_is_its_formula() -> None:
 @pytest.mark.parametrize("spec", BIASES)
 def test_queries_and_keys_at_other_positions_read_the_same_bias(spec: str) -> None:
     encoding = built(spec)
-    places = Grid((7,)).positions().double()
+    places = Grid((7,)).positions("index").double()
     for layer in range(2):
         whole = bias_of(encoding, places, layer)
         part = encoding.bias(encoding.prepare(places[5:]), encoding.prepare(places[:6]), layer)
@@ -161,7 +161,7 @@ def test_queries_and_keys_at_other_positions_read_the_same_bias(spec: str) -> No
 @pytest.mark.parametrize("spec", BIASES)
 def test_what_layers_share_is_built_once(spec: str) -> None:
     encoding = built(spec)
-    state = encoding.prepare(Grid((7,)).positions().double())
+    state = encoding.prepare(Grid((7,)).positions("index").double())
     first, second = (encoding.bias(state, state, layer) for layer in range(2))
     assert (first is second) == (not encoding.layered)
     assert encoding.bias(state, state, 1) is second
@@ -169,7 +169,7 @@ def test_what_layers_share_is_built_once(spec: str) -> None:
 
 def test_alibi_and_t5_are_those_of_x_transformers() -> None:
     package = pytest.importorskip("x_transformers.x_transformers")
-    places = Grid((200,)).positions()
+    places = Grid((200,)).positions("index")
     for heads in (4, 6):
         theirs = package.AlibiPositionalBias(heads, heads)
         ours = build_encoding("alibi", axes=1, heads=heads, head_dim=6)

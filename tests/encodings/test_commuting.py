@@ -57,8 +57,9 @@ def test_scores_are_those_of_the_papers_exponentials(spec: str, axes: int, prefi
     positions = positions_of(encoding)
     expected = slow_scores(encoding, q, k, positions, 0.5)
     state = encoding.prepare(positions)
-    apart = encoding.encode_q(q, state, 1), encoding.encode_k(k, state, 1)
-    for ours in (encoding(q, k, positions, layer=1), apart):
+    count = {"prefix_tokens": prefix}
+    apart = encoding.encode_q(q, state, 1, **count), encoding.encode_k(k, state, 1, **count)
+    for ours in (encoding(q, k, positions, layer=1, **count), apart):
         torch.testing.assert_close(scores(*ours), expected, rtol=1e-6, atol=1e-6)
 
 
@@ -67,7 +68,7 @@ def test_scores_are_those_of_the_papers_exponentials(spec: str, axes: int, prefi
 )
 @pytest.mark.parametrize("zero", [False, True])
 def test_gradients_are_those_of_the_papers_exponentials(spec: str, axes: int, zero: bool) -> None:
-    """At P = 0 too, where all rates of a block coincide and no eigenvector is determined."""
+    """At P = 0 too, where all frequencies of a block coincide and no eigenvector is determined."""
     encoding = built(f"{spec}:block=4", axes)
     if zero:
         torch.nn.init.zeros_(encoding.base)  # type: ignore[arg-type]
@@ -76,11 +77,11 @@ def test_gradients_are_those_of_the_papers_exponentials(spec: str, axes: int, ze
     positions = positions_of(encoding)
     leaves = (q, *encoding.parameters())
     results = []
-    for found in (
-        scores(*encoding(q, k, positions, layer=1)),
+    for logits in (
+        scores(*encoding(q, k, positions, layer=1, prefix_tokens=1)),
         slow_scores(encoding, q, k, positions, 0.5),
     ):
-        results.append(torch.autograd.grad((found / 16).tanh().sum(), leaves))
+        results.append(torch.autograd.grad((logits / 16).tanh().sum(), leaves))
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
     assert results[0][1].abs().max() > 0
 
@@ -93,25 +94,26 @@ def test_folding_into_the_projection_changes_no_score(spec: str, axes: int, pref
     weight = torch.randn(3 * 32, 32, dtype=torch.float64) / 6
     state = encoding.prepare(positions_of(encoding))
     q, k, v = encoding.split(x, weight)
-    folded_q, folded_k, folded_v = encoding.project(x, weight, state, 1)
-    expected = scores(*encoding.encode_qk(q, k, state, 1))
+    folded_q, folded_k, folded_v = encoding.project(x, weight, state, 1, prefix_tokens=prefix)
+    expected = scores(*encoding.encode_qk(q, k, state, 1, prefix_tokens=prefix))
     torch.testing.assert_close(scores(folded_q, folded_k), expected, rtol=1e-8, atol=1e-8)
     assert torch.equal(folded_v, v)
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_tokens_without_a_position_stand_where_the_option_says(spec: str) -> None:
+def test_prefix_tokens_have_the_position_of_the_option(spec: str) -> None:
     positions = torch.tensor([[0.1, 0.7], [0.25, 0.5]])
     for cls, still in (("0.25", False), ("null", True)):
         encoding = built(f"{spec},prefix={cls}", 2)
         q, k = random_qk(encoding)
         q, k = q[:, :, :3], k[:, :, :3]
-        found = scores(*encoding(q, k, positions, layer=1))
+        ours = scores(*encoding(q, k, positions, layer=1, prefix_tokens=1))
         expected = slow_scores(encoding, q, k, positions, 0.0 if still else 0.25)
-        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
-        # and alone they are themselves
+        torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-6)
+        # with prefix=null they are unchanged themselves, not only their scores
         state = encoding.prepare(positions)
-        assert torch.allclose(encoding.encode_q(q, state, 1)[:, :, 0], q[:, :, 0]) == still
+        encoded = encoding.encode_q(q, state, 1, prefix_tokens=1)
+        assert torch.allclose(encoded[:, :, 0], q[:, :, 0]) == still
 
 
 def test_initial_values_are_the_codes() -> None:

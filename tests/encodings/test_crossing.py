@@ -37,9 +37,9 @@ def test_queries_and_keys_encoded_apart_have_the_gradients_of_both_together(spec
 def test_positions_and_tokens_of_each_side_are_checked() -> None:
     encoding = build("rope", 1)
     q, k = torch.randn(1, 2, 3, 24), torch.randn(4, 2, 12, 24)
-    positions = Grid((12,)).positions()
+    positions = Grid((12,)).positions("index")
     assert encoding(q, k, positions[:3], key_positions=positions)[1].shape == k.shape
-    with pytest.raises(UsageError, match="q has 3 tokens, but there are 12 positions"):
+    with pytest.raises(UsageError, match="3 tokens, but 12 positions and prefix_tokens=0 make 12"):
         encoding(q, k, positions)
     with pytest.raises(UsageError, match=r"positions must be \[tokens, 1\]"):
         encoding(q, k, positions[:3], key_positions=positions[:, :0])
@@ -78,7 +78,7 @@ def test_masks_and_caches_that_do_not_fit_are_refused() -> None:
         text(inputs, mask=torch.ones(2, 12))
     with pytest.raises(UsageError, match=r"not bool \[12\]"):
         text(inputs, mask=torch.ones(12, dtype=torch.bool))
-    with pytest.raises(UsageError, match="no padding"):
+    with pytest.raises(UsageError, match="and no mask"):
         text(inputs, mask=torch.ones(2, 12, dtype=torch.bool), cache=KeyValueCache(2))
-    with pytest.raises(UsageError, match="serves language models"):
+    with pytest.raises(UsageError, match="needs a language model"):
         image(torch.randn(1, 3, *image.shape.grid), cache=KeyValueCache(2))

@@ -7,13 +7,13 @@ from typer.testing import CliRunner
 
 from liere_cli.cli.app import app
 from liere_cli.encodings import available
-from liere_cli.encodings.describe import GRIDS, NANO, facts, served_axes
+from liere_cli.encodings.describe import GRIDS, NANO, profile_at, served_axes
 
 PLANES, LAYERS, HEADS = 16, 4, 4
 
 
 def extra(spec: str, axes: int = 1) -> float:
-    return facts(spec, GRIDS[axes], **NANO).flops_per_token
+    return profile_at(spec, GRIDS[axes], **NANO).flops_per_token
 
 
 def test_operations_are_those_of_the_formulas() -> None:

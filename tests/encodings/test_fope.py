@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from liere_cli.encodings import Grid, build_encoding
-from liere_cli.encodings.describe import facts
+from liere_cli.encodings.describe import profile_at
 from liere_cli.encodings.extension import extend
 from liere_cli.errors import UsageError
 from liere_cli.model import ModelShape, Transformer
@@ -57,7 +57,7 @@ def slowly(encoding: Any, x: Tensor, length: int, layer: int) -> Tensor:
 def test_planes_turn_by_mixtures_of_waves(spec: str) -> None:
     encoding = build(spec).double()
     q, k = torch.randn(2, 1, 2, 12, 16, dtype=torch.float64)
-    positions = Grid((12,)).positions()
+    positions = Grid((12,)).positions("index")
     for ours, x in zip(encoding(q, k, positions, layer=1), (q, k), strict=True):
         torch.testing.assert_close(ours, slowly(encoding, x, 12, 1), rtol=1e-5, atol=1e-5)
 
@@ -102,7 +102,7 @@ def test_coefficients_are_the_identity_and_noise(heads: str) -> None:
 
 def test_without_noise_it_is_rope_less_the_slow_planes() -> None:
     q, k = torch.randn(2, 1, 2, 12, 16)
-    positions = Grid((12,)).positions()
+    positions = Grid((12,)).positions("index")
     rope: Any = build("rope:theta=10,layout=half-split")
     rope.frequencies[:, 3:] = 0
     encoding = build("fope:theta=10,gain=0")
@@ -118,7 +118,7 @@ def test_scores_depend_on_both_positions_and_norms_change(spec: str) -> None:
     assert not encoding.orthogonal
     q, k = random_qk(encoding)
     q, k = q[:, :, :6], k[:, :, :6]
-    at = Grid((6,)).positions()
+    at = Grid((6,)).positions("index")
     here, there = (scores(*encoding(q, k, p, layer=1)) for p in (at, at + 5))
     assert (here - there).abs().max() > 0.1
     turned, _ = encoding(q, k, at)
@@ -145,12 +145,12 @@ def test_coefficients_depend_on_the_seed_and_stay_with_the_weights() -> None:
 def test_learned_coefficients_get_a_gradient_and_are_counted() -> None:
     encoding = build("fope:theta=10,learned=true")
     q, k = torch.randn(2, 1, 2, 12, 16)
-    scores(*encoding(q, k, Grid((12,)).positions(), 1)).square().sum().backward()
+    scores(*encoding(q, k, Grid((12,)).positions("index"), 1)).square().sum().backward()
     gradient = encoding.coefficients.grad
     assert gradient[0].abs().max() == 0
     assert (gradient[1] != 0).any(-1).all()
     counts = [
-        facts(spec, (12,), heads=2, head_dim=16, depth=2).parameters
+        profile_at(spec, (12,), heads=2, head_dim=16, depth=2).parameters
         for spec in ("fope:theta=10", "fope:theta=10,learned=true", "fope:theta=10,heads=same")
     ]
     assert counts == [0, 2 * 2 * 2 * 3 * 3, 0]
@@ -170,7 +170,7 @@ def test_the_length_of_training_decides_what_is_kept() -> None:
 def test_half_precision_is_rounded_once(dtype: torch.dtype) -> None:
     encoding = build("fope:theta=10", 64)
     q, k = torch.randn(2, 1, 2, 64, 16).to(dtype)
-    positions = Grid((64,)).positions()
+    positions = Grid((64,)).positions("index")
     exact = encoding(q.float(), k.float(), positions)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = encoding(q, k, positions)
@@ -200,8 +200,12 @@ def test_yarn_after_the_slow_ones_are_gone() -> None:
 @pytest.mark.parametrize(
     ("spec", "changes", "message"),
     [
-        ("fope", {"grid": None}, r"needs the training length: give grid=\(256,\), or the option"),
-        ("fope", {"grid": (6,)}, "none does over 6 tokens with scaling=index; 7 would do"),
+        ("fope", {"grid": None}, r"needs the training length: pass grid=\(256,\), or the option"),
+        (
+            "fope",
+            {"grid": (6,)},
+            "over 6 tokens with scaling=index; with scaling=index 7 tokens suffice",
+        ),
         ("fope:scaling=unit", {}, "none does over 12 tokens with scaling=unit"),
         ("fope", {"axes": 2, "grid": (12, 12)}, "'fope' is defined for 1 axis only, not 2"),
         ("fope:length=1", {}, "'length' is 1, but must be at least 2"),

@@ -34,7 +34,8 @@ def random_qk(axes: int, head_dim: int = 16, prefix: int = 0) -> tuple[Tensor, T
 
 
 def scores(encoding: LieRE, q: Tensor, k: Tensor, positions: Tensor, layer: int = 0) -> Tensor:
-    turned_q, turned_k = encoding(q, k, positions, layer)
+    prefix = q.shape[2] - len(positions)
+    turned_q, turned_k = encoding(q, k, positions, layer, prefix_tokens=prefix)
     return turned_q @ turned_k.mT
 
 
@@ -72,12 +73,12 @@ def test_block_2_is_rope_mixed_at_the_same_angles(axes: int) -> None:
     encoding = build("block=2", axes)
     mixed = build_encoding("rope-mixed", axes=axes, heads=2, head_dim=16, depth=2, seed=0)
     with torch.no_grad():
-        # U - U^T turns a plane from its second channel to its first
+        # U - U^T rotates a plane from its second channel to its first
         mixed.frequencies.copy_(-encoding.upper.squeeze(-1).mT)
     q, k = random_qk(axes, prefix=1)
     positions = grid_positions(axes)
     for layer in range(2):
-        results = [e(q, k, positions, layer) for e in (encoding, mixed)]
+        results = [e(q, k, positions, layer, prefix_tokens=1) for e in (encoding, mixed)]
         torch.testing.assert_close(*results, rtol=0, atol=0)
 
 
@@ -168,7 +169,7 @@ def test_rotations_too_large_to_keep_give_the_same(
         monkeypatch.setattr(liere, "KEPT_BYTES", kept)
         state = encoding.prepare(grid_positions(3))
         assert bool(state.generators) == (kept == 0)
-        turned_q, turned_k = encoding.encode_qk(q, k, state, 1)
+        turned_q, turned_k = encoding.encode_qk(q, k, state, 1, prefix_tokens=1)
         weights = (q, encoding.upper)
         results.append(torch.autograd.grad((turned_q @ turned_k.mT).tanh().sum(), weights))
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-3)
@@ -197,7 +198,7 @@ def test_one_graph(axes: int, block: int) -> None:
     def run(q: Tensor, k: Tensor) -> Tensor:
         state = encoding.prepare(positions)
         for layer in range(2):
-            q, k = encoding.encode_qk(q, k, state, layer)
+            q, k = encoding.encode_qk(q, k, state, layer, prefix_tokens=1)
         return q @ k.mT
 
     torch._dynamo.reset()

@@ -91,7 +91,7 @@ def test_golden_gate_is_that_of_vit_pytorch(
     package = module_of("vit_pytorch.vit_nd_rotary")
     theirs = package.GoldenGateRoPENd(len(grid), HEADS, HEAD_DIM, 0.5, 20.0, zero)
     q = queries()
-    expected = theirs(q, Grid(grid).positions().expand(2, -1, -1))
+    expected = theirs(q, Grid(grid).positions("index").expand(2, -1, -1))
     spec = f"golden-gate:scaling=index,slowest=0.5,fastest=20,zero={zero}"
     close(turned(built(spec, grid), q, grid), expected)
 
@@ -139,6 +139,6 @@ def test_sinusoids_in_the_plane_are_those_of_timm(module_of: Any) -> None:
     package = module_of("timm.layers.pos_embed_sincos")
     dim = HEADS * HEAD_DIM
     theirs = package.build_sincos2d_pos_embed(list(GRID), dim, interleave_sin_cos=False)
-    ours = built("sinusoidal:scale=1", GRID).at(Grid(GRID).positions())
+    ours = built("sinusoidal:scale=1", GRID).at(Grid(GRID).positions("index"))
     # theirs are all sines, then all cosines; ours the sines and cosines of an axis, then the next
     close(ours, theirs.unflatten(1, (2, 2, -1)).transpose(1, 2).flatten(1))

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from liere_cli.encodings import Grid, build_encoding
-from liere_cli.encodings.describe import described, facts
+from liere_cli.encodings.describe import profile, profile_at
 from liere_cli.encodings.extension import extend
 from liere_cli.errors import UsageError
 from support.slow_rotary import SHAPES, built, positions_of, random_qk, scores
@@ -131,7 +131,7 @@ def test_pope_is_that_of_its_package_and_of_x_transformers() -> None:
     third_q, third_k = (
         other.apply_polar_pos_emb(x, a) for x, a in ((q, angles), (k, angles + offset))
     )
-    found = ours(q, k, Grid((40,)).positions())
+    found = ours(q, k, Grid((40,)).positions("index"))
     torch.testing.assert_close(found, (third_q, third_k), rtol=1e-4, atol=1e-5)
     expected = scores(*theirs.apply_pope_to_qk(theirs(40), q, k))
     torch.testing.assert_close(scores(*found), expected, rtol=1e-4, atol=1e-4)
@@ -151,7 +151,7 @@ def test_axial_pope_is_that_of_its_package(axes: int) -> None:
     ours: Any = build_encoding("pope:bias=uniform", axes=axes, heads=3, head_dim=head_dim, seed=0)
     theirs = package.AxialPoPE(head_dim, heads=3, axial_dims=(4,) * axes)
     theirs.bias.data.copy_(ours.phase.data[0])
-    positions = Grid(shape).positions()
+    positions = Grid(shape).positions("index")
     expected = scores(*theirs.apply_pope_to_qk(theirs(positions), q, k))
     torch.testing.assert_close(scores(*ours(q, k, positions)), expected, rtol=1e-4, atol=1e-4)
 
@@ -171,7 +171,7 @@ def test_rotating_lrpe_with_the_same_heads_is_rope(layout: str) -> None:
     q, k = torch.randn(2, 1, 2, 6, 16)
     specs = (f"lrpe:form=rotate,heads=same,layout={layout}", f"rope:layout={layout}")
     results = [
-        build_encoding(spec, axes=1, heads=2, head_dim=16)(q, k, Grid((6,)).positions())
+        build_encoding(spec, axes=1, heads=2, head_dim=16)(q, k, Grid((6,)).positions("index"))
         for spec in specs
     ]
     torch.testing.assert_close(*results, rtol=0, atol=1e-6)
@@ -194,7 +194,9 @@ def test_lrpe_keeps_norms(spec: str) -> None:
     encoding = built(spec, 2)
     assert encoding.orthogonal
     q, k = random_qk(encoding, prefix=1)
-    for turned, x in zip(encoding(q, k, positions_of(encoding)), (q, k), strict=True):
+    for turned, x in zip(
+        encoding(q, k, positions_of(encoding), prefix_tokens=1), (q, k), strict=True
+    ):
         torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
 
 
@@ -202,7 +204,7 @@ def test_a_prefix_has_phase_zero() -> None:
     encoding: Any = built("pope:bias=uniform", 2)
     q, k = random_qk(encoding, prefix=2)
     positions = positions_of(encoding)
-    turned_q, turned_k = encoding(q, k, positions)
+    turned_q, turned_k = encoding(q, k, positions, prefix_tokens=2)
     nothing = torch.zeros_like(q[:, :, :2])
     torch.testing.assert_close(turned_q[:, :, :2], torch.cat((softplus(q[:, :, :2]), nothing), -1))
     offset = encoding.phase.detach()[0].clamp(-2 * math.pi, 0)[:, None]
@@ -211,14 +213,14 @@ def test_a_prefix_has_phase_zero() -> None:
     alone = encoding(q[:, :, 2:], k[:, :, 2:], positions)
     torch.testing.assert_close((turned_q[:, :, 2:], turned_k[:, :, 2:]), alone)
     lrpe = built("lrpe", 2)
-    turned_q, _ = lrpe(q, k, positions)
+    turned_q, _ = lrpe(q, k, positions, prefix_tokens=2)
     torch.testing.assert_close(turned_q[:, :, :2], torch.cat((q[:, :, :2], nothing), -1))
 
 
 def test_phases_of_keys_are_cut_and_start_where_they_get_a_gradient() -> None:
     encoding: Any = build_encoding("pope", axes=1, heads=2, head_dim=4, seed=0)
     q, k = torch.randn(2, 1, 2, 6, 4)
-    positions = Grid((6,)).positions()
+    positions = Grid((6,)).positions("index")
     assert (encoding.phase == 0).all()
     scores(*encoding(q, k, positions)).square().sum().backward()
     assert (encoding.phase.grad != 0).all()
@@ -262,11 +264,12 @@ def test_gradients_are_those_of_the_formula(spec: str) -> None:
     if "phase" in names:
         encoding.phase.data.clamp_(-6, -0.1)
     q, k = torch.randn(2, 1, 2, 4, 3, dtype=torch.float64, requires_grad=True)
-    positions = Grid((3,)).positions().double()  # and a token without any
+    positions = Grid((3,)).positions("index").double()  # and a token without any
 
     def function(q: Tensor, k: Tensor, *parameters: Tensor) -> Tensor:
-        given = dict(zip(names, parameters, strict=True))
-        return scores(*torch.func.functional_call(encoding, given, (q, k, positions, 1)))
+        weights = dict(zip(names, parameters, strict=True))
+        count = {"prefix_tokens": 1}
+        return scores(*torch.func.functional_call(encoding, weights, (q, k, positions, 1), count))
 
     parameters = [p.detach().clone().requires_grad_() for p in encoding.parameters()]
     assert torch.autograd.gradcheck(function, (q, k, *parameters))
@@ -300,12 +303,12 @@ def test_what_it_costs_is_told() -> None:
     at: dict[str, Any] = {"heads": 4, "head_dim": 32, "depth": 4}
     channels = 2 * 4 * 4 * 32  # of q and k in all layers
     meetings = 4 * 64 * 4 * 2 * 32  # of a query with 64 keys, 32 products and sums more
-    lrpe, pope = (facts(spec, (64,), **at) for spec in ("lrpe", "pope"))
+    lrpe, pope = (profile_at(spec, (64,), **at) for spec in ("lrpe", "pope"))
     assert lrpe.flops_per_token == 2 * channels + meetings
     assert pope.flops_per_token == 3 * channels + meetings
     assert (lrpe.parameters, pope.parameters) == (4 * 4 * 32, 4 * 32)
-    assert facts("pope:share=none", (64,), **at).parameters == 4 * 4 * 32
-    widths = [described(spec)["qk_width"] for spec in ("pope", "lrpe", "lrpe:form=rotate")]
+    assert profile_at("pope:share=none", (64,), **at).parameters == 4 * 4 * 32
+    widths = [profile(spec).qk_width for spec in ("pope", "lrpe", "lrpe:form=rotate")]
     assert widths == [2, 2, 1]
 
 
@@ -313,7 +316,7 @@ def test_what_it_costs_is_told() -> None:
 def test_any_number_of_channels_will_do(spec: str) -> None:
     encoding = build_encoding(spec, axes=3, heads=1, head_dim=7)
     q = torch.randn(1, 1, 12, 7)
-    turned, _ = encoding(q, q, Grid((2, 3, 2)).positions())
+    turned, _ = encoding(q, q, Grid((2, 3, 2)).positions("index"))
     assert turned.shape == (1, 1, 12, 14)
 
 
@@ -321,7 +324,7 @@ def test_any_number_of_channels_will_do(spec: str) -> None:
     ("spec", "axes", "head_dim", "message"),
     [
         ("pope", 3, 2, "at least one channel for each of 3 axes, but head_dim is 2"),
-        ("lrpe:form=rotate", 1, 7, "'lrpe' turns pairs of channels, so head_dim must be even"),
+        ("lrpe:form=rotate", 1, 7, "'lrpe' rotates pairs of channels, so head_dim must be even"),
         ("lrpe:part=0", 1, 8, "'part' is 0, but must be above 0"),
         ("golden-gate-pope:fastest=0.1", 2, 8, "fastest=0.1 is below slowest=0.2"),
         ("pope:bias=ones", 1, 8, "'bias' is 'ones', but must be 'zero', 'uniform' or 'none'"),

@@ -43,8 +43,8 @@ def test_labels_take_the_shorter_spelling() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("liere:preset=paper-code,share=none", "stands for share=layers, but share=none is given"),
-        ("liere:preset=paper-code,top=3", "stands for top=null, but top=3 is given too: leave one"),
+        ("liere:preset=paper-code,share=none", "sets share=layers, but share=none is given"),
+        ("liere:preset=paper-code,top=3", "sets top=null, but top=3 is given too: leave one"),
         ("liere:preset=papercode", "unknown preset 'papercode'; did you mean 'paper-code'"),
         ("rope:preset=paper-code", "unknown key 'preset'"),
     ],

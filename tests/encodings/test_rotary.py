@@ -35,7 +35,7 @@ def random_qk(axes: int, head_dim: int = 16, prefix: int = 0) -> tuple[Tensor, T
 def test_rope_equals_rotary_embedding_torch() -> None:
     q, _ = random_qk(1)
     encoding = build("rope", 1)
-    turned, _ = encoding(q, q, Grid(SHAPES[1]).positions())
+    turned, _ = encoding(q, q, Grid(SHAPES[1]).positions("index"))
     expected = RotaryEmbedding(dim=16).rotate_queries_or_keys(q)
     torch.testing.assert_close(turned, expected, rtol=0, atol=1e-5)
 
@@ -45,7 +45,7 @@ def test_axial_equals_rotary_embedding_torch(axes: int) -> None:
     head_dim = 8 * axes
     q, _ = random_qk(axes, head_dim)
     encoding = build("axial", axes, head_dim)
-    turned, _ = encoding(q, q, Grid(SHAPES[axes]).positions())
+    turned, _ = encoding(q, q, Grid(SHAPES[axes]).positions("index"))
     frequencies = RotaryEmbedding(dim=8, theta=100).get_axial_freqs(*SHAPES[axes])
     expected = apply_rotary_emb(frequencies, q.unflatten(2, SHAPES[axes])).flatten(2, -2)
     torch.testing.assert_close(turned, expected, rtol=0, atol=1e-5)
@@ -54,14 +54,14 @@ def test_axial_equals_rotary_embedding_torch(axes: int) -> None:
 @pytest.mark.parametrize("layout", ["interleaved", "half-split"])
 def test_axial_of_one_axis_is_rope(layout: str) -> None:
     q, k = random_qk(1)
-    positions = Grid(SHAPES[1]).positions()
+    positions = Grid(SHAPES[1]).positions("index")
     results = [build(f"{n}:layout={layout}", 1)(q, k, positions) for n in ("axial", "rope")]
     torch.testing.assert_close(*results, rtol=0, atol=0)
 
 
 def test_learned_rope_starts_as_rope() -> None:
     q, k = random_qk(1)
-    positions = Grid(SHAPES[1]).positions()
+    positions = Grid(SHAPES[1]).positions("index")
     results = [build(spec, 1)(q, k, positions) for spec in ("rope", "rope:learned=true")]
     torch.testing.assert_close(*results, rtol=0, atol=0)
 
@@ -70,7 +70,7 @@ def test_learned_rope_starts_as_rope() -> None:
 def test_learned_frequencies_get_a_gradient_of_their_layer(spec: str, axes: int) -> None:
     encoding = build(spec, axes)
     q, k = random_qk(axes)
-    turned_q, turned_k = encoding(q, k, Grid(SHAPES[axes]).positions(), layer=1)
+    turned_q, turned_k = encoding(q, k, Grid(SHAPES[axes]).positions("index"), layer=1)
     (turned_q @ turned_k.mT).square().sum().backward()
     gradient = encoding.frequencies.grad
     assert gradient is not None

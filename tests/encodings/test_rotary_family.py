@@ -65,7 +65,7 @@ def test_axial_as_the_liere_repository_has_it() -> None:
 
 def test_learned_axial_starts_as_the_fixed_one() -> None:
     q, k = torch.randn(2, 1, 2, 12, 16)
-    positions = Grid((3, 4)).positions()
+    positions = Grid((3, 4)).positions("index")
     shape = {"axes": 2, "heads": 2, "head_dim": 16, "depth": 2, "seed": 0}
     results = [
         build_encoding(spec, **shape)(q, k, positions, layer=1)
@@ -141,7 +141,7 @@ def test_spiral_stops_at_the_edges_as_the_public_code() -> None:
     ).double()
     assert isinstance(encoding, Rotary)
     q = torch.randn(1, 1, 25, 16, dtype=torch.float64)
-    positions = Grid((5, 5)).positions()
+    positions = Grid((5, 5)).positions("index")
 
     def angle(n: int, i: int, p: list[float]) -> float:
         number = i % 4
@@ -182,7 +182,7 @@ def test_grape(share: str) -> None:
 
 def test_grape_starts_as_rope() -> None:
     q, k = torch.randn(2, 1, 2, 6, 16)
-    positions = Grid((6,)).positions()
+    positions = Grid((6,)).positions("index")
     shape = {"axes": 1, "heads": 2, "head_dim": 16, "seed": 0}
     results = [
         build_encoding(spec, **shape)(q, k, positions)

@@ -41,8 +41,9 @@ def test_channels_are_turned_as_in_the_paper(spec: str, head_dim: int, prefix: i
             for x, y in zip((q, k), expected, strict=True):
                 y[:, head, token] = x[:, head, token] @ matrix.T
     state = encoding.prepare(positions)
-    apart = encoding.encode_q(q, state, 1), encoding.encode_k(k, state, 1)
-    for ours in (encoding(q, k, positions, layer=1), apart):
+    count = {"prefix_tokens": prefix}
+    apart = encoding.encode_q(q, state, 1, **count), encoding.encode_k(k, state, 1, **count)
+    for ours in (encoding(q, k, positions, layer=1, **count), apart):
         torch.testing.assert_close(ours, tuple(expected), rtol=0, atol=2e-6)
 
 

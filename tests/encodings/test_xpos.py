@@ -62,7 +62,7 @@ def test_scores_are_those_of_rotary_embedding_torch(length: int) -> None:
 
 
 def at(length: int, start: float = 0.0) -> Tensor:
-    return Grid((length,)).positions() + start
+    return Grid((length,)).positions("index") + start
 
 
 @settings(max_examples=25, deadline=None)

@@ -27,7 +27,7 @@ def moved(shape: tuple[int, ...], seed: int, **parts: float) -> torch.Tensor:
 @settings(max_examples=40, deadline=None)
 @given(SHAPES, SEEDS)
 def test_jitter_keeps_each_token_within_its_patch(shape: tuple[int, ...], seed: int) -> None:
-    distance = (moved(shape, seed, jitter=1.0) - Grid(shape).positions()).abs()
+    distance = (moved(shape, seed, jitter=1.0) - Grid(shape).positions("index")).abs()
     assert distance.max() <= 0.5 + 1e-5
     if len(shape) == 3:
         assert distance[:, 0].max() == 0
@@ -39,7 +39,7 @@ def test_jitter_keeps_each_token_within_its_patch(shape: tuple[int, ...], seed: 
 def test_the_grid_as_a_whole_moves_and_stretches_within_its_limits(
     shape: tuple[int, ...], seed: int, shift: float, stretch: float
 ) -> None:
-    grid, extent = Grid(shape).positions(), torch.tensor(shape, dtype=torch.float32)
+    grid, extent = Grid(shape).positions("index"), torch.tensor(shape, dtype=torch.float32)
     shifted = moved(shape, seed, shift=shift) - grid
     assert (shifted.abs() <= shift * extent / 2 + 1e-4).all()
     torch.testing.assert_close(shifted, shifted[:1].expand_as(shifted), rtol=0, atol=1e-4)
@@ -58,11 +58,13 @@ def test_the_grid_as_a_whole_moves_and_stretches_within_its_limits(
 @settings(max_examples=40, deadline=None)
 @given(SHAPES, SEEDS)
 def test_nothing_moves_by_default(shape: tuple[int, ...], seed: int) -> None:
-    torch.testing.assert_close(moved(shape, seed), Grid(shape).positions(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        moved(shape, seed), Grid(shape).positions("index"), rtol=0, atol=1e-5
+    )
 
 
 def test_half_of_the_jitter_is_normal_with_half_a_patch() -> None:
-    noise = moved((10_000,), 0, jitter=0.5) - Grid((10_000,)).positions()
+    noise = moved((10_000,), 0, jitter=0.5) - Grid((10_000,)).positions("index")
     assert noise.std() == pytest.approx(0.24, abs=0.01)  # 0.25, cut at 0.5
 
 

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from liere_cli.config.section import added
-from liere_cli.encodings.base import EncodingOptions, PositionEncoding, Shape, Stream
+from liere_cli.encodings.additive.base import Additive
+from liere_cli.encodings.base import EncodingOptions, Shape, Stream
 from liere_cli.errors import UsageError
 
-#: of the cubic kernel; the one that torch, PIL and OpenCV differ in
+#: coefficient of the cubic kernel, as in torch and OpenCV; PIL has -0.5
 CUBIC = -0.75
 
 
@@ -32,24 +33,24 @@ class AbsoluteOptions(EncodingOptions):
     )
     resize: Literal["linear", "cubic"] | None = added(
         None,
-        description="how the table is read on another grid; null: cubic for two axes, linear for "
-        "one or three, as LieRE's repository and ViTs have it",
+        description="interpolation of the table on another grid; null: cubic for two axes, linear "
+        "for one or three, as in LieRE's repository and ViTs",
     )
 
 
-class Absolute(PositionEncoding):
+class Absolute(Additive):
     """A learned vector for each token of the training grid, added to its embedding.
 
-    As in DeiT (arXiv 2012.12877): normal initialisation with standard deviation 0.02. On a grid of
-    another shape the table is resized to it, edges on edges, because an image at another
-    resolution shows the same scene: what ``torch.nn.functional.interpolate`` computes. Text that is
-    shorter than in training keeps its positions; longer text stretches the table.
+    Initially normal with standard deviation 0.02, as in DeiT (arXiv 2012.12877). On a grid of
+    another shape the table is resized to it with edges aligned, as
+    ``torch.nn.functional.interpolate`` does, because an image at another resolution shows the same
+    scene. Text that is shorter than in training keeps its positions; longer text stretches the
+    table.
     """
 
     name = "absolute"
     summary = "learned vector for each position, added to the embedding"
     source = "arXiv 2012.12877 (DeiT), arXiv 1810.04805 (BERT)"
-    family = "embedding"
     formula = "x + table[p]"
     Options = AbsoluteOptions
 
@@ -64,11 +65,8 @@ class Absolute(PositionEncoding):
     def initialise(self, stream: Stream = lambda name: None) -> None:
         nn.init.normal_(self.table, std=self.options.init, generator=stream("table"))
 
-    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
-        return x + self.at(positions).to(x.dtype)
-
     def at(self, positions: Tensor) -> Tensor:
-        """Vectors at positions [T, A] on the training grid, between its tokens too: [T, dim]."""
+        """As the base class; positions on the training grid, between its tokens too."""
         assert self.shape.grid is not None
         taps = [self._taps(p, n) for p, n in zip(positions.unbind(1), self.shape.grid, strict=True)]
         rows, weights = [], []
@@ -82,18 +80,20 @@ class Absolute(PositionEncoding):
         vectors = F.embedding(torch.stack(rows, 1), self.table)  # [T, n, dim]
         return (vectors * torch.stack(weights, 1)[..., None].to(vectors.dtype)).sum(1)
 
-    def _taps(self, places: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """Rows of the table that make up each place [T] of an axis, and their weights: [T, n]."""
+    def _taps(self, coordinates: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Rows of the table that are interpolated at coordinates [T] of an axis, and their weights,
+        [T, n] each.
+        """
         if not self.cubic:
-            places = places.clamp(0, length - 1)
-        floor = places.floor()
-        t = (places - floor)[:, None]
+            coordinates = coordinates.clamp(0, length - 1)
+        floor = coordinates.floor()
+        t = (coordinates - floor)[:, None]
         if self.cubic:
             weights = torch.cat([_outer(t + 1), _inner(t), _inner(1 - t), _outer(2 - t)], 1)
             first = -1
         else:
             weights, first = torch.cat([1 - t, t], 1), 0
-        offsets = torch.arange(weights.shape[1], device=places.device) + first
+        offsets = torch.arange(weights.shape[1], device=coordinates.device) + first
         return (floor.long()[:, None] + offsets).clamp(0, length - 1), weights
 
 

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape, Stream
+from liere_cli.encodings.additive.base import Additive
+from liere_cli.encodings.base import PositionedOptions, Shape, Stream
 from liere_cli.positions.grid import UNITS, Scaling
 from liere_cli.rotations.precision import full_precision
 
@@ -19,33 +20,30 @@ class FourierOptions(PositionedOptions):
     """Options of ``fourier``."""
 
     features: int | None = Field(
-        None, ge=2, description="cosines and sines together; null: dim, less one if it is odd"
+        None, ge=2, description="number of cosines and sines together; null: dim, or dim - 1 if odd"
     )
-    hidden: int | None = Field(
-        None, ge=1, description="units of the layer between; null: as many as features"
-    )
+    hidden: int | None = Field(None, ge=1, description="hidden units; null: as many as features")
     gamma: float = Field(
         0.1,
         gt=0,
-        description="the initial directions are normal with standard deviation 1/gamma, in radians "
-        "per unit of position",
+        description="the initial W is normal with standard deviation 1/gamma, in radians per unit "
+        "of position",
     )
     init: float = Field(0.02, ge=0, le=10, description="standard deviation of the last matrix")
     scaling: Scaling = Field("unit", description=UNITS)
 
 
-class Fourier(PositionEncoding):
+class Fourier(Additive):
     """Learnable Fourier features (arXiv 2106.02795, equations 4 and 5): r = [cos(W p), sin(W p)]
-    / sqrt(F) with learned W, initially normal with variance gamma^-2, and then
+    / sqrt(F) with learned W, initially normal with variance gamma^-2, then
     W_2 GELU(W_1 r + b_1) + b_2, which is added to the embedding.
 
-    The paper groups coordinates in some of its tasks; here all axes are one group.
+    The paper groups coordinates in some of its tasks; here all axes form one group.
     """
 
     name = "fourier"
     summary = "learned sines and cosines of the position through a small network"
     source = "arXiv 2106.02795"
-    family = "embedding"
     formula = "x + W2 gelu(W1 [cos Wp, sin Wp] / sqrt(F) + b1) + b2"
     Options = FourierOptions
 
@@ -61,7 +59,9 @@ class Fourier(PositionEncoding):
         self.initialise()
 
     def initialise(self, stream: Stream = lambda name: None) -> None:
-        """The paper gives W alone; W_1 is normal with deviation fan_in^-1/2, biases are zero."""
+        """The paper specifies W only; W_1 is normal with standard deviation fan_in^-1/2, biases are
+        zero.
+        """
         for name, std in (
             ("directions", 1 / self.options.gamma),
             ("hidden", (2 * self.waves) ** -0.5),
@@ -71,11 +71,7 @@ class Fourier(PositionEncoding):
         nn.init.zeros_(self.hidden_bias)
         nn.init.zeros_(self.out_bias)
 
-    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
-        return x + self.at(positions).to(x.dtype)
-
     def at(self, positions: Tensor) -> Tensor:
-        """Vectors at positions [T, A]: [T, dim]."""
         with full_precision(positions):
             angles = positions.to(self.directions.dtype) @ self.directions.T
             waves = torch.cat([angles.cos(), angles.sin()], -1) / math.sqrt(2 * self.waves)

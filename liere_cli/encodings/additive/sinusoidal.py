@@ -8,7 +8,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from liere_cli.config.section import added
-from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape, Stream
+from liere_cli.encodings.additive.base import Additive
+from liere_cli.encodings.base import PositionedOptions, Shape, Stream
 from liere_cli.errors import UsageError
 
 
@@ -22,20 +23,18 @@ class SinusoidalOptions(PositionedOptions):
     learned: bool = added(True, description="learn that factor")
 
 
-class Sinusoidal(PositionEncoding):
+class Sinusoidal(Additive):
     """Sines and cosines of each coordinate, added to the embedding.
 
     sin(p w_i), cos(p w_i) with w_i = theta^(-i/n), the channels split evenly over the axes
     (arXiv 1706.03762, section 3.5; several axes as in MAE, arXiv 2111.06377). One factor scales
-    them, as in x-transformers' ScaledSinusoidalEmbedding, initially dim^-0.5, which is their share
-    beside embeddings that the paper multiplies by sqrt(dim) (section 3.4). Channels that do not
-    divide by 2 * axes stay zero.
+    them, as in x-transformers' ScaledSinusoidalEmbedding, initially dim^-0.5: the paper multiplies
+    embeddings by sqrt(dim) instead (section 3.4). Channels left over by 2 * axes stay zero.
     """
 
     name = "sinusoidal"
     summary = "fixed sines and cosines of each coordinate, added to the embedding"
     source = "arXiv 1706.03762 section 3.5"
-    family = "embedding"
     formula = "x + s [sin(p_a w_i), cos(p_a w_i)], w_i = theta^(-i/n)"
     Options = SinusoidalOptions
 
@@ -52,11 +51,8 @@ class Sinusoidal(PositionEncoding):
     def initialise(self, stream: Stream = lambda name: None) -> None:
         nn.init.constant_(self.scale, self.options.scale or self.shape.dim**-0.5)
 
-    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
-        return x + self.at(positions).to(x.dtype)
-
     def at(self, positions: Tensor) -> Tensor:
-        """Vectors at positions [T, A]: [T, dim], axis by axis, sines before cosines."""
+        """As the base class: axis by axis, sines before cosines."""
         order = torch.arange(self.waves, device=positions.device, dtype=torch.float32) / self.waves
         angles = positions.float()[:, :, None] * self.options.theta**-order  # [T, A, waves]
         vectors = torch.cat([angles.sin(), angles.cos()], -1).flatten(1) * self.scale

@@ -1,4 +1,4 @@
-"""ALiBi: attention that fades with distance, at a fixed rate for each head."""
+"""ALiBi: attention that decays with distance, at a fixed slope for each head."""
 
 import torch
 from pydantic import Field
@@ -13,21 +13,21 @@ class ALiBiOptions(PositionedOptions):
     """Options of ``alibi``."""
 
     heads: int | None = Field(
-        None, ge=1, description="the first so many heads get a bias, the others none; null: all"
+        None, ge=1, description="number of heads with a bias, the first ones; null: all"
     )
 
 
 class ALiBi(LogitBias):
     """ALiBi (arXiv 2108.12409, section 3): head n adds -m_n |p_q - p_k| to its logits.
 
-    The slopes m_n are fixed: 2^(-8 n / N) for n = 1 .. N, where N is a power of two; else those of
-    the power of two below, and every second one of the power above. In a model that looks both
-    ways the bias is the same to both sides. On several axes the distance is Euclidean, as in CROMA
-    (arXiv 2311.00566, section 3.2).
+    The slopes m_n are fixed: 2^(-8 n / N) for n = 1 .. N if N is a power of two; otherwise those
+    of the power of two below, and every second one of the power above. In a bidirectional model the
+    bias is symmetric. On several axes the distance is Euclidean, as in CROMA (arXiv 2311.00566,
+    section 3.2).
     """
 
     name = "alibi"
-    summary = "logits fade with distance, at fixed rates"
+    summary = "logits decay linearly with distance, at fixed slopes"
     source = "arXiv 2108.12409; arXiv 2311.00566 (CROMA) for several axes"
     formula = "logit - m_n |p_q - p_k|"
     Options = ALiBiOptions
@@ -39,9 +39,9 @@ class ALiBi(LogitBias):
             raise UsageError(
                 f"encoding 'alibi': heads={heads} get a bias, but there are {shape.heads} heads"
             )
-        rates = torch.zeros(shape.heads)
-        rates[:heads] = slopes(heads)
-        self.register_buffer("slopes", rates[:, None, None], persistent=False)
+        by_head = torch.zeros(shape.heads)
+        by_head[:heads] = slopes(heads)
+        self.register_buffer("slopes", by_head[:, None, None], persistent=False)
         self.slopes: Tensor
 
     def between(self, queries: Tensor, keys: Tensor, layer: int) -> Tensor:
@@ -49,10 +49,10 @@ class ALiBi(LogitBias):
 
 
 def slopes(heads: int) -> Tensor:
-    """ALiBi's rates, [heads] float32 (arXiv 2108.12409, section 3 and its code's rule for other
-    numbers than powers of two).
+    """ALiBi's slopes, [heads] float32 (arXiv 2108.12409, section 3, and its code for numbers of
+    heads that are not powers of two).
     """
     below = 1 << (heads.bit_length() - 1)
-    rates = [2 ** (-8 * (n + 1) / below) for n in range(below)]
+    exact = [2 ** (-8 * (n + 1) / below) for n in range(below)]
     between = [2 ** (-8 * (2 * n + 1) / (2 * below)) for n in range(heads - below)]
-    return torch.tensor(rates + between, dtype=torch.float32)
+    return torch.tensor(exact + between, dtype=torch.float32)

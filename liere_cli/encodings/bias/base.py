@@ -13,23 +13,24 @@ from liere_cli.encodings.base import PositionEncoding
 
 @dataclass(frozen=True)
 class BiasState:
-    """Positions [T, A], and the biases among them that have been built in this forward pass."""
+    """Positions [T, A], and the biases between them by layer, built once in a forward pass."""
 
     positions: Tensor
     built: dict[int, Tensor] = field(default_factory=dict)
 
 
 class LogitBias(PositionEncoding):
-    """Adds b[l, n](p_q, p_k) to the logit of every query and key, whatever they hold.
+    """Adds b[l, n](p_q, p_k) to the logit of every query and key, independent of their content.
 
-    A subclass gives ``between``. What layers share is built once a forward pass, for the whole
-    batch: ``layered`` says whether each layer has a bias of its own.
+    A subclass defines ``between``. The bias is built once in a forward pass for the whole batch,
+    and once for all layers unless ``layered``.
     """
 
     family = "bias"
     relative = True
     orthogonal = True
     prefix = "get no bias, as queries and as keys"
+    #: whether each layer has its own bias
     layered: bool = False
 
     def prepare(self, positions: Tensor) -> BiasState:

@@ -19,11 +19,11 @@ class FIREOptions(PositionedOptions):
 
     width: int = Field(32, ge=1, le=1024, description="hidden units of the function")
     threshold: float = Field(
-        512.0, gt=0, description="initial L: queries before it are treated alike, in positions"
+        512.0, gt=0, description="initial L, in positions: earlier queries are all normalised by it"
     )
     curvature: float = Field(0.1, gt=0, description="initial c of psi(x) = log(1 + c x)")
     share: Literal["none", "layers"] = Field(
-        "none", description="what has a function in common: none, or layers (the paper's FIRE-S)"
+        "none", description="what shares a function: none, or layers (the paper's FIRE-S)"
     )
 
 
@@ -32,8 +32,8 @@ class FIRE(LogitBias):
     logits, psi(x) = log(1 + c x), with learned c, L and f, one hidden layer of ReLU units with an
     output for each head.
 
-    The paper's model is causal. In one that looks both ways the distance counts alike to both
-    sides, as the absolute value in the paper's code has it.
+    The paper's model is causal. In a bidirectional one the distance is symmetric, as the absolute
+    value in the paper's code makes it.
     """
 
     name = "fire"
@@ -72,11 +72,11 @@ class FIRE(LogitBias):
 
     def between(self, queries: Tensor, keys: Tensor, layer: int) -> Tensor:
         with full_precision(queries):
-            place = queries.to(self.hidden.dtype)  # [Tq, 1]
-            distance = (place - keys.to(place.dtype).mT).abs()
+            queries = queries.to(self.hidden.dtype)  # [Tq, 1]
+            distance = (queries - keys.to(queries.dtype).mT).abs()
             threshold = (self.reach[layer] * self.options.threshold).abs()
             c = self.curvature[layer]
-            ceiling = (c * place.maximum(threshold)).abs().log1p() + EPSILON
+            ceiling = (c * queries.maximum(threshold)).abs().log1p() + EPSILON
             share = (c * distance).abs().log1p() / ceiling
             units = torch.relu(share[..., None] * self.hidden[layer] + self.hidden_bias[layer])
             bias = units @ self.out[layer].T + self.out_bias[layer]

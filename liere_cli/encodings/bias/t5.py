@@ -18,15 +18,15 @@ class T5Options(PositionedOptions):
 
     buckets: int = Field(32, ge=4, le=4096, description="of distances, for each axis")
     distance: int = Field(
-        128, ge=2, description="from here on all distances share the last bucket, in positions"
+        128, ge=2, description="distance from which all share the last bucket, in positions"
     )
     bidirectional: bool | None = Field(
         None,
-        description="half of the buckets for each direction; else all for the past, and the future "
-        "counts as distance 0; null: for more than one axis",
+        description="half of the buckets for each direction; false: all for the past, and the "
+        "future counts as distance 0; null: for more than one axis",
     )
     share: Literal["layers", "none"] = Field(
-        "layers", description="what has a bias in common: layers (T5) or none"
+        "layers", description="what shares a bias: layers (T5) or none"
     )
     init: float | None = Field(
         None, ge=0, le=10, description="initial standard deviation; null: dim^-0.5, as T5"
@@ -41,7 +41,7 @@ class T5(LogitBias):
 
     Each head has a learned number for each bucket of p_k - p_q. The first half of the buckets of a
     direction hold one distance each, the second half are spaced logarithmically up to ``distance``.
-    On several axes the biases of the axes are added. Fractions of positions are cut off.
+    On several axes the biases of the axes are added. Fractions of positions are truncated.
     """
 
     name = "t5"
@@ -59,7 +59,7 @@ class T5(LogitBias):
         if self.options.distance <= exact:
             raise UsageError(
                 f"encoding 't5': distance={self.options.distance} must be above {exact}, the "
-                f"distances that have one of {self.options.buckets} buckets each"
+                f"number of distances with their own bucket, of {self.options.buckets} buckets"
             )
         layers = shape.depth if self.layered else 1
         self.table = nn.Parameter(
@@ -73,10 +73,10 @@ class T5(LogitBias):
 
     def between(self, queries: Tensor, keys: Tensor, layer: int) -> Tensor:
         relative = (keys[None] - queries[:, None]).trunc().long()  # [Tq, Tk, A]
-        found = bucket(
+        buckets = bucket(
             relative, self.options.buckets, self.options.distance, self.bidirectional
         ).unbind(-1)
-        parts = [F.embedding(b, table) for b, table in zip(found, self.table[layer], strict=True)]
+        parts = [F.embedding(b, table) for b, table in zip(buckets, self.table[layer], strict=True)]
         bias: Tensor = self.options.scale * torch.stack(parts).sum(0).permute(2, 0, 1)
         return bias
 

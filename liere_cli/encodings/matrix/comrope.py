@@ -1,4 +1,4 @@
-"""The common base of both forms of ComRoPE: blocks that turn along one generator each.
+"""ComRoPE: blocks of channels that each rotate along one generator.
 
 Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim = n * b for
 n blocks of b rows, A axes, L depth.
@@ -32,17 +32,16 @@ class ComRoPEState:
 
     Args:
         lines: spectra of the generators [N, n, b, b].
-        steps: how far each block has gone along its generator, [1 + T, n], for tokens without a
-            position first; of one layer if layers share them.
+        steps: multiple of its generator by which each block rotates, [1 + T, n], for prefix tokens
+            first; one entry if layers share them.
     """
 
     lines: tuple[Spectrum, ...]
     steps: tuple[Tensor, ...]
 
-    def of(self, layer: int, length: int) -> tuple[Spectrum, Tensor]:
-        """Spectra, and steps of a sequence, [S, n]."""
+    def of(self, layer: int, prefix: int) -> tuple[Spectrum, Tensor]:
+        """Spectra of a layer, and steps of a sequence with a prefix, [S, n]."""
         steps = self.steps[layer if len(self.steps) > 1 else 0]
-        prefix = length - len(steps) + 1
         return self.lines[layer], torch.cat((steps[:1].expand(prefix, -1), steps[1:]))
 
 
@@ -61,8 +60,8 @@ class ComRoPEOptions(PositionedOptions):
     )
     prefix: float | None = Field(
         0.5,
-        description="where tokens without a position stand on every axis, in units of scaling; "
-        "null: they pass unchanged; the code's cls_position",
+        description="coordinate of prefix tokens on every axis, in units of scaling; null: they "
+        "pass unchanged; the code's cls_position",
     )
     scaling: Scaling = Field("cell", description=f"{UNITS}; the code has cell")
 
@@ -71,25 +70,25 @@ class ComRoPE(PositionEncoding):
     """q and k at position p are multiplied, block by block, by exp(s_j(p) (P_j - P_j^T)) with
     learned P for each layer, head and block (arXiv 2506.03737; Longin-Yu/ComRoPE model.py).
 
-    A subclass says how far each block goes, s(p), linear in p. Generators on all axes are multiples
-    of one, so they commute, and scores depend on differences of positions alone. So each block has
-    one eigenbasis for all positions: ``project`` folds it into the weights, and what is left is
-    plain rotary.
+    A subclass defines the steps s(p), linear in p. The generators of a block on all axes are
+    multiples of one, so they commute, and scores depend only on differences of positions. Each
+    block has one eigenbasis for all positions: ``project`` folds it into the weights, and the rest
+    is plain rotary.
 
     The paper's setting is this encoding with a CLS token, and positions that jitter within their
     patch in training: ``--set model.pooling=cls --set training.positions.jitter=1``. Its code keeps
-    learned absolute positions beside the rotation, which no encoding here does; divides the frames
-    of a video by the patches of a row; and spreads cells of any resolution over (0, 1), to which
-    ``liere eval --extend refit`` comes nearest.
+    learned absolute positions in addition to the rotation, which no encoding here does; divides the
+    frames of a video by the patches of a row; and spreads cells of any resolution over (0, 1), to
+    which ``liere eval --extend refit`` is closest.
     """
 
     source = "arXiv 2506.03737"
     family = "matrix"
-    prefix = "turned as if at 0.5 on every axis (prefix=null: pass unchanged)"
+    prefix = "rotated as if at 0.5 on every axis (prefix=null: pass unchanged)"
     relative = True
     orthogonal = True
     Options: ClassVar[type[ComRoPEOptions]] = ComRoPEOptions
-    #: whether every axis needs a block of its own
+    #: whether every axis needs at least one block to itself
     axis_has_block: ClassVar[bool] = False
 
     def __init__(self, shape: Shape, options: ComRoPEOptions | None = None) -> None:
@@ -100,16 +99,16 @@ class ComRoPE(PositionEncoding):
             for rows in range(2, shape.head_dim + 1, 2)
             if shape.head_dim % rows == 0 and shape.head_dim // rows >= least
         ]
-        wanted = self.options.block
-        if not fitting or wanted not in (None, *fitting):
-            rows = f"blocks of {wanted}" if wanted else "an even number of"
+        requested = self.options.block
+        if not fitting or requested not in (None, *fitting):
+            rows = f"blocks of {requested}" if requested else "an even number of"
             each = f", at least one block for each of {least} axes" if least > 1 else ""
             fit = f"; block can be {', '.join(map(str, fitting))}" if fitting else ""
             raise UsageError(
                 f"encoding '{self.name}': head_dim={shape.head_dim} does not divide into {rows} "
                 f"rows{each}{fit}"
             )
-        self.block: int = wanted or max(rows for rows in fitting if rows <= DEFAULT_BLOCK)
+        self.block: int = requested or max(rows for rows in fitting if rows <= DEFAULT_BLOCK)
         self.blocks = shape.head_dim // self.block
         self.base = nn.Parameter(
             torch.empty(shape.depth, shape.heads, self.blocks, self.block, self.block)
@@ -126,32 +125,40 @@ class ComRoPE(PositionEncoding):
 
     def prepare(self, positions: Tensor) -> ComRoPEState:
         positions = positions.to(self.base.dtype)
-        # no position is position 0: s is linear, and exp(0) changes nothing
+        # prefix=null is position 0: s is linear, and exp(0) is the identity
         first = torch.full_like(positions[:1], self.options.prefix or 0.0)
         steps = self.steps(torch.cat((first, positions)))
         lines = spectrum(self.base - self.base.mT, steps)
         return ComRoPEState(lines.unbind(), steps.unbind())
 
     def encode_qk(
-        self, q: Tensor, k: Tensor, state: ComRoPEState, layer: int
+        self, q: Tensor, k: Tensor, state: ComRoPEState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor]:
-        lines, steps = state.of(layer, q.shape[2])
+        lines, steps = state.of(layer, prefix_tokens)
+        self.check_tokens(q.shape[2], len(steps) - prefix_tokens, prefix_tokens)
+        self.check_tokens(k.shape[2], len(steps) - prefix_tokens, prefix_tokens)
         q, k = turn_steps(lines, steps, change_basis(lines, q), change_basis(lines, k))
         return q, k
 
-    def encode_q(self, q: Tensor, state: ComRoPEState, layer: int) -> Tensor:
-        lines, steps = state.of(layer, q.shape[2])
+    def encode_q(
+        self, q: Tensor, state: ComRoPEState, layer: int, prefix_tokens: int = 0
+    ) -> Tensor:
+        lines, steps = state.of(layer, prefix_tokens)
+        self.check_tokens(q.shape[2], len(steps) - prefix_tokens, prefix_tokens)
         (turned,) = turn_steps(lines, steps, change_basis(lines, q))
-        # back in the channels' own basis, so that no other call need find the same eigenvectors
+        # back to the basis of the channels: another call may find other eigenvectors
         return change_basis(lines, turned, back=True)
 
-    def encode_k(self, k: Tensor, state: ComRoPEState, layer: int) -> Tensor:
-        return self.encode_q(k, state, layer)
+    def encode_k(
+        self, k: Tensor, state: ComRoPEState, layer: int, prefix_tokens: int = 0
+    ) -> Tensor:
+        return self.encode_q(k, state, layer, prefix_tokens)
 
     def project(
-        self, x: Tensor, weight: Tensor, state: ComRoPEState, layer: int
+        self, x: Tensor, weight: Tensor, state: ComRoPEState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor, Tensor]:
-        lines, steps = state.of(layer, x.shape[1])
+        lines, steps = state.of(layer, prefix_tokens)
+        self.check_tokens(x.shape[1], len(steps) - prefix_tokens, prefix_tokens)
         q, k, v = self.split(x, fold_line(lines, weight))
         q, k = turn_steps(lines, steps, q, k)
         return q, k, v
@@ -160,17 +167,17 @@ class ComRoPE(PositionEncoding):
 class ComRoPEAP(ComRoPE):
     """ComRoPE with axial partition (arXiv 2506.03737 section 4; Longin-Yu/ComRoPE model.py).
 
-    Block j turns by exp(p_a (P_j - P_j^T)) with a = j mod A: ``axial`` in a learned basis, with
-    learned frequencies. The code wants as many blocks for each axis; here the first axes get one
-    more where they don't divide. :class:`ComRoPE` tells how the paper trains it.
+    Block j is rotated by exp(p_a (P_j - P_j^T)) with a = j mod A: ``axial`` in a learned basis,
+    with learned frequencies. The code requires equally many blocks for each axis; here the first
+    axes get one more where they don't divide. For the paper's training see :class:`ComRoPE`.
 
     Raises:
-        UsageError: head_dim does not divide into blocks, or there are fewer than axes.
+        UsageError: head_dim does not divide into blocks, or there are fewer blocks than axes.
     """
 
     name = "comrope-ap"
     summary = "learned rotations of whole blocks, each with one axis, so that all commute"
-    formula = "block j turns by exp(p_a (P_j - P_j^T)), a = j mod A"
+    formula = "block j is rotated by exp(p_a (P_j - P_j^T)), a = j mod A"
     axis_has_block = True
 
     def __init__(self, shape: Shape, options: ComRoPEOptions | None = None) -> None:
@@ -186,10 +193,10 @@ class ComRoPEAP(ComRoPE):
 class ComRoPELD(ComRoPE):
     """ComRoPE with linear dependence (arXiv 2506.03737 section 4; Longin-Yu/ComRoPE model.py).
 
-    Block j turns by exp((p . theta_j) (P_j - P_j^T)) with learned theta for each layer, axis and
-    block, shared by its heads as in the code, initially standard normal: ``rope-mixed`` in a
-    learned basis, where the planes of a block share a direction. :class:`ComRoPE` tells how the
-    paper trains it.
+    Block j is rotated by exp((p . theta_j) (P_j - P_j^T)) with learned theta for each layer, axis
+    and block, shared by its heads as in the code, initially standard normal: ``rope-mixed`` in a
+    learned basis, where the planes of a block share a direction. For the paper's training see
+    :class:`ComRoPE`.
 
     Raises:
         UsageError: head_dim does not divide into blocks.
@@ -197,7 +204,7 @@ class ComRoPELD(ComRoPE):
 
     name = "comrope-ld"
     summary = "learned rotations of whole blocks, each along one direction, so that all commute"
-    formula = "block j turns by exp((p . theta_j) (P_j - P_j^T))"
+    formula = "block j is rotated by exp((p . theta_j) (P_j - P_j^T))"
 
     def __init__(self, shape: Shape, options: ComRoPEOptions | None = None) -> None:
         super().__init__(shape, options)

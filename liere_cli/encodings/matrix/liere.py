@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from liere_cli.config.section import added
 from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape, Stream
-from liere_cli.encodings.matrix.liere_init import mean_fastest, with_rates_of
+from liere_cli.encodings.matrix.liere_init import mean_highest_frequency, with_spectrum_of
 from liere_cli.encodings.presets import Preset, preset_field
 from liere_cli.errors import UsageError
 from liere_cli.positions.grid import UNITS, Scaling
@@ -35,14 +35,14 @@ from liere_cli.rotations import (
 
 DEFAULT_BLOCK = 8
 PAPER_SCALE = 2 * math.pi
-#: rotations of all layers together that are kept from the forward to the backward pass, in bytes;
-#: more are built for each layer, and built again in the backward pass
+#: bytes of rotations of all layers that are kept from the forward to the backward pass; if there
+#: are more, each layer builds its own, and again in the backward pass
 KEPT_BYTES = 256 * 2**20
-#: bytes of rotations that a CPU builds in one go: larger tensors fit no gap that a step has freed
+#: bytes of rotations that a CPU builds at once: larger tensors can't reuse memory freed in a step
 BUILT_BYTES = 16 * 2**20
 PRESETS = {
     "paper-code": Preset(
-        "what the authors' public code computes, with its blocks as block says",
+        "what the authors' public code computes, at any block",
         {
             "share": "layers",
             "scale": PAPER_SCALE,
@@ -58,8 +58,8 @@ PRESETS = {
 class LieREState:
     """What the layers share in a forward pass; which fields are set depends on axes and sizes.
 
-    Each is a tuple over layers, of one if layers share it: taking a layer out of one large tensor
-    would cost a gradient of the size of all layers for each.
+    Each is a tuple over layers, with one entry if layers share it: indexing one large tensor would
+    cost a gradient of the size of all layers for each layer.
 
     Args:
         positions: [T, A].
@@ -90,9 +90,9 @@ class LieREOptions(PositionedOptions):
     )
     share: Literal["none", "layers", "heads", "all"] = Field(
         "none",
-        description="what has generators in common: none (the paper's text; multi-headed "
-        "generators), layers (what its public code computes), heads, or all; how fast they learn "
-        "is training.encoding_rate",
+        description="what shares generators: none (the paper's text; multi-headed generators), "
+        "layers (what its public code computes), heads, or all; their learning rate is "
+        "training.encoding_rate",
     )
     scale: float = Field(
         PAPER_SCALE,
@@ -103,24 +103,24 @@ class LieREOptions(PositionedOptions):
     spectrum: int | None = added(
         None,
         ge=2,
-        description="initial rates as blocks of this many rows have, in the planes of the block's "
-        "own draw; null: the block's own rates, which grow with it",
+        description="initial frequencies as in blocks of this many rows, in the planes of the "
+        "block's own draw; null: the block's own frequencies, which grow with it",
     )
     top: float | None = added(
         None,
         gt=0,
-        description="the initial draw is scaled so that a block's fastest rate on an axis is this "
-        "on average, in radians a unit of position; null: as scale says",
+        description="scales the initial draw so that the highest frequency of a block on an axis "
+        "is this on average, in radians per unit of position; null: scale applies",
     )
     presets: ClassVar[Mapping[str, Preset]] = PRESETS
     preset: str | None = preset_field(PRESETS)
 
     @model_validator(mode="after")
-    def _one_size(self) -> Self:
+    def _top_or_scale(self) -> Self:
         if self.top is not None and self.scale != PAPER_SCALE:
             raise ValueError(
-                f"top={self.top:g} and scale={self.scale:g} both set how large the initial entries "
-                "are: leave one of the two out"
+                f"top={self.top:g} and scale={self.scale:g} both set the size of the initial "
+                "entries: leave one of the two out"
             )
         return self
 
@@ -130,22 +130,22 @@ class LieRE(PositionEncoding):
     R(p) = exp(sum_a p_a A_a) with learned skew-symmetric A_a = U_a - U_a^T, U_a strictly upper
     triangular, block-diagonal with blocks of ``block`` rows.
 
-    **Rates.** Under the paper's initialisation larger blocks turn faster: the fastest rate of a
-    block on one axis is near 3 radians across the image for 2 rows, 17 for 8 and 130 for 64, so
-    that a sweep of block sizes is one of frequencies too. ``spectrum=8`` gives blocks of any size
-    the rates of blocks of 8; ``top=17`` scales the draw to a fastest rate. See
-    :mod:`liere_cli.encodings.matrix.liere_init`.
+    **Frequencies.** With the paper's initialisation larger blocks rotate faster: the highest
+    frequency of a block on one axis is about 3 radians across the image for 2 rows, 17 for 8 and
+    130 for 64, so a sweep over block sizes is one over frequencies too. ``spectrum=8`` gives blocks
+    of any size the frequencies of blocks of 8; ``top=17`` scales the draw to a highest frequency.
+    See :mod:`liere_cli.encodings.matrix.liere_init`.
 
-    **Sharing.** Every head has generators of its own: what the thread in which practitioners tried
-    LieRE on text (lucidrains/rotary-embedding-torch issue 26) calls multi-headed generators, the
-    authors' example there having one set for all heads (``share=heads``). A slower learning rate
-    for generators, tried there too, is a setting of training: ``training.encoding_rate=0.1``.
+    **Sharing.** By default every head has its own generators, which the discussion of LieRE on text
+    (lucidrains/rotary-embedding-torch#26) calls multi-headed generators; the authors' example there
+    has one set for all heads (``share=heads``). A lower learning rate for generators, also tried
+    there, is a setting of training: ``training.encoding_rate=0.1``.
 
     **The public code** (StanfordMIMI/LieRE at b27b41b) makes generators for every layer, but its
-    transformer takes those of the first layer and hands them on, so that all layers use them and
-    the others never learn. ``preset=paper-code`` is that, with entries uniform in [0, 2 pi) and
-    positions 0..1, both ends included. On grids larger than in training its positions end at
-    exactly new / old extent, where the same spacing as in training (``scaling=unit``) ends a little
+    transformer passes those of the first layer on to all others, so that all layers use them and
+    the rest never learn. ``preset=paper-code`` reproduces that, with entries uniform in [0, 2 pi)
+    and positions 0..1, both ends included. On grids larger than in training its positions end at
+    exactly new / old extent, whereas the spacing of training (``scaling=unit``) ends slightly
     beyond.
     """
 
@@ -169,7 +169,7 @@ class LieRE(PositionEncoding):
                 f"encoding 'liere': head_dim={shape.head_dim} is not divisible into blocks of "
                 f"{self.block} rows; those that fit: {', '.join(map(str, fitting)) or 'none'}"
             )
-        #: rotations of one axis commute, as do those of single planes
+        # rotations along one axis commute, and so do those of single planes
         self.relative = shape.axes == 1 or self.block == 2
         share = self.options.share
         layers = 1 if share in ("layers", "all") else shape.depth
@@ -187,8 +187,10 @@ class LieRE(PositionEncoding):
         draw = torch.rand(self.upper.shape, generator=stream("upper"))
         other, top = self.options.spectrum, self.options.top
         if other not in (None, self.block):
-            draw = with_rates_of(draw, self.block, other, stream("spectrum"))
-        scale = self.options.scale if top is None else top / mean_fastest(draw, self.block)
+            draw = with_spectrum_of(draw, self.block, other, stream("spectrum"))
+        scale = self.options.scale
+        if top is not None:
+            scale = top / mean_highest_frequency(draw, self.block)
         with torch.no_grad():
             self.upper.copy_(draw * scale)
 
@@ -206,7 +208,7 @@ class LieRE(PositionEncoding):
 
     def prepare(self, positions: Tensor) -> LieREState:
         if self.block == 2:
-            # U - U^T turns a plane from its second channel to its first
+            # U - U^T rotates a plane from its second channel to its first
             return LieREState(positions, frequencies=(-self.upper.squeeze(-1).mT).unbind())
         generators = self.generators()
         if self.shape.axes == 1 and self.block % 2 == 0:
@@ -222,22 +224,25 @@ class LieRE(PositionEncoding):
         return LieREState(positions, rotations=tuple(rotations))
 
     def encode_qk(
-        self, q: Tensor, k: Tensor, state: LieREState, layer: int
+        self, q: Tensor, k: Tensor, state: LieREState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor]:
-        q, k = self._turned(state, layer, q, k)
+        self.check_tokens(q.shape[2], len(state.positions), prefix_tokens)
+        self.check_tokens(k.shape[2], len(state.positions), prefix_tokens)
+        q, k = self._rotated(state, layer, q, k)
         return q, k
 
-    def encode_q(self, q: Tensor, state: LieREState, layer: int) -> Tensor:
-        # in the channels' own basis, so that no other call need find the same eigenvectors
-        return self._turned(state, layer, q, in_eigenbasis=False)[0]
+    def encode_q(self, q: Tensor, state: LieREState, layer: int, prefix_tokens: int = 0) -> Tensor:
+        self.check_tokens(q.shape[2], len(state.positions), prefix_tokens)
+        # in the basis of the channels: another call may find other eigenvectors
+        return self._rotated(state, layer, q, in_eigenbasis=False)[0]
 
-    def encode_k(self, k: Tensor, state: LieREState, layer: int) -> Tensor:
-        return self._turned(state, layer, k, in_eigenbasis=False)[0]
+    def encode_k(self, k: Tensor, state: LieREState, layer: int, prefix_tokens: int = 0) -> Tensor:
+        return self.encode_q(k, state, layer, prefix_tokens)
 
-    def _turned(
+    def _rotated(
         self, state: LieREState, layer: int, *xs: Tensor, in_eigenbasis: bool = True
     ) -> tuple[Tensor, ...]:
-        """R(p) x of every token, or, where that is cheaper, Q^T R(p) x."""
+        """R(p) x for every token, or Q^T R(p) x where that is cheaper."""
         layer = layer if len(self.upper) > 1 else 0
         if state.frequencies:
             angles = linear_angles(state.positions, state.frequencies[layer])
@@ -251,19 +256,20 @@ class LieRE(PositionEncoding):
         return rotate_blocks(state.rotations[layer], *xs)
 
     def project(
-        self, x: Tensor, weight: Tensor, state: LieREState, layer: int
+        self, x: Tensor, weight: Tensor, state: LieREState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries and keys turn where they lie. On one axis, without a prefix, the change of basis
-        goes into the projection: a product of the size of the weights instead of one for every
-        token.
+        """As the base class, but rotates queries and keys in the projected tensor. On one axis,
+        without a prefix, the change of basis is folded into the weights, which costs a product of
+        their size instead of one for every token.
         """
+        self.check_tokens(x.shape[1], len(state.positions), prefix_tokens)
         layer = layer if len(self.upper) > 1 else 0
         by_heads = (3, self.shape.heads, self.shape.head_dim)
         if state.rotations:
             qkv = F.linear(x, weight).unflatten(-1, by_heads)
             return rotate_projected_blocks(state.rotations[layer], qkv)
-        if not state.lines or x.shape[1] != len(state.positions):
-            return super().project(x, weight, state, layer)
+        if not state.lines or prefix_tokens:
+            return super().project(x, weight, state, layer, prefix_tokens)
         lines, table = state.lines[layer], state.tables[layer]
         positions = state.positions[:, 0].to(lines.basis.dtype)
         qkv = F.linear(x, fold_line(lines, weight)).unflatten(-1, by_heads)

@@ -1,4 +1,4 @@
-"""Spherical RoPE: three channels turned about one axis, then about another."""
+"""Spherical RoPE: triples of channels rotated about one axis, then about another."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,8 @@ class SphericalState:
 
     Args:
         positions: [T, 2].
-        tables: cosines and sines of fixed frequencies for each axis, [1, T, n, 2].
+        tables: cosines and sines of fixed frequencies for each axis, [1, T, n, 2]; empty for
+            learned ones.
     """
 
     positions: Tensor
@@ -42,28 +43,28 @@ class Spherical(PositionEncoding):
     """Spherical RoPE (arXiv 2511.08368 section 4 and appendices F and G; Spherical_RoPE and
     Learned_Spherical_RoPE in the code of its authors' CARE).
 
-    Three neighbouring channels (u, v, w) are a vector. At row y and column x it is turned by
+    Three neighbouring channels (u, v, w) are a vector. At row y and column x it is rotated by
     f x in the plane of u and w (yaw), and then by f y in the plane of v and w (roll). Triple d of
     the n has f = theta^(-2 d / 3 n) on both axes, or learned frequencies. The two do not commute,
-    so scores depend on absolute positions: the least step from ``rope-mixed`` that gives up
-    relativity.
+    so scores depend on absolute positions: the smallest change to ``rope-mixed`` that is not
+    relative.
 
-    The source makes heads of 60 or 63 channels. Here a head_dim that three does not divide is
-    served too: the one or two channels that are left over are never turned.
+    The source has heads of 60 or 63 channels. Here head_dim need not be divisible by three: the
+    remaining one or two channels are not rotated.
 
     Raises:
         UsageError: head_dim below 3.
     """
 
     name = "spherical"
-    summary = "triples of channels turned by columns, then by rows; cheap, and not commuting"
+    summary = "triples of channels rotated by columns, then by rows; cheap, and not commuting"
     source = "arXiv 2511.08368"
-    formula = "triple d is turned by roll(y f_d) yaw(x f_d)"
+    formula = "triple d is rotated by roll(y f_d) yaw(x f_d)"
     family = "matrix"
     orthogonal = True
     min_axes = max_axes = 2
     Options = SphericalOptions
-    #: learned ones [L, N, 2, n], or the fixed ones of all [1, 2, n]
+    #: learned [L, N, 2, n], or fixed for all layers and heads [1, 2, n]
     frequencies: Tensor
 
     def __init__(self, shape: Shape, options: SphericalOptions | None = None) -> None:
@@ -71,7 +72,7 @@ class Spherical(PositionEncoding):
         self.triples = shape.head_dim // 3
         if not self.triples:
             raise UsageError(
-                f"encoding '{self.name}' turns triples of channels, so head_dim must be at least "
+                f"encoding '{self.name}' rotates triples of channels, so head_dim must be at least "
                 f"3, not {shape.head_dim}"
             )
         if self.options.learned:
@@ -94,17 +95,24 @@ class Spherical(PositionEncoding):
             return SphericalState(positions)
         return SphericalState(positions, _tables(positions, self.frequencies))
 
-    def encode_q(self, q: Tensor, state: SphericalState, layer: int) -> Tensor:
-        return _turned(q, *self._tables_of(state, layer))
+    def encode_q(
+        self, q: Tensor, state: SphericalState, layer: int, prefix_tokens: int = 0
+    ) -> Tensor:
+        self.check_tokens(q.shape[2], len(state.positions), prefix_tokens)
+        return _rotate(q, *self._tables_of(state, layer))
 
-    def encode_k(self, k: Tensor, state: SphericalState, layer: int) -> Tensor:
-        return _turned(k, *self._tables_of(state, layer))
+    def encode_k(
+        self, k: Tensor, state: SphericalState, layer: int, prefix_tokens: int = 0
+    ) -> Tensor:
+        return self.encode_q(k, state, layer, prefix_tokens)
 
     def encode_qk(
-        self, q: Tensor, k: Tensor, state: SphericalState, layer: int
+        self, q: Tensor, k: Tensor, state: SphericalState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor]:
+        self.check_tokens(q.shape[2], len(state.positions), prefix_tokens)
+        self.check_tokens(k.shape[2], len(state.positions), prefix_tokens)
         tables = self._tables_of(state, layer)
-        return _turned(q, *tables), _turned(k, *tables)
+        return _rotate(q, *tables), _rotate(k, *tables)
 
     def _tables_of(self, state: SphericalState, layer: int) -> tuple[Tensor, ...]:
         return state.tables or _tables(state.positions, self.frequencies[layer])
@@ -118,8 +126,8 @@ def _tables(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, ...]:
     )
 
 
-def _turned(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Yaw by the columns' angles, then roll by the rows', of the last T tokens of [B, N, S, H]."""
+def _rotate(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Yaw by the columns' angles, then roll by the rows', the prefix unchanged: [B, N, S, H]."""
     tokens, triples = rows.shape[1:3]
     prefix = x.shape[2] - tokens
     tail = x[:, :, prefix:]

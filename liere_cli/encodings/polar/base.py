@@ -1,4 +1,4 @@
-"""The common base of polar encodings: a channel is a length, the position its phase.
+"""The common base of polar encodings: a channel is a magnitude, the position its phase.
 
 Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, P planes.
 """
@@ -15,9 +15,9 @@ from liere_cli.rotations.precision import accumulation_dtype, check_heads
 class Polar(Rotary):
     """Channel i of head n in layer l becomes m (cos a, sin a) with a = p . f[l, n, :, i].
 
-    That is a rotation of the pairs (m, 0), so that everything about frequencies is ``Rotary``'s;
-    there are as many planes as channels, and queries and keys come back twice as wide. The score of
-    two tokens is the sum of m_q m_k cos((p_q - p_k) . f).
+    That is a rotation of the pairs (m, 0), so frequencies work as in ``Rotary``; there are as many
+    planes as channels, and encoded queries and keys are twice as wide. The score of two tokens is
+    the sum of m_q m_k cos((p_q - p_k) . f).
     """
 
     family = "polar"
@@ -34,7 +34,7 @@ class Polar(Rotary):
         return head_dim
 
     def magnitude(self, x: Tensor) -> Tensor:
-        """The lengths m of channels, float32 or float64 of any shape."""
+        """The magnitudes m of channels, float32 or float64 of any shape."""
         return x
 
     def turn(self, x: Tensor, table: Tensor) -> Tensor:
@@ -42,16 +42,16 @@ class Polar(Rotary):
         return self.spread(x, with_prefix(table, x))
 
     def spread(self, x: Tensor, table: Tensor) -> Tensor:
-        """``turn`` with phases of every token, the prefix included.
+        """``turn`` with phases for every token, prefix included.
 
         Returns:
             [B, N, S, 2 H], m cos a of all channels before m sin a, in the dtype of ``x``;
             arithmetic is float32 (float64 for float64) with one rounding at the end.
         """
         check_heads(x)
-        lengths = self.magnitude(x.to(accumulation_dtype(x.dtype)))
+        magnitudes = self.magnitude(x.to(accumulation_dtype(x.dtype)))
         waves = table.mT.contiguous()  # [N or 1, S, 2, P]
-        return (lengths[..., None, :] * waves).flatten(-2).to(x.dtype)
+        return (magnitudes[..., None, :] * waves).flatten(-2).to(x.dtype)
 
 
 def with_prefix(table: Tensor, x: Tensor) -> Tensor:

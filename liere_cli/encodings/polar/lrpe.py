@@ -1,4 +1,4 @@
-"""LRPE: linearised relative positions, as cosines of channels or turns of planes."""
+"""LRPE: linearised relative positions, as cosines of channels or rotations of planes."""
 
 from typing import Literal
 
@@ -22,8 +22,8 @@ class LRPEOptions(RotaryOptions):
     theta: float = Field(10_000.0, gt=1, description="base of the frequencies")
     heads: Literal["spread", "same"] = Field(
         "spread",
-        description="one spectrum spread over the channels of all heads, the first having the "
-        "highest frequencies, or the same one in every head",
+        description="one spectrum spread over the channels of all heads, highest frequencies "
+        "first, or the same one in every head",
     )
     part: float = Field(
         1.0,
@@ -44,7 +44,7 @@ class LRPE(Polar):
     and, for several axes, Doraemonzzz/xopes xopes/ops/lrpe).
 
     A unitary W(p) = P diag(exp(i p f)) P^H on real q and k, P the identity, leaves the scores
-    sum_i q_i k_i cos((p_q - p_k) f_i): ``form=cosine``. A real, orthogonal W(p) turns planes:
+    sum_i q_i k_i cos((p_q - p_k) f_i): ``form=cosine``. A real, orthogonal W(p) rotates planes:
     ``form=rotate``, which with ``heads=same`` is ``rope``. Frequency i of the P of head n is
     theta^(-2 (n P + i) / (N H)), or theta^(-2 i / H) with ``heads=same``; P is H for cosines and
     H/2 for planes, so that cosines go down to theta^-2. Several axes split the planes, each axis
@@ -61,14 +61,14 @@ class LRPE(Polar):
 
     def __init__(self, shape: Shape, options: LRPEOptions | None = None) -> None:
         super().__init__(shape, options)
-        chosen: LRPEOptions = self.options
+        chosen = self.options
         self.rotates = chosen.form == "rotate"
         self.qk_width = 1 if self.rotates else 2
-        turned = max(1, round(chosen.part * self.planes))
+        rotated = max(1, round(chosen.part * self.planes))
         heads = shape.heads if chosen.heads == "spread" else 1
-        number = torch.arange(heads * turned, dtype=torch.float64).view(heads, turned)
+        number = torch.arange(heads * rotated, dtype=torch.float64).view(heads, rotated)
         spectrum = torch.zeros(heads, self.planes)
-        spectrum[:, :turned] = chosen.theta ** (-2 * number / (heads * shape.head_dim))
+        spectrum[:, :rotated] = chosen.theta ** (-2 * number / (heads * shape.head_dim))
         parts = split_planes(self.planes, shape.axes)
         rows = [torch.block_diag(*(row[None, :m] for m in parts)) for row in spectrum]
         as_code = shape.axes == 1 and not self.rotates

@@ -1,4 +1,4 @@
-"""PoPE: content is a length, position a phase.
+"""PoPE: content sets the magnitude of a channel, position its phase.
 
 Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, A axes,
 L depth.
@@ -29,11 +29,11 @@ class PolarOptions(PositionedOptions):
     )
     share: Literal["layers", "none"] = Field(
         "layers",
-        description="what has phases of the keys in common: layers, as the code, or none",
+        description="what shares the phases of the keys: layers, as the code, or none",
     )
     magnitude: Literal["softplus", "relu", "none"] = Field(
         "softplus",
-        description="what makes lengths of channels; relu and none are the paper's ablations",
+        description="what makes magnitudes of channels; relu and none are the paper's ablations",
     )
     learned: bool = Field(
         False,
@@ -51,28 +51,28 @@ class PoPE(Polar):
     """PoPE (arXiv 2509.10534; lucidrains/PoPE-pytorch, PoPE and for several axes AxialPoPE; the
     same in x-transformers' PolarEmbedding).
 
-    Channel i has the length softplus(x_i) and the phase p_a theta^(-i/m), i of the m channels of
-    axis a; keys have a learned phase d[n, i] besides, kept in [-2 pi, 0]. Scores are
-    sum_i softplus(q_i) softplus(k_i) cos((p_k - p_q) . f_i + d_i): what a token holds says nothing
-    of where it looks. As in the code a phase beyond its bounds is cut, and has no gradient.
-    AxialPoPE takes the axes in reverse, which is a permutation of channels.
+    Channel i has the magnitude softplus(x_i) and the phase p_a theta^(-i/m), i of the m channels of
+    axis a; keys have a learned phase d[n, i] in addition, kept in [-2 pi, 0]. Scores are
+    sum_i softplus(q_i) softplus(k_i) cos((p_k - p_q) . f_i + d_i), so that content does not change
+    phases. As in the code a phase outside its bounds is clamped, and has no gradient. AxialPoPE
+    takes the axes in reverse, which is a permutation of channels.
 
-    Tokens without a position have lengths too, and phase 0 (keys d_i). PoPE-pytorch multiplies
-    those unchanged instead, which no encoding of queries and keys one by one can do.
+    Prefix tokens have magnitudes too, and phase 0 (keys d_i). PoPE-pytorch multiplies those
+    unchanged instead, which encodings that transform queries and keys separately can't do.
     """
 
     name = "pope"
-    summary = "lengths of channels from what a token holds, phases from where it stands"
+    summary = "magnitudes of channels from content, phases from position"
     source = "arXiv 2509.10534"
     formula = "q . k = sum_i softplus(q_i) softplus(k_i) cos((p_k - p_q) . f_i + d_i)"
-    prefix = "have lengths and phase 0"
+    prefix = "have magnitudes and phase 0"
     Options: ClassVar[type[PositionedOptions]] = PoPEOptions
 
     def __init__(self, shape: Shape, options: PolarOptions | None = None) -> None:
         super().__init__(shape, options)
         self.orthogonal = self.options.magnitude == "none"
         self.start_at(self.first_frequencies(), self.options.learned)
-        #: of the keys, [L or 1, N, H]; None without any
+        #: phases of the keys, [L or 1, N, H]; None with bias=none
         self.phase: nn.Parameter | None = None
         if self.options.bias != "none":
             layers = shape.depth if self.options.share == "none" else 1
@@ -94,15 +94,21 @@ class PoPE(Polar):
             return F.softplus(x)
         return x.relu() if self.options.magnitude == "relu" else x
 
-    def encode_qk(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+    def encode_qk(
+        self, q: Tensor, k: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0
+    ) -> tuple[Tensor, Tensor]:
         table = self.table(state, layer)
+        self.check_tokens(q.shape[2], table.shape[-3], prefix_tokens)
+        self.check_tokens(k.shape[2], table.shape[-3], prefix_tokens)
         return self.turn(q, table), self.turn_keys(k, table, layer)
 
-    def encode_k(self, k: Tensor, state: Tensor, layer: int) -> Tensor:
-        return self.turn_keys(k, self.table(state, layer), layer)
+    def encode_k(self, k: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0) -> Tensor:
+        table = self.table(state, layer)
+        self.check_tokens(k.shape[2], table.shape[-3], prefix_tokens)
+        return self.turn_keys(k, table, layer)
 
     def turn_keys(self, k: Tensor, table: Tensor, layer: int) -> Tensor:
-        """``turn`` with the phases of the keys of a layer."""
+        """``turn`` with a layer's phases of the keys added."""
         if self.phase is None:
             return self.turn(k, table)
         phase = self.phase[layer if len(self.phase) > 1 else 0].clamp(-2 * math.pi, 0.0)
@@ -118,7 +124,7 @@ class GoldenGatePoPEOptions(PolarOptions):
     slowest: float = Field(0.2, gt=0, description="lowest frequency; vit-pytorch: 1")
     fastest: float = Field(20.0, gt=0, description="highest frequency; vit-pytorch: 10000")
     zero: float = Field(
-        0.0, ge=0, lt=1, description="share of the channels whose phase stays where it is"
+        0.0, ge=0, lt=1, description="share of the channels whose phase is constant"
     )
 
 
@@ -128,7 +134,7 @@ class GoldenGatePoPE(PoPE):
 
     ``pope`` with the frequencies of ``golden-gate``: channel i of head n has the phase
     w_i (p . u[n, i]), magnitudes w log-spaced, directions u quasi-uniform on the sphere.
-    vit-pytorch counts positions from 0 with frequencies 1 to 10000, which turns neighbours by
+    vit-pytorch counts positions from 0 with frequencies 1 to 10000, which rotates neighbours by
     thousands of radians; ``scaling=index,slowest=1,fastest=10000`` reproduces it.
 
     Raises:

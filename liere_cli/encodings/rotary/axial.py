@@ -1,4 +1,4 @@
-"""Axial rotary position embedding: every plane belongs to one axis."""
+"""Axial rotary: every plane rotates with one axis."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -31,7 +31,7 @@ class AxialOptions(RotaryOptions):
     order: Order = Field(
         "concatenated",
         description="planes of the axes: concatenated, axis after axis (RoPE-ViT), or interleaved, "
-        "in turn (VisionLLaMA)",
+        "axes in turn (VisionLLaMA)",
     )
     spectrum: Literal["geometric", "liere-repository"] = Field(
         "geometric",
@@ -49,24 +49,24 @@ class AxialOptions(RotaryOptions):
 class Axial(Rotary):
     """Axial rotary (arXiv 2403.13298 section 3.2; VisionLLaMA, arXiv 2403.00522 section 3.2).
 
-    The planes are split over the axes; plane i of the m of axis a turns by p_a * theta^(-i/m).
-    Planes that do not divide evenly go to the first axes, one each, so that no channel stays
-    without position. With one axis this is ``rope``.
+    The planes are split over the axes; plane i of the m of axis a rotates by p_a * theta^(-i/m).
+    If they do not divide evenly, the first axes get one more each, so that every channel carries
+    position. With one axis this is ``rope``.
 
     ``theta=10000,order=interleaved`` is VisionLLaMA's (deit/my_models.py), the default RoPE-ViT's
-    (deit/models_v2_rope.py), but for the order of the axes: both put columns before rows, which is
-    a permutation of channels. Both count positions from 0; at other resolutions RoPE-ViT counts on,
-    and VisionLLaMA's AS2DRoPE squeezes the positions into the training grid.
+    (deit/models_v2_rope.py), except for the order of the axes: both put columns before rows, which
+    is a permutation of channels. Both count positions from 0; at other resolutions RoPE-ViT keeps
+    counting, and VisionLLaMA's AS2DRoPE rescales the positions to the training grid.
 
     What LieRE's repository (StanfordMIMI/LieRE at b27b41b, models/rope_vit.py) runs as visionllama
-    is slower than either, at most 1 radian across the image, and planes that do not divide evenly
-    stay without position: ``preset=liere-repository``.
+    has lower frequencies than either, at most 1 radian across the image, and planes that do not
+    divide evenly carry no position: ``preset=liere-repository``.
     """
 
     name = "axial"
     summary = "rotary with fixed frequencies, each plane on one axis"
     source = "arXiv 2403.13298, 2403.00522"
-    formula = "plane i of axis a turns by p_a theta^(-i/m)"
+    formula = "plane i of axis a rotates by p_a theta^(-i/m)"
     Options = AxialOptions
 
     def __init__(self, shape: Shape, options: AxialOptions | None = None) -> None:
@@ -74,12 +74,13 @@ class Axial(Rotary):
         theta = self.options.theta or (10_000.0 if shape.axes == 1 else 100.0)
         frequencies = axial_frequencies(theta, self.planes, shape.axes, self.options.order)
         if self.options.spectrum == "liere-repository":
-            self._respace(frequencies)
+            self._use_repository_spectrum(frequencies)
         self.start_at(frequencies, self.options.learned)
 
-    def _respace(self, frequencies: Tensor) -> None:
+    def _use_repository_spectrum(self, frequencies: Tensor) -> None:
+        """Replaces the magnitudes of each axis in place."""
         share = self.planes // self.shape.axes
         for axis in frequencies:
-            own = axis.nonzero().squeeze(1)
-            axis[own] = 0
-            axis[own[:share]] = torch.exp(-4 * torch.linspace(0, 1, share))
+            planes = axis.nonzero().squeeze(1)
+            axis[planes] = 0
+            axis[planes[:share]] = torch.exp(-4 * torch.linspace(0, 1, share))

@@ -1,4 +1,4 @@
-"""The common base of the rotary family: planes turned by angles linear in the position.
+"""The common base of the rotary family: planes rotated by angles linear in the position.
 
 Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, A axes,
 L depth, P = H/2 planes.
@@ -14,8 +14,9 @@ from liere_cli.encodings.base import Family, PositionedOptions, PositionEncoding
 from liere_cli.errors import UsageError
 from liere_cli.rotations import Layout, linear_angles, phases, rotate_planes, rotate_projected
 
+#: description of the option ``layout``
 LAYOUTS = "channels that form a plane: interleaved (2i, 2i+1) or half-split (i, i + H/2)"
-#: how the planes of several axes follow each other
+#: how the planes of several axes are arranged
 Order = Literal["concatenated", "interleaved"]
 
 
@@ -26,10 +27,10 @@ class RotaryOptions(PositionedOptions):
 
 
 class Rotary(PositionEncoding):
-    """Turns plane i of head n in layer l at position p by the angle p . f[l, n, :, i].
+    """Rotates plane i of head n in layer l at position p by the angle p . f[l, n, :, i].
 
-    A subclass gives ``frequencies``: a buffer that all layers share, [A, P] or [N, A, P] by heads,
-    whose cosines and sines are computed once a forward pass, or a parameter [L, N or 1, A, P].
+    A subclass sets ``frequencies``: a buffer [A, P], or [N, A, P] by heads, that all layers share
+    and whose cosines and sines are computed once a forward pass; or a parameter [L, N or 1, A, P].
     """
 
     family: ClassVar[Family] = "rotary"
@@ -49,12 +50,12 @@ class Rotary(PositionEncoding):
         """Planes of a head.
 
         Raises:
-            UsageError: they do not fit its channels, or are fewer than the axes.
+            UsageError: an odd head_dim, or fewer planes than axes.
         """
         head_dim, axes = self.shape.head_dim, self.shape.axes
         if head_dim % 2:
             raise UsageError(
-                f"encoding '{self.name}' turns pairs of channels, so head_dim must be even, not "
+                f"encoding '{self.name}' rotates pairs of channels, so head_dim must be even, not "
                 f"{head_dim}"
             )
         if head_dim // 2 < axes:
@@ -94,31 +95,41 @@ class Rotary(PositionEncoding):
         table = phases(linear_angles(positions, self.frequencies))
         return table if table.ndim == 4 else table[None]
 
-    def encode_qk(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+    def encode_qk(
+        self, q: Tensor, k: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0
+    ) -> tuple[Tensor, Tensor]:
         table = self.table(state, layer)
+        self.check_tokens(q.shape[2], table.shape[-3], prefix_tokens)
+        self.check_tokens(k.shape[2], table.shape[-3], prefix_tokens)
         return self.turn(q, table), self.turn(k, table)
 
-    def encode_q(self, q: Tensor, state: Tensor, layer: int) -> Tensor:
-        return self.turn(q, self.table(state, layer))
+    def encode_q(self, q: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0) -> Tensor:
+        table = self.table(state, layer)
+        self.check_tokens(q.shape[2], table.shape[-3], prefix_tokens)
+        return self.turn(q, table)
 
-    def encode_k(self, k: Tensor, state: Tensor, layer: int) -> Tensor:
-        return self.turn(k, self.table(state, layer))
+    def encode_k(self, k: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0) -> Tensor:
+        table = self.table(state, layer)
+        self.check_tokens(k.shape[2], table.shape[-3], prefix_tokens)
+        return self.turn(k, table)
 
     def project(
-        self, x: Tensor, weight: Tensor, state: Tensor, layer: int
+        self, x: Tensor, weight: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor, Tensor]:
-        own = type(self)
-        if own.turn is not Rotary.turn or own.encode_qk is not Rotary.encode_qk:
-            return super().project(x, weight, state, layer)
+        cls = type(self)
+        if cls.turn is not Rotary.turn or cls.encode_qk is not Rotary.encode_qk:
+            return super().project(x, weight, state, layer, prefix_tokens)
+        table = self.table(state, layer)
+        self.check_tokens(x.shape[1], table.shape[-3], prefix_tokens)
         qkv = nn.functional.linear(x, weight).unflatten(-1, (3, self.shape.heads, -1))
-        return rotate_projected(qkv, self.table(state, layer), self.layout)
+        return rotate_projected(qkv, table, self.layout)
 
     def turn(self, x: Tensor, table: Tensor) -> Tensor:
-        """Queries or keys [B, N, S, H] turned by what ``table`` gives."""
+        """Queries or keys [B, N, S, H] rotated by a layer's ``table``; the prefix is not."""
         return rotate_planes(x, table, self.layout)
 
     def table(self, state: Tensor, layer: int) -> Tensor:
-        """Cosines and sines of a layer, [N or 1, T, P, 2], from what ``prepare`` returned."""
+        """Cosines and sines of a layer, [N or 1, T, P, 2], from the state of the positions."""
         table = state
         if state.ndim != 4:
             table = phases(linear_angles(state, self.frequencies_of(layer)))
@@ -126,7 +137,7 @@ class Rotary(PositionEncoding):
 
 
 def split_planes(planes: int, axes: int) -> list[int]:
-    """How many planes each axis gets: an even share, what is left over going to the first axes."""
+    """Planes of each axis: an even share, and one more for the first axes if some are left."""
     share, left = divmod(planes, axes)
     return [share + (axis < left) for axis in range(axes)]
 
@@ -139,10 +150,11 @@ def geometric(theta: float, planes: int) -> Tensor:
 def axial_frequencies(
     theta: float, planes: int, axes: int, order: Order = "concatenated"
 ) -> Tensor:
-    """Each plane on one axis, plane i of the m of an axis at theta^(-i/m): [axes, planes] float32.
+    """Frequencies [axes, planes] float32 with each plane on one axis, plane i of the m of an axis
+    at theta^(-i/m).
 
     Args:
-        order: whether the planes of an axis lie side by side or alternate with those of the others.
+        order: planes axis after axis (concatenated), or axes in turn (interleaved).
     """
     parts = [geometric(theta, share) for share in split_planes(planes, axes)]
     frequencies: Tensor = torch.block_diag(*(part[None] for part in parts))

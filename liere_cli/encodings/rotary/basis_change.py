@@ -1,4 +1,4 @@
-"""Rotary in a basis of its own: the common base of STRING and HARoPE.
+"""Rotary in another basis: the common base of STRING and HARoPE.
 
 Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, A axes,
 L depth, D width of token vectors.
@@ -24,8 +24,8 @@ class BasisChangeState:
     """What the layers share in a forward pass.
 
     Args:
-        rotary: what ``Rotary.prepare`` gives.
-        to, back: M and its inverse, [N or 1, H, H] of each layer, or of all.
+        rotary: the state of ``Rotary``.
+        to, back: M and its inverse [N or 1, H, H] of each layer, or one that all layers share.
     """
 
     rotary: Tensor
@@ -41,8 +41,8 @@ class BasisChange(Rotary):
     """q at position p becomes M^-1 R(p) M q and k becomes M^T R(p) M^-T k, R(p) of ``Rotary``.
 
     The scores are (M q)^T R(p_k - p_q) (M^-T k): the outer factors cancel. So ``project`` folds M
-    and M^-T into the weights, a product of their size instead of one for every token, and
-    ``encode_qk`` leaves the outer factors out where there is no prefix to leave unchanged.
+    and M^-T into the weights, which costs a product of their size instead of one for every token,
+    and ``encode_qk`` omits the outer factors unless there is a prefix, which must stay unchanged.
     """
 
     def bases(self) -> tuple[Tensor, Tensor]:
@@ -54,46 +54,62 @@ class BasisChange(Rotary):
         return BasisChangeState(super().prepare(positions), to.unbind(), back.unbind())
 
     def encode_qk(  # type: ignore[override]
-        self, q: Tensor, k: Tensor, state: BasisChangeState, layer: int
+        self, q: Tensor, k: Tensor, state: BasisChangeState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor]:
+        if prefix_tokens:
+            return (
+                self.encode_q(q, state, layer, prefix_tokens),
+                self.encode_k(k, state, layer, prefix_tokens),
+            )
         table = self.table(state.rotary, layer)
-        if q.shape[2] > table.shape[-3]:
-            return self.encode_q(q, state, layer), self.encode_k(k, state, layer)
+        self.check_tokens(q.shape[2], table.shape[-3], 0)
+        self.check_tokens(k.shape[2], table.shape[-3], 0)
         to, back = state.bases(layer)
         q, k = times(q, to), times(k, back.mT)
         return rotate_planes(q, table, self.layout), rotate_planes(k, table, self.layout)
 
-    def encode_q(self, q: Tensor, state: BasisChangeState, layer: int) -> Tensor:  # type: ignore[override]
-        to, back = state.bases(layer)
-        return self._around(q, to, back, state, layer)
-
-    def encode_k(self, k: Tensor, state: BasisChangeState, layer: int) -> Tensor:  # type: ignore[override]
-        to, back = state.bases(layer)
-        return self._around(k, back.mT, to.mT, state, layer)
-
-    def _around(
-        self, x: Tensor, to: Tensor, back: Tensor, state: BasisChangeState, layer: int
+    def encode_q(  # type: ignore[override]
+        self, q: Tensor, state: BasisChangeState, layer: int, prefix_tokens: int = 0
     ) -> Tensor:
-        table = self.table(state.rotary, layer)
-        prefix = x.shape[2] - table.shape[-3]
-        turned = rotate_planes(times(x[:, :, prefix:], to), table, self.layout)
-        turned = times(turned, back)
+        table, (to, back) = self.table(state.rotary, layer), state.bases(layer)
+        return self._rotate_between(q, to, table, back, prefix_tokens)
+
+    def encode_k(  # type: ignore[override]
+        self, k: Tensor, state: BasisChangeState, layer: int, prefix_tokens: int = 0
+    ) -> Tensor:
+        table, (to, back) = self.table(state.rotary, layer), state.bases(layer)
+        return self._rotate_between(k, back.mT, table, to.mT, prefix_tokens)
+
+    def _rotate_between(
+        self, x: Tensor, before: Tensor, table: Tensor, after: Tensor, prefix: int
+    ) -> Tensor:
+        """``after`` R(p) ``before`` x, the prefix unchanged."""
+        self.check_tokens(x.shape[2], table.shape[-3], prefix)
+        turned = rotate_planes(times(x[:, :, prefix:], before), table, self.layout)
+        turned = times(turned, after)
         return torch.cat((x[:, :, :prefix], turned), 2) if prefix else turned
 
     def project(  # type: ignore[override]
-        self, x: Tensor, weight: Tensor, state: BasisChangeState, layer: int
+        self,
+        x: Tensor,
+        weight: Tensor,
+        state: BasisChangeState,
+        layer: int,
+        prefix_tokens: int = 0,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        table = self.table(state.rotary, layer)
+        self.check_tokens(x.shape[1], table.shape[-3], prefix_tokens)
         to, back = state.bases(layer)
         heads = (3, self.shape.heads, self.shape.head_dim)
         q, k, v = weight.unflatten(0, heads).unbind()  # each [N, H, D]
         with full_precision(weight):
             folded = torch.stack((to.to(q.dtype) @ q, back.mT.to(k.dtype) @ k, v))
         qkv = F.linear(x, folded.flatten(0, 2)).unflatten(-1, heads)
-        return rotate_projected(qkv, self.table(state.rotary, layer), self.layout)
+        return rotate_projected(qkv, table, self.layout)
 
 
 def times(x: Tensor, matrix: Tensor) -> Tensor:
-    """Every token's vector times a matrix of its head: x [B, N, S, H], matrix [N or 1, H, H]."""
+    """Vectors [B, N, S, H] multiplied by their head's matrix [N or 1, H, H]."""
     return x @ matrix.mT.to(x.dtype)
 
 
@@ -111,7 +127,7 @@ class STRINGOptions(PositionedOptions):
     start: Literal["axial", "mixed"] = Field(
         "axial",
         description="initial frequencies: axial (each plane on one axis) or mixed (in random "
-        "directions for each layer and head, as rope-mixed); all of them are learned",
+        "directions for each layer and head, as rope-mixed); all are learned",
     )
     theta: float | None = Field(
         None,

@@ -18,8 +18,8 @@ class CayleySTRINGOptions(STRINGOptions):
     scale: float = Field(
         0.0,
         ge=0,
-        description="standard deviation of the initial entries of S; 0 starts at the basis of the "
-        "channels, so at rotary with learned frequencies",
+        description="standard deviation of the initial entries of S; 0 starts in the basis of the "
+        "channels, as rotary with learned frequencies",
     )
 
 
@@ -27,10 +27,9 @@ class CayleySTRING(BasisChange):
     """Cayley-STRING (arXiv 2502.02562, theorem 3.4 and equation 10).
 
     R(p) = P^T RoPE(p) P with P = (I - S)(I + S)^-1 orthogonal, S = U - U^T learned for each layer
-    and head, and learned frequencies over all axes. Generators commute, so scores depend on
-    differences of positions alone, on any number of axes. The paper drops the outer P^T, which
-    cancels in the scores. It does not say how frequencies and S start; the defaults here start at
-    ``axial``.
+    and head, and learned frequencies over all axes. Generators commute, so scores depend only on
+    differences of positions, on any number of axes. The paper omits the outer P^T, which cancels in
+    the scores. It does not specify the initial frequencies and S; the defaults here are ``axial``.
     """
 
     name = "cayley-string"

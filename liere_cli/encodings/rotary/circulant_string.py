@@ -16,10 +16,10 @@ class CirculantSTRING(BasisChange):
 
     R(p) = exp(sum_a p_a (C_a - C_a^T)) with circulant C_a, C_a[i, j] = c_a[(i - j) mod H], the
     entries c learned for each layer, head and axis. Circulant matrices are diagonal in the Fourier
-    basis: R(p) turns component j by p . f_j with f_j = 2 Im(FFT(c)_j), and leaves the first and the
-    middle one alone. The basis being fixed, ``project`` folds it into the weights, which costs less
-    than the paper's transforms. The paper does not say how c starts; here at the least c whose
-    rates are those of ``axial``.
+    basis: R(p) rotates component j by p . f_j with f_j = 2 Im(FFT(c)_j), and leaves the first and
+    the middle one unchanged. The basis is fixed, so ``project`` folds it into the weights, which
+    costs less than the paper's transforms. The paper does not specify the initial c; here it is the
+    smallest c with the frequencies of ``axial``.
     """
 
     name = "circulant-string"
@@ -32,31 +32,31 @@ class CirculantSTRING(BasisChange):
         super().__init__(shape, options)
         if self.planes <= shape.axes:
             raise UsageError(
-                f"encoding '{self.name}' turns head_dim / 2 - 1 planes, at least one for each of "
-                f"{shape.axes} axes; head_dim={shape.head_dim} has {self.planes - 1}, and "
-                f"head_dim={2 * shape.axes + 2} would do"
+                f"encoding '{self.name}' rotates head_dim / 2 - 1 planes, at least one for each "
+                f"of {shape.axes} axes; head_dim={shape.head_dim} has {self.planes - 1}, and the "
+                f"smallest possible is head_dim={2 * shape.axes + 2}"
             )
         self.entries = nn.Parameter(
             torch.empty(shape.depth, shape.heads, shape.axes, shape.head_dim)
         )
-        rates, basis = _fourier(shape.head_dim)
-        self.register_buffer("_rates", rates, persistent=False)
+        to_frequencies, basis = _fourier(shape.head_dim)
+        self.register_buffer("_to_frequencies", to_frequencies, persistent=False)
         self.register_buffer("_basis", basis[None, None], persistent=False)
-        self._rates: Tensor
+        self._to_frequencies: Tensor
         self._basis: Tensor
         self.initialise()
 
     def initialise(self, stream: Stream = lambda name: None) -> None:
-        planes = self.planes - 1  # the last plane, of the first and the middle component, is still
+        planes = self.planes - 1  # the last plane, the first and middle components, does not rotate
         start = string_start(self.options, planes, self.shape, stream("frequencies"))
-        rates = self._rates[:, :planes].cpu()
+        to_frequencies = self._to_frequencies[:, :planes].cpu()
         with torch.no_grad():
-            # the columns of rates are orthogonal, of squared length 2 H
-            self.entries.copy_(start @ rates.T / (2 * self.shape.head_dim))
+            # its columns are orthogonal, of squared length 2 H
+            self.entries.copy_(start @ to_frequencies.T / (2 * self.shape.head_dim))
 
     def frequencies_of(self, layer: int) -> Tensor:
         with full_precision(self.entries):
-            frequencies: Tensor = self.entries[layer] @ self._rates
+            frequencies: Tensor = self.entries[layer] @ self._to_frequencies
         return frequencies
 
     def bases(self) -> tuple[Tensor, Tensor]:
@@ -64,15 +64,16 @@ class CirculantSTRING(BasisChange):
 
 
 def _fourier(size: int) -> tuple[Tensor, Tensor]:
-    """What makes rates of entries, [H, H/2], and the orthonormal Fourier basis, [H, H], float32.
+    """The map from entries to frequencies, [H, H/2], and the orthonormal Fourier basis, [H, H],
+    both float32.
 
-    Plane j - 1 holds the real and the imaginary part of component j; the last plane the two
-    components that are real.
+    Plane j - 1 holds the real and the imaginary part of component j; the last plane holds the two
+    real components.
     """
-    place = torch.arange(size, dtype=torch.float64)
-    turns = 2 * math.pi / size * place[:, None] * torch.arange(1, size // 2)
-    still = torch.zeros(size, 1, dtype=torch.float64)
-    rates = torch.cat([-2 * turns.sin(), still], 1)
-    parts = torch.stack((turns.cos(), -turns.sin()), -1).flatten(1) * math.sqrt(2 / size)
-    real = torch.stack((torch.ones_like(place), 1 - 2 * (place % 2)), 1) / math.sqrt(size)
-    return rates.float(), torch.cat([parts, real], 1).T.float()
+    index = torch.arange(size, dtype=torch.float64)
+    angles = 2 * math.pi / size * index[:, None] * torch.arange(1, size // 2)
+    zero = torch.zeros(size, 1, dtype=torch.float64)
+    to_frequencies = torch.cat([-2 * angles.sin(), zero], 1)
+    parts = torch.stack((angles.cos(), -angles.sin()), -1).flatten(1) * math.sqrt(2 / size)
+    real = torch.stack((torch.ones_like(index), 1 - 2 * (index % 2)), 1) / math.sqrt(size)
+    return to_frequencies.float(), torch.cat([parts, real], 1).T.float()

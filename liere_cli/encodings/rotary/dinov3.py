@@ -21,15 +21,15 @@ class DINOv3Options(RotaryOptions):
 class DINOv3(Rotary):
     """DINOv3's rotary embedding (arXiv 2508.10104 section 3.2; timm RotaryEmbeddingDinoV3).
 
-    Axial: plane i of the m of axis a turns by 2 pi p_a / theta^(i/m), with the centres of the
-    patches as coordinates, so that -1 and 1 are the edges of the training grid. The shift, jitter
-    and rescaling of coordinates in training belong to the training, not to the encoding.
+    Axial: plane i of the m of axis a rotates by 2 pi p_a / theta^(i/m), with the centres of the
+    patches as coordinates, so that -1 and 1 are the edges of the training grid. The paper's shift,
+    jitter and rescaling of coordinates are settings of training (``training.positions``).
     """
 
     name = "dinov3"
     summary = "axial rotary on patch centres in [-1, 1], at most one period per patch edge to edge"
     source = "arXiv 2508.10104"
-    formula = "plane i of axis a turns by 2 pi p_a theta^(-i/m)"
+    formula = "plane i of axis a rotates by 2 pi p_a theta^(-i/m)"
     Options = DINOv3Options
 
     def __init__(self, shape: Shape, options: DINOv3Options | None = None) -> None:

@@ -1,4 +1,4 @@
-"""FoPE: planes that turn as a sum of waves.
+"""FoPE: planes whose cosines and sines are sums of several frequencies.
 
 Shapes: N heads, T tokens with a position, L depth, P planes, D frequencies kept, O planes mixed.
 """
@@ -27,21 +27,21 @@ class FoPEOptions(RotaryOptions):
     length: int | None = Field(
         None,
         ge=2,
-        description="tokens over which a frequency must complete a turn to be kept; null: those "
+        description="tokens over which a frequency must complete a period to be kept; null: those "
         "of the training grid",
     )
     gain: float = Field(
         0.3,
         ge=0,
         le=100,
-        description="of the random part of the coefficients; the code has 0.3 to 0.6, more for "
-        "larger models",
+        description="scale of the random part of the coefficients; the code has 0.3 to 0.6, more "
+        "for larger models",
     )
     form: Literal["paper", "code"] = Field(
         "paper",
-        description="paper: every kept frequency leads a plane, and the other planes stay as they "
-        "are; code: at most half of the planes are led, by every n-th frequency, and the products "
-        "of all others count twice",
+        description="paper: every kept frequency dominates a plane, and the other planes are "
+        "unchanged; code: at most half of the planes are dominated, by every n-th frequency, and "
+        "the products of all others count twice",
     )
     heads: Literal["own", "same"] = Field(
         "own", description="coefficients of each head, or the same for all heads of a layer"
@@ -50,7 +50,7 @@ class FoPEOptions(RotaryOptions):
         "own", description="coefficients of cosines and sines, or the same for both"
     )
     learned: bool = Field(
-        False, description="learn the coefficients; as drawn at the start otherwise, as the code"
+        False, description="learn the coefficients; otherwise they stay as drawn, as in the code"
     )
 
 
@@ -58,22 +58,22 @@ class FoPE(Rotary):
     """Fourier position embedding (arXiv 2412.17739; code in TsinghuaC3I/Fourier-Position-Embedding
     olmo/model.py).
 
-    Of RoFormer's frequencies the D of at least 2 pi / length are kept: slower ones never complete
-    a turn in training. Plane o of head n in layer l turns (x, y) by the matrix (c, -s; s, c) with
+    Of RoFormer's frequencies the D of at least 2 pi / length are kept: lower ones never complete a
+    period in training. Plane o of head n in layer l maps (x, y) by the matrix (c, -s; s, c) with
     c = sum_d C[l, n, d, o] cos(p f_d) and s = sum_d S[l, n, d, o] sin(p f_d). Both coefficients are
     the identity plus normal numbers of variance 2 gain^2 / (O (D + N)), which is Xavier's rule on
     the code's tensors of all heads (2 gain^2 / (D + O) for ``heads=same``). Planes without a
-    frequency do not turn; in the code their sines are padded with ones too, a turn by 45 degrees
-    and a stretch by sqrt 2, which ``form=code`` has.
+    frequency are unchanged; the code pads their sines with ones too, a rotation by 45 degrees and a
+    scaling by sqrt 2, which ``form=code`` reproduces.
 
-    Mixed waves make scores depend on both positions, and change norms.
+    With mixed frequencies scores depend on both positions, and norms change.
 
     Raises:
-        UsageError: no training length is known, or no frequency completes a turn over it.
+        UsageError: the training length is unknown, or no frequency completes a period over it.
     """
 
     name = "fope"
-    summary = "rotary by random mixtures of waves, without those slower than the training length"
+    summary = "rotary with random mixtures of the frequencies that fit the training length"
     source = "arXiv 2412.17739"
     formula = "plane o: c = sum_d C_do cos(p f_d), s = sum_d S_do sin(p f_d), f_d >= 2 pi / length"
     max_axes = 1
@@ -81,12 +81,12 @@ class FoPE(Rotary):
 
     def __init__(self, shape: Shape, options: FoPEOptions | None = None) -> None:
         super().__init__(shape, options)
-        chosen: FoPEOptions = self.options
+        chosen = self.options
         kept = self._kept_frequencies()
         self.start_at(kept[None], learned=False)
         as_paper = chosen.form == "paper"
         self.mixed = len(kept) if as_paper else min(len(kept), max(1, shape.head_dim // 4))
-        #: C and S, or what both are: [L, N or 1, 2 or 1, D, O]; drawn, so kept with the weights
+        #: C and S, or one for both: [L, N or 1, 2 or 1, D, O]; random, so saved with the weights
         coefficients = torch.empty(
             shape.depth,
             shape.heads if chosen.heads == "own" else 1,
@@ -107,18 +107,18 @@ class FoPE(Rotary):
         if length is None:
             if shape.grid is None:
                 raise UsageError(
-                    f"encoding '{self.name}' needs the training length: give grid=(256,), or the "
+                    f"encoding '{self.name}' needs the training length: pass grid=(256,), or the "
                     "option length=256"
                 )
             (length,) = shape.grid
         first, second = Grid((2,), (length,)).positions(self.scaling).flatten().tolist()
-        every = geometric(self.options.theta, self.planes)
-        kept = every[every >= 2 * math.pi / (length * (second - first))]
+        frequencies = geometric(self.options.theta, self.planes)
+        kept = frequencies[frequencies >= 2 * math.pi / (length * (second - first))]
         if not len(kept):
             raise UsageError(
-                f"encoding '{self.name}' keeps frequencies that complete a turn in training, and "
-                f"none does over {length} tokens with scaling={self.scaling}; 7 would do with "
-                "scaling=index"
+                f"encoding '{self.name}' keeps frequencies that complete a period in training, and "
+                f"none does over {length} tokens with scaling={self.scaling}; with scaling=index "
+                "7 tokens suffice"
             )
         return kept
 
@@ -127,18 +127,18 @@ class FoPE(Rotary):
         fans = frequencies + mixed
         if self.options.heads == "own":
             fans = mixed * (frequencies + self.shape.heads)
-        lead = torch.zeros(frequencies, mixed)
+        identity = torch.zeros(frequencies, mixed)
         numbers = torch.arange(0, frequencies, math.ceil(frequencies / mixed))
-        lead[numbers, torch.arange(len(numbers))] = 1.0
+        identity[numbers, torch.arange(len(numbers))] = 1.0
         noise = torch.randn(self.coefficients.shape, generator=stream("coefficients"))
         with torch.no_grad():
-            self.coefficients.copy_(lead + self.options.gain * math.sqrt(2 / fans) * noise)
+            self.coefficients.copy_(identity + self.options.gain * math.sqrt(2 / fans) * noise)
 
     def table(self, state: Tensor, layer: int) -> Tensor:
         waves = super().table(state, layer)[0].permute(2, 0, 1)  # [2, T, D]
         with full_precision(waves):
             cos, sin = (waves @ self.coefficients[layer]).unbind(1)  # each [N or 1, T, O]
-        unled = (0, self.planes - self.mixed)
-        still = 0.0 if self.options.form == "paper" else self.amplitude
-        cos, sin = F.pad(cos, unled, value=self.amplitude), F.pad(sin, unled, value=still)
+        unchanged = (0, self.planes - self.mixed)
+        padding = 0.0 if self.options.form == "paper" else self.amplitude
+        cos, sin = F.pad(cos, unchanged, value=self.amplitude), F.pad(sin, unchanged, value=padding)
         return torch.stack((cos, sin), -1)

@@ -1,4 +1,4 @@
-"""Golden-gate rotary: directions spread evenly over the sphere."""
+"""Golden-gate rotary: planes along directions spread evenly over the sphere."""
 
 import math
 from typing import Literal
@@ -28,11 +28,11 @@ class GoldenGateOptions(RotaryOptions):
     fastest: float = Field(
         20.0, gt=0, description="highest frequency; archibox: 20 on ImageNet, 100 on CIFAR"
     )
-    zero: float = Field(0.0, ge=0, lt=1, description="share of the planes that do not turn")
+    zero: float = Field(0.0, ge=0, lt=1, description="share of the planes that do not rotate")
     directions: Literal["recurrence", "spiral"] = Field(
         "recurrence",
         description="recurrence (any axes, vit-pytorch) or spiral (two axes, archibox: direction i "
-        "at i times pi (1 - sqrt 5) / 2)",
+        "at the angle i pi (1 - sqrt 5) / 2)",
     )
     learned: bool = Field(
         False,
@@ -45,10 +45,11 @@ class GoldenGate(Rotary):
     jerryxio.ng/posts/nd-rope; code in jxiong21029/archibox ropend/positional_embeddings.py and
     lucidrains/vit-pytorch vit_nd_rotary.py).
 
-    Plane i of head n turns by w_i * (p . u[n, i]): magnitudes w log-spaced from ``slowest`` to
+    Plane i of head n rotates by w_i * (p . u[n, i]): magnitudes w log-spaced from ``slowest`` to
     ``fastest``, after a share of zeros, unit directions u quasi-uniform on the sphere and different
-    in every head. vit-pytorch counts positions from 0 and uses frequencies 1 to 10000, which turns
-    neighbours by thousands of radians; ``scaling=index,slowest=1,fastest=10000`` reproduces it.
+    in every head. vit-pytorch counts positions from 0 and uses frequencies 1 to 10000, which
+    rotates neighbours by thousands of radians; ``scaling=index,slowest=1,fastest=10000`` reproduces
+    it.
 
     Raises:
         UsageError: ``fastest`` below ``slowest``, or spiral directions on other than two axes.
@@ -57,7 +58,7 @@ class GoldenGate(Rotary):
     name = "golden-gate"
     summary = "rotary with fixed frequencies in evenly spread directions, different in every head"
     source = "jerryxio.ng/posts/nd-rope"
-    formula = "plane i of head n turns by w_i (p . u_ni)"
+    formula = "plane i of head n rotates by w_i (p . u_ni)"
     Options = GoldenGateOptions
 
     def __init__(self, shape: Shape, options: GoldenGateOptions | None = None) -> None:
@@ -68,8 +69,8 @@ class GoldenGate(Rotary):
         if chosen.directions == "spiral":
             if shape.axes != 2:
                 raise UsageError(
-                    f"encoding '{self.name}' has directions=spiral on two axes, not {shape.axes}; "
-                    "directions=recurrence has any"
+                    f"encoding '{self.name}' has directions=spiral for two axes, not {shape.axes}; "
+                    "directions=recurrence serves any number"
                 )
             directions = _spiral(count)
         else:
@@ -86,31 +87,31 @@ def log_spaced(name: str, slowest: float, fastest: float, zero: float, planes: i
     """
     if fastest < slowest:
         raise UsageError(
-            f"encoding '{name}': fastest={fastest:g} is below slowest={slowest:g}; it must be at "
-            "least that"
+            f"encoding '{name}': fastest={fastest:g} is below slowest={slowest:g}; it must not be"
+            " lower"
         )
-    still = round(zero * planes)
-    steps = torch.linspace(0, 1, planes - still, dtype=torch.float64)
-    turning = slowest * (fastest / slowest) ** steps
-    return torch.cat([torch.zeros(still, dtype=torch.float64), turning])
+    zeros = round(zero * planes)
+    steps = torch.linspace(0, 1, planes - zeros, dtype=torch.float64)
+    magnitudes = slowest * (fastest / slowest) ** steps
+    return torch.cat([torch.zeros(zeros, dtype=torch.float64), magnitudes])
 
 
 def golden_directions(count: int, axes: int) -> Tensor:
     """Unit vectors [count, axes] float64 from an additive recurrence with the powers of the
-    generalised golden ratio (x^(axes + 1) = x + 1), brought from the cube to the sphere by the
+    generalised golden ratio (x^(axes + 1) = x + 1), mapped from the cube to the sphere by the
     inverse error function.
     """
     ratio = 2.0
     for _ in range(_STEPS):
         ratio = (1 + ratio) ** (1 / (axes + 1))
     steps = (1 / ratio) ** torch.arange(1, axes + 1, dtype=torch.float64)
-    places = torch.arange(1, count + 1, dtype=torch.float64)[:, None] * steps % 1.0
-    normal = torch.erfinv(2 * places - 1)
+    points = torch.arange(1, count + 1, dtype=torch.float64)[:, None] * steps % 1.0
+    normal = torch.erfinv(2 * points - 1)
     unit: Tensor = normal / normal.norm(dim=1, keepdim=True)
     return unit
 
 
 def _spiral(count: int) -> Tensor:
-    """Directions [count, 2] float64, each turned by the golden angle from the one before."""
+    """Directions [count, 2] float64, at multiples of the golden angle."""
     angles = torch.arange(count, dtype=torch.float64) * (math.pi * (1 - math.sqrt(5)) / 2)
     return torch.stack((angles.cos(), angles.sin()), 1)

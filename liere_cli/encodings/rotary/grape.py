@@ -15,13 +15,13 @@ class GRAPEOptions(RotaryOptions):
     layout: Layout = Field("half-split", description=LAYOUTS)
     theta: float = Field(10_000.0, gt=1, description="base of the initial frequencies")
     share: bool = Field(
-        True, description="one spectrum for all heads of a layer, as the code; false: one a head"
+        True, description="one spectrum for all heads of a layer, as the code; false: one per head"
     )
     slower: float = Field(
         1.0,
         gt=0,
-        description="factor on the logarithms as they are stored, which divides the speed of "
-        "learning; the code's log_freq_scale",
+        description="factor on the stored logarithms, which divides their effective learning "
+        "rate; the code's log_freq_scale",
     )
 
 
@@ -29,16 +29,16 @@ class GRAPE(Rotary):
     """Multiplicative, non-contextual GRAPE (arXiv 2512.07805 section 3.1; model-architectures/GRAPE
     model/llama-mha-grape-m-nonctx.py).
 
-    Commuting rotations of coordinate planes: plane i of layer l turns by p * exp(a[l, i] / slower)
-    with a learned, initially at RoFormer's spectrum. It differs from ``rope:learned=true`` in the
-    logarithm, which keeps frequencies positive and makes steps relative to their size. The code
-    turns the other way round, which leaves scores as they are.
+    Commuting rotations of coordinate planes: plane i of layer l rotates by p * exp(a[l, i] /
+    slower) with a learned, initially RoFormer's spectrum. It differs from ``rope:learned=true`` in
+    the logarithm, which keeps frequencies positive and makes updates relative to their size. The
+    code rotates in the opposite sense, which does not change scores.
     """
 
     name = "grape"
     summary = "rotary with learned logarithmic frequencies"
     source = "arXiv 2512.07805"
-    formula = "plane i turns by p exp(a_i), a learned for each layer"
+    formula = "plane i rotates by p exp(a_i), a learned for each layer"
     max_axes = 1
     Options = GRAPEOptions
 

@@ -13,7 +13,7 @@ from liere_cli.encodings.rotary.basis_change import BasisChange, skew
 from liere_cli.rotations import skew_exp
 from liere_cli.rotations.precision import full_precision
 
-#: keeps singular values from 0, as in the source
+#: lower bound of the singular values, as in the source
 _LEAST = 1e-6
 
 
@@ -28,8 +28,8 @@ class HARoPE(BasisChange):
 
     q becomes R(p) M q and k becomes R(p) M^-T k with M = U S V^T for each layer and head: U and V
     exponentials of learned skew-symmetric matrices, initially the identity, and S = softplus(s) +
-    1e-6 diagonal, initially 1. R(p) is ``axial`` with fixed frequencies. Scores at equal positions
-    are those of q and k themselves, and scores depend on differences of positions alone.
+    1e-6 diagonal, initially 1. R(p) is ``axial`` with fixed frequencies. Scores depend only on
+    differences of positions, and at equal positions are those of q and k themselves.
     """
 
     name = "harope"
@@ -47,7 +47,7 @@ class HARoPE(BasisChange):
         #: entries above the diagonal of the logarithms of U and V, row by row
         self.left = nn.Parameter(torch.empty(shape.depth, shape.heads, entries))
         self.right = nn.Parameter(torch.empty(shape.depth, shape.heads, entries))
-        #: softplus gives the singular values
+        #: the singular values are softplus of these
         self.stretch = nn.Parameter(torch.empty(shape.depth, shape.heads, size))
         self.initialise()
 
@@ -58,7 +58,7 @@ class HARoPE(BasisChange):
 
     def bases(self) -> tuple[Tensor, Tensor]:
         with full_precision(self.stretch):
-            turns = torch.stack((self.left, self.right))
-            u, v = skew_exp(skew(turns, self.shape.head_dim)).unbind()
+            logarithms = torch.stack((self.left, self.right))
+            u, v = skew_exp(skew(logarithms, self.shape.head_dim)).unbind()
             values = F.softplus(self.stretch)[..., None, :] + _LEAST
             return (u * values) @ v.mT, (v / values) @ u.mT

@@ -15,7 +15,7 @@ class RoPEOptions(RotaryOptions):
         1.0,
         gt=0,
         le=1,
-        description="share of the planes that turn, the first ones; GPT-NeoX uses 0.25",
+        description="share of the planes that rotate, the first ones; GPT-NeoX uses 0.25",
     )
     learned: bool = Field(
         False,
@@ -26,9 +26,9 @@ class RoPEOptions(RotaryOptions):
 class RoPE(Rotary):
     """RoFormer's rotary embedding (arXiv 2104.09864, equations 14 and 15).
 
-    Plane i of P turns by p * theta^(-i/P), p = 0 .. T-1. With ``learned`` every layer and head has
-    frequencies of its own: the fair rival of LieRE in one dimension, where both have the same
-    capacity. With ``part`` only the first planes turn, with the spectrum of a head of that size
+    Plane i of P rotates by p * theta^(-i/P), p = 0 .. T-1. With ``learned`` every layer and head
+    has its own frequencies: the baseline for LieRE in one dimension, where both have the same
+    capacity. With ``part`` only the first planes rotate, with the spectrum of a head of that size
     (GPT-NeoX, arXiv 2204.06745 section 2.1.1).
     """
 
@@ -36,13 +36,13 @@ class RoPE(Rotary):
     counterpart = "axial"
     summary = "rotary with fixed frequencies, or learned ones (learned=true)"
     source = "arXiv 2104.09864"
-    formula = "plane i turns by p theta^(-2i/H)"
+    formula = "plane i rotates by p theta^(-2i/H)"
     max_axes = 1
     Options = RoPEOptions
 
     def __init__(self, shape: Shape, options: RoPEOptions | None = None) -> None:
         super().__init__(shape, options)
-        turned = max(1, round(self.options.part * self.planes))
+        rotated = max(1, round(self.options.part * self.planes))
         frequencies = torch.zeros(1, self.planes)
-        frequencies[0, :turned] = geometric(self.options.theta, turned)
+        frequencies[0, :rotated] = geometric(self.options.theta, rotated)
         self.start_at(frequencies, self.options.learned)

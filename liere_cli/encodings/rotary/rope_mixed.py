@@ -1,4 +1,4 @@
-"""RoPE-Mixed: learned frequencies over all axes at once."""
+"""RoPE-Mixed: rotary with learned frequencies over all axes."""
 
 import math
 from collections.abc import Mapping
@@ -34,8 +34,7 @@ class RoPEMixedOptions(RotaryOptions):
     )
     share: Literal["none", "layers"] = added(
         "none",
-        description="whether layers have their frequencies in common, as those of LieRE's "
-        "repository do",
+        description="what shares frequencies: none, or layers (as in LieRE's repository)",
     )
     presets: ClassVar[Mapping[str, Preset]] = PRESETS
     preset: str | None = preset_field(PRESETS)
@@ -44,22 +43,22 @@ class RoPEMixedOptions(RotaryOptions):
 class RoPEMixed(Rotary):
     """RoPE-Mixed (arXiv 2403.13298, equation 14, and its code's initialisation).
 
-    Plane i of head n in layer l turns by p . f[l, n, :, i] with learned f. Initially each head of
+    Plane i of head n in layer l rotates by p . f[l, n, :, i] with learned f. Initially each head of
     each layer has one random orthonormal frame with a direction for each axis; the planes are split
     over the directions, and plane i of the m of a direction has the magnitude theta^(-i/m).
-    On two axes that is one angle, uniform in [0, 2 pi), and the direction at right angles to it.
+    On two axes that is one angle, uniform in [0, 2 pi), and the direction perpendicular to it.
 
     What LieRE's repository (StanfordMIMI/LieRE at b27b41b, models/rope_vit.py) calls rope_mixed is
-    LieRE with blocks of 2: no rate is negative at first, so no plane turns along a falling
+    LieRE with blocks of 2: no initial frequency is negative, so no plane rotates along a falling
     diagonal, and all are in [0, 2 pi) across the whole image; all layers use those of the first.
-    ``preset=liere-repository`` is that, but for the sense of the turns, which leaves scores of
-    mirrored weights as they are.
+    ``preset=liere-repository`` reproduces that, except for the sense of rotation, which mirrored
+    weights make up for.
     """
 
     name = "rope-mixed"
     summary = "rotary with frequencies over all axes, learned for every layer and head"
     source = "arXiv 2403.13298"
-    formula = "plane i turns by p . f_i, f learned for each layer and head"
+    formula = "plane i rotates by p . f_i, f learned for each layer and head"
     Options = RoPEMixedOptions
 
     def __init__(self, shape: Shape, options: RoPEMixedOptions | None = None) -> None:
@@ -99,7 +98,7 @@ def _random_frames(count: int, axes: int, generator: torch.Generator | None) -> 
     frames, triangular = torch.linalg.qr(
         torch.randn(count, axes, axes, dtype=torch.float64, generator=generator)
     )
-    # without the signs of the diagonal, QR's choice of signs would bias the directions
+    # QR's choice of signs would bias the directions
     signs = triangular.diagonal(dim1=-2, dim2=-1).sign()
     uniform: Tensor = frames * signs[:, None]
     uniform[..., -1] *= torch.linalg.det(uniform)[:, None]

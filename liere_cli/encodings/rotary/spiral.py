@@ -1,4 +1,4 @@
-"""Spiral RoPE: groups of channels on evenly spread directions."""
+"""Spiral RoPE: groups of planes along evenly spread directions."""
 
 import math
 
@@ -17,7 +17,7 @@ class SpiralOptions(RotaryOptions):
 
     theta: float = Field(10_000.0, gt=1, description="base of the frequencies")
     count: int = Field(
-        4, ge=2, multiple_of=2, description="directions, an even number; the code's rotate is half"
+        4, ge=2, multiple_of=2, description="directions, an even number; twice the code's rotate"
     )
     fastest: float = Field(
         1.5, gt=0, description="highest frequency; the code's max_freq_lang, 1.5 in its recipes"
@@ -32,26 +32,26 @@ class SpiralOptions(RotaryOptions):
 class Spiral(Rotary):
     """Spiral RoPE (arXiv 2602.03227 section 3; code in huajianduzhuo-code/Spiral_RoPE rope.py).
 
-    A plane turns by fastest * theta^(-t/m) * (p . u), u one of ``count`` directions evenly spread
-    over a half-circle. The m frequencies are shared by directions at right angles, and dealt to
-    them two at a time in turn: of the planes for each of two perpendicular axes, number t belongs
-    to direction (t // 2) mod (count / 2). Two directions are ``axial``.
+    A plane rotates by fastest * theta^(-t/m) * (p . u), u one of ``count`` directions evenly spread
+    over a half-circle. Perpendicular directions have the same m frequencies, which are assigned to
+    directions in turn, two at a time: plane t of the planes of an axis belongs to direction
+    (t // 2) mod (count / 2). With two directions this is ``axial``.
 
-    The public code turns the table of angles of one axis by resampling it, clamped at its border:
-    corners whose projection lies beyond the grid stop there (``clamp``), which the paper's
-    equations do not say, and which makes scores depend on absolute positions.
+    The public code rotates the table of angles of one axis by resampling it, clamped at its border:
+    projections beyond the grid stop there (``clamp``), which is not in the paper's equations and
+    makes scores depend on absolute positions.
 
-    The paper has two axes. One axis has one direction, so ``rope`` at this spectrum; further axes
-    before the last two, such as time, get an even share of the planes each, as in ``axial``.
+    The paper has two axes. With one axis this is ``rope`` at this spectrum; axes before the last
+    two, such as time, get an even share of the planes each, as in ``axial``.
 
     Raises:
         UsageError: ``clamp`` without a square training grid of two axes.
     """
 
     name = "spiral"
-    summary = "rotary with groups of planes on evenly spread directions of the plane"
+    summary = "rotary with groups of planes along evenly spread directions"
     source = "arXiv 2602.03227"
-    formula = "plane turns by f theta^(-t/m) (p . u), u one of K directions"
+    formula = "plane rotates by f theta^(-t/m) (p . u), u one of K directions"
     Options = SpiralOptions
 
     def __init__(self, shape: Shape, options: SpiralOptions | None = None) -> None:
@@ -62,7 +62,7 @@ class Spiral(Rotary):
                 f"encoding '{self.name}': clamp=true needs a square training grid of two axes, "
                 f"not {grid}"
             )
-        #: projections that stop at an edge are no longer linear in the position
+        # clamped projections are not linear in the position
         self.relative = not self.options.clamp
         shares = split_planes(self.planes, shape.axes)
         parts = [self.options.fastest * geometric(self.options.theta, share) for share in shares]
@@ -72,12 +72,12 @@ class Spiral(Rotary):
         self.start_at(frequencies, learned=False)
 
     def _spread(self, frequencies: Tensor, shares: list[int]) -> None:
-        """Turns the frequencies of the last two axes into their directions, in place."""
+        """Rotates the frequencies of the last two axes to their directions, in place."""
         start, middle = sum(shares[:-2]), sum(shares[:-1])
         half = self.options.count // 2
-        for first, last, turned in ((start, middle, 0.0), (middle, sum(shares), math.pi / 2)):
+        for first, last, offset in ((start, middle, 0.0), (middle, sum(shares), math.pi / 2)):
             order = torch.arange(last - first)
-            angles = (order // 2 % half).double() * (math.pi / 2 / half) + turned
+            angles = (order // 2 % half).double() * (math.pi / 2 / half) + offset
             magnitudes = frequencies[-2:, first:last].sum(0)
             frequencies[-2, first:last] = angles.cos() * magnitudes
             frequencies[-1, first:last] = angles.sin() * magnitudes

@@ -1,4 +1,4 @@
-"""xPos: rotary whose scores fade with distance, plane by plane.
+"""xPos: rotary whose scores decay with distance, plane by plane.
 
 Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, P planes.
 """
@@ -19,10 +19,10 @@ class XPosOptions(RotaryOptions):
 
     theta: float = Field(10_000.0, gt=1, description="base of the frequencies")
     span: float = Field(
-        512.0, gt=0, description="distance over which plane i fades to zeta_i; scale_base in code"
+        512.0, gt=0, description="distance over which plane i decays to zeta_i; scale_base in code"
     )
     gamma: float = Field(
-        0.4, gt=0, description="zeta_i = (i/P + gamma) / (1 + gamma); large values fade little"
+        0.4, gt=0, description="zeta_i = (i/P + gamma) / (1 + gamma); large values decay little"
     )
     learned: bool = Field(
         False,
@@ -35,33 +35,33 @@ class XPosState:
     """What the layers share in a forward pass.
 
     Args:
-        rotary: what ``Rotary.prepare`` gives.
-        fade: zeta_i^(p / span), [T, P, 1] float32.
+        rotary: the state of ``Rotary``.
+        decay: zeta_i^(p / span), [T, P, 1] float32.
     """
 
     rotary: Tensor
-    fade: Tensor
+    decay: Tensor
 
 
 class XPos(Rotary):
     """xPos (arXiv 2212.10554; microsoft/torchscale torchscale/component/xpos_relative_position.py).
 
-    Plane i turns by p * theta^(-i/P) as in RoFormer; there the query is also multiplied by
+    Plane i rotates by p * theta^(-i/P) as in RoFormer; in addition the query is multiplied by
     zeta_i^(p / span) and the key divided by it, with zeta_i = (i/P + gamma) / (1 + gamma) below 1.
-    The score of a key fades by zeta_i^((p_q - p_k) / span); that of a later key grows, which a
-    causal mask must hide. The paper's blockwise attention belongs to the model, not here.
+    The score of a key decays by zeta_i^((p_q - p_k) / span); that of a later key grows, so a causal
+    mask is needed. The paper's blockwise attention belongs to the model and is not part of this.
 
-    Scores see differences alone, so the origin of the factors is free. The codes centre them on the
-    sequence at hand, which breaks keys in a cache once it grows; here they are centred on the
-    training grid, if one is given. The largest factor and the scores of later keys, which are
-    masked after they are computed, reach zeta_0^(-T / span): at the defaults float32 and bfloat16
-    hold that up to T = 35,000, float16 up to 4,500.
+    Scores depend only on differences, so the origin of the factors is free. The public codes centre
+    them on the current sequence, which invalidates cached keys when it grows; here they are centred
+    on the training grid, if one is given. The largest factor and the scores of later keys, which
+    are masked after they are computed, reach zeta_0^(-T / span): at the defaults float32 and
+    bfloat16 represent that up to T = 35,000, float16 up to 4,500.
     """
 
     name = "xpos"
-    summary = "rotary whose scores fade with distance, fast planes most; for causal models"
+    summary = "rotary whose scores decay with distance, fast planes most; for causal models"
     source = "arXiv 2212.10554"
-    formula = "plane i turns by p theta^(-i/P), q times zeta_i^(p/span), k over it"
+    formula = "plane i rotates by p theta^(-i/P), q times zeta_i^(p/span), k over it"
     max_axes = 1
     orthogonal = False
     Options = XPosOptions
@@ -79,20 +79,25 @@ class XPos(Rotary):
         self.centre = float(trained.mean())
 
     def prepare(self, positions: Tensor) -> XPosState:  # type: ignore[override]
-        place = positions.to(self.rate.dtype) - self.centre  # [T, 1]
-        return XPosState(super().prepare(positions), (place * self.rate).exp()[..., None])
+        centred = positions.to(self.rate.dtype) - self.centre  # [T, 1]
+        return XPosState(super().prepare(positions), (centred * self.rate).exp()[..., None])
 
     def encode_qk(  # type: ignore[override]
-        self, q: Tensor, k: Tensor, state: XPosState, layer: int
+        self, q: Tensor, k: Tensor, state: XPosState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor]:
         table = self.table(state.rotary, layer)
-        return (
-            self.turn(q, table * state.fade),
-            self.turn(k, table / state.fade),
-        )
+        self.check_tokens(q.shape[2], len(state.decay), prefix_tokens)
+        self.check_tokens(k.shape[2], len(state.decay), prefix_tokens)
+        return self.turn(q, table * state.decay), self.turn(k, table / state.decay)
 
-    def encode_q(self, q: Tensor, state: XPosState, layer: int) -> Tensor:  # type: ignore[override]
-        return self.turn(q, self.table(state.rotary, layer) * state.fade)
+    def encode_q(  # type: ignore[override]
+        self, q: Tensor, state: XPosState, layer: int, prefix_tokens: int = 0
+    ) -> Tensor:
+        self.check_tokens(q.shape[2], len(state.decay), prefix_tokens)
+        return self.turn(q, self.table(state.rotary, layer) * state.decay)
 
-    def encode_k(self, k: Tensor, state: XPosState, layer: int) -> Tensor:  # type: ignore[override]
-        return self.turn(k, self.table(state.rotary, layer) / state.fade)
+    def encode_k(  # type: ignore[override]
+        self, k: Tensor, state: XPosState, layer: int, prefix_tokens: int = 0
+    ) -> Tensor:
+        self.check_tokens(k.shape[2], len(state.decay), prefix_tokens)
+        return self.turn(k, self.table(state.rotary, layer) / state.decay)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from liere_cli.encodings.score_map import DRAWN, Kernel
+from liere_cli.encodings.score_map import PLOTTED, ScoreMap
 from liere_cli.report.plots.style import STYLE, check_plot_path, save
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ LINE_STYLES = (("#0072B2", "-"), ("#D55E00", "--"))
 BOTH_SIGNS, ONE_SIGN = "RdBu_r", "cividis"
 
 
-def draw(kernel: Kernel, path: Path, *, title: str, caption: str) -> None:
+def draw(score_map: ScoreMap, path: Path, *, title: str, caption: str) -> None:
     """Writes the plot of a score map as png, svg or pdf, by suffix.
 
     Raises:
@@ -42,7 +42,7 @@ def draw(kernel: Kernel, path: Path, *, title: str, caption: str) -> None:
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(layout="constrained")
-        {1: _lines, 2: _maps, 3: _slices}[len(kernel.grid)](figure, kernel)
+        {1: _lines, 2: _maps, 3: _slices}[len(score_map.grid)](figure, score_map)
         width = figure.get_figwidth()
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
         lines = textwrap.wrap(caption, int(width * 17))
@@ -60,19 +60,19 @@ def _panels(figure: "Figure", rows: int, columns: int, aspect: float = 1.0) -> P
     return [list(row) for row in panels]
 
 
-def _head(kernel: Kernel, head: int, query: int | None = None) -> str:
+def _head(score_map: ScoreMap, head: int, query: int | None = None) -> str:
     """The title of a panel: ``head 2, query at 3, 3``."""
     parts = []
-    if kernel.place != "embed":
-        parts.append("every head" if kernel.values.shape[1] == 1 else f"head {head}")
-    if query is not None and not kernel.relative:
-        parts.append(f"query at {', '.join(map(str, kernel.references[query]))}")
+    if score_map.place != "embed":
+        parts.append("every head" if score_map.values.shape[1] == 1 else f"head {head}")
+    if query is not None and not score_map.relative:
+        parts.append(f"query at {', '.join(map(str, score_map.references[query]))}")
     return ", ".join(parts)
 
 
-def _lines(figure: "Figure", kernel: Kernel) -> None:
+def _lines(figure: "Figure", score_map: ScoreMap) -> None:
     """One axis: a panel for each head, a line for each query."""
-    heads, (extent,) = kernel.values.shape[1], kernel.grid
+    heads, (extent,) = score_map.values.shape[1], score_map.grid
     columns = min(heads, 4)
     rows = math.ceil(heads / columns)
     panels = _panels(figure, rows, columns, aspect=0.8)
@@ -85,71 +85,73 @@ def _lines(figure: "Figure", kernel: Kernel) -> None:
         panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
         panel.axvline(0, color="0.8", linewidth=0.6, zorder=0)
         for (at,), values, (colour, style) in zip(
-            kernel.references, kernel.values[:, head], LINE_STYLES, strict=False
+            score_map.references, score_map.values[:, head], LINE_STYLES, strict=False
         ):
             label = f"query at {at}"
             offsets = np.arange(extent) - at
             panel.plot(offsets, values, color=colour, linestyle=style, linewidth=1, label=label)
-        panel.set_title(_head(kernel, head))
-    if len(kernel.references) > 1:
+        panel.set_title(_head(score_map, head))
+    if len(score_map.references) > 1:
         panels[0][0].legend(fontsize=6, frameon=False, loc="best", handlelength=1.2)
     _label_columns(panels, "tokens from query to key")
     for row in panels:
-        row[0].set_ylabel(DRAWN[kernel.place][0])
+        row[0].set_ylabel(PLOTTED[score_map.place][0])
 
 
-def _maps(figure: "Figure", kernel: Kernel) -> None:
+def _maps(figure: "Figure", score_map: ScoreMap) -> None:
     """Two axes: a map for each head, with those of further queries below; queries in one row where
     all heads are equal.
     """
-    heads, queries = kernel.values.shape[1], len(kernel.references)
+    heads, queries = score_map.values.shape[1], len(score_map.references)
     across = min(heads, ACROSS)
     blocks = [range(start, min(start + across, heads)) for start in range(0, heads, across)]
     rows = [[(query, head) for head in block] for block in blocks for query in range(queries)]
     if heads == 1:
         rows = [[(query, 0) for query in range(queries)]]
-    panels = _panels(figure, len(rows), len(rows[0]), kernel.grid[0] / kernel.grid[1])
+    panels = _panels(figure, len(rows), len(rows[0]), score_map.grid[0] / score_map.grid[1])
     for row, members in zip(panels, rows, strict=True):
         for panel in row[len(members) :]:
             panel.set_visible(False)
         for panel, (query, head) in zip(row, members, strict=False):
-            image = _map(panel, kernel, kernel.values[query, head], query)
-            panel.set_title(_head(kernel, head, query))
-    _label_axes(figure, panels, kernel, image)
+            image = _map(panel, score_map, score_map.values[query, head], query)
+            panel.set_title(_head(score_map, head, query))
+    _label_axes(figure, panels, score_map, image)
 
 
-def _slices(figure: "Figure", kernel: Kernel) -> None:
+def _slices(figure: "Figure", score_map: ScoreMap) -> None:
     """Three axes: a row for each head, and for each query three planes of keys: that of the query,
     and those a quarter and half of the way to the last.
     """
-    heads, queries = kernel.values.shape[1], len(kernel.references)
-    panels = _panels(figure, heads, 3 * queries, kernel.grid[1] / kernel.grid[2])
+    heads, queries = score_map.values.shape[1], len(score_map.references)
+    panels = _panels(figure, heads, 3 * queries, score_map.grid[1] / score_map.grid[2])
     for head, query in np.ndindex(heads, queries):
-        first = kernel.references[query][0]
-        rest = kernel.grid[0] - 1 - first
+        first = score_map.references[query][0]
+        rest = score_map.grid[0] - 1 - first
         steps = sorted({0, math.ceil(rest / 4), math.ceil(rest / 2)})
         row = panels[head][3 * query : 3 * query + 3]
         for panel in row[len(steps) :]:
             panel.set_visible(False)
         for panel, step in zip(row, steps, strict=False):
-            image = _map(panel, kernel, kernel.values[query, head, first + step], query)
+            image = _map(panel, score_map, score_map.values[query, head, first + step], query)
             later = f"{step} frame{'s' if step > 1 else ''} later" if step else "same frame"
-            panel.set_title(f"{_head(kernel, head, query)}\n{later}" if not step else later)
-    _label_axes(figure, panels, kernel, image)
+            panel.set_title(f"{_head(score_map, head, query)}\n{later}" if not step else later)
+    _label_axes(figure, panels, score_map, image)
 
 
-def _map(panel: "Axes", kernel: Kernel, values: NDArray[np.float32], query: int) -> "AxesImage":
+def _map(
+    panel: "Axes", score_map: ScoreMap, values: NDArray[np.float32], query: int
+) -> "AxesImage":
     """A map over rows and columns, from the query if relative, else over the grid; all maps of a
     plot share their colour scale.
 
     Args:
         values: [rows, columns].
     """
-    at = np.array(kernel.references[query][-2:])
-    row, column = -at if kernel.relative else (0, 0)
+    at = np.array(score_map.references[query][-2:])
+    row, column = -at if score_map.relative else (0, 0)
     high, wide = values.shape
     edges = (column - 0.5, column + wide - 0.5, row + high - 0.5, row - 0.5)
-    least, most = float(kernel.values.min()), float(kernel.values.max())
+    least, most = float(score_map.values.min()), float(score_map.values.max())
     colours = ONE_SIGN
     if least < 0 < most:
         most = max(-least, most)
@@ -175,8 +177,8 @@ def _label_columns(panels: Panels, label: str) -> None:
             lowest.tick_params(labelbottom=True)
 
 
-def _label_axes(figure: "Figure", panels: Panels, kernel: Kernel, image: "AxesImage") -> None:
-    label = "{}s from query (tokens)" if kernel.relative else "{} of key (tokens)"
+def _label_axes(figure: "Figure", panels: Panels, score_map: ScoreMap, image: "AxesImage") -> None:
+    label = "{}s from query (tokens)" if score_map.relative else "{} of key (tokens)"
     for panel in chain(*panels):
         panel.locator_params(integer=True, nbins=5)
     _label_columns(panels, label.format("column"))
@@ -187,5 +189,5 @@ def _label_axes(figure: "Figure", panels: Panels, kernel: Kernel, image: "AxesIm
     bar = figure.colorbar(
         image, ax=[*chain(*panels)], shrink=shrink, aspect=25, pad=0.02, anchor=(0, 1)
     )
-    bar.set_label(DRAWN[kernel.place][0])
+    bar.set_label(PLOTTED[score_map.place][0])
     bar.outline.set_visible(False)
