@@ -1,10 +1,10 @@
-"""What can go wrong, in words for the person at the keyboard.
+"""The exceptions of the package, each explained by one sentence.
 
     LiereError            exit code 1: a run or a file failed
     ├── RunFailed         a run ended without a result
     └── UsageError        exit code 2: a flag, key, name or value is not valid
 
-Only the command line turns these into exit codes; every other room raises them.
+Only the command line turns these into exit codes; every other package raises them.
 """
 
 import reprlib
@@ -16,7 +16,7 @@ class LiereError(Exception):
     """A failure that one sentence explains; never shown as a traceback."""
 
     exit_code = 1
-    #: another process of the same run says it
+    #: another process of the same run reports it
     said = False
 
 

@@ -1,4 +1,4 @@
-"""The command line: the only room that prints, or turns an error into an exit code."""
+"""The command line: the only package that prints, or turns an error into an exit code."""
 
 import sys
 from io import TextIOWrapper

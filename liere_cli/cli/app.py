@@ -23,7 +23,7 @@ class _Commands(TyperGroup):
     """Turns errors into one sentence and an exit code, for every command."""
 
     def main(self, *args: Any, **settings: Any) -> Any:
-        """As the base class, but a wrong flag gets a sentence like every other fault."""
+        """As the base class, but a wrong flag gets a sentence like every other error."""
         from liere_cli.cli import console
 
         standalone = settings.pop("standalone_mode", True)
@@ -51,12 +51,12 @@ class _Commands(TyperGroup):
                 console.error(str(error))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            console.note("stopped; the same command goes on from here")
+            console.note("interrupted; run the same command to resume")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             raise
         except OSError as error:
-            # a full disk, a vanished mount: whatever was finished is safe in its folder
+            # a full disk, a vanished mount: finished runs are safe in their folders
             console.error(f"{error.filename or 'output'}: {error.strerror or error}")
             raise typer.Exit(1) from None
 
@@ -67,12 +67,12 @@ def _launched() -> bool:
 
 
 def _is_first() -> bool:
-    """Whether this process speaks of a wrong command line, which all ranks got."""
+    """Whether this process reports a wrong command line, which all ranks got."""
     return not _launched() or os.environ.get("RANK") == "0"
 
 
 def _sentence(error: TyperException) -> str:
-    """What the argument parser says, in our manner, and where to read on."""
+    """The argument parser's message as one sentence, with the command that explains it."""
     message = getattr(error, "format_message", lambda: str(error))().strip()
     message = message.replace("Value error, ", "").replace("Input should", "it must")
     message = message[:1].lower() + message[1:].rstrip(".")

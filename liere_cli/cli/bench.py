@@ -1,5 +1,6 @@
 """``liere bench``: speed as a ratio to a reference in the same run, and how true verdicts are."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,18 +65,18 @@ def _bench_speed(what: What, shape: str | None, repeats: int, device: str, as_js
     chosen = choose_device(device)
     with console.stderr().status("timing") as status:
 
-        def told(name: str) -> None:
+        def show(name: str) -> None:
             status.update(f"timing {name}")
 
         if what == What.STEP:
             from liere_cli.bench.step import CASES, cases_for, parse_shape, step_rows
 
             cases = cases_for(parse_shape(shape)) if shape else CASES
-            rows = step_rows(cases, device=chosen, repeats=repeats, on_progress=told)
+            rows = step_rows(cases, device=chosen, repeats=repeats, on_progress=show)
         else:
             from liere_cli.bench.rotations import rotation_rows
 
-            rows = rotation_rows(device=chosen, repeats=repeats, told=told)
+            rows = rotation_rows(device=chosen, repeats=repeats, told=show)
     threads = torch.get_num_threads()
     rotations = describe(chosen)
     if as_json:
@@ -126,108 +127,85 @@ def _print_rows(rows: "list[Row]", title: str) -> None:
 
 
 def _bench_verdicts(tables: int | None, as_json: bool) -> None:
+    from rich.table import Table
+
     from liere_cli.bench.calibration import TABLES, simulate_verdicts
     from liere_cli.cli import console
 
-    tables = tables or TABLES
     with console.stderr().status("simulating") as status:
-        figures = simulate_verdicts(tables, lambda name: status.update(f"simulating {name}"))
+        figures = simulate_verdicts(
+            tables or TABLES, lambda name: status.update(f"simulating {name}")
+        )
     if as_json:
         console.print_json(figures)
         return
-    _print_table(
-        f"no true difference: {figures['encodings']} encodings on {figures['data_sets']} data "
-        f"sets, {tables:,} tables",
-        ("design", "tables with a wrong verdict", "intervals that cover", "seeds each"),
-        [
-            (
-                row["design"],
-                f"{row['wrong_table_rate']:.2%} ± {row['mc_error']:.2%}",
-                f"{row['coverage']:.2%}",
-                f"{row['seeds']:.1f}",
-            )
-            for row in figures["designs"]
-        ],
-    )
-    _print_table(
+    screen = console.stdout()
+    for key, (title, columns) in _VERDICT_TABLES.items():
+        rows: list[Mapping[str, Any]] = figures[key]  # type: ignore[literal-required]
+        values = {**rows[0], **{name: figures[name] for name in ("encodings", "data_sets")}}
+        table = Table(
+            title=title.format_map(values), title_justify="left", box=None, pad_edge=False,
+            header_style="bold",
+        )  # fmt: skip
+        for index, heading in enumerate(columns):
+            table.add_column(heading.format_map(values), justify="right" if index else "left")
+        for row in rows:
+            table.add_row(*(cell.format_map(row) for cell in columns.values()))
+        screen.print(table)
+        screen.print()
+
+
+#: tables of ``bench verdicts`` by the key of their rows: title, and headings with their cells
+_VERDICT_TABLES = {
+    "designs": (
+        "no true difference: {encodings} encodings on {data_sets} data sets, {tables:,} tables",
+        {
+            "design": "{design}",
+            "tables with a wrong verdict": "{wrong_table_rate:.2%} ± {mc_error:.2%}",
+            "intervals that cover": "{coverage:.2%}",
+            "seeds each": "{seeds:.1f}",
+        },
+    ),
+    "power": (
         "one true difference in such a table, in standard deviations of the paired difference",
-        ("design", "difference", "found", "intervals that cover", "seeds"),
-        [
-            (
-                row["design"],
-                f"{row['effect']:g}",
-                f"{row['power']:.0%}",
-                f"{row['coverage']:.1%}",
-                f"{row['seeds']:.1f}",
-            )
-            for row in figures["power"]
-        ],
-    )
-    first = figures["pairing"][0]
-    _print_table(
-        f"one comparison, {first['effect']:g} standard deviations of a score apart",
-        (
-            "correlation over seeds",
-            f"found with {first['seeds']} shared seeds",
-            "with seeds of their own",
-            "seeds for 80%: shared",
-            "own",
-        ),
-        [
-            (
-                f"{row['correlation']:g}",
-                f"{row['power_paired']:.0%}",
-                f"{row['power_unpaired']:.0%}",
-                str(row["seeds_paired"]),
-                str(row["seeds_unpaired"]),
-            )
-            for row in figures["pairing"]
-        ],
-    )
-
-    _print_table(
+        {
+            "design": "{design}",
+            "difference": "{effect:g}",
+            "found": "{power:.0%}",
+            "intervals that cover": "{coverage:.1%}",
+            "seeds": "{seeds:.1f}",
+        },
+    ),
+    "pairing": (
+        "one comparison, {effect:g} standard deviations of a score apart",
+        {
+            "correlation over seeds": "{correlation:g}",
+            "found with {seeds} shared seeds": "{power_paired:.0%}",
+            "with seeds of their own": "{power_unpaired:.0%}",
+            "seeds for 80%: shared": "{seeds_paired}",
+            "own": "{seeds_unpaired}",
+        },
+    ),
+    "test_set": (
         "a test set of 100 items: intervals that cover the truth over new seeds and new items",
-        ("seeds", "spread over seeds / over items", "seeds and items", "seeds alone"),
-        [
-            (
-                str(row["seeds"]),
-                f"{row['spread']:g}",
-                f"{row['coverage']:.1%}",
-                f"{row['coverage_seeds_alone']:.1%}",
-            )
-            for row in figures["test_set"]
-        ],
-    )
-    _print_table(
+        {
+            "seeds": "{seeds}",
+            "spread over seeds / over items": "{spread:g}",
+            "seeds and items": "{coverage:.1%}",
+            "seeds alone": "{coverage_seeds_alone:.1%}",
+        },
+    ),
+    "interaction": (
         "interactions of two data sets with equal relative gains",
-        ("seeds", "baseline gain", "wrong verdicts", "intervals that cover", "undefined"),
-        [
-            (
-                str(row["seeds"]),
-                f"{row['baseline_gain']:g}",
-                f"{row['wrong_rate']:.1%}",
-                f"{row['coverage']:.1%}",
-                f"{row['undefined']:.1%}",
-            )
-            for row in figures["interaction"]
-        ],
-    )
-
-
-def _print_table(title: str, headers: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    from rich.table import Table
-
-    from liere_cli.cli import console
-
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for index, header in enumerate(headers):
-        table.add_column(header, justify="right" if index else "left")
-    for row in rows:
-        table.add_row(*row)
-    console.stdout().print(table)
-    console.stdout().print()
-
-
+        {
+            "seeds": "{seeds}",
+            "baseline gain": "{baseline_gain:g}",
+            "wrong verdicts": "{wrong_rate:.1%}",
+            "intervals that cover": "{coverage:.1%}",
+            "undefined": "{undefined:.1%}",
+        },
+    ),
+}
 #: further columns: heading, our field, the reference's
 _EXTRAS = (
     ("error, its", "error", "reference_error"),

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from liere_cli.cli.encodings import NARROW, _options, _written
+from liere_cli.cli.listing import NARROW, option_rows, option_text
 from liere_cli.cli.options import AsJson, DataRoot
 
 
@@ -30,7 +30,7 @@ def data(
             "available": cls.is_available(root),
             "source": cls.source,
             "licence": cls.licence,
-            "options": _options(cls.Options),
+            "options": option_rows(cls.Options),
         }
         for key, cls in classes.items()
     ]
@@ -57,7 +57,7 @@ def _show(rows: list[dict[str, Any]], columns: list[str], as_json: bool, full: b
             if key != "options":
                 table.add_row(key.replace("_", " "), _text(value))
         for option in rows[0]["options"]:
-            default = "..." if option["required"] else _written(option["default"])
+            default = "..." if option["required"] else option_text(option["default"])
             table.add_row(f"  {option['name']}={default}", option["meaning"])
     elif console.stdout().width < NARROW:
         # a block of lines each, since columns would break words

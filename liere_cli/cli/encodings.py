@@ -1,21 +1,17 @@
 """``liere encodings``: the position encodings there are."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from liere_cli.cli.listing import NARROW, option_rows, option_text
+from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Outputs
+from liere_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from liere_cli.encodings import PositionEncoding
     from liere_cli.encodings.score_map import ScoreMap
-
-from pathlib import Path
-from typing import Annotated, Any
-
-import typer
-
-from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Outputs
-from liere_cli.errors import UsageError
-
-#: columns of a terminal below which rows of a table become blocks of lines
-NARROW = 70
 
 
 def encodings(
@@ -24,7 +20,9 @@ def encodings(
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw how it scores by position: .png, .svg or .pdf."),
+        typer.Option(
+            metavar="FILE", help="Plot scores by position: .png, .svg or .pdf."
+        ),
     ] = None,
     grid: Annotated[
         str | None, typer.Option(help="Of --plot: training grid in tokens, as 256 or 14x14.")
@@ -38,11 +36,11 @@ def encodings(
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the position encodings, or show one: formula, units, costs, options, source, picture."""
+    """List the position encodings, or show one: formula, units, costs, options, source, plot."""
     if plot is not None:
         if as_json:
-            raise UsageError(f"--json: --plot {plot} writes a picture, and nothing on stdout")
-        picture(name, plot, grid=grid, layer=layer, run=run, out=out, data_root=data_root)
+            raise UsageError(f"--json: --plot {plot} writes a plot, and nothing on stdout")
+        plot_encoding(name, plot, grid=grid, layer=layer, run=run, out=out, data_root=data_root)
         return
     for flag, value in {"--grid": grid, "--layer": layer, "--run": run}.items():
         if value is not None:
@@ -56,7 +54,7 @@ def encodings(
     rows = []
     for spec in [name] if name else available():
         given = resolve_spec(spec)
-        options = _options(encoding_class(given["name"]).Options)
+        options = option_rows(encoding_class(given["name"]).Options)
         values = [{**option, "value": given.get(option["name"])} for option in options]
         rows.append({**asdict(profile(given)), "options": values})
     if as_json:
@@ -72,8 +70,8 @@ def encodings(
 FAMILIES = {
     "none": "no position",
     "embedding": "added to the embeddings",
-    "rotary": "rotary: planes turn by angles linear in the position",
-    "matrix": "matrices: blocks of channels turn, or are changed, together",
+    "rotary": "rotary: planes rotate by angles linear in the position",
+    "matrix": "matrices: blocks of channels are rotated, or changed, together",
     "polar": "polar: position is the phase alone",
     "bias": "added to the attention logits",
     "other": "other",
@@ -103,10 +101,10 @@ def _list_encodings(rows: list[dict[str, Any]]) -> None:
             table.add_column("units", min_width=8)
         table.add_column("summary", overflow="fold")
         for row in members:
-            facts = (
-                _axes_told(row), _relative(row), _learned(row), row["units"] or "-",
+            columns = (
+                _axes_text(row), _relative(row), _learned(row), row["units"] or "-",
             )  # fmt: skip
-            table.add_row(row["name"], *(() if narrow else facts), row["summary"])
+            table.add_row(row["name"], *(() if narrow else columns), row["summary"])
         console.stdout().print(table)
         console.stdout().print()
 
@@ -133,13 +131,13 @@ def _show_encoding(row: dict[str, Any]) -> None:
         "prefix tokens": row["prefix"],
         "relative": f"{_relative(row)}: scores depend on differences of positions alone"
         if _relative(row) != "no"
-        else "no: scores depend on where tokens stand",
-        "q and k": "as wide as they were" if width == 1 else f"{width} times as wide",
+        else "no: scores depend on absolute positions",
+        "q and k": "as wide as before" if width == 1 else f"{width} times as wide",
         "weight decay": "none on its parameters",
     }.items():
         table.add_row(key, value)
     for option in row["options"]:
-        value = "..." if option["required"] else _written(option["value"])
+        value = "..." if option["required"] else option_text(option["value"])
         table.add_row(f"  {option['name']}={value}", option["meaning"])
     console.stdout().print(table)
     console.stdout().print(
@@ -161,7 +159,7 @@ def _show_encoding(row: dict[str, Any]) -> None:
     console.stdout().print(costs)
 
 
-def _axes_told(row: dict[str, Any]) -> str:
+def _axes_text(row: dict[str, Any]) -> str:
     """``1..3``: the first and last number of axes, ``any`` for all."""
     axes = [at["axes"] for at in row["by_axes"]]
     if row["axes"].startswith("any"):
@@ -181,32 +179,7 @@ def _learned(row: dict[str, Any]) -> str:
     return "yes" if any(at.get("parameters") for at in row["by_axes"]) else "no"
 
 
-def _options(section: type[Any]) -> list[dict[str, Any]]:
-    """Every option with its default and meaning."""
-    described = []
-    for key, field in section.model_fields.items():
-        default = None if field.is_required() else field.get_default(call_default_factory=True)
-        described.append(
-            {
-                "name": key,
-                "default": default,
-                "required": field.is_required(),
-                "meaning": field.description or "",
-            }
-        )
-    return described
-
-
-def _written(value: Any) -> str:
-    """An option's value as a spec has it: ``8x64x64``, ``0.8/0.1/0.1``, ``true``."""
-    from liere_cli.config.spec import scalar_text
-
-    if isinstance(value, tuple) and any(isinstance(part, float) for part in value):
-        return "/".join(map(str, value))
-    return scalar_text(value)
-
-
-def picture(
+def plot_encoding(
     name: str | None,
     path: Path,
     *,
@@ -216,11 +189,11 @@ def picture(
     out: Path,
     data_root: Path | None,
 ) -> None:
-    """Draws a named encoding at initialisation, or that of a run as it was trained.
+    """Plots a named encoding at initialisation, or that of a run as trained.
 
     Raises:
         UsageError: both or none are given, or a suffix, grid or layer that does not fit.
-        LiereError: the run can't be opened, or the picture can't be drawn.
+        LiereError: the run can't be opened, or the plot can't be drawn.
     """
     from liere_cli.cli import console
     from liere_cli.encodings.score_map import score_map
@@ -239,9 +212,9 @@ def picture(
         encoding, extents, title = _trained(run, grid, out, data_root)
         moment = "as trained"
     kernel = score_map(encoding, extents, layer or 0)
-    words = caption(kernel, encoding, moment, layer or 0)
-    draw(kernel, path, title=title, caption=words)
-    console.note(f"{path}: {words}")
+    text = caption(kernel, encoding, moment, layer or 0)
+    draw(kernel, path, title=title, caption=text)
+    console.note(f"{path}: {text}")
 
 
 def _at_initialisation(name: str, grid: str | None) -> tuple["PositionEncoding", tuple[int, ...]]:
@@ -259,7 +232,7 @@ def _at_initialisation(name: str, grid: str | None) -> tuple["PositionEncoding",
     else:
         count = grid.count("x") + 1
         if count > 3:
-            raise UsageError(f"--grid {grid} has {count} axes, but a picture shows at most 3")
+            raise UsageError(f"--grid {grid} has {count} axes, but a plot shows at most 3")
         extents = parse_grid(grid, count)
     encoding = build_encoding(name, axes=len(extents), grid=extents, seed=0, **NANO)
     return encoding, extents
@@ -282,7 +255,7 @@ def _trained(
 
 
 def caption(kernel: "ScoreMap", encoding: "PositionEncoding", moment: str, layer: int) -> str:
-    """What is drawn, of what, in which units, and whether it tells all."""
+    """What is plotted, of which encoding, in which units, and whether more queries would differ."""
     from liere_cli.encodings.score_map import PLOTTED
     from liere_cli.positions.grid import MEANINGS
 
@@ -303,6 +276,6 @@ def caption(kernel: "ScoreMap", encoding: "PositionEncoding", moment: str, layer
         )
     else:
         sentences.append(
-            "Not relative: scores depend on where the query stands, so a second query is shown"
+            "Not relative: scores depend on the position of the query, so a second query is shown"
         )
     return ". ".join(sentences) + "."
