@@ -238,7 +238,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(here: Path) -> None:
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert stdout == ""
-    assert "goes on from here" in stderr
+    assert "run the same command to resume" in stderr
     assert "Traceback" not in stderr
     (folder,) = (here / "outputs").glob("[!.]*/*")
     assert list((folder / "checkpoints").glob("*.json"))

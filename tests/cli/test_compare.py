@@ -140,7 +140,7 @@ def test_an_interruption_says_how_to_go_on(here: Path, monkeypatch: pytest.Monke
     result = compare("--seeds=2")
     assert result.exit_code == 130
     assert "2 of 6 runs are done" in result.stderr
-    assert "goes on from here" in result.stderr
+    assert "run the same command to resume" in result.stderr
 
 
 def test_workers_train_for_the_command(here: Path) -> None:
