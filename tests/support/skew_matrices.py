@@ -15,7 +15,7 @@ WAYS = ("compiled", "batched")
 def both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
     """A fixture over ``WAYS``: a test runs with and without what a C compiler makes."""
     if request.param == "compiled" and find_compiler() is None:
-        pytest.skip("no C compiler answers")
+        pytest.skip("no C compiler works")
     with without_kernels() if request.param == "batched" else nullcontext():
         yield
 

@@ -15,12 +15,13 @@ from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape,
 from liere_cli.errors import UsageError
 from liere_cli.positions.grid import UNITS, Scaling
 from liere_cli.rotations import (
-    Spectrum,
+    SchurForm,
     change_basis,
-    fold_line,
+    fold_basis,
     linear_angles,
-    spectrum,
-    turn_steps,
+    real_schur,
+    rotate_by_steps,
+    skew,
 )
 
 DEFAULT_BLOCK = 8
@@ -36,10 +37,10 @@ class ComRoPEState:
             position first; of one layer if layers share them.
     """
 
-    lines: tuple[Spectrum, ...]
+    lines: tuple[SchurForm, ...]
     steps: tuple[Tensor, ...]
 
-    def of(self, layer: int, length: int) -> tuple[Spectrum, Tensor]:
+    def of(self, layer: int, length: int) -> tuple[SchurForm, Tensor]:
         """Spectra, and steps of a sequence, [S, n]."""
         steps = self.steps[layer if len(self.steps) > 1 else 0]
         prefix = length - len(steps) + 1
@@ -129,19 +130,19 @@ class ComRoPE(PositionEncoding):
         # no position is position 0: s is linear, and exp(0) changes nothing
         first = torch.full_like(positions[:1], self.options.prefix or 0.0)
         steps = self.steps(torch.cat((first, positions)))
-        lines = spectrum(self.base - self.base.mT, steps)
+        lines = real_schur(skew(self.base), steps)
         return ComRoPEState(lines.unbind(), steps.unbind())
 
     def encode_qk(
         self, q: Tensor, k: Tensor, state: ComRoPEState, layer: int
     ) -> tuple[Tensor, Tensor]:
         lines, steps = state.of(layer, q.shape[2])
-        q, k = turn_steps(lines, steps, change_basis(lines, q), change_basis(lines, k))
+        q, k = rotate_by_steps(lines, steps, change_basis(lines, q), change_basis(lines, k))
         return q, k
 
     def encode_q(self, q: Tensor, state: ComRoPEState, layer: int) -> Tensor:
         lines, steps = state.of(layer, q.shape[2])
-        (turned,) = turn_steps(lines, steps, change_basis(lines, q))
+        (turned,) = rotate_by_steps(lines, steps, change_basis(lines, q))
         # back in the channels' own basis, so that no other call need find the same eigenvectors
         return change_basis(lines, turned, back=True)
 
@@ -152,8 +153,8 @@ class ComRoPE(PositionEncoding):
         self, x: Tensor, weight: Tensor, state: ComRoPEState, layer: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         lines, steps = state.of(layer, x.shape[1])
-        q, k, v = self.split(x, fold_line(lines, weight))
-        q, k = turn_steps(lines, steps, q, k)
+        q, k, v = self.split(x, fold_basis(lines, weight))
+        q, k = rotate_by_steps(lines, steps, q, k)
         return q, k, v
 
 

@@ -12,12 +12,12 @@ import math
 import torch
 from torch import Tensor
 
-from liere_cli.encodings.rotary.basis_change import skew
+from liere_cli.rotations import skew_from_upper
 
 
 def rates_of(entries: Tensor, rows: int) -> Tensor:
     """Rates of generators of that many rows, ascending: [..., e] to [..., b // 2] float64."""
-    values: Tensor = torch.linalg.eigvalsh(1j * skew(entries.double(), rows))
+    values: Tensor = torch.linalg.eigvalsh(1j * skew_from_upper(entries.double(), rows))
     return values[..., (rows + 1) // 2 :]
 
 
@@ -51,7 +51,7 @@ def with_rates_of(
     order = torch.rand(pool.shape, generator=generator).argsort(-1)[..., : blocks * planes]
     dealt = pool.gather(-1, order).unflatten(-1, (blocks, planes)).transpose(2, 3).sort(-1).values
     # i A = V diag(w) V*, w ascending: the rates and their negatives, and 0 for an odd row
-    _, vectors = torch.linalg.eigh(1j * skew(entries.double(), rows))
+    _, vectors = torch.linalg.eigh(1j * skew_from_upper(entries.double(), rows))
     still = dealt.new_zeros(*dealt.shape[:-1], rows % 2)
     turning = torch.cat((-dealt.flip(-1), still, dealt), -1)
     matrix: Tensor = (-1j * (vectors * turning[..., None, :]) @ vectors.mH).real

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liere_cli.rotations.exponential.scaling_squaring import reading_is_free
+from liere_cli.rotations.exponential.scaling_squaring import can_read_values
 
 #: digits by which directions are told apart; too few or too many only lose products
 _DIGITS = 6
@@ -48,7 +48,7 @@ def find_rays(positions: Tensor) -> Rays | None:
     Grids without the origin, as displaced ones, are not searched: halves of their multiples lie
     between their positions.
     """
-    if not reading_is_free(positions) or positions.any(1).all():
+    if not can_read_values(positions) or positions.any(1).all():
         return None
     return _kept_rays(positions.numpy().tobytes(), tuple(positions.shape), positions.dtype)
 
