@@ -12,7 +12,6 @@ from torch.autograd import gradcheck
 from liere_cli.errors import UsageError
 from liere_cli.rotations import grid_exp, rotate_blocks, rotate_on_grid
 from liere_cli.rotations.exponential import chunks, shared_taylor
-from liere_cli.rotations.exponential.multiples import find_rays
 from support.skew_matrices import WAYS, both_ways, random_skew
 
 way = pytest.fixture(both_ways, scope="module", autouse=True, params=WAYS)
@@ -81,61 +80,6 @@ def test_training_after_a_first_call_in_inference_mode() -> None:
     rotations.sum().backward()
     assert generators.grad is not None
     torch.testing.assert_close(rotations.detach(), expected)
-
-
-@given(
-    sides=st.lists(st.integers(2, 7), min_size=2, max_size=3),
-    unit=st.sampled_from((1.0, 1 / 3, 0.1)),
-    cut=st.integers(0, 8),
-    dtype=st.sampled_from((torch.float32, torch.float64)),
-    seed=st.integers(0, 2**16),
-)
-@settings(max_examples=30, deadline=None)
-def test_every_position_is_first_or_the_sum_of_two_on_its_ray(
-    sides: list[int], unit: float, cut: int, dtype: torch.dtype, seed: int
-) -> None:
-    lines = [torch.arange(side, dtype=dtype) * unit for side in sides]
-    positions = torch.cartesian_prod(*lines)
-    shuffled = torch.randperm(len(positions), generator=torch.Generator().manual_seed(seed))
-    positions = positions[shuffled[cut:]]
-    rays = find_rays(positions)
-    if rays is None:
-        return
-    known = set(rays.first.tolist())
-    for step in rays.steps:
-        ends = positions[step.left] + positions[step.right]
-        torch.testing.assert_close(ends, positions[step.to])
-        cross = positions[step.left][:, :, None] * positions[step.right][:, None]
-        torch.testing.assert_close(cross, cross.mT)
-        assert known.issuperset(step.left.tolist() + step.right.tolist())
-        assert known.isdisjoint(step.to.tolist())
-        known.update(step.to.tolist())
-    assert known == set(range(len(positions)))
-
-
-def test_only_directions_without_common_divisor_go_through_the_series() -> None:
-    line = torch.linspace(0, 1, 8)
-    positions = torch.cartesian_prod(line, line)
-    rays = find_rays(positions)
-    assert rays is not None
-    expected = {0} | {i * 8 + j for i in range(8) for j in range(8) if math.gcd(i, j) == 1}
-    assert set(rays.first.tolist()) == expected
-    assert find_rays(torch.rand(64, 2)) is None
-
-
-@pytest.mark.parametrize("shape", [(5, 6), (3, 4, 4)])
-def test_rays_change_nothing_but_rounding(shape: tuple[int, ...]) -> None:
-    generators = random_skew(2, len(shape), 6, 6, norm=20.0).requires_grad_()
-    lines = [torch.linspace(0, 1, side, dtype=torch.float64) for side in shape]
-    positions = torch.cartesian_prod(*lines)
-    assert find_rays(positions) is not None
-    results = []
-    for function in (grid_exp, single_exponentials):
-        rotations = function(generators, positions)
-        weight = torch.randn(rotations.shape, generator=torch.Generator().manual_seed(1))
-        (grad,) = torch.autograd.grad((rotations.sin() * weight).sum(), generators)
-        results.append((rotations, grad - grad.mT))
-    torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-9)
 
 
 def apply(rotations: Tensor, x: Tensor) -> Tensor:

@@ -20,14 +20,10 @@ from liere_cli.rotations.exponential.chunks import (
     chunk_sizes,
     slices,
 )
-from liere_cli.rotations.exponential.multiples import along_rays, find_rays
 from liere_cli.rotations.exponential.scaling_squaring import compiled_exponential
 from liere_cli.rotations.exponential.skew_exp import skew_exp
 from liere_cli.rotations.kernels.exponential import ExponentialKernel
 from liere_cli.rotations.precision import check_square, full_precision
-
-#: rows of blocks up to which a compiled exponential is faster than a library's product
-SMALL_ROWS = 8
 
 
 def grid_exp(generators: Tensor, positions: Tensor) -> Tensor:
@@ -50,16 +46,12 @@ def grid_exp(generators: Tensor, positions: Tensor) -> Tensor:
     check_grid(generators, positions)
     *batch, axes, rows, _ = generators.shape
     positions = positions.detach().to(generators.dtype)
-    kernel = compiled_exponential(generators)
+    few = rows <= 3 or len(positions) <= shared_taylor.monomial_count(axes)
     with full_precision(generators):
-        if kernel is None and (rows <= 3 or len(positions) <= shared_taylor.monomial_count(axes)):
+        if few and compiled_exponential(generators) is None:
             return skew_exp(torch.einsum("ta,...aij->...tij", positions, generators))
-        rays = None if kernel is not None and rows <= SMALL_ROWS else find_rays(positions)
-        firsts = positions if rays is None else positions[rays.first]
         source, chunking = source_and_chunking(generators)
-        rotations = cast(Tensor, _GridExp.apply(source, firsts, chunking))  # type: ignore[no-untyped-call]
-        if rays is not None:
-            rotations = along_rays(rotations, rays)
+        rotations = cast(Tensor, _GridExp.apply(source, positions, chunking))  # type: ignore[no-untyped-call]
         return rotations.view(*batch, len(positions), rows, rows)
 
 
