@@ -1,4 +1,4 @@
-"""Building and applying rotations, each against what it replaces and against the physical limit.
+"""Time of building and applying rotations, compared with alternatives and lower bounds.
 
 Shapes: B batch, N heads, T tokens, H head_dim, b rows of a block.
 """
@@ -12,30 +12,31 @@ from torch import Tensor
 
 from liere_cli.bench.timing import Row, alternate
 from liere_cli.rotations import (
-    fold_line,
+    fold_basis,
     grid_exp,
-    line_table,
     linear_angles,
+    one_axis_table,
     phases,
+    real_schur,
     rotate_blocks,
-    rotate_line,
+    rotate_one_axis,
     rotate_planes,
     rotate_projected,
+    rotate_projected_one_axis,
+    skew,
     skew_exp,
-    spectrum,
-    turn_line,
 )
 
-#: norm of the largest generators where the paper's initialisation meets the unit square
+#: norm of the largest exponents of the paper's initialisation on the unit square
 LARGEST_NORM = 130.0
 
 
 @dataclass(frozen=True)
-class Contest:
-    """Two functions that do the same work, and how far both are from float64.
+class TimedPair:
+    """Two functions that are timed against each other, and their deviations from float64.
 
     Args:
-        error, reference_error: largest deviation; None where the reference only bounds the time.
+        error, reference_error: largest deviation; None if the reference only bounds the time.
     """
 
     case: str
@@ -50,38 +51,38 @@ def rotation_rows(
     *,
     device: torch.device,
     repeats: int = 9,
-    told: Callable[[str], None] = lambda name: None,
+    on_progress: Callable[[str], None] = lambda name: None,
 ) -> list[Row]:
     """Times every case forward and backward, in float32, alternating with its references.
 
     Args:
-        repeats: timings of each, after one to warm up.
-        told: is given each case's name before it is set up and timed.
+        repeats: timings of each, after a warm-up.
+        on_progress: called with the name of each case before it is set up and timed.
 
     Returns:
         A row for each pair of a case and a reference.
     """
     rows = []
-    for name, contests in _CASES.items():
-        told(name)
-        for contest in contests(name, device):
+    for name, pairs in _CASES.items():
+        on_progress(name)
+        for pair in pairs(name, device):
             rows.append(
                 alternate(
-                    contest.case,
-                    contest.ours,
-                    contest.reference,
-                    contest.theirs,
+                    pair.case,
+                    pair.ours,
+                    pair.reference,
+                    pair.theirs,
                     device=device,
                     repeats=repeats,
-                    error=contest.error,
-                    reference_error=contest.reference_error,
+                    error=pair.error,
+                    reference_error=pair.reference_error,
                 )
             )
     return rows
 
 
-def _build(case: str, device: torch.device) -> list[Contest]:
-    """exp of many skew-symmetric matrices, norms up to the largest, against torch and a product."""
+def _build(case: str, device: torch.device) -> list[TimedPair]:
+    """exp of many skew-symmetric matrices, against torch's and one product of matrices."""
     block = int(case.rpartition("/")[2])
     count = 384 if block == 64 else 3072
     a = _generators((count,), block, device)
@@ -96,13 +97,13 @@ def _build(case: str, device: torch.device) -> list[Contest]:
     ours = _forward_backward(skew_exp, a, cotangent)
     theirs = _forward_backward(torch.linalg.matrix_exp, a, cotangent)
     return [
-        Contest(case, ours, "torch.matrix_exp", theirs, error, reference_error),
-        Contest(case, ours, "one batched bmm", lambda: torch.bmm(a, cotangent)),
+        TimedPair(case, ours, "torch.matrix_exp", theirs, error, reference_error),
+        TimedPair(case, ours, "one batched bmm", lambda: torch.bmm(a, cotangent)),
     ]
 
 
-def _grid(case: str, device: torch.device) -> list[Contest]:
-    """exp for the 8 x 8 grid and 6 heads of the paper's initialisation, against torch."""
+def _grid(case: str, device: torch.device) -> list[TimedPair]:
+    """exp for an 8 x 8 grid and 6 heads with the paper's initialisation, against torch's."""
     block = int(case.rpartition("/")[2])
     generators = _generators((6, 64 // block, 2), block, device)
     line = torch.linspace(0, 1, 8, device=device)
@@ -114,12 +115,12 @@ def _grid(case: str, device: torch.device) -> list[Contest]:
 
     def theirs(a: Tensor) -> Tensor:
         exponents = torch.einsum("ta,...aij->...tij", positions.to(a.dtype), a)
-        turned: Tensor = torch.linalg.matrix_exp(exponents.contiguous())
-        return turned
+        rotated: Tensor = torch.linalg.matrix_exp(exponents.contiguous())
+        return rotated
 
     exact = theirs(generators.double())
     return [
-        Contest(
+        TimedPair(
             case,
             _forward_backward(ours, generators, cotangent),
             "torch.matrix_exp",
@@ -130,8 +131,8 @@ def _grid(case: str, device: torch.device) -> list[Contest]:
     ]
 
 
-def _apply(case: str, device: torch.device) -> list[Contest]:
-    """R(p) q for 32 examples of 64 tokens and 6 heads, against one product for every token."""
+def _apply(case: str, device: torch.device) -> list[TimedPair]:
+    """R(p) q for 32 examples of 64 tokens and 6 heads, against a product for every token."""
     block = int(case.rpartition("/")[2])
     blocks = 64 // block
     rotations = skew_exp(_generators((6, blocks, 64), block, device))
@@ -149,7 +150,7 @@ def _apply(case: str, device: torch.device) -> list[Contest]:
     rows = torch.randn(rotations[..., 0, 0].numel(), 32, block, device=device)
     timed = _forward_backward(ours, (rotations, q), cotangent)
     return [
-        Contest(
+        TimedPair(
             case,
             timed,
             "product by token",
@@ -157,12 +158,12 @@ def _apply(case: str, device: torch.device) -> list[Contest]:
             _deviation(ours(rotations, q), exact),
             _deviation(by_token(rotations, q), exact),
         ),
-        Contest(case, timed, "one batched bmm", lambda: torch.bmm(rows, rotations.flatten(0, 2))),
-        Contest(case, timed, "one copy of q", q.clone),
+        TimedPair(case, timed, "one batched bmm", lambda: torch.bmm(rows, rotations.flatten(0, 2))),
+        TimedPair(case, timed, "one copy of q", q.clone),
     ]
 
 
-def _line(case: str, device: torch.device) -> list[Contest]:
+def _one_axis(case: str, device: torch.device) -> list[TimedPair]:
     """LieRE on one axis of 1024 tokens, one input of 8 examples and 6 heads, against rotary."""
     tokens, block = 1024, int(case.rpartition("/")[2])
     generators = _generators((6, 1), block, device)
@@ -176,8 +177,8 @@ def _line(case: str, device: torch.device) -> list[Contest]:
 
     def ours(generators: Tensor, q: Tensor) -> Tensor:
         at = positions.to(q.dtype)
-        lines = spectrum(generators, at)
-        return rotate_line(lines, line_table(lines, at), at, q)[0]
+        schur = real_schur(generators, at)
+        return rotate_one_axis(schur, one_axis_table(schur, at), at, q)[0]
 
     def rotary(q: Tensor) -> Tensor:
         first, second = q.unflatten(-1, (-1, 2)).unbind(-1)
@@ -186,28 +187,28 @@ def _line(case: str, device: torch.device) -> list[Contest]:
     def kernel(q: Tensor) -> Tensor:
         return rotate_planes(q, table)
 
-    basis = spectrum(generators.double(), positions.double()).basis[:, 0]
+    basis = real_schur(generators.double(), positions.double()).basis[:, 0]
     exponents = positions.double()[None, :, None, None] * generators.double()
-    turned = torch.linalg.matrix_exp(exponents.contiguous())
-    # what the exponential gives, in the coordinates in which ours stands
-    exact = torch.einsum("nji,ntjk,bntk->bnti", basis, turned, q.double())
+    rotated = torch.linalg.matrix_exp(exponents.contiguous())
+    # the exponential's result in our basis
+    exact = torch.einsum("nji,ntjk,bntk->bnti", basis, rotated, q.double())
     timed = _forward_backward(ours, (generators, q), cotangent)
     return [
-        Contest(
+        TimedPair(
             case,
             timed,
             "textbook rotary",
             _forward_backward(rotary, q, cotangent),
             _deviation(_aligned(ours(generators, q), exact), exact),
         ),
-        Contest(case, timed, "our rotary", _forward_backward(kernel, q, cotangent)),
-        Contest(case, timed, "one copy of q", q.clone),
+        TimedPair(case, timed, "our rotary", _forward_backward(kernel, q, cotangent)),
+        TimedPair(case, timed, "one copy of q", q.clone),
     ]
 
 
-def _folded(case: str, device: torch.device) -> list[Contest]:
-    """The same as a model has it: the change of basis goes into the weights of a projection, and
-    queries and keys turn where they lie, against rotary of the same projection.
+def _folded(case: str, device: torch.device) -> list[TimedPair]:
+    """The same as in a model, with the change of basis folded into the weights of a projection and
+    queries and keys rotated in place, against rotary of the same projection.
     """
     batch, tokens, heads, block = 8, 1024, 6, int(case.rpartition("/")[2])
     generators = _generators((heads, 1), block, device)
@@ -220,15 +221,16 @@ def _folded(case: str, device: torch.device) -> list[Contest]:
     table = phases(linear_angles(indices, frequencies[None]))[None]
 
     def ours(generators: Tensor, weight: Tensor, qkv: Tensor) -> tuple[Tensor, ...]:
-        lines = spectrum(generators, positions)
-        turned = turn_line(lines, line_table(lines, positions), positions, qkv.clone())
-        return fold_line(lines, weight), *turned
+        schur = real_schur(generators, positions)
+        rotations = one_axis_table(schur, positions)
+        rotated = rotate_projected_one_axis(schur, rotations, positions, qkv.clone())
+        return fold_basis(schur, weight), *rotated
 
     def rotary(qkv: Tensor) -> tuple[Tensor, ...]:
         return rotate_projected(qkv.clone(), table)
 
     return [
-        Contest(
+        TimedPair(
             case,
             _forward_backward(ours, (generators, weight, qkv), (weight, *cotangents)),
             "our rotary",
@@ -237,23 +239,23 @@ def _folded(case: str, device: torch.device) -> list[Contest]:
     ]
 
 
-_CASES: dict[str, Callable[[str, torch.device], list[Contest]]] = {
+_CASES: dict[str, Callable[[str, torch.device], list[TimedPair]]] = {
     "build/64": _build,
     "build/8": _build,
     "grid/64": _grid,
     "grid/8": _grid,
     "apply/64": _apply,
     "apply/8": _apply,
-    "attention-1d/64": _line,
+    "attention-1d/64": _one_axis,
     "folded-1d/64": _folded,
 }
 
 
 def _generators(shape: tuple[int, ...], block: int, device: torch.device) -> Tensor:
-    """U - U^T with entries uniform in [0, 2 pi), as the paper draws them."""
+    """U - U^T with entries uniform in [0, 2 pi), as in the paper."""
     upper = torch.rand(*shape, block, block, generator=torch.Generator().manual_seed(0))
     upper = torch.triu(upper * 2 * math.pi, 1).to(device)
-    return upper - upper.mT
+    return skew(upper)
 
 
 def _random(shape: tuple[int, ...], device: torch.device) -> Tensor:
@@ -279,7 +281,7 @@ def _deviation(result: Tensor, exact: Tensor) -> float:
 
 
 def _aligned(result: Tensor, exact: Tensor) -> Tensor:
-    """The result in the coordinates of ``exact``: eigenvectors are free up to a phase."""
+    """The result in the basis of ``exact``: eigenvectors are unique up to a phase only."""
     pairs, exact_pairs = (
         torch.view_as_complex(x.detach().double().unflatten(-1, (-1, 2)).contiguous())
         for x in (result, exact)

@@ -76,7 +76,7 @@ def _bench_speed(what: What, shape: str | None, repeats: int, device: str, as_js
         else:
             from liere_cli.bench.rotations import rotation_rows
 
-            rows = rotation_rows(device=chosen, repeats=repeats, told=show)
+            rows = rotation_rows(device=chosen, repeats=repeats, on_progress=show)
     threads = torch.get_num_threads()
     rotations = describe(chosen)
     if as_json:

@@ -20,9 +20,7 @@ def encodings(
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Plot scores by position: .png, .svg or .pdf."
-        ),
+        typer.Option(metavar="FILE", help="Plot scores by position: .png, .svg or .pdf."),
     ] = None,
     grid: Annotated[
         str | None, typer.Option(help="Of --plot: training grid in tokens, as 256 or 14x14.")

@@ -1,17 +1,14 @@
-"""Rotations: the numeric heart, usable on its own.
-
-It knows tensors only: no encoding, no model.
-"""
+"""Rotations of queries and keys: functions of tensors, usable without encodings or models."""
 
 from liere_cli.rotations.apply.blocks import rotate_blocks, rotate_projected_blocks
 from liere_cli.rotations.apply.one_axis import (
-    LineTable,
+    OneAxisTable,
     change_basis,
-    fold_line,
-    line_table,
-    rotate_line,
-    turn_line,
-    turn_steps,
+    fold_basis,
+    one_axis_table,
+    rotate_by_steps,
+    rotate_one_axis,
+    rotate_projected_one_axis,
 )
 from liere_cli.rotations.apply.planes import (
     Layout,
@@ -24,27 +21,30 @@ from liere_cli.rotations.apply.recompute import rotate_on_grid
 from liere_cli.rotations.exponential.grid_exp import grid_exp
 from liere_cli.rotations.exponential.skew_exp import skew_exp
 from liere_cli.rotations.precision import check_generators
-from liere_cli.rotations.schur import Spectrum, spectrum
+from liere_cli.rotations.schur import SchurForm, real_schur
+from liere_cli.rotations.skew_symmetric import skew, skew_from_upper
 
 __all__ = [
     "Layout",
-    "LineTable",
-    "Spectrum",
+    "OneAxisTable",
+    "SchurForm",
     "change_basis",
     "check_generators",
-    "fold_line",
+    "fold_basis",
     "grid_exp",
-    "line_table",
     "linear_angles",
+    "one_axis_table",
     "phases",
+    "real_schur",
     "rotate_blocks",
-    "rotate_line",
+    "rotate_by_steps",
     "rotate_on_grid",
+    "rotate_one_axis",
     "rotate_planes",
     "rotate_projected",
     "rotate_projected_blocks",
+    "rotate_projected_one_axis",
+    "skew",
     "skew_exp",
-    "spectrum",
-    "turn_line",
-    "turn_steps",
+    "skew_from_upper",
 ]

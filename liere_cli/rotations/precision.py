@@ -1,4 +1,4 @@
-"""What every rotation is computed in, and the checks that keep wrong input out of the kernels."""
+"""Precision of rotations, and checks of their inputs."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,12 +11,11 @@ from liere_cli.errors import UsageError
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Float32 is float32: angles and generators lose too much to anything less.
+    """Disables reduced precision of float32, which is too inaccurate for angles and generators.
 
-    Switches off autocast on the device of ``x``, and what
-    ``torch.set_float32_matmul_precision("high")`` or ``("medium")`` allows: products in TF32 or
-    bfloat16, which are off by a hundredth after a few squarings. In compiled code products stay as
-    the process has them.
+    Disables autocast on the device of ``x``, and the products in TF32 or bfloat16 that
+    ``torch.set_float32_matmul_precision("high")`` or ``("medium")`` allows, whose relative error is
+    0.01 after a few squarings. Under torch.compile the process's setting of products applies.
     """
     uncast = torch.autocast(x.device.type, enabled=False)
     if torch.compiler.is_compiling() or not _narrowed():
@@ -38,7 +37,7 @@ def _exact_products(uncast: torch.autocast) -> Iterator[None]:
     before = [setting.fp32_precision for setting in settings]
     try:
         overall = torch.get_float32_matmul_precision()
-    except RuntimeError:  # torch has no answer where backends were set apart
+    except RuntimeError:  # raised if backends have different settings
         overall = None
     torch.set_float32_matmul_precision("highest")
     try:
@@ -64,14 +63,14 @@ def check_floating(x: Tensor, what: str) -> None:
 
 
 def check_square(a: Tensor) -> None:
-    """Raises UsageError unless ``a`` is [..., b, b] of float32 or float64; looks at no value."""
+    """Raises UsageError unless ``a`` is [..., b, b] of float32 or float64; does not read values."""
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise UsageError(f"generators must be square matrices, not of shape {list(a.shape)}")
     check_floating(a, "generators")
 
 
 def check_generators(a: Tensor, tolerance: float = 1e-5) -> None:
-    """Looks at the values, which waits for the device: for tests and user code, not for a step.
+    """Checks values, which waits for the device: for tests and user code, not for training steps.
 
     Args:
         a: [..., b, b] float32 or float64.

@@ -1,6 +1,7 @@
-"""The planes that skew-symmetric matrices turn, and how fast: A = Q D Q^T.
+"""Real Schur form of skew-symmetric matrices: A = Q D Q^T with orthogonal Q.
 
-D turns b/2 planes, each at its rate r: [[0, -r], [r, 0]] along its diagonal.
+D is zero but for blocks [[0, -f], [f, 0]] along its diagonal: exp(p D) rotates b/2 planes by the
+angles p f. D is called quasi-diagonal, the f are frequencies in radians per unit of position.
 """
 
 import math
@@ -10,44 +11,47 @@ import torch
 from torch import Tensor
 
 from liere_cli.errors import UsageError
-from liere_cli.rotations.exponential.scaling_squaring import reading_is_free
-from liere_cli.rotations.kernels.schur import Spectra, spectrum_for
+from liere_cli.rotations.exponential.scaling_squaring import can_read_values
+from liere_cli.rotations.kernels.schur import SchurKernel, schur_kernel
 from liere_cli.rotations.precision import check_square, full_precision
+from liere_cli.rotations.skew_symmetric import skew
 
-#: size of the disturbance that keeps the two halves of a plane apart where A does not turn it
-_DISTURBANCE = 1e-9
+#: relative size of a perturbation that separates the two vectors of a plane at frequency 0
+_PERTURBATION = 1e-9
 
 
-class Spectrum(NamedTuple):
+class SchurForm(NamedTuple):
     """A = Q D Q^T, in the dtype of A.
 
     Args:
         basis: Q, [..., b, b] orthogonal.
-        rates: D, [..., b, b], zero but for [[0, -r], [r, 0]] along its diagonal; its gradient is
-            kept transposed.
-        speeds: the r, [..., b/2].
-        distinct: no position takes any two of them for one, or one for none, so that the gradient
-            needs nothing of D but them; False where nothing compiled looks.
+        quasi_diagonal: D, [..., b, b]; its gradient is kept transposed.
+        frequencies: the f, [..., b/2].
+        distinct: no position resolves a frequency as 0 or two of them as equal, so that gradients
+            reach A through ``frequencies`` alone; always False without a compiled kernel, which
+            does not check.
     """
 
     basis: Tensor
-    rates: Tensor
-    speeds: Tensor
+    quasi_diagonal: Tensor
+    frequencies: Tensor
     distinct: bool = False
 
-    def unbind(self) -> tuple["Spectrum", ...]:
+    def unbind(self) -> tuple["SchurForm", ...]:
         """One for each index of the first dimension."""
-        parts = zip(self.basis.unbind(), self.rates.unbind(), self.speeds.unbind(), strict=True)
-        return tuple(Spectrum(*part, self.distinct) for part in parts)
+        bases, diagonals = self.basis.unbind(), self.quasi_diagonal.unbind()
+        parts = zip(bases, diagonals, self.frequencies.unbind(), strict=True)
+        return tuple(SchurForm(*part, self.distinct) for part in parts)
 
 
-def spectrum(a: Tensor, positions: Tensor) -> Spectrum:
-    """The planes that a skew-symmetric matrix turns, and how fast.
+def real_schur(a: Tensor, positions: Tensor) -> SchurForm:
+    """Real Schur form of skew-symmetric matrices.
 
-    Computed in float64, by singular vectors where compiled, else by eigenvectors. Their gradient is
-    not that of any basis, as bases are free up to a phase, but what reaches A from a loss that sees
-    queries and keys through their products only: divided differences of exp (Daleckii and Krein),
-    the derivative where rates coincide. On a GPU the eigenvectors wait for the device, once a call.
+    Computed in float64, from singular vectors in the compiled kernel, else from eigenvectors. Q is
+    unique up to a rotation of each plane only. The gradient is that of a loss which depends on
+    products of queries and keys, where such rotations cancel: divided differences of exp (Daleckii
+    and Krein), replaced by the derivative where frequencies coincide. On a GPU the eigenvectors
+    wait for the device, once a call.
 
     Args:
         a: [..., b, b] float32 or float64, b even.
@@ -58,93 +62,90 @@ def spectrum(a: Tensor, positions: Tensor) -> Spectrum:
     """
     check_square(a)
     if a.shape[-1] % 2:
-        raise UsageError(f"an odd number of rows, {a.shape[-1]}, is not a sum of planes")
-    reach = positions.detach().abs().amax().to(a.dtype)
+        raise UsageError(f"generators must have an even number of rows, not {a.shape[-1]}")
+    largest = positions.detach().abs().amax().to(a.dtype)
     with full_precision(a):
-        compiled = spectrum_for(a) if reading_is_free(a) else None
-        if compiled is not None:
-            close = _tolerance(a.dtype) / max(float(reach), torch.finfo(a.dtype).tiny)
-            return Spectrum(*_CompiledSpectrum.apply(a, compiled, close))  # type: ignore[no-untyped-call]
-        basis, rates = _Spectrum.apply(a, reach)  # type: ignore[no-untyped-call]
-    return Spectrum(basis, rates, rates_of(rates.detach()))
+        kernel = schur_kernel(a) if can_read_values(a) else None
+        if kernel is not None:
+            min_gap = _tolerance(a.dtype) / max(float(largest), torch.finfo(a.dtype).tiny)
+            return SchurForm(*_CompiledSchur.apply(a, kernel, min_gap))  # type: ignore[no-untyped-call]
+        basis, quasi_diagonal = _RealSchur.apply(a, largest)  # type: ignore[no-untyped-call]
+    return SchurForm(basis, quasi_diagonal, frequencies_of(quasi_diagonal.detach()))
 
 
-class _CompiledSpectrum(torch.autograd.Function):
+class _CompiledSchur(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, a: Tensor, compiled: Spectra, close: float
+        ctx: Any, a: Tensor, kernel: SchurKernel, min_gap: float
     ) -> tuple[Tensor, Tensor, Tensor, bool]:
-        basis, rates, speeds, met = compiled.spectrum(a, close)
-        ctx.compiled, ctx.close = compiled, close
-        ctx.save_for_backward(basis, rates)
-        return basis, rates, speeds, not met
+        basis, quasi_diagonal, frequencies, any_close = kernel.real_schur(a, min_gap)
+        ctx.kernel, ctx.min_gap = kernel, min_gap
+        ctx.save_for_backward(basis, quasi_diagonal)
+        return basis, quasi_diagonal, frequencies, not any_close
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        both = ctx.saved_tensors
-        return ctx.compiled.spectrum_back(*both, grads[:3], ctx.close), None, None
+        saved = ctx.saved_tensors
+        return ctx.kernel.real_schur_backward(*saved, grads[:3], ctx.min_gap), None, None
 
 
-class _Spectrum(torch.autograd.Function):
+class _RealSchur(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, a: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
-        basis, rates = _from_eigenvectors(a)
-        ctx.save_for_backward(basis, rates, reach)
-        return basis, rate_matrix(rates)
+    def forward(ctx: Any, a: Tensor, largest_position: Tensor) -> tuple[Tensor, Tensor]:
+        basis, frequencies = _from_eigenvectors(a)
+        ctx.save_for_backward(basis, frequencies, largest_position)
+        return basis, to_quasi_diagonal(frequencies)
 
     @staticmethod
-    def backward(ctx: Any, grad_basis: Tensor, grad_rates: Tensor) -> tuple[Tensor, None]:
-        basis, rates, reach = ctx.saved_tensors
+    def backward(ctx: Any, grad_basis: Tensor, grad_diagonal: Tensor) -> tuple[Tensor, None]:
+        basis, frequencies, largest_position = ctx.saved_tensors
         with full_precision(basis):
-            apart = _by_planes((basis.mT @ grad_basis).mT)
-            together = _by_planes(grad_rates.mT)
-            alike, opposite = apart[:2], apart[2:]
+            apart = _plane_pairs((basis.mT @ grad_basis).mT)
+            limits = _plane_pairs(grad_diagonal.mT)
             parts = []
-            # a pair of planes meets at the difference of its rates, and at their sum
-            for part, limits, sign in ((alike, together[:2], -1), (opposite, together[2:], 1)):
-                gap, close = _gap(rates, sign), _meets(rates, reach, sign)
+            # eigenvalues i f of two planes differ by i (f_i - f_j) or by i (f_i + f_j)
+            for (real, imaginary), limit, sign in (
+                (apart[:2], limits[:2], -1),
+                (apart[2:], limits[2:], 1),
+            ):
+                gap = _gap(frequencies, sign)
+                close = gap.abs() * largest_position < _tolerance(frequencies.dtype)
                 inverse = torch.where(close, 0.0, 1 / torch.where(close, 1.0, gap))
-                real, imaginary = part
-                parts.append(torch.where(close, limits[0], imaginary * inverse))
-                parts.append(torch.where(close, limits[1], -real * inverse))
-            grad = basis @ _from_planes(*parts) @ basis.mT
+                parts.append(torch.where(close, limit[0], imaginary * inverse))
+                parts.append(torch.where(close, limit[1], -real * inverse))
+            grad = basis @ _from_plane_pairs(*parts) @ basis.mT
         return torch.sub(grad, grad.mT).mul_(0.5), None
 
 
 def _from_eigenvectors(a: Tensor) -> tuple[Tensor, Tensor]:
-    """Planes Q [..., b, b] and rates [..., b/2] from the Hermitian i A, in float64."""
+    """Q [..., b, b] and frequencies [..., b/2] from the Hermitian i A, in float64."""
     rows = a.shape[-1]
     wide = a.double()
     size = torch.linalg.matrix_norm(wide)[..., None, None] + 1e-3
-    disturbed = wide + _DISTURBANCE * size * _distinct_planes(rows, a.device)
-    vectors = torch.linalg.eigh(disturbed * 1j).eigenvectors[..., rows // 2 :]
+    perturbed = wide + _PERTURBATION * size * _distinct_planes(rows, a.device)
+    vectors = torch.linalg.eigh(perturbed * 1j).eigenvectors[..., rows // 2 :]
     basis = torch.view_as_real(vectors * math.sqrt(2)).flatten(-2)
-    # the rates of A itself: in them the disturbance counts to second order only
-    rates = rates_of(basis.mT @ wide @ basis)
-    return basis.to(a.dtype), rates.to(a.dtype)
+    # the frequencies of A itself, on which the perturbation has a second-order effect only
+    frequencies = frequencies_of(basis.mT @ wide @ basis)
+    return basis.to(a.dtype), frequencies.to(a.dtype)
 
 
-def _gap(rates: Tensor, sign: int) -> Tensor:
-    """r_i + sign r_j of rates [..., b/2]: [..., b/2, b/2]."""
-    return rates[..., :, None] + sign * rates[..., None, :]
-
-
-def _meets(rates: Tensor, reach: Tensor, sign: int) -> Tensor:
-    """Which gaps no position within reach tells from none."""
-    close: Tensor = _gap(rates, sign).abs() * reach < _tolerance(rates.dtype)
-    return close
+def _gap(frequencies: Tensor, sign: int) -> Tensor:
+    """f_i + sign f_j of frequencies [..., b/2]: [..., b/2, b/2]."""
+    return frequencies[..., :, None] + sign * frequencies[..., None, :]
 
 
 def _tolerance(dtype: torch.dtype) -> float:
-    """Angle, in radians, up to which two phases count as one."""
+    """Difference, in radians, up to which two angles are treated as equal."""
     return float(torch.finfo(dtype).eps ** 0.5)
 
 
-def _by_planes(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """[..., b, b] as [..., b/2, b/2] real and imaginary parts between the phases of two planes.
+def _plane_pairs(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """[..., b, b] between the eigenvectors (1, i) / sqrt(2) and (1, -i) / sqrt(2) of every plane.
 
-    A plane's phases are (1, i) and (1, -i) over sqrt(2): first between alike ones, then between
-    opposite ones; the other two combinations are the conjugates.
+    Returns:
+        Real and imaginary parts [..., b/2, b/2], first between eigenvectors of equal sign, then of
+        opposite sign; the other two combinations are the conjugates.
     """
     (a, b), (c, d) = (
         (row[..., ::2], row[..., 1::2]) for row in (matrix[..., ::2, :], matrix[..., 1::2, :])
@@ -152,32 +153,32 @@ def _by_planes(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (a + d) / 2, (b - c) / 2, (a - d) / 2, -(b + c) / 2
 
 
-def _from_planes(
-    alike: Tensor, alike_imaginary: Tensor, opposite: Tensor, opposite_imaginary: Tensor
+def _from_plane_pairs(
+    equal: Tensor, equal_imaginary: Tensor, opposite: Tensor, opposite_imaginary: Tensor
 ) -> Tensor:
-    """The inverse of ``_by_planes``."""
-    upper = torch.stack((alike + opposite, alike_imaginary - opposite_imaginary), -1)
-    lower = torch.stack((-alike_imaginary - opposite_imaginary, alike - opposite), -1)
+    """The inverse of ``_plane_pairs``."""
+    upper = torch.stack((equal + opposite, equal_imaginary - opposite_imaginary), -1)
+    lower = torch.stack((-equal_imaginary - opposite_imaginary, equal - opposite), -1)
     return torch.stack((upper.flatten(-2), lower.flatten(-2)), -2).flatten(-3, -2)
 
 
-def rate_matrix(rates: Tensor) -> Tensor:
-    """[..., b/2] rates as [..., b, b] with [[0, -r], [r, 0]] along the diagonal."""
-    rows = 2 * rates.shape[-1]
-    matrix = rates.new_zeros(*rates.shape[:-1], rows, rows)
-    matrix.diagonal(-1, -2, -1)[..., ::2] = rates
-    matrix.diagonal(1, -2, -1)[..., ::2] = -rates
+def to_quasi_diagonal(frequencies: Tensor) -> Tensor:
+    """[..., b/2] frequencies as [..., b, b] with [[0, -f], [f, 0]] along the diagonal."""
+    rows = 2 * frequencies.shape[-1]
+    matrix = frequencies.new_zeros(*frequencies.shape[:-1], rows, rows)
+    matrix.diagonal(-1, -2, -1)[..., ::2] = frequencies
+    matrix.diagonal(1, -2, -1)[..., ::2] = -frequencies
     return matrix
 
 
-def rates_of(matrix: Tensor) -> Tensor:
-    """The inverse of ``rate_matrix``."""
-    return matrix.diagonal(-1, -2, -1)[..., ::2]
+def frequencies_of(quasi_diagonal: Tensor) -> Tensor:
+    """The inverse of ``to_quasi_diagonal``."""
+    return quasi_diagonal.diagonal(-1, -2, -1)[..., ::2]
 
 
 def _distinct_planes(rows: int, device: torch.device) -> Tensor:
-    """A skew matrix that turns every pair of channels at its own rate, and mixes them a little."""
-    rates = torch.arange(1, rows // 2 + 1, dtype=torch.float64, device=device) / rows
+    """A skew-symmetric matrix of distinct frequencies whose planes are slightly mixed channels."""
+    frequencies = torch.arange(1, rows // 2 + 1, dtype=torch.float64, device=device) / rows
     index = torch.arange(rows, dtype=torch.float64, device=device)
     mixing = torch.triu(torch.cos(index[:, None] * 1.7 + index**2), 1) * (0.1 / rows)
-    return rate_matrix(rates) + mixing - mixing.mT
+    return to_quasi_diagonal(frequencies) + skew(mixing)

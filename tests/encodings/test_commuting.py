@@ -10,7 +10,7 @@ from torch import Tensor
 
 from liere_cli.encodings import Grid, PositionEncoding, build_encoding
 from liere_cli.errors import UsageError
-from liere_cli.rotations import spectrum
+from liere_cli.rotations import real_schur
 from support.slow_rotary import SHAPES, built, positions_of, random_qk, scores
 
 SPECS = ["comrope-ap:block=4", "comrope-ld:block=4", "comrope-ld:block=2", "comrope-ld:block=16"]
@@ -195,8 +195,8 @@ def test_on_one_axis_four_encodings_reach_the_same_scores(block: int) -> None:
     cayley, rope = built("cayley-string", 1), built("rope:learned=true", 1)
     generators = liere.generators().detach().squeeze(3)  # type: ignore[operator]
     positions = torch.linspace(-1, 2, 6).double()
-    lines = spectrum(generators, positions)
-    rates = lines.rates.diagonal(-1, -2, -1)[..., ::2]  # [L, N, n, b/2]
+    lines = real_schur(generators, positions)
+    rates = lines.quasi_diagonal.diagonal(-1, -2, -1)[..., ::2]  # [L, N, n, b/2]
     # a Cayley transform has determinant 1: where a basis has not, one plane turns the other way
     mirrored = torch.linalg.det(lines.basis) < 0
     swapped = lines.basis[..., [1, 0, *range(2, block)]]

@@ -10,7 +10,7 @@ from liere_cli.encodings import Grid, PositionEncoding, build_encoding
 from liere_cli.encodings.matrix import liere
 from liere_cli.encodings.matrix.liere import LieRE
 from liere_cli.errors import UsageError
-from liere_cli.rotations import spectrum
+from liere_cli.rotations import real_schur
 
 SHAPES: dict[int, tuple[int, ...]] = {1: (12,), 2: (3, 4), 3: (2, 3, 4)}
 EVERY_AXES = pytest.mark.parametrize("axes", list(SHAPES))
@@ -113,8 +113,8 @@ def test_one_axis_is_learned_rope_after_a_change_of_basis() -> None:
     encoding = build("block=16", 1)
     rope = build_encoding("rope:learned=true", axes=1, heads=2, head_dim=16, depth=2, seed=0)
     positions = grid_positions(1)
-    lines = spectrum(encoding.generators().squeeze(3).double(), positions[:, 0].double())
-    rates = lines.rates.diagonal(-1, -2, -1)[..., ::2]  # [L, N, 1, P]
+    lines = real_schur(encoding.generators().squeeze(3).double(), positions[:, 0].double())
+    rates = lines.quasi_diagonal.diagonal(-1, -2, -1)[..., ::2]  # [L, N, 1, P]
     with torch.no_grad():
         rope.frequencies.copy_(rates)
     q, k = random_qk(1)

@@ -1,4 +1,4 @@
-"""What a C compiler makes: equal to torch's own operations, and never in the way."""
+"""Compiled kernels: equal to torch's own operations, which replace them if compilation fails."""
 
 import math
 import os
@@ -22,34 +22,32 @@ from liere_cli.rotations import (
     skew_exp,
 )
 from liere_cli.rotations.apply.blocks import split_projection
-from liere_cli.rotations.exponential.scaling_squaring import compiled_for
-from liere_cli.rotations.kernels import blocks, compiler, exponential, threads
-from liere_cli.rotations.kernels import planes as turning
-from liere_cli.rotations.kernels import schur as spectrum
+from liere_cli.rotations.exponential.scaling_squaring import compiled_exponential
+from liere_cli.rotations.kernels import blocks, compiler, exponential, planes, schur, threads
 from support.skew_matrices import random_skew
 
-with_compiler = pytest.mark.skipif(compiler.find_compiler() is None, reason="no C compiler answers")
-REMEMBERED = (
+with_compiler = pytest.mark.skipif(compiler.find_compiler() is None, reason="no C compiler works")
+CACHED = (
     compiler.find_compiler,
-    exponential._exponentials,
-    spectrum._spectra,
-    turning._turning,
-    blocks._blocks,
+    exponential._exponential_kernel,
+    schur._schur_kernel,
+    planes._plane_kernel,
+    blocks._block_kernel,
 )
 
 
-def forget() -> None:
-    for remembered in REMEMBERED:
-        remembered.cache_clear()
+def clear_caches() -> None:
+    for function in CACHED:
+        function.cache_clear()
 
 
 @pytest.fixture
-def forgetful(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Compilers and kernels are looked for anew, in this test and after it."""
-    forget()
+def uncached(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Compiler and kernels are searched for again, in this test and after it."""
+    clear_caches()
     yield monkeypatch
     monkeypatch.undo()
-    forget()
+    clear_caches()
 
 
 def exponentiate(a: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,7 +69,7 @@ def test_equals_torch_forward_and_backward(
 ) -> None:
     a = random_skew(count, rows, rows, norm=norm, seed=seed)
     cotangent = torch.randn_like(a)
-    assert compiled_for(a.to(dtype)) is not None
+    assert compiled_exponential(a.to(dtype)) is not None
     leaf = a.clone().requires_grad_()
     exact = torch.linalg.matrix_exp(leaf)
     (grad,) = torch.autograd.grad(exact, leaf, cotangent)
@@ -91,39 +89,39 @@ def test_equals_torch_forward_and_backward(
     dtype=st.sampled_from((torch.float32, torch.float64)),
     seed=st.integers(0, 2**16),
 )
-def test_turning_and_its_sums(
+def test_plane_rotation_and_sums_of_its_gradient(
     batch: int, tokens: int, prefix: int, heads: int, shared: bool, dtype: torch.dtype, seed: int
 ) -> None:
-    """As complex numbers: y = z x, its way back z* g, and sums of y* g."""
+    """As complex numbers: y = z x, its gradient z* g, and sums of y* g."""
     torch.manual_seed(seed)
     length = tokens + prefix
     x = torch.randn(batch, length, 3, heads, 5, dtype=torch.complex128)
     z = torch.randn(1 if shared else heads, tokens, 5, dtype=torch.complex128)
     grads = torch.randn(3, batch, heads, length, 5, dtype=torch.complex128)
-    turned, back = x.clone(), grads.permute(1, 3, 0, 2, 4).clone()
-    turned[:, prefix:, :2] *= z.transpose(0, 1)[:, None]
+    rotated, back = x.clone(), grads.permute(1, 3, 0, 2, 4).clone()
+    rotated[:, prefix:, :2] *= z.transpose(0, 1)[:, None]
     back[:, prefix:, :2] *= z.conj().transpose(0, 1)[:, None]
-    sums = (turned.conj() * grads.permute(1, 3, 0, 2, 4))[:, prefix:, :2].sum((0, 2))
+    sums = (rotated.conj() * grads.permute(1, 3, 0, 2, 4))[:, prefix:, :2].sum((0, 2))
 
     qkv = torch.view_as_real(x).flatten(-2).to(dtype)
     table = torch.view_as_real(z).to(dtype)
-    compiled = turning.turning_for(qkv, table)
-    assert compiled is not None
-    compiled.turn(qkv, table)
+    kernel = planes.plane_kernel(qkv, table)
+    assert kernel is not None
+    kernel.rotate(qkv, table)
     real_grads = [torch.view_as_real(grad).flatten(-2).to(dtype) for grad in grads]
     real_grads[1] = real_grads[1].transpose(1, 2).contiguous().transpose(1, 2)
     real_grads[2] = torch.stack((real_grads[2],) * 2, -1)[..., 0]
-    grad, along, across = compiled.turn_back(real_grads, table, qkv, "along", "across")
+    grad, dot, cross = kernel.rotate_backward(real_grads, table, qkv, "dot", "cross")
     tolerance = 50 * torch.finfo(dtype).eps
     for ours, exact in (
-        (qkv, torch.view_as_real(turned).flatten(-2)),
+        (qkv, torch.view_as_real(rotated).flatten(-2)),
         (grad, torch.view_as_real(back).flatten(-2)),
-        (along, sums.real.transpose(0, 1)),
-        (across, sums.imag.transpose(0, 1)),
+        (dot, sums.real.transpose(0, 1)),
+        (cross, sums.imag.transpose(0, 1)),
     ):
         assert ours.dtype == dtype
         torch.testing.assert_close(ours.double(), exact, rtol=tolerance, atol=10 * tolerance)
-    assert torch.equal(compiled.turn_back(real_grads, table, None)[0], grad)
+    torch.testing.assert_close(kernel.rotate_backward(real_grads, table, None)[0], grad)
 
 
 @with_compiler
@@ -149,7 +147,7 @@ def test_blocks_and_their_gradients(
     dtype: torch.dtype,
     seed: int,
 ) -> None:
-    """As a product for every token, wherever queries and keys lie."""
+    """As a product for every token, with separate queries and keys or in a projection."""
     torch.manual_seed(seed)
     heads, length = 2, tokens + prefix
     angles = random_skew(1 if shared else heads, count, tokens, rows, rows, norm=3.0, seed=seed)
@@ -162,14 +160,14 @@ def test_blocks_and_their_gradients(
     expected = []
     for x in (q, k):
         tail = x[:, :, prefix:].unflatten(-1, (count, rows))
-        turned = torch.einsum("nctij,bntcj->bntci", per_head, tail).flatten(-2)
-        expected.append(torch.cat((x[:, :, :prefix], turned), 2))
+        rotated = torch.einsum("nctij,bntcj->bntci", per_head, tail).flatten(-2)
+        expected.append(torch.cat((x[:, :, :prefix], rotated), 2))
     loss = sum((x * c).sum() for x, c in zip((*expected, v), cotangent, strict=True))
     exact = (*expected, *torch.autograd.grad(loss, (rotations, qkv)))
 
     leaves = [x.detach().to(dtype).requires_grad_() for x in (rotations, qkv)]
-    assert blocks.blocks_for(leaves[0], leaves[1]) is not None
-    # times one: what is overwritten is not the leaf
+    assert blocks.block_kernel(leaves[0], leaves[1]) is not None
+    # times one, as a leaf must not be overwritten
     parts = leaves[1] * 1
     if projected:
         ours = rotate_projected_blocks(leaves[0], parts)
@@ -179,44 +177,47 @@ def test_blocks_and_their_gradients(
     loss = sum((x * c.to(dtype)).sum() for x, c in zip(ours, cotangent, strict=True))
     results = (*ours[:2], *torch.autograd.grad(loss, leaves))
     tolerance = 100 * torch.finfo(dtype).eps * (rows * batch) ** 0.5
-    for result, wanted in zip(results, exact, strict=True):
-        torch.testing.assert_close(result.double(), wanted, rtol=tolerance, atol=tolerance)
+    for result, expected_result in zip(results, exact, strict=True):
+        torch.testing.assert_close(result.double(), expected_result, rtol=tolerance, atol=tolerance)
 
 
 @with_compiler
-def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither how many there are, nor whose."""
+def test_bits_are_independent_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of their number, and of whose they are."""
     a = random_skew(700, 8, 8, norm=30.0, dtype=torch.float32)
     cotangent, before = torch.randn_like(a), torch.get_num_threads()
     qkv, table = torch.randn(2, 600, 3, 4, 32), torch.randn(4, 600, 16, 2)
     grads = torch.randn(3, 2, 4, 600, 32)
-    turned = turning.turning_for(qkv, table)
-    planes = spectrum.spectrum_for(a)
+    plane_kernel = planes.plane_kernel(qkv, table)
+    schur_kernel = schur.schur_kernel(a)
     rotations = skew_exp(a[:600]).view(1, 1, 600, 8, 8)
-    applied = blocks.blocks_for(rotations, grads[0])
-    assert turned is not None
-    assert planes is not None
-    assert applied is not None
+    block_kernel = blocks.block_kernel(rotations, grads[0])
+    assert plane_kernel is not None
+    assert schur_kernel is not None
+    assert block_kernel is not None
 
-    def everything() -> list[Tensor]:
-        basis, rates, speeds, _ = planes.spectrum(a, 1e-3)
-        to_a = planes.spectrum_back(basis, rates, (cotangent, cotangent, speeds), 1e-3)
-        to = torch.empty(2, 4, 600, 8)
+    def results_of_all_kernels() -> list[Tensor]:
+        *form, _ = schur_kernel.real_schur(a, 1e-3)
+        cotangents = cotangent, cotangent, form[2]
+        grad_a = schur_kernel.real_schur_backward(*form[:2], cotangents, 1e-3)
+        target = torch.empty(2, 4, 600, 8)
         parts = grads[0][..., :8], grads[1][..., :8]
-        to_rotations = applied.turn_back(rotations, parts[:1], (to,), parts[1:], after=True)
+        grad_rotations = block_kernel.rotate_backward(
+            rotations, parts[:1], (target,), parts[1:], saved_output=True
+        )
         return [
             *exponentiate(a, cotangent),
-            *turned.turn_back(list(grads), table, qkv, "along", "across"),
-            *(basis, rates, speeds, to_a, to, to_rotations),
+            *plane_kernel.rotate_backward(list(grads), table, qkv, "dot", "cross"),
+            *(*form, grad_a, target, grad_rotations),
         ]
 
     results = []
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            results.append(everything())
-        monkeypatch.setattr(threads, "openmp", lambda: None)
-        results.append(everything())
+            results.append(results_of_all_kernels())
+        monkeypatch.setattr(threads, "gomp_parallel", lambda: None)
+        results.append(results_of_all_kernels())
     finally:
         torch.set_num_threads(before)
     for other in results[1:]:
@@ -224,20 +225,20 @@ def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @with_compiler
-def test_planes_of_what_is_not_finite_are_nothing() -> None:
+def test_schur_form_of_matrices_that_are_not_finite_is_nan() -> None:
     a = random_skew(3, 8, 8, norm=3.0)
-    planes = spectrum.spectrum_for(a)
-    assert planes is not None
-    expected = planes.spectrum(a[[0, 2]], 1e-6)[:3]
+    kernel = schur.schur_kernel(a)
+    assert kernel is not None
+    expected = kernel.real_schur(a[[0, 2]], 1e-6)[:3]
     a[1, 0, 1], a[1, 1, 0] = math.inf, -math.inf
-    for whole, part in zip(planes.spectrum(a, 1e-6)[:3], expected, strict=True):
+    for whole, part in zip(kernel.real_schur(a, 1e-6)[:3], expected, strict=True):
         assert whole[1].isnan().all()
         assert torch.equal(whole[[0, 2]], part)
 
 
 @with_compiler
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30])
-def test_what_has_no_exponential_spoils_no_other(bad: float) -> None:
+def test_matrix_without_an_exponential_affects_no_other(bad: float) -> None:
     a = random_skew(3, 8, 8, norm=3.0, dtype=torch.float32)
     a[1, 0, 1], a[1, 1, 0] = bad, -bad
     rotation, grad = exponentiate(a, torch.ones_like(a))
@@ -249,117 +250,140 @@ def test_what_has_no_exponential_spoils_no_other(bad: float) -> None:
 
 @with_compiler
 @pytest.mark.parametrize("rows", [8, 64])
-def test_gradients_may_come_transposed(rows: int) -> None:
+def test_transposed_gradients(rows: int) -> None:
     a = random_skew(3, rows, rows, norm=20.0)
-    kernel = compiled_for(a)
+    kernel = compiled_exponential(a)
     assert kernel is not None
     grad = torch.randn_like(a)
-    as_it_lies, transposed, neither = (
-        kernel.exponential_back(a, x)
+    contiguous, transposed, neither = (
+        kernel.exponential_backward(a, x)
         for x in (grad, grad.mT.contiguous().mT, torch.stack((grad, grad), -1)[..., 0])
     )
-    assert torch.equal(as_it_lies, transposed)
-    assert torch.equal(as_it_lies, neither)
+    assert torch.equal(contiguous, transposed)
+    assert torch.equal(contiguous, neither)
 
 
 @with_compiler
 @pytest.mark.parametrize("rows", [8, 24, 64])
 @pytest.mark.parametrize("size", [1e5, 1e12, 1e30, math.inf, math.nan])
-def test_generators_that_diverge_give_nothing_but_at_the_origin(rows: int, size: float) -> None:
-    """Nothing is written beyond the room for squarings, and no position spoils another."""
+def test_rotations_of_diverging_generators_are_nan(rows: int, size: float) -> None:
+    """Nothing is written beyond the space for squarings, and no position affects another."""
     generators = random_skew(1, 2, rows, rows, norm=1.0, dtype=torch.float32) * size
     positions = torch.cartesian_prod(torch.arange(3.0), torch.arange(3.0))
     rotations = grid_exp(generators, positions)
-    spoilt = rotations.isnan().flatten(2).all(-1)
-    assert spoilt.any() == (size > 1e6 or math.isnan(size))
-    assert rotations[~spoilt].isfinite().all()
+    is_nan = rotations.isnan().flatten(2).all(-1)
+    assert is_nan.any() == (size > 1e6 or math.isnan(size))
+    assert rotations[~is_nan].isfinite().all()
 
 
 @pytest.mark.parametrize("command", ["none", "false", "no-such-compiler", "/"])
-def test_without_a_compiler_batched_products_do(
-    forgetful: pytest.MonkeyPatch, command: str
-) -> None:
+def test_without_a_compiler_torch_is_used(uncached: pytest.MonkeyPatch, command: str) -> None:
     a = random_skew(3, 8, 8, norm=3.0)
     before = exponentiate(a, torch.ones_like(a))
-    forgetful.setenv("CC", command)
-    forget()
-    assert compiled_for(a) is None
-    assert spectrum.spectrum_for(a) is None
-    assert turning.turning_for(a[None, None], a[:, :, :4]) is None
-    assert blocks.blocks_for(a[None, None], a[None]) is None
-    expected = "torch's own operations, as no C compiler answers"
+    uncached.setenv("CC", command)
+    clear_caches()
+    assert compiled_exponential(a) is None
+    assert schur.schur_kernel(a) is None
+    assert planes.plane_kernel(a[None, None], a[:, :, :4]) is None
+    assert blocks.block_kernel(a[None, None], a[None]) is None
+    expected = "torch's own operations, as no C compiler works"
     assert compiler.describe(torch.device("cpu")) == expected
     after = exponentiate(a, torch.ones_like(a))
     torch.testing.assert_close(after, before, rtol=0, atol=1e-13)
 
 
 @with_compiler
-def test_a_compiler_that_fails_at_the_file_is_none(
-    forgetful: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_kernel_that_does_not_compile_is_none(uncached: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "exponential.c").write_text("no C at all")
-    forgetful.setattr(compiler, "_SOURCES", tmp_path)
-    assert compiled_for(random_skew(1, 8, 8)) is None
+    uncached.setattr(compiler, "_SOURCES", tmp_path)
+    assert compiled_exponential(random_skew(1, 8, 8)) is None
 
 
 @with_compiler
-def test_another_header_makes_another_file(forgetful: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    forgetful.setenv("LIERE_CACHE", str(tmp_path / "cache"))
-    forgetful.setattr(compiler, "_SOURCES", tmp_path)
+def test_another_header_makes_another_cached_file(
+    uncached: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    uncached.setenv("LIERE_CACHE", str(tmp_path / "cache"))
+    uncached.setattr(compiler, "_SOURCES", tmp_path)
     (tmp_path / "five.c").write_text('#include "five.h"\nint five(void) { return FIVE; }\n')
-    answers = []
+    results = []
     for header in ("#define FIVE 5", "#define FIVE 6"):
         (tmp_path / "five.h").write_text(header)
         made = compiler.library("five", torch.float32)
         assert made is not None
-        answers.append(made.five())
-    assert answers == [5, 6]
+        results.append(made.five())
+    assert results == [5, 6]
     assert len(list((tmp_path / "cache" / "kernels").iterdir())) == 2
 
 
 @with_compiler
-def test_the_file_is_kept_and_made_again_where_damaged(
-    forgetful: pytest.MonkeyPatch, tmp_path: Path
+def test_cached_file_is_reused_and_replaced_if_damaged(
+    uncached: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    forgetful.setenv("LIERE_CACHE", str(tmp_path))
+    uncached.setenv("LIERE_CACHE", str(tmp_path))
     script = (
         "import torch\n"
         "from liere_cli.rotations import skew_exp\n"
-        "from liere_cli.rotations.exponential.scaling_squaring import compiled_for\n"
+        "from liere_cli.rotations.exponential.scaling_squaring import compiled_exponential\n"
         "a = torch.zeros(1, 8, 8)\n"
-        "assert compiled_for(a) is not None\n"
+        "assert compiled_exponential(a) is not None\n"
         "assert torch.equal(skew_exp(a), torch.eye(8)[None])"
     )
 
     def run() -> None:
-        # a process of its own: a damaged file that is mapped already would bring it down
+        # a process of its own: a mapped file that is damaged would crash this one
         subprocess.run([sys.executable, "-c", script], check=True, env=dict(os.environ))
 
     run()
-    (kept,) = (tmp_path / "kernels").iterdir()
-    made = kept.stat().st_mtime_ns
+    (cached,) = (tmp_path / "kernels").iterdir()
+    made = cached.stat().st_mtime_ns
     run()
-    assert kept.stat().st_mtime_ns == made
-    content = kept.read_bytes()
-    kept.unlink()
-    kept.write_bytes(content[:100])
+    assert cached.stat().st_mtime_ns == made
+    content = cached.read_bytes()
+    cached.unlink()
+    cached.write_bytes(content[:100])
     run()
-    assert len(kept.read_bytes()) == len(content)
+    assert len(cached.read_bytes()) == len(content)
 
 
 @with_compiler
-def test_a_cache_that_cannot_be_written_is_no_obstacle(
-    forgetful: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_compiles_without_a_writable_cache(uncached: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    forgetful.setenv("LIERE_CACHE", str(tmp_path / "file"))
-    assert compiled_for(random_skew(1, 8, 8)) is not None
+    uncached.setenv("LIERE_CACHE", str(tmp_path / "file"))
+    assert compiled_exponential(random_skew(1, 8, 8)) is not None
 
 
 @with_compiler
-def test_tensors_without_memory_are_left_to_torch() -> None:
+def test_fake_tensors_use_torch() -> None:
     with FakeTensorMode():
         rotations, x = torch.empty(2, 1, 5, 8, 8), torch.empty(3, 2, 5, 8)
         qkv, table = torch.empty(3, 5, 3, 2, 8), torch.empty(1, 5, 4, 2)
         assert rotate_blocks(rotations, x)[0].shape == x.shape
         assert rotate_projected(qkv, table)[0].shape == x.shape
+
+
+@with_compiler
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("REAL *qkv;", "REAL *qkv, *more;"),
+        ("ptrdiff_t batch, head, token;", "ptrdiff_t head, batch, token;"),
+        ("REAL *cross, *dot;", "REAL *dot, *cross;"),
+        ("ptrdiff_t chunk, next;", "ptrdiff_t chunk, next, last;"),
+        ("offsetof(task, dot), ", ""),
+        ("task_layout", "other_layout"),
+    ],
+)
+def test_struct_that_differs_in_c_raises(
+    uncached: pytest.MonkeyPatch, tmp_path: Path, change: tuple[str, str]
+) -> None:
+    uncached.setenv("LIERE_CACHE", str(tmp_path / "cache"))
+    changed = 0
+    for source in (compiler._SOURCES / "planes.c", compiler._SOURCES / "structs.h"):
+        text = source.read_text()
+        changed += change[0] in text
+        (tmp_path / source.name).write_text(text.replace(*change))
+    assert changed == 1
+    uncached.setattr(compiler, "_SOURCES", tmp_path)
+    with pytest.raises(RuntimeError, match="struct"):
+        planes.plane_kernel(torch.zeros(1, 5, 3, 2, 8), torch.zeros(1, 5, 4, 2))

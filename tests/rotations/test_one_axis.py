@@ -1,4 +1,4 @@
-"""Rotations of one axis: scores of the exponential, without a matrix for each position."""
+"""Rotations of one axis: scores equal those of exponentials, without a matrix per position."""
 
 import pytest
 import torch
@@ -8,42 +8,42 @@ from torch import Tensor
 
 from liere_cli.errors import UsageError
 from liere_cli.rotations import (
-    fold_line,
-    line_table,
-    rotate_line,
+    fold_basis,
+    one_axis_table,
+    real_schur,
     rotate_on_grid,
-    spectrum,
-    turn_line,
+    rotate_one_axis,
+    rotate_projected_one_axis,
 )
-from liere_cli.rotations import schur as spectra
+from liere_cli.rotations.kernels.schur import schur_kernel
 from support.skew_matrices import WAYS, both_ways, random_skew
 
 way = pytest.fixture(both_ways, scope="module", autouse=True, params=WAYS)
 
 
-def turn_by_line(a: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
-    lines = spectrum(a, positions)
-    return rotate_line(lines, line_table(lines, positions), positions, *xs)
+def rotate_on_one_axis(a: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+    schur = real_schur(a, positions)
+    return rotate_one_axis(schur, one_axis_table(schur, positions), positions, *xs)
 
 
-def turn_by_folding(a: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
-    """As ``turn_by_line``, of the projection that does nothing, changed to the eigenbasis."""
-    lines = spectrum(a, positions)
+def rotate_by_folding(a: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+    """As ``rotate_on_one_axis``, with the change of basis folded into an identity projection."""
+    schur = real_schur(a, positions)
     _, heads, _, channels = xs[0].shape
     identity = torch.eye(channels, dtype=a.dtype).repeat(3 * heads, 1)
-    weights = fold_line(lines, identity).view(3, heads, channels, channels)
+    weights = fold_basis(schur, identity).view(3, heads, channels, channels)
     assert torch.equal(weights[2], identity.view_as(weights)[2])
     parts = [x @ matrix.mT for x, matrix in zip((*xs, xs[1]), weights, strict=True)]
     qkv = torch.stack(parts, 2).permute(0, 3, 2, 1, 4).contiguous()  # [B, T, 3, N, H]
-    return turn_line(lines, line_table(lines, positions), positions, qkv)[:2]
+    return rotate_projected_one_axis(schur, one_axis_table(schur, positions), positions, qkv)[:2]
 
 
-def turn_by_exponential(a: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+def rotate_by_exponential(a: Tensor, positions: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
     return rotate_on_grid(a[:, :, None], positions[:, None], *xs)
 
 
 def degenerate(kind: str, block: int) -> Tensor:
-    """Generators whose rates coincide or vanish."""
+    """Generators with frequencies that coincide or are 0."""
     if kind == "zero":
         return torch.zeros(2, 1, block, block, dtype=torch.float64)
     u = torch.zeros(block, block, dtype=torch.float64)
@@ -60,12 +60,12 @@ def compare(a: Tensor, blocks: int, prefix: int, tolerance: float) -> None:
     x = torch.randn(2, 3, heads, 12 + prefix, blocks * rows, dtype=a.dtype, requires_grad=True)
     weight = torch.randn(3, heads, 12 + prefix, 12 + prefix, dtype=a.dtype)
     results = []
-    turns = [turn_by_exponential, turn_by_line]
+    functions = [rotate_by_exponential, rotate_on_one_axis]
     if not prefix:
-        turns.append(turn_by_folding)
-    for turn in turns:
+        functions.append(rotate_by_folding)
+    for rotate in functions:
         leaf = a.clone().requires_grad_()
-        q, k = turn((leaf - leaf.mT) / 2, positions, x[0], x[1])
+        q, k = rotate((leaf - leaf.mT) / 2, positions, x[0], x[1])
         scores = q @ k.mT / rows**0.5
         results.append((scores, *torch.autograd.grad((scores.tanh() * weight).sum(), (leaf, x))))
     for result in results[1:]:
@@ -89,30 +89,30 @@ def test_scores_and_gradients_equal_those_of_the_exponential(
 
 @pytest.mark.parametrize("kind", ["zero", "equal", "one"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_rates_that_coincide(kind: str, dtype: torch.dtype) -> None:
+def test_frequencies_that_coincide(kind: str, dtype: torch.dtype) -> None:
     compare(degenerate(kind, 8).to(dtype), 1, 0, 1e-5 if dtype == torch.float64 else 1e-4)
 
 
-def test_prefix_passes_unchanged() -> None:
+def test_prefix_is_unchanged() -> None:
     x = torch.randn(2, 1, 7, 8)
     positions = torch.arange(5.0)
-    (turned,) = turn_by_line(random_skew(1, 2, 4, 4, dtype=torch.float32), positions, x)
-    assert torch.equal(turned[:, :, :2], x[:, :, :2])
+    (rotated,) = rotate_on_one_axis(random_skew(1, 2, 4, 4, dtype=torch.float32), positions, x)
+    assert torch.equal(rotated[:, :, :2], x[:, :, :2])
 
 
-def test_spectrum_rebuilds_the_matrix() -> None:
+def test_schur_form_multiplies_to_the_matrix() -> None:
     a = random_skew(3, 8, 8, norm=20.0)
-    lines = spectrum(a, torch.arange(3.0))
-    rebuilt = lines.basis @ lines.rates @ lines.basis.mT
+    schur = real_schur(a, torch.arange(3.0))
+    rebuilt = schur.basis @ schur.quasi_diagonal @ schur.basis.mT
     torch.testing.assert_close(rebuilt, a, rtol=0, atol=1e-6)
     identity = torch.eye(8, dtype=a.dtype).expand_as(a)
-    torch.testing.assert_close(lines.basis @ lines.basis.mT, identity, rtol=0, atol=1e-7)
+    torch.testing.assert_close(schur.basis @ schur.basis.mT, identity, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", ["zero", "equal", "one"])
-def test_rates_that_no_position_tells_apart_are_not_distinct(kind: str) -> None:
+def test_frequencies_too_close_for_any_position_are_not_distinct(kind: str) -> None:
     a = degenerate(kind, 8)
-    compiled = spectra.spectrum_for(a) is not None
+    compiled = schur_kernel(a) is not None
     near = a + 1e-10 * random_skew(*a.shape)
     for matrix, positions, distinct in (
         (random_skew(*a.shape), torch.arange(3.0), True),
@@ -121,29 +121,31 @@ def test_rates_that_no_position_tells_apart_are_not_distinct(kind: str) -> None:
         (near, torch.arange(3.0) * 1e6, True),
         (near, torch.zeros(3), False),
     ):
-        assert spectrum(matrix, positions).distinct == (distinct and compiled)
+        assert real_schur(matrix, positions).distinct == (distinct and compiled)
 
 
 @pytest.mark.parametrize("kind", ["zero", "equal", "one"])
 @pytest.mark.parametrize("block", [2, 8, 12])
-def test_planes_are_orthonormal_where_nothing_turns_them(kind: str, block: int) -> None:
+def test_basis_is_orthonormal_at_frequency_zero(kind: str, block: int) -> None:
     a = degenerate(kind, block)
-    lines = spectrum(a, torch.arange(3.0))
+    schur = real_schur(a, torch.arange(3.0))
     identity = torch.eye(block, dtype=a.dtype).expand_as(a)
-    torch.testing.assert_close(lines.basis @ lines.basis.mT, identity, rtol=0, atol=1e-6)
-    torch.testing.assert_close(lines.basis @ lines.rates @ lines.basis.mT, a, rtol=0, atol=1e-6)
+    torch.testing.assert_close(schur.basis @ schur.basis.mT, identity, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        schur.basis @ schur.quasi_diagonal @ schur.basis.mT, a, rtol=0, atol=1e-6
+    )
 
 
-def test_gradient_of_a_spectrum_of_its_own_matrix_only() -> None:
-    """Of a batch, each matrix gets the gradient that it gets alone, and it is skew."""
+def test_gradient_of_each_matrix_is_independent_of_the_batch() -> None:
+    """Each matrix of a batch has the gradient that it has alone, and it is skew-symmetric."""
     a = random_skew(5, 12, 12, norm=9.0)
     a[2] = 0
     grads = torch.randn(2, 5, 12, 12, dtype=a.dtype)
 
     def gradient(a: Tensor, *grads: Tensor) -> Tensor:
         leaf = a.clone().requires_grad_()
-        lines = spectrum(leaf, torch.arange(3.0))
-        return torch.autograd.grad((lines.basis, lines.rates), leaf, grads)[0]
+        schur = real_schur(leaf, torch.arange(3.0))
+        return torch.autograd.grad((schur.basis, schur.quasi_diagonal), leaf, grads)[0]
 
     whole = gradient(a, *grads)
     alone = torch.cat([gradient(a[i : i + 1], *grads[:, i : i + 1]) for i in range(5)])
@@ -166,7 +168,7 @@ def test_no_tensor_of_positions_times_matrices() -> None:
     a = random_skew(1, 1, block, block, dtype=torch.float32).requires_grad_()
     x = torch.randn(1, 1, tokens, block, requires_grad=True)
     with Watch():
-        q, k = turn_by_line(a, torch.linspace(0, 1, tokens), x, x)
+        q, k = rotate_on_one_axis(a, torch.linspace(0, 1, tokens), x, x)
         (q * k.roll(1, 2)).sum().backward()
     assert largest <= 2 * tokens * block
 
@@ -176,10 +178,10 @@ def test_half_precision_error(dtype: torch.dtype) -> None:
     a = random_skew(2, 1, 16, 16, norm=60.0)
     positions = torch.linspace(0, 1, 40, dtype=torch.float64)
     q, k = torch.randn(2, 4, 2, 40, 16).to(dtype)
-    exact_q, exact_k = turn_by_exponential(a, positions, q.double(), k.double())
-    turned_q, turned_k = turn_by_line(a.float(), positions.float(), q, k)
+    exact_q, exact_k = rotate_by_exponential(a, positions, q.double(), k.double())
+    rotated_q, rotated_k = rotate_on_one_axis(a.float(), positions.float(), q, k)
     exact = exact_q @ exact_k.mT
-    error = (turned_q.double() @ turned_k.double().mT - exact).norm() / exact.norm()
+    error = (rotated_q.double() @ rotated_k.double().mT - exact).norm() / exact.norm()
     # the change of basis and the rotation round once each, queries and keys alike
     assert error < 4 * torch.finfo(dtype).eps / 2
 
@@ -189,7 +191,7 @@ def test_one_graph() -> None:
     x = torch.randn(2, 2, 2, 6, 4, requires_grad=True)
 
     def run(a: Tensor, x: Tensor) -> Tensor:
-        q, k = turn_by_line(a, torch.arange(6.0), x[0], x[1])
+        q, k = rotate_on_one_axis(a, torch.arange(6.0), x[0], x[1])
         return q @ k.mT
 
     compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
@@ -200,6 +202,6 @@ def test_one_graph() -> None:
     torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-4)
 
 
-def test_refuses_an_odd_number_of_rows() -> None:
-    with pytest.raises(UsageError, match="odd number"):
-        spectrum(torch.zeros(1, 1, 3, 3), torch.arange(3.0))
+def test_odd_number_of_rows_is_invalid() -> None:
+    with pytest.raises(UsageError, match="even number"):
+        real_schur(torch.zeros(1, 1, 3, 3), torch.arange(3.0))

@@ -46,12 +46,12 @@ def test_equals_definition(
     x = torch.randn(2, 5 + prefix, 3, 3, 8, generator=generator).to(dtype)
     # a view of a fused projection, or a tensor of its own
     q = x.permute(2, 0, 3, 1, 4)[0] if fused else x[:, :, 0].transpose(1, 2).contiguous()
-    turned = rotate_planes(q, phases(angles), layout)
-    assert turned.dtype == dtype
-    assert torch.equal(turned[:, :, :prefix], q[:, :, :prefix])
+    rotated = rotate_planes(q, phases(angles), layout)
+    assert rotated.dtype == dtype
+    assert torch.equal(rotated[:, :, :prefix], q[:, :, :prefix])
     # float32 arithmetic, then one rounding to the dtype: half a unit in the last place
     unit = torch.finfo(dtype).eps / 2 + (2e-7 if angle_dtype == torch.float32 else 0)
-    error = turned.double() - by_definition(q, angles, layout)
+    error = rotated.double() - by_definition(q, angles, layout)
     assert error.abs().max() <= 2 * unit * q.double().norm(dim=-1).max()
 
 
@@ -65,7 +65,7 @@ def test_equals_definition(
     seed=st.integers(0, 2**16),
 )
 @settings(max_examples=60, deadline=None)
-def test_a_projection_is_turned_as_its_parts_are(
+def test_projection_equals_its_parts(
     layout: Layout,
     heads: int,
     prefix: int,
@@ -79,7 +79,7 @@ def test_a_projection_is_turned_as_its_parts_are(
     table = phases(angles.to(torch.float64 if dtype == torch.float64 else torch.float32))
     qkv = torch.randn(2, 5 + prefix, 3, 3, 8, generator=generator).to(dtype)
     cotangents = torch.randn(3, 2, 3, 5 + prefix, 8, generator=generator).to(dtype)
-    if not contiguous:  # as attention may give them
+    if not contiguous:  # as attention may return them
         cotangents = cotangents.transpose(2, 3).contiguous().transpose(2, 3)
 
     def apart(qkv: Tensor, table: Tensor) -> tuple[Tensor, ...]:
@@ -87,13 +87,13 @@ def test_a_projection_is_turned_as_its_parts_are(
         return rotate_planes(q, table, layout), rotate_planes(k, table, layout), v
 
     results = []
-    for function in (lambda *given: rotate_projected(*given, layout), apart):
+    for function in (lambda *args: rotate_projected(*args, layout), apart):
         leaves = (qkv.clone().requires_grad_(), table.clone().requires_grad_(learned))
         outs = function(*leaves)
-        wanted = leaves if learned else leaves[:1]
-        results.append((*outs, *torch.autograd.grad(outs, wanted, tuple(cotangents))))
+        differentiated = leaves if learned else leaves[:1]
+        results.append((*outs, *torch.autograd.grad(outs, differentiated, tuple(cotangents))))
     for ours, theirs in zip(*results, strict=True):
-        # loops over other strides round otherwise
+        # loops over other strides round differently
         torch.testing.assert_close(ours, theirs)
 
 
@@ -112,15 +112,15 @@ def test_gradient_of_half_precision(layout: Layout) -> None:
     angles = torch.randn(2, 3, 4)
     gradients = []
     for dtype in (torch.float32, torch.bfloat16):
-        leaf, turns = (
+        leaf, leaf_angles = (
             x.detach().to(dtype, copy=True).requires_grad_(),
             angles.clone().requires_grad_(),
         )
-        rotate_planes(leaf, phases(turns), layout).float().tanh().sum().backward()
+        rotate_planes(leaf, phases(leaf_angles), layout).float().tanh().sum().backward()
         assert leaf.grad is not None
-        assert turns.grad is not None
+        assert leaf_angles.grad is not None
         assert leaf.grad.dtype == dtype
-        gradients.append((leaf.grad.float(), turns.grad))
+        gradients.append((leaf.grad.float(), leaf_angles.grad))
     torch.testing.assert_close(gradients[1], gradients[0], rtol=0.1, atol=0.3)
 
 
@@ -153,12 +153,12 @@ def test_one_graph(layout: Layout) -> None:
     compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
     results = []
     for f in (run, compiled):
-        turned = f(x, angles)
-        results.append((turned, *torch.autograd.grad(turned.sin().sum(), (x, angles))))
+        rotated = f(x, angles)
+        results.append((rotated, *torch.autograd.grad(rotated.sin().sum(), (x, angles))))
     torch.testing.assert_close(results[0], results[1])
 
 
-def test_refuses() -> None:
+def test_invalid_arguments() -> None:
     table = phases(torch.zeros(1, 5, 4))
     with pytest.raises(UsageError, match="don't fit"):
         rotate_planes(torch.zeros(1, 1, 5, 6), table)

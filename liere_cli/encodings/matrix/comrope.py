@@ -15,12 +15,13 @@ from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape,
 from liere_cli.errors import UsageError
 from liere_cli.positions.grid import UNITS, Scaling
 from liere_cli.rotations import (
-    Spectrum,
+    SchurForm,
     change_basis,
-    fold_line,
+    fold_basis,
     linear_angles,
-    spectrum,
-    turn_steps,
+    real_schur,
+    rotate_by_steps,
+    skew,
 )
 
 DEFAULT_BLOCK = 8
@@ -36,10 +37,10 @@ class ComRoPEState:
             first; one entry if layers share them.
     """
 
-    lines: tuple[Spectrum, ...]
+    lines: tuple[SchurForm, ...]
     steps: tuple[Tensor, ...]
 
-    def of(self, layer: int, prefix: int) -> tuple[Spectrum, Tensor]:
+    def of(self, layer: int, prefix: int) -> tuple[SchurForm, Tensor]:
         """Spectra of a layer, and steps of a sequence with a prefix, [S, n]."""
         steps = self.steps[layer if len(self.steps) > 1 else 0]
         return self.lines[layer], torch.cat((steps[:1].expand(prefix, -1), steps[1:]))
@@ -128,7 +129,7 @@ class ComRoPE(PositionEncoding):
         # prefix=null is position 0: s is linear, and exp(0) is the identity
         first = torch.full_like(positions[:1], self.options.prefix or 0.0)
         steps = self.steps(torch.cat((first, positions)))
-        lines = spectrum(self.base - self.base.mT, steps)
+        lines = real_schur(skew(self.base), steps)
         return ComRoPEState(lines.unbind(), steps.unbind())
 
     def encode_qk(
@@ -137,7 +138,7 @@ class ComRoPE(PositionEncoding):
         lines, steps = state.of(layer, prefix_tokens)
         self.check_tokens(q.shape[2], len(steps) - prefix_tokens, prefix_tokens)
         self.check_tokens(k.shape[2], len(steps) - prefix_tokens, prefix_tokens)
-        q, k = turn_steps(lines, steps, change_basis(lines, q), change_basis(lines, k))
+        q, k = rotate_by_steps(lines, steps, change_basis(lines, q), change_basis(lines, k))
         return q, k
 
     def encode_q(
@@ -145,7 +146,7 @@ class ComRoPE(PositionEncoding):
     ) -> Tensor:
         lines, steps = state.of(layer, prefix_tokens)
         self.check_tokens(q.shape[2], len(steps) - prefix_tokens, prefix_tokens)
-        (turned,) = turn_steps(lines, steps, change_basis(lines, q))
+        (turned,) = rotate_by_steps(lines, steps, change_basis(lines, q))
         # back to the basis of the channels: another call may find other eigenvectors
         return change_basis(lines, turned, back=True)
 
@@ -159,8 +160,8 @@ class ComRoPE(PositionEncoding):
     ) -> tuple[Tensor, Tensor, Tensor]:
         lines, steps = state.of(layer, prefix_tokens)
         self.check_tokens(x.shape[1], len(steps) - prefix_tokens, prefix_tokens)
-        q, k, v = self.split(x, fold_line(lines, weight))
-        q, k = turn_steps(lines, steps, q, k)
+        q, k, v = self.split(x, fold_basis(lines, weight))
+        q, k = rotate_by_steps(lines, steps, q, k)
         return q, k, v
 
 

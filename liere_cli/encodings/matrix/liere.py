@@ -17,20 +17,21 @@ from liere_cli.encodings.presets import Preset, preset_field
 from liere_cli.errors import UsageError
 from liere_cli.positions.grid import UNITS, Scaling
 from liere_cli.rotations import (
-    LineTable,
-    Spectrum,
-    fold_line,
+    OneAxisTable,
+    SchurForm,
+    fold_basis,
     grid_exp,
-    line_table,
     linear_angles,
+    one_axis_table,
     phases,
+    real_schur,
     rotate_blocks,
-    rotate_line,
     rotate_on_grid,
+    rotate_one_axis,
     rotate_planes,
     rotate_projected_blocks,
-    spectrum,
-    turn_line,
+    rotate_projected_one_axis,
+    skew_from_upper,
 )
 
 DEFAULT_BLOCK = 8
@@ -72,8 +73,8 @@ class LieREState:
 
     positions: Tensor
     frequencies: tuple[Tensor, ...] = ()
-    lines: tuple[Spectrum, ...] = ()
-    tables: tuple[LineTable, ...] = ()
+    lines: tuple[SchurForm, ...] = ()
+    tables: tuple[OneAxisTable, ...] = ()
     generators: tuple[Tensor, ...] = ()
     rotations: tuple[Tensor, ...] = ()
 
@@ -178,9 +179,6 @@ class LieRE(PositionEncoding):
         entries = self.block * (self.block - 1) // 2
         #: entries above the diagonal, row by row
         self.upper = nn.Parameter(torch.empty(layers, heads, blocks, shape.axes, entries))
-        rows, columns = torch.triu_indices(self.block, self.block, 1).unbind()
-        self.register_buffer("_places", rows * self.block + columns, persistent=False)
-        self._places: Tensor
         self.initialise()
 
     def initialise(self, stream: Stream = lambda name: None) -> None:
@@ -196,10 +194,7 @@ class LieRE(PositionEncoding):
 
     def generators(self) -> Tensor:
         """A = U - U^T, [L or 1, N or 1, n, A, b, b] for n blocks of b rows."""
-        flat = self.upper.new_zeros(*self.upper.shape[:-1], self.block**2)
-        flat = flat.index_copy(-1, self._places, self.upper)
-        upper = flat.view(*flat.shape[:-1], self.block, self.block)
-        return upper - upper.mT
+        return skew_from_upper(self.upper, self.block)
 
     def rotations(self, positions: Tensor) -> Tensor:
         """R(p) [L or 1, N or 1, n, T, b, b] at positions [T, A] in units of ``scaling``."""
@@ -212,8 +207,8 @@ class LieRE(PositionEncoding):
             return LieREState(positions, frequencies=(-self.upper.squeeze(-1).mT).unbind())
         generators = self.generators()
         if self.shape.axes == 1 and self.block % 2 == 0:
-            lines = spectrum(generators.squeeze(3), positions[:, 0])
-            tables = line_table(lines, positions[:, 0])
+            lines = real_schur(generators.squeeze(3), positions[:, 0])
+            tables = one_axis_table(lines, positions[:, 0])
             return LieREState(positions, lines=lines.unbind(), tables=tables.unbind())
         layer_bytes = generators[0, ..., 0, :, :].nbytes * len(positions)
         if layer_bytes * len(generators) > KEPT_BYTES:
@@ -250,7 +245,7 @@ class LieRE(PositionEncoding):
         if state.lines:
             lines, table = state.lines[layer], state.tables[layer]
             positions = state.positions[:, 0].to(lines.basis.dtype)
-            return rotate_line(lines, table, positions, *xs, in_eigenbasis=in_eigenbasis)
+            return rotate_one_axis(lines, table, positions, *xs, in_eigenbasis=in_eigenbasis)
         if state.generators:
             return rotate_on_grid(state.generators[layer], state.positions, *xs)
         return rotate_blocks(state.rotations[layer], *xs)
@@ -272,5 +267,5 @@ class LieRE(PositionEncoding):
             return super().project(x, weight, state, layer, prefix_tokens)
         lines, table = state.lines[layer], state.tables[layer]
         positions = state.positions[:, 0].to(lines.basis.dtype)
-        qkv = F.linear(x, fold_line(lines, weight)).unflatten(-1, by_heads)
-        return turn_line(lines, table, positions, qkv)
+        qkv = F.linear(x, fold_basis(lines, weight)).unflatten(-1, by_heads)
+        return rotate_projected_one_axis(lines, table, positions, qkv)

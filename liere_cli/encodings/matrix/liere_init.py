@@ -12,12 +12,12 @@ import math
 import torch
 from torch import Tensor
 
-from liere_cli.encodings.rotary.basis_change import skew
+from liere_cli.rotations import skew_from_upper
 
 
 def frequencies_of(entries: Tensor, rows: int) -> Tensor:
     """Frequencies of generators of that many rows, ascending: [..., e] to [..., b // 2] float64."""
-    values: Tensor = torch.linalg.eigvalsh(1j * skew(entries.double(), rows))
+    values: Tensor = torch.linalg.eigvalsh(1j * skew_from_upper(entries.double(), rows))
     return values[..., (rows + 1) // 2 :]
 
 
@@ -52,7 +52,7 @@ def with_spectrum_of(
     assigned = pool.gather(-1, order).unflatten(-1, (blocks, planes)).transpose(2, 3)
     assigned = assigned.sort(-1).values
     # i A = V diag(w) V*, w ascending: the frequencies and their negatives, and 0 for an odd row
-    _, vectors = torch.linalg.eigh(1j * skew(entries.double(), rows))
+    _, vectors = torch.linalg.eigh(1j * skew_from_upper(entries.double(), rows))
     zero = assigned.new_zeros(*assigned.shape[:-1], rows % 2)
     spectrum = torch.cat((-assigned.flip(-1), zero, assigned), -1)
     matrix: Tensor = (-1j * (vectors * spectrum[..., None, :]) @ vectors.mH).real

@@ -113,14 +113,6 @@ def times(x: Tensor, matrix: Tensor) -> Tensor:
     return x @ matrix.mT.to(x.dtype)
 
 
-def skew(upper: Tensor, rows: int) -> Tensor:
-    """U - U^T from the entries above the diagonal, row by row: [..., n] to [..., rows, rows]."""
-    i, j = torch.triu_indices(rows, rows, 1, device=upper.device)
-    flat = upper.new_zeros(*upper.shape[:-1], rows * rows).index_copy(-1, i * rows + j, upper)
-    square: Tensor = flat.unflatten(-1, (rows, rows))
-    return square - square.mT
-
-
 class STRINGOptions(PositionedOptions):
     """Options of both forms of STRING."""
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from liere_cli.encodings.base import Shape, Stream
 from liere_cli.encodings.rotary.base import LAYOUTS
-from liere_cli.encodings.rotary.basis_change import BasisChange, STRINGOptions, skew, string_start
-from liere_cli.rotations import Layout
+from liere_cli.encodings.rotary.basis_change import BasisChange, STRINGOptions, string_start
+from liere_cli.rotations import Layout, skew_from_upper
 from liere_cli.rotations.precision import full_precision
 
 
@@ -59,6 +59,6 @@ class CayleySTRING(BasisChange):
         with full_precision(self.upper):
             identity = torch.eye(self.shape.head_dim, dtype=self.upper.dtype).to(self.upper.device)
             # (I - S)(I + S)^-1 = 2 (I + S)^-1 - I
-            inverse = torch.linalg.inv(identity + skew(self.upper, self.shape.head_dim))
+            inverse = torch.linalg.inv(identity + skew_from_upper(self.upper, self.shape.head_dim))
             basis = 2 * inverse - identity
         return basis, basis.mT

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from liere_cli.encodings.base import Shape, Stream
 from liere_cli.encodings.rotary.base import RotaryOptions, axial_frequencies
-from liere_cli.encodings.rotary.basis_change import BasisChange, skew
-from liere_cli.rotations import skew_exp
+from liere_cli.encodings.rotary.basis_change import BasisChange
+from liere_cli.rotations import skew_exp, skew_from_upper
 from liere_cli.rotations.precision import full_precision
 
 #: lower bound of the singular values, as in the source
@@ -59,6 +59,6 @@ class HARoPE(BasisChange):
     def bases(self) -> tuple[Tensor, Tensor]:
         with full_precision(self.stretch):
             logarithms = torch.stack((self.left, self.right))
-            u, v = skew_exp(skew(logarithms, self.shape.head_dim)).unbind()
+            u, v = skew_exp(skew_from_upper(logarithms, self.shape.head_dim)).unbind()
             values = F.softplus(self.stretch)[..., None, :] + _LEAST
             return (u * values) @ v.mT, (v / values) @ u.mT

@@ -1,11 +1,11 @@
 """Application of per-position rotation matrices to queries and keys.
 
-The batch makes the rows of one product for every position, head and block: a row is 64 times
-cheaper to turn so than as a matrix-vector product of its own. Compiled code turns rows where they
-lie; torch's batched products need them side by side.
+The batch makes the rows of one product for every position, head and block, in which a row takes a
+64th of the time of a matrix-vector product of its own. Compiled code rotates rows in place; torch's
+batched products need contiguous copies.
 
 Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim = n * b for
-n blocks of b rows, m tensors turned alike, K rows: m * B, or m * B * N where heads share rotations.
+n blocks of b rows, m tensors rotated alike, K rows: m * B, or m * B * N if heads share rotations.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from liere_cli.errors import UsageError
 from liere_cli.rotations.apply.planes import split_projection
-from liere_cli.rotations.kernels.blocks import Blocks, blocks_for
+from liere_cli.rotations.kernels.blocks import BlockKernel, block_kernel
 from liere_cli.rotations.precision import check_heads, full_precision
 
 #: rows up to which blocks are merged
@@ -29,7 +29,7 @@ def rotate_blocks(rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
     Args:
         rotations: [N or 1, n, T, b, b], float32 or float64; brought to the dtype of the tensors.
         xs: each [B, N, S, n*b] of one shape and floating dtype, any strides; the first S - T
-            tokens pass unchanged.
+            tokens stay unchanged.
 
     Returns:
         As many tensors of that shape and dtype; exact gradients flow to them and to the rotations.
@@ -38,46 +38,47 @@ def rotate_blocks(rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
         UsageError: shapes or dtypes that don't fit.
     """
     check_fit(rotations.shape, xs)
-    compiled = _compiled(rotations, xs)
-    if compiled is None:
-        turned = _RotateBlocks.apply(rotations, *xs)  # type: ignore[no-untyped-call]
+    kernel = _kernel(rotations, xs)
+    if kernel is None:
+        rotated = _RotateBlocks.apply(rotations, *xs)  # type: ignore[no-untyped-call]
     else:
-        turned = _CompiledBlocks.apply(compiled, rotations.contiguous(), *xs)  # type: ignore[no-untyped-call]
-    return cast(tuple[Tensor, ...], turned)
+        rotated = _CompiledBlocks.apply(kernel, rotations.contiguous(), *xs)  # type: ignore[no-untyped-call]
+    return cast(tuple[Tensor, ...], rotated)
 
 
 def rotate_projected_blocks(rotations: Tensor, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``rotate_blocks`` of the queries and keys of one projection, where they lie if compiled.
+    """``rotate_blocks`` of the queries and keys of one projection, in place if compiled.
 
     Args:
         rotations: as for ``rotate_blocks``.
-        qkv: [B, S, 3, N, n*b], queries, keys and values, which nothing else reads: overwritten.
+        qkv: [B, S, 3, N, n*b], queries, keys and values, which nothing else may read: overwritten.
 
     Returns:
         Queries, keys and values, each [B, N, S, n*b] in the dtype of ``qkv``.
     """
     q, k, v = split_projection(qkv)
     check_fit(rotations.shape, (q, k))
-    compiled = _compiled(rotations, (q, k))
-    if compiled is None:
+    kernel = _kernel(rotations, (q, k))
+    if kernel is None:
         q, k = rotate_blocks(rotations, q, k)
         return q, k, v
-    args = (compiled, rotations.contiguous(), qkv)
-    return cast(tuple[Tensor, Tensor, Tensor], _ProjectedBlocks.apply(*args))  # type: ignore[no-untyped-call]
+    args = (kernel, rotations.contiguous(), qkv)
+    q, k, v = _CompiledProjectedBlocks.apply(*args)  # type: ignore[no-untyped-call]
+    return q, k, v
 
 
-def _compiled(rotations: Tensor, xs: tuple[Tensor, ...]) -> Blocks | None:
+def _kernel(rotations: Tensor, xs: tuple[Tensor, ...]) -> BlockKernel | None:
     if torch.compiler.is_compiling() or len(xs) > 2:
         return None
-    return blocks_for(rotations, xs[0])
+    return block_kernel(rotations, xs[0])
 
 
 def check_fit(rotations: torch.Size, xs: tuple[Tensor, ...]) -> None:
-    """Raises UsageError unless rotations of that shape can turn all the tensors."""
+    """Raises UsageError unless rotations of that shape fit all the tensors."""
     for x in xs:
         check_heads(x)
         if x.shape != xs[0].shape or x.dtype != xs[0].dtype:
-            raise UsageError("tensors that are turned together must have one shape and dtype")
+            raise UsageError("tensors that are rotated together must have one shape and dtype")
     heads, blocks, tokens, rows, _ = rotations
     _, x_heads, length, channels = xs[0].shape
     if heads not in (1, x_heads) or blocks * rows != channels or tokens > length:
@@ -89,25 +90,31 @@ def check_fit(rotations: torch.Size, xs: tuple[Tensor, ...]) -> None:
 
 class _CompiledBlocks(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, compiled: Blocks, rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
-        ctx.compiled = compiled
+    def forward(
+        ctx: Any, kernel: BlockKernel, rotations: Tensor, *xs: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.kernel = kernel
         ctx.save_for_backward(rotations, *(xs if ctx.needs_input_grad[1] else ()))
-        turned = _with_prefix(xs, rotations.shape[2])
-        compiled.turn(rotations, _with_channels(xs), turned)
-        return turned
+        rotated = _with_prefix(xs, rotations.shape[2])
+        kernel.rotate(rotations, _with_contiguous_channels(xs), rotated)
+        return rotated
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         rotations, *xs = ctx.saved_tensors
         back = _with_prefix(grads, rotations.shape[2])
-        grad_rotations = ctx.compiled.turn_back(
-            rotations, _with_channels(grads), back, _with_channels(xs) or None, after=False
+        grad_rotations = ctx.kernel.rotate_backward(
+            rotations,
+            _with_contiguous_channels(grads),
+            back,
+            _with_contiguous_channels(xs) or None,
+            saved_output=False,
         )
         return None, grad_rotations, *back
 
 
 def _with_prefix(xs: Sequence[Tensor], tokens: int) -> tuple[Tensor, ...]:
-    """New tensors like others, the last tokens still to be filled."""
+    """New contiguous tensors with a copy of the prefix; the last tokens are uninitialised."""
     outs = tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in xs)
     for out, x in zip(outs, xs, strict=True):
         prefix = x.shape[2] - tokens
@@ -115,35 +122,38 @@ def _with_prefix(xs: Sequence[Tensor], tokens: int) -> tuple[Tensor, ...]:
     return outs
 
 
-def _with_channels(xs: Sequence[Tensor]) -> list[Tensor]:
-    """Copies of those whose channels don't lie side by side."""
+def _with_contiguous_channels(xs: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors, copied where their channels are not contiguous."""
     return [x if x.stride(-1) == 1 else x.contiguous() for x in xs]
 
 
-class _ProjectedBlocks(torch.autograd.Function):
+class _CompiledProjectedBlocks(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, compiled: Blocks, rotations: Tensor, qkv: Tensor
+        ctx: Any, kernel: BlockKernel, rotations: Tensor, qkv: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.compiled = compiled
+        ctx.kernel = kernel
         q, k, v = split_projection(qkv)
-        compiled.turn(rotations, (q, k), (q, k))
+        kernel.rotate(rotations, (q, k), (q, k))
         ctx.save_for_backward(rotations, qkv if ctx.needs_input_grad[1] else None)
         return q, k, v
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor | None, Tensor]:
-        rotations, turned = ctx.saved_tensors
+        rotations, rotated = ctx.saved_tensors
         batch, heads, length, channels = grads[0].shape
         grad = grads[0].new_empty(batch, length, 3, heads, channels)
-        *to, to_v = split_projection(grad)
+        *targets, grad_v = split_projection(grad)
         prefix = length - rotations.shape[2]
-        for part, whole in zip(to, grads, strict=False):
-            part[:, :, :prefix] = whole[:, :, :prefix]
-        to_v.copy_(grads[2])
-        kept = None if turned is None else split_projection(turned)[:2]
-        both = _with_channels(grads[:2])
-        return None, ctx.compiled.turn_back(rotations, both, to, kept, after=True), grad
+        for target, source in zip(targets, grads, strict=False):
+            target[:, :, :prefix] = source[:, :, :prefix]
+        grad_v.copy_(grads[2])
+        saved = None if rotated is None else split_projection(rotated)[:2]
+        both = _with_contiguous_channels(grads[:2])
+        grad_rotations = ctx.kernel.rotate_backward(
+            rotations, both, targets, saved, saved_output=True
+        )
+        return None, grad_rotations, grad
 
 
 class _RotateBlocks(torch.autograd.Function):
@@ -152,8 +162,8 @@ class _RotateBlocks(torch.autograd.Function):
         ctx.save_for_backward(rotations, *(xs if ctx.needs_input_grad[0] else ()))
         with full_precision(rotations):
             merged = _merge(rotations, xs[0].dtype)
-            turned = torch.bmm(pack(xs, merged.shape), merged.flatten(0, 2).mT)
-            return unpack(turned, xs, merged.shape)
+            rotated = torch.bmm(pack(xs, merged.shape), merged.flatten(0, 2).mT)
+            return unpack(rotated, xs, merged.shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -163,7 +173,7 @@ class _RotateBlocks(torch.autograd.Function):
             grad_rows = pack(grads, merged.shape)
             grad_rotations = None
             if ctx.needs_input_grad[0]:
-                # the transposed gradient, as the exponential's backward pass wants it
+                # the transposed gradient, which the exponential's backward pass needs
                 grad_t = torch.bmm(pack(tuple(xs), merged.shape).mT, grad_rows)
                 grad_rotations = _split(grad_t.view(merged.shape), rotations).mT
             grad_xs: tuple[Tensor | None, ...] = (None,) * len(grads)
@@ -176,7 +186,7 @@ class _RotateBlocks(torch.autograd.Function):
 def _merge(rotations: Tensor, dtype: torch.dtype) -> Tensor:
     """Small blocks side by side along the diagonal of larger ones: [N, n/g, T, g*b, g*b].
 
-    Products of 8 x 8 blocks are cheap, but bringing 8 channels at a time into place is not.
+    Products of 8 x 8 blocks are cheap, but copying 8 channels at a time is not.
     """
     heads, blocks, tokens, rows, _ = rotations.shape
     group = _merged_blocks(blocks, rows)
@@ -202,20 +212,20 @@ def _split(merged: Tensor, like: Tensor) -> Tensor:
 
 
 def _merged_blocks(blocks: int, rows: int) -> int:
-    """How many blocks to merge: a divisor of their number."""
-    fit = range(1, max(1, MERGED_ROWS // rows) + 1)
-    return max(group for group in fit if blocks % group == 0)
+    """Number of blocks to merge, a divisor of their number."""
+    sizes = range(1, max(1, MERGED_ROWS // rows) + 1)
+    return max(group for group in sizes if blocks % group == 0)
 
 
 def pack(xs: tuple[Tensor, ...], rotations: torch.Size) -> Tensor:
     """The tokens with a position as rows for their rotations: [B, N, S, H] to [N n T, K, b]."""
     heads, blocks, tokens, size, _ = rotations
     batch, x_heads, length, _ = xs[0].shape
-    alike = x_heads // heads
-    rows = xs[0].new_empty(heads, blocks, tokens, len(xs), alike, batch, size)
+    shared = x_heads // heads
+    rows = xs[0].new_empty(heads, blocks, tokens, len(xs), shared, batch, size)
     for i, x in enumerate(xs):
         tail = torch.unflatten(x[:, :, length - tokens :], -1, (blocks, size))
-        rows[:, :, :, i] = torch.unflatten(tail, 1, (heads, alike)).permute(1, 4, 3, 2, 0, 5)
+        rows[:, :, :, i] = torch.unflatten(tail, 1, (heads, shared)).permute(1, 4, 3, 2, 0, 5)
     return rows.view(heads * blocks * tokens, -1, size)
 
 

@@ -1,8 +1,8 @@
 """Rotations of one axis: all exp(p A) commute, so no position needs a matrix of its own.
 
-A = Q D Q^T with D turning b/2 planes gives exp(p A) = Q exp(p D) Q^T. What queries and keys have in
-common cancels in their products, so the outer Q is dropped: one change of basis for every head,
-then plain rotary.
+With the real Schur form A = Q D Q^T, exp(p A) = Q exp(p D) Q^T. The outer Q cancels in products of
+queries and keys and is omitted: one change of basis for every head, then plane rotations as in
+rotary.
 
 Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim = n * b.
 """
@@ -14,96 +14,100 @@ from torch import Tensor
 
 from liere_cli.rotations.apply.blocks import check_fit
 from liere_cli.rotations.apply.planes import (
-    compiled_turning,
+    compiled_planes,
     linear_angles,
     phases,
+    plane_rotation,
     queries_and_keys,
+    rotate_projection,
+    rotate_projection_backward,
     split_projection,
-    turn,
-    turn_projection,
-    turn_projection_back,
 )
-from liere_cli.rotations.kernels.planes import Turning
+from liere_cli.rotations.kernels.planes import PlaneKernel
 from liere_cli.rotations.precision import full_precision
-from liere_cli.rotations.schur import Spectrum, rates_of
+from liere_cli.rotations.schur import SchurForm, frequencies_of
 
 
-class LineTable(NamedTuple):
-    """What turns planes at every position.
+class OneAxisTable(NamedTuple):
+    """Plane rotations for every position.
 
     Args:
-        angles: p r, [..., T, n * b/2].
+        angles: p f, [..., T, n * b/2].
         phases: their cosines and sines, [..., T, n * b/2, 2].
     """
 
     angles: Tensor
     phases: Tensor
 
-    def unbind(self) -> tuple["LineTable", ...]:
+    def unbind(self) -> tuple["OneAxisTable", ...]:
         """One for each index of the first dimension."""
         parts = zip(self.angles.unbind(), self.phases.unbind(), strict=True)
-        return tuple(LineTable(*part) for part in parts)
+        return tuple(OneAxisTable(*part) for part in parts)
 
 
-def line_table(lines: Spectrum, positions: Tensor) -> LineTable:
-    """Angles and phases of spectra [..., n, b, b] at positions [T]."""
-    angles = linear_angles(positions[:, None], lines.speeds.flatten(-2)[..., None, :])
-    return LineTable(angles, phases(angles.detach()))
+def one_axis_table(schur: SchurForm, positions: Tensor) -> OneAxisTable:
+    """Angles and phases of Schur forms [..., n, b, b] at positions [T]."""
+    angles = linear_angles(positions[:, None], schur.frequencies.flatten(-2)[..., None, :])
+    return OneAxisTable(angles, phases(angles.detach()))
 
 
-def rotate_line(
-    lines: Spectrum, table: LineTable, positions: Tensor, *xs: Tensor, in_eigenbasis: bool = True
+def rotate_one_axis(
+    schur: SchurForm,
+    table: OneAxisTable,
+    positions: Tensor,
+    *xs: Tensor,
+    in_eigenbasis: bool = True,
 ) -> tuple[Tensor, ...]:
     """exp(p A) x for every token, up to the rotation Q that all tokens of a head share.
 
-    With a prefix, Q is applied too, so that the prefix passes unchanged; and so without
-    ``in_eigenbasis``, for products with what another call turned.
+    Q is applied too with a prefix, which stays unchanged, or without ``in_eigenbasis``, for
+    products with the results of another call.
 
     Args:
-        lines: spectra of the generators [N or 1, n, b, b].
-        table: ``line_table`` of them.
+        schur: Schur forms of the generators [N or 1, n, b, b].
+        table: ``one_axis_table`` of them.
         positions: [T].
         xs: each [B, N, S, n*b] of one shape and dtype.
 
     Returns:
-        As many tensors of that shape and dtype; exact gradients flow to them, and through ``lines``
+        As many tensors of that shape and dtype; exact gradients flow to them, and through ``schur``
         to the generators for any loss of products of rotated tensors.
     """
-    heads, blocks, rows, _ = lines.basis.shape
+    heads, blocks, rows, _ = schur.basis.shape
     check_fit(torch.Size((heads, blocks, len(positions), rows, rows)), xs)
-    with full_precision(lines.basis):
-        basis = _block_diagonal(lines.basis)
-        rates = _block_diagonal(lines.rates)
-        args = (basis, rates, table.phases, positions.detach(), *xs)
-        turned: tuple[Tensor, ...] = _RotateLine.apply(*args)  # type: ignore[no-untyped-call]
+    with full_precision(schur.basis):
+        basis = _block_diagonal(schur.basis)
+        diagonal = _block_diagonal(schur.quasi_diagonal)
+        args = (basis, diagonal, table.phases, positions.detach(), *xs)
+        rotated: tuple[Tensor, ...] = _RotateOneAxis.apply(*args)  # type: ignore[no-untyped-call]
         prefix = xs[0].shape[2] - len(positions)
         if prefix or not in_eigenbasis:
-            turned = tuple(
+            rotated = tuple(
                 torch.cat((x[:, :, :prefix], y[:, :, prefix:] @ basis.mT.to(y.dtype)), 2)
-                for x, y in zip(xs, turned, strict=True)
+                for x, y in zip(xs, rotated, strict=True)
             )
-    return turned
+    return rotated
 
 
-def fold_line(lines: Spectrum, weight: Tensor) -> Tensor:
-    """A projection whose queries and keys end in the eigenbasis: Q^T W of every head.
+def fold_basis(schur: SchurForm, weight: Tensor) -> Tensor:
+    """The change of basis as part of a projection: Q^T W for queries and keys of every head.
 
-    ``turn_line`` of what it projects has the scores of ``rotate_line``, at the cost of plain rotary
-    for each token.
+    ``rotate_projected_one_axis`` of its output has the scores of ``rotate_one_axis``, at the cost
+    of rotary for each token.
 
     Args:
-        lines: spectra of the generators [N or 1, n, b, b].
+        schur: Schur forms of the generators [N or 1, n, b, b].
         weight: [3 * N * n*b, D], of queries, keys and values.
 
     Returns:
-        The same of another projection, computed in the dtype of the spectra.
+        The same shape and dtype; products are computed in the dtype of the Schur forms.
     """
-    with full_precision(lines.basis):
-        folded = _FoldLine.apply(_block_diagonal(lines.basis), weight)  # type: ignore[no-untyped-call]
+    with full_precision(schur.basis):
+        folded = _FoldBasis.apply(_block_diagonal(schur.basis), weight)  # type: ignore[no-untyped-call]
     return cast(Tensor, folded)
 
 
-class _FoldLine(torch.autograd.Function):
+class _FoldBasis(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, basis: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(basis, weight)
@@ -125,130 +129,132 @@ def _of_queries_and_keys(weight: Tensor, basis: Tensor) -> Tensor:
 
 
 def _fold(basis: Tensor, weight: Tensor) -> Tensor:
-    """Heads of queries and keys from the left by [N or 1, H, H], those of values as they are."""
+    """Heads of queries and keys multiplied from the left by [N or 1, H, H]; values unchanged."""
     folded = weight.clone()
-    turned = torch.matmul(basis, _of_queries_and_keys(weight, basis))
-    folded[: 2 * len(weight) // 3] = turned.flatten(0, 2)
+    rotated = torch.matmul(basis, _of_queries_and_keys(weight, basis))
+    folded[: 2 * len(weight) // 3] = rotated.flatten(0, 2)
     return folded
 
 
-def turn_line(
-    lines: Spectrum, table: LineTable, positions: Tensor, qkv: Tensor
+def rotate_projected_one_axis(
+    schur: SchurForm, table: OneAxisTable, positions: Tensor, qkv: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """exp(p D) of the queries and keys that ``fold_line`` projected: their ``rotate_line``.
+    """exp(p D) of queries and keys in the basis of ``fold_basis``.
 
     Args:
-        lines, table, positions: as for ``rotate_line``; as many positions as tokens.
-        qkv: [B, T, 3, N, n*b], queries, keys and values, which nothing else reads: overwritten
+        schur, table, positions: as for ``rotate_one_axis``; as many positions as tokens.
+        qkv: [B, T, 3, N, n*b], queries, keys and values, which nothing else may read: overwritten
             where that saves a pass.
 
     Returns:
         Queries, keys and values, each [B, N, T, n*b] in the dtype of ``qkv``.
     """
-    compiled = compiled_turning(qkv, table.phases, "interleaved") if lines.distinct else None
-    if compiled is None:
-        rates = _block_diagonal(lines.rates)
-        turned = _TurnLine.apply(rates, table.phases, positions.detach(), qkv)  # type: ignore[no-untyped-call]
+    kernel = compiled_planes(qkv, table.phases, "interleaved") if schur.distinct else None
+    if kernel is None:
+        diagonal = _block_diagonal(schur.quasi_diagonal)
+        args = (diagonal, table.phases, positions.detach(), qkv)
+        rotated = _RotateProjectedOneAxis.apply(*args)  # type: ignore[no-untyped-call]
     else:
-        turned = _CompiledTurnLine.apply(*table, qkv, compiled)  # type: ignore[no-untyped-call]
-    return cast(tuple[Tensor, Tensor, Tensor], turned)
+        rotated = _CompiledProjectedOneAxis.apply(*table, qkv, kernel)  # type: ignore[no-untyped-call]
+    return cast(tuple[Tensor, Tensor, Tensor], rotated)
 
 
-class _CompiledTurnLine(torch.autograd.Function):
+class _CompiledProjectedOneAxis(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, angles: Tensor, table: Tensor, qkv: Tensor, compiled: Turning
+        ctx: Any, angles: Tensor, table: Tensor, qkv: Tensor, kernel: PlaneKernel
     ) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.compiled, ctx.shape = compiled, angles.shape
-        compiled.turn(qkv, table)
+        ctx.kernel, ctx.shape = kernel, angles.shape
+        kernel.rotate(qkv, table)
         ctx.save_for_backward(table, qkv)
         return split_projection(qkv)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, Tensor, None]:
-        grad, to_angles = ctx.compiled.turn_back(grads, *ctx.saved_tensors, "across")
-        return to_angles.sum_to_size(ctx.shape), None, grad, None
+        grad, grad_angles = ctx.kernel.rotate_backward(grads, *ctx.saved_tensors, "cross")
+        return grad_angles.sum_to_size(ctx.shape), None, grad, None
 
 
-class _TurnLine(torch.autograd.Function):
+class _RotateProjectedOneAxis(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, rates: Tensor, table: Tensor, positions: Tensor, qkv: Tensor
+        ctx: Any, diagonal: Tensor, table: Tensor, positions: Tensor, qkv: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.save_for_backward(rates, table, positions, qkv)
-        return turn_projection(qkv, table, "interleaved", overwrite=False)
+        ctx.save_for_backward(diagonal, table, positions, qkv)
+        return rotate_projection(qkv, table, "interleaved", overwrite=False)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, Tensor]:
-        rates, table, positions, qkv = ctx.saved_tensors
-        with full_precision(rates):
-            grad = turn_projection_back(grads, table, "interleaved")
+        diagonal, table, positions, qkv = ctx.saved_tensors
+        with full_precision(diagonal):
+            grad = rotate_projection_backward(grads, table, "interleaved")
             weighted = queries_and_keys(grad) * positions[:, None].to(grad.dtype)
-            heads = len(rates) if len(rates) == 1 else 2 * len(rates)
+            heads = len(diagonal) if len(diagonal) == 1 else 2 * len(diagonal)
             outer = _outer(queries_and_keys(qkv), weighted, heads)
-            return outer.unflatten(0, (-1, len(rates))).sum(0), None, None, grad
+            return outer.unflatten(0, (-1, len(diagonal))).sum(0), None, None, grad
 
 
-def change_basis(lines: Spectrum, x: Tensor, back: bool = False) -> Tensor:
-    """Q^T x of every token, or Q x (``back``): what ``fold_line`` does to a projection.
+def change_basis(schur: SchurForm, x: Tensor, back: bool = False) -> Tensor:
+    """Q^T x of every token, or Q x (``back``), as ``fold_basis`` does in a projection.
 
     Args:
-        lines: spectra of the generators [N or 1, n, b, b].
+        schur: Schur forms of the generators [N or 1, n, b, b].
         x: [B, N, S, n*b].
     """
-    with full_precision(lines.basis):
-        basis = _block_diagonal(lines.basis)
+    with full_precision(schur.basis):
+        basis = _block_diagonal(schur.basis)
         return _times(x, basis.mT if back else basis)
 
 
-def turn_steps(lines: Spectrum, steps: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
-    """exp(s D) x for every block of every token, where each block has gone its own way s along its
-    generator: ``turn_line`` for generators on several axes that are multiples of one.
+def rotate_by_steps(schur: SchurForm, steps: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+    """exp(s D) x for every block of every token, each block at its own coordinate s: for generators
+    on several axes that are multiples of one.
 
     Args:
-        lines: spectra of the generators [N or 1, n, b, b].
-        steps: s, [S, n], in the dtype of the spectra.
+        schur: Schur forms of the generators [N or 1, n, b, b].
+        steps: s, [S, n], in the dtype of the Schur forms.
         xs: in the eigenbasis, each [B, N, S, n*b] of one shape and dtype.
 
     Returns:
         As many tensors of that shape and dtype; exact gradients flow to them, to the steps, and
-        through ``lines`` to the generators as for ``rotate_line``.
+        through ``schur`` to the generators as for ``rotate_one_axis``.
     """
-    with full_precision(lines.basis):
-        turned: tuple[Tensor, ...] = _TurnSteps.apply(  # type: ignore[no-untyped-call]
-            _block_diagonal(lines.rates), steps, *xs
+    with full_precision(schur.basis):
+        rotated: tuple[Tensor, ...] = _RotateBySteps.apply(  # type: ignore[no-untyped-call]
+            _block_diagonal(schur.quasi_diagonal), steps, *xs
         )
-    return turned
+    return rotated
 
 
-class _TurnSteps(torch.autograd.Function):
+class _RotateBySteps(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rates: Tensor, steps: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
-        table = phases(rates_of(rates)[:, None] * _for_every(steps, rates.shape[-1] // 2))
-        ctx.save_for_backward(rates, steps, table, *xs)
-        return tuple(turn(x, table, "interleaved") for x in xs)
+    def forward(ctx: Any, diagonal: Tensor, steps: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+        steps_of_planes = _for_every(steps, diagonal.shape[-1] // 2)
+        table = phases(frequencies_of(diagonal)[:, None] * steps_of_planes)
+        ctx.save_for_backward(diagonal, steps, table, *xs)
+        return tuple(plane_rotation(x, table, "interleaved") for x in xs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        rates, steps, table, *xs = ctx.saved_tensors
-        with full_precision(rates):
-            channels = rates.shape[-1]
-            grad_rates, moments = torch.zeros_like(rates), torch.zeros_like(table[..., 0])
+        diagonal, steps, table, *xs = ctx.saved_tensors
+        with full_precision(diagonal):
+            channels = diagonal.shape[-1]
+            grad_diagonal, moments = torch.zeros_like(diagonal), torch.zeros_like(table[..., 0])
             grad_xs = []
             for x, grad in zip(xs, grads, strict=True):
-                back = turn(grad, table, "interleaved", inverse=True)
+                back = plane_rotation(grad, table, "interleaved", inverse=True)
                 grad_xs.append(back)
                 weighted = back * _for_every(steps, channels).to(back.dtype)
-                grad_rates += _outer(x, weighted, len(rates))
+                grad_diagonal += _outer(x, weighted, len(diagonal))
                 if ctx.needs_input_grad[1]:
                     (x1, x2), (y1, y2) = (
                         pair.to(moments.dtype).unflatten(-1, (-1, 2)).unbind(-1)
                         for pair in (x, back)
                     )
                     moments += (x1 * y2 - x2 * y1).sum(0).sum_to_size(moments.shape)
-            speeds = (moments * rates_of(rates)[:, None]).sum(0)
-            grad_steps = speeds.unflatten(-1, (steps.shape[-1], -1)).sum(-1)
-            return grad_rates, grad_steps, *grad_xs
+            to_steps = (moments * frequencies_of(diagonal)[:, None]).sum(0)
+            grad_steps = to_steps.unflatten(-1, (steps.shape[-1], -1)).sum(-1)
+            return grad_diagonal, grad_steps, *grad_xs
 
 
 def _for_every(steps: Tensor, count: int) -> Tensor:
@@ -266,13 +272,13 @@ def _block_diagonal(blocks: Tensor) -> Tensor:
     return whole.reshape(heads, count * rows, count * rows)
 
 
-class _RotateLine(torch.autograd.Function):
+class _RotateOneAxis(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, basis: Tensor, rates: Tensor, table: Tensor, positions: Tensor, *xs: Tensor
+        ctx: Any, basis: Tensor, diagonal: Tensor, table: Tensor, positions: Tensor, *xs: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.save_for_backward(basis, table, positions, *xs)
-        return tuple(turn(_times(x, basis), table, "interleaved") for x in xs)
+        return tuple(plane_rotation(_times(x, basis), table, "interleaved") for x in xs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -280,14 +286,14 @@ class _RotateLine(torch.autograd.Function):
         with full_precision(basis):
             prefix = xs[0].shape[2] - len(positions)
             weights = torch.nn.functional.pad(positions, (prefix, 0))[:, None]
-            grad_basis, grad_rates = torch.zeros_like(basis), torch.zeros_like(basis)
+            grad_basis, grad_diagonal = torch.zeros_like(basis), torch.zeros_like(basis)
             grad_xs = []
             for x, grad in zip(xs, grads, strict=True):
-                back = turn(grad, table, "interleaved", inverse=True)
+                back = plane_rotation(grad, table, "interleaved", inverse=True)
                 grad_xs.append(_times(back, basis.mT))
                 grad_basis += _outer(x, back, len(basis))
-                grad_rates += _outer(x, back.mul_(weights.to(back.dtype)), len(basis))
-            return grad_basis, basis.mT @ grad_rates, None, None, *grad_xs
+                grad_diagonal += _outer(x, back.mul_(weights.to(back.dtype)), len(basis))
+            return grad_basis, basis.mT @ grad_diagonal, None, None, *grad_xs
 
 
 def _times(x: Tensor, basis: Tensor) -> Tensor:

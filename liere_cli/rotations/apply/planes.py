@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from liere_cli.errors import UsageError, unknown
-from liere_cli.rotations.kernels.planes import Turning, turning_for
+from liere_cli.rotations.kernels.planes import PlaneKernel, plane_kernel
 from liere_cli.rotations.precision import accumulation_dtype, check_floating, check_heads
 
 Layout = Literal["interleaved", "half-split"]
@@ -20,8 +20,8 @@ def phases(angles: Tensor) -> Tensor:
     """Cosine and sine of every angle, side by side.
 
     Args:
-        angles: [..., T, H/2] in radians; half-precision angles are refused, as their rounding
-            alone turns a plane by whole radians at a few thousand tokens.
+        angles: [..., T, H/2] in radians; half-precision angles are refused, as at a few
+            thousand tokens their rounding errors reach whole radians.
 
     Returns:
         [..., T, H/2, 2] in the dtype of the angles; differentiable.
@@ -55,12 +55,12 @@ def linear_angles(positions: Tensor, frequencies: Tensor) -> Tensor:
 
 
 def rotate_planes(x: Tensor, table: Tensor, layout: Layout = "interleaved") -> Tensor:
-    """Turns every pair of channels of every token by its angle (arXiv 2104.09864, equation 34).
+    """Rotates every pair of channels of every token by its angle (arXiv 2104.09864, equation 34).
 
     Args:
         x: [B, N, S, H], any floating dtype and strides.
         table: ``phases`` of the angles, [N or 1, T, H/2, 2]; the first S - T tokens of ``x`` are a
-            prefix without position and pass unchanged.
+            prefix without position and stay unchanged.
         layout: which channels make a pair: ``interleaved`` (2i, 2i+1) or ``half-split``
             (i, i + H/2).
 
@@ -77,7 +77,7 @@ def rotate_planes(x: Tensor, table: Tensor, layout: Layout = "interleaved") -> T
             f"queries of {x.shape[-2]} tokens and {x.shape[-1]} channels"
         )
     if torch.compiler.is_compiling():
-        return turn(x, table, layout)
+        return plane_rotation(x, table, layout)
     return cast(Tensor, _RotatePlanes.apply(x, table, layout))  # type: ignore[no-untyped-call]
 
 
@@ -86,19 +86,19 @@ def rotate_projected(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``rotate_planes`` of the queries and keys of one projection.
 
-    Both are turned at once, and where they lie, and their gradients turn back straight into that of
-    the projection: passes over memory that separate tensors need.
+    Both are rotated together and, where possible, in place; their gradients are written straight to
+    that of the projection. Separate tensors need more passes over memory.
 
     Args:
-        qkv: [B, S, 3, N, H], queries, keys and values, which nothing else reads: overwritten where
-            that saves a pass.
+        qkv: [B, S, 3, N, H], queries, keys and values, which nothing else may read: overwritten
+            where that saves a pass.
         table, layout: as for ``rotate_planes``; no pair of a cosine and a sine is zero.
 
     Returns:
         Queries, keys and values, each [B, N, S, H] in the dtype of ``qkv``.
     """
     if torch.compiler.is_compiling():
-        return turn_projection(qkv, table, layout, overwrite=False)
+        return rotate_projection(qkv, table, layout, overwrite=False)
     return cast(
         tuple[Tensor, Tensor, Tensor],
         _RotateProjected.apply(qkv, table, layout),  # type: ignore[no-untyped-call]
@@ -116,46 +116,46 @@ def queries_and_keys(qkv: Tensor) -> Tensor:
     return qkv[:, :, :2].flatten(2, 3).transpose(1, 2)
 
 
-def turn_projection(
+def rotate_projection(
     qkv: Tensor, table: Tensor, layout: Layout, *, overwrite: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Turned queries and keys, and values, each [B, N, S, H], of a projection [B, S, 3, N, H].
+    """Rotated queries and keys, and values, each [B, N, S, H], of a projection [B, S, 3, N, H].
 
     Args:
-        overwrite: may turn them where they lie.
+        overwrite: may rotate them in place.
     """
-    turning = compiled_turning(qkv, table, layout) if overwrite else None
-    if turning is not None:
-        turning.turn(qkv, table)
+    kernel = compiled_planes(qkv, table, layout) if overwrite else None
+    if kernel is not None:
+        kernel.rotate(qkv, table)
         return split_projection(qkv)
     both = queries_and_keys(qkv)
     table = table.repeat(2, 1, 1, 1) if len(table) > 1 else table
-    place = both if overwrite and _complex_pays(both, table, layout) else None
-    q, k = turn(both, table, layout, out=place).chunk(2, 1)
+    out = both if overwrite and _as_complex_is_faster(both, table, layout) else None
+    q, k = plane_rotation(both, table, layout, out=out).chunk(2, 1)
     return q, k, split_projection(qkv)[2]
 
 
-def turn_projection_back(grads: Sequence[Tensor], table: Tensor, layout: Layout) -> Tensor:
-    """The gradient of a projection, [B, S, 3, N, H], from those of its turned queries and keys and
-    of its values, each [B, N, S, H].
+def rotate_projection_backward(grads: Sequence[Tensor], table: Tensor, layout: Layout) -> Tensor:
+    """The gradient of a projection, [B, S, 3, N, H], from those of its rotated queries and keys
+    and of its values, each [B, N, S, H].
     """
     batch, heads, length, channels = grads[0].shape
     grad = grads[0].new_empty(batch, length, 3, heads, channels)
-    turning = compiled_turning(grad, table, layout)
-    if turning is not None:
-        return turning.turn_back(grads, table, None)[0]
-    *turned, values = split_projection(grad)
-    for to, part in zip(turned, grads[:2], strict=True):
-        turn(part, table, layout, inverse=True, out=to)
+    kernel = compiled_planes(grad, table, layout)
+    if kernel is not None:
+        return kernel.rotate_backward(grads, table, None)[0]
+    *rotated, values = split_projection(grad)
+    for out, part in zip(rotated, grads[:2], strict=True):
+        plane_rotation(part, table, layout, inverse=True, out=out)
     values.copy_(grads[2])
     return grad
 
 
-def compiled_turning(qkv: Tensor, table: Tensor, layout: Layout) -> Turning | None:
-    """What is compiled for such a projection, [B, S, 3, N, H]; None where there is nothing."""
+def compiled_planes(qkv: Tensor, table: Tensor, layout: Layout) -> PlaneKernel | None:
+    """The kernel for a projection, [B, S, 3, N, H]; None where torch must do."""
     if layout != "interleaved" or torch.compiler.is_compiling():
         return None
-    return turning_for(qkv, table)
+    return plane_kernel(qkv, table)
 
 
 class _RotateProjected(torch.autograd.Function):
@@ -164,25 +164,25 @@ class _RotateProjected(torch.autograd.Function):
         ctx: Any, qkv: Tensor, table: Tensor, layout: Layout
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.layout = layout
-        ctx.turning = compiled_turning(qkv, table, layout)
-        learns = ctx.needs_input_grad[1]
-        turned = turn_projection(qkv, table, layout, overwrite=bool(ctx.turning) or not learns)
-        ctx.save_for_backward(qkv if learns else None, table)
-        return turned
+        ctx.kernel = compiled_planes(qkv, table, layout)
+        learned = ctx.needs_input_grad[1]
+        rotated = rotate_projection(qkv, table, layout, overwrite=bool(ctx.kernel) or not learned)
+        ctx.save_for_backward(qkv if learned else None, table)
+        return rotated
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         qkv, table = ctx.saved_tensors
         grad_table = None
-        if ctx.turning is not None:
-            sums = ("along", "across") if ctx.needs_input_grad[1] else ()
-            grad, *parts = ctx.turning.turn_back(grads, table, qkv, *sums)
+        if ctx.kernel is not None:
+            sums = ("dot", "cross") if ctx.needs_input_grad[1] else ()
+            grad, *parts = ctx.kernel.rotate_backward(grads, table, qkv, *sums)
             if parts:
                 # x* g of x from that of y = z x, as complex numbers: y* g / z*
                 moments = torch.complex(*parts).sum_to_size(table.shape[:-1])
                 grad_table = torch.view_as_real(moments / torch.view_as_complex(table).conj())
             return grad, grad_table, None
-        grad = turn_projection_back(grads, table, ctx.layout)
+        grad = rotate_projection_backward(grads, table, ctx.layout)
         if ctx.needs_input_grad[1]:
             q, k, _ = split_projection(qkv)
             grad_table = _table_gradient(q, grads[0], table, ctx.layout)
@@ -195,36 +195,36 @@ class _RotatePlanes(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, table: Tensor, layout: Layout) -> Tensor:
         ctx.layout = layout
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, table)
-        return turn(x, table, layout)
+        return plane_rotation(x, table, layout)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, table = ctx.saved_tensors
         grad_x = grad_table = None
         if ctx.needs_input_grad[0]:
-            grad_x = turn(grad, table, ctx.layout, inverse=True)
+            grad_x = plane_rotation(grad, table, ctx.layout, inverse=True)
         if ctx.needs_input_grad[1]:
             grad_table = _table_gradient(x, grad, table, ctx.layout)
         return grad_x, grad_table, None
 
 
-def turn(
+def plane_rotation(
     x: Tensor, table: Tensor, layout: Layout, inverse: bool = False, out: Tensor | None = None
 ) -> Tensor:
-    """``rotate_planes`` without a gradient of its own; ``inverse`` turns back.
+    """``rotate_planes`` without a backward pass of its own; ``inverse`` negates the angles.
 
     Args:
         out: where to write, [B, N, S, H] of any strides; a new tensor if not given.
     """
     prefix = x.shape[-2] - table.shape[-3]
-    places = (x,) if out is None else (x, out)
-    if all(_complex_pays(place, table, layout) for place in places):
+    tensors = (x,) if out is None else (x, out)
+    if all(_as_complex_is_faster(tensor, table, layout) for tensor in tensors):
         phase = torch.view_as_complex(table)
         phase = phase.conj_physical() if inverse else phase
-        views = [as_complex(place) for place in places]
+        views = [as_complex(tensor) for tensor in tensors]
         heads, channels = x.shape[1], x.shape[3]
-        merged = all(place.stride(1) == channels for place in places)
-        if merged:  # heads lie side by side: one long loop for all of them
+        merged = all(tensor.stride(1) == channels for tensor in tensors)
+        if merged:  # heads are contiguous: one long loop for all of them
             views = [view.transpose(1, 2).flatten(2) for view in views]
             phase = phase.expand(heads, -1, -1).transpose(0, 1).flatten(1)
         if out is None and not prefix:
@@ -241,15 +241,15 @@ def turn(
     cos, sin = table.unbind(-1)
     sin = -sin if inverse else sin
     first, second = _pairs(x[..., prefix:, :], layout)
-    turned = _join(first * cos - second * sin, first * sin + second * cos, layout).to(x.dtype)
-    turned = torch.cat((x[..., :prefix, :], turned), -2) if prefix else turned
-    return turned if out is None else out.copy_(turned)
+    rotated = _join(first * cos - second * sin, first * sin + second * cos, layout).to(x.dtype)
+    rotated = torch.cat((x[..., :prefix, :], rotated), -2) if prefix else rotated
+    return rotated if out is None else out.copy_(rotated)
 
 
 def _table_gradient(x: Tensor, grad: Tensor, table: Tensor, layout: Layout) -> Tensor:
     prefix = x.shape[-2] - table.shape[-3]
     x, grad = x[..., prefix:, :], grad[..., prefix:, :]
-    if _complex_pays(x, table, layout) and _complex_pays(grad, table, layout):
+    if _as_complex_is_faster(x, table, layout) and _as_complex_is_faster(grad, table, layout):
         conjugate = as_complex(grad).conj_physical().mul_(as_complex(x))
         return torch.view_as_real(conjugate.sum(0).sum_to_size(table.shape[:-1]).conj_physical())
     wide = accumulation_dtype(x.dtype)
@@ -265,8 +265,8 @@ def as_complex(x: Tensor) -> Tensor:
     return torch.view_as_complex(torch.unflatten(x, -1, (-1, 2)))
 
 
-def _complex_pays(x: Tensor, table: Tensor, layout: Layout) -> bool:
-    """One complex product is one pass over memory, but it needs pairs that are complex numbers."""
+def _as_complex_is_faster(x: Tensor, table: Tensor, layout: Layout) -> bool:
+    """Whether pairs can be viewed as complex numbers, whose product is one pass over memory."""
     return (
         layout == "interleaved"
         and x.device.type == "cpu"

@@ -1,9 +1,9 @@
-"""Application of a grid's rotations without ever holding all of them.
+"""Application of a grid's rotations in bounded memory, recomputed in the backward pass.
 
-Each chunk of rotations is built, applied and dropped, and built again in the backward pass: one
-more building pass for a memory that does not grow with positions, heads or layers.
+Rotations are built, applied and freed chunk by chunk, in both passes, so that memory does not grow
+with positions, heads or layers.
 
-Shapes: as in ``blocks`` and ``lattice``; G = N * n sets of generators.
+Shapes: as in ``blocks`` and ``shared_taylor``; G = N * n sets of generators.
 """
 
 from typing import Any, cast
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from liere_cli.rotations.apply.blocks import check_fit, pack, unpack
-from liere_cli.rotations.exponential.chunks import Plan
-from liere_cli.rotations.exponential.grid_exp import check_grid, source_and_plan
+from liere_cli.rotations.exponential.chunks import Chunking
+from liere_cli.rotations.exponential.grid_exp import check_grid, source_and_chunking
 from liere_cli.rotations.precision import full_precision
 
 
@@ -23,7 +23,7 @@ def rotate_on_grid(generators: Tensor, positions: Tensor, *xs: Tensor) -> tuple[
     Args:
         generators: [N or 1, n, A, b, b] float32 or float64, skew-symmetric.
         positions: [T, A].
-        xs: each [B, N, S, n*b]; the first S - T tokens pass unchanged.
+        xs: each [B, N, S, n*b]; the first S - T tokens stay unchanged.
 
     Returns:
         As many tensors of that shape and dtype; exact gradients flow to them and to the generators.
@@ -36,25 +36,30 @@ def rotate_on_grid(generators: Tensor, positions: Tensor, *xs: Tensor) -> tuple[
     shape = torch.Size((heads, blocks, len(positions), rows, rows))
     check_fit(shape, xs)
     with full_precision(generators):
-        source, plan = source_and_plan(generators)
+        source, chunking = source_and_chunking(generators)
         positions = positions.detach().to(generators.dtype)
-        turned = _RotateOnGrid.apply(shape, plan, source, positions, *xs)  # type: ignore[no-untyped-call]
-    return cast(tuple[Tensor, ...], turned)
+        rotated = _RotateOnGrid.apply(shape, chunking, source, positions, *xs)  # type: ignore[no-untyped-call]
+    return cast(tuple[Tensor, ...], rotated)
 
 
 class _RotateOnGrid(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, shape: torch.Size, plan: Plan, source: Tensor, positions: Tensor, *xs: Tensor
+        ctx: Any,
+        shape: torch.Size,
+        chunking: Chunking,
+        source: Tensor,
+        positions: Tensor,
+        *xs: Tensor,
     ) -> tuple[Tensor, ...]:
-        ctx.shape, ctx.chunks = shape, plan(source, positions)
+        ctx.shape, ctx.chunks = shape, chunking(source, positions)
         ctx.save_for_backward(source, positions, *xs)
         rows = _on_grid(pack(xs, shape), shape)
-        turned = torch.empty_like(rows)
+        rotated = torch.empty_like(rows)
         for chunk in ctx.chunks:
             rotations = chunk.build(source, positions).rotations().to(rows.dtype)
-            chunk.put(turned, torch.matmul(chunk.get(rows), rotations.mT))
-        return unpack(turned, xs, shape)
+            chunk.put(rotated, torch.matmul(chunk.get(rows), rotations.mT))
+        return unpack(rotated, xs, shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -1,4 +1,4 @@
-"""Work on the rotations of a grid in parts that fit the cache.
+"""Rotations of a grid in chunks that fit the cache.
 
 Shapes: G sets of generators, A axes, T positions, b rows; g, t those of a chunk.
 """
@@ -19,23 +19,23 @@ def cached_entries() -> int:
     return CHUNK_ENTRIES * torch.get_num_threads()
 
 
-class Part(ABC):
-    """A chunk on its way to its rotations, [g, t, b, b], or back."""
+class ChunkExponential(ABC):
+    """The rotations of a chunk, [g, t, b, b], and their gradient."""
 
     @abstractmethod
     def rotations(self) -> Tensor:
-        """All NaN where norms are beyond any use."""
+        """All NaN where norms are too large for any digit."""
 
     @abstractmethod
     def add_adjoint(self, grad_t: Tensor, grad_source: Tensor) -> Tensor:
-        """Adds the gradient to what the chunk was built from.
+        """Adds the gradient to the source of the chunk.
 
         Args:
             grad_t: gradient to the rotations, each matrix transposed, [g, t, b, b].
             grad_source: in the shape of the source.
 
         Returns:
-            The rotations, which it comes across.
+            The rotations, which are an intermediate result.
         """
 
 
@@ -52,7 +52,7 @@ class Chunk(ABC):
     tokens: slice | Tensor
 
     @abstractmethod
-    def build(self, source: Tensor, positions: Tensor) -> Part:
+    def build(self, source: Tensor, positions: Tensor) -> ChunkExponential:
         """From the source of all sets, [G, ...], and all positions, [T, A]."""
 
     def get(self, whole: Tensor) -> Tensor:
@@ -70,12 +70,12 @@ class Chunk(ABC):
             whole[self.sets].index_copy_(1, self.tokens, part)
 
 
-#: cuts the rotations of a source [G, ...] at positions [T, A] into chunks
-Plan = Callable[[Tensor, Tensor], list[Chunk]]
+#: divides the rotations of a source [G, ...] at positions [T, A] into chunks
+Chunking = Callable[[Tensor, Tensor], list[Chunk]]
 
 
-def cut(count: int, tokens: int, rows: int, entries: int) -> tuple[list[slice], int]:
-    """Sets [G] and how many of T positions to take together for chunks of so many entries."""
+def chunk_sizes(count: int, tokens: int, rows: int, entries: int) -> tuple[list[slice], int]:
+    """Sets [G] and the number of T positions that make chunks of about so many entries."""
     sets = max(1, entries // (tokens * rows**2))
     return slices(count, sets), max(1, entries // (sets * rows**2))
 

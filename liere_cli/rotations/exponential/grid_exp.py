@@ -11,23 +11,26 @@ import torch
 from torch import Tensor
 
 from liere_cli.errors import UsageError
-from liere_cli.rotations.exponential import shared_taylor as lattice
-from liere_cli.rotations.exponential.chunks import Chunk, Part, Plan, cached_entries, cut, slices
-from liere_cli.rotations.exponential.multiples import along_rays, find_rays
-from liere_cli.rotations.exponential.scaling_squaring import compiled_for
+from liere_cli.rotations.exponential import shared_taylor
+from liere_cli.rotations.exponential.chunks import (
+    Chunk,
+    ChunkExponential,
+    Chunking,
+    cached_entries,
+    chunk_sizes,
+    slices,
+)
+from liere_cli.rotations.exponential.scaling_squaring import compiled_exponential
 from liere_cli.rotations.exponential.skew_exp import skew_exp
-from liere_cli.rotations.kernels.exponential import Exponentials
+from liere_cli.rotations.kernels.exponential import ExponentialKernel
 from liere_cli.rotations.precision import check_square, full_precision
-
-#: blocks up to which a compiled series takes less than bringing two factors to a library's product
-SMALL_ROWS = 8
 
 
 def grid_exp(generators: Tensor, positions: Tensor) -> Tensor:
     """exp(sum_a p_a A_a), a rotation for every position.
 
-    The backward pass computes the squares again, chunk by chunk, so that nothing but the result
-    is kept. Range and precision as for ``skew_exp``.
+    The backward pass recomputes intermediate results, chunk by chunk, so that only the rotations
+    are kept. Range and precision as for ``skew_exp``.
 
     Args:
         generators: [..., A, b, b] float32 or float64, skew-symmetric.
@@ -43,16 +46,12 @@ def grid_exp(generators: Tensor, positions: Tensor) -> Tensor:
     check_grid(generators, positions)
     *batch, axes, rows, _ = generators.shape
     positions = positions.detach().to(generators.dtype)
-    kernel = compiled_for(generators)
+    few = rows <= 3 or len(positions) <= shared_taylor.monomial_count(axes)
     with full_precision(generators):
-        if kernel is None and (rows <= 3 or len(positions) <= lattice.monomial_count(axes)):
+        if few and compiled_exponential(generators) is None:
             return skew_exp(torch.einsum("ta,...aij->...tij", positions, generators))
-        rays = None if kernel is not None and rows <= SMALL_ROWS else find_rays(positions)
-        firsts = positions if rays is None else positions[rays.first]
-        source, plan = source_and_plan(generators)
-        rotations = cast(Tensor, _GridExp.apply(source, firsts, plan))  # type: ignore[no-untyped-call]
-        if rays is not None:
-            rotations = along_rays(rotations, rays)
+        source, chunking = source_and_chunking(generators)
+        rotations = cast(Tensor, _GridExp.apply(source, positions, chunking))  # type: ignore[no-untyped-call]
         return rotations.view(*batch, len(positions), rows, rows)
 
 
@@ -66,26 +65,26 @@ def check_grid(generators: Tensor, positions: Tensor) -> None:
         raise UsageError(f"positions must be [tokens, {axes}], not {list(positions.shape)}")
 
 
-def source_and_plan(generators: Tensor) -> tuple[Tensor, Plan]:
-    """What chunks of rotations are built from, [G, ...], and how to cut them.
+def source_and_chunking(generators: Tensor) -> tuple[Tensor, Chunking]:
+    """The source of chunks of rotations, [G, ...], and the function that divides it into chunks.
 
-    Compiled, a series for every position is as fast as one that shares its products with others.
+    In compiled code an exponential for each position is as fast as one from shared products.
 
     Args:
         generators: [..., A, b, b]; the source has a gradient where they do.
     """
     flat = generators.reshape(-1, *generators.shape[-3:])
-    kernel = compiled_for(flat)
+    kernel = compiled_exponential(flat)
     if kernel is None:
-        return lattice.shared_products(flat), lattice.plan
-    return flat, partial(_plan, kernel)
+        return shared_taylor.shared_products(flat), shared_taylor.taylor_chunks
+    return flat, partial(_compiled_chunks, kernel)
 
 
 class _GridExp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, source: Tensor, positions: Tensor, plan: Plan) -> Tensor:
+    def forward(ctx: Any, source: Tensor, positions: Tensor, chunking: Chunking) -> Tensor:
         rows = source.shape[-1]
-        ctx.chunks = plan(source, positions)
+        ctx.chunks = chunking(source, positions)
         ctx.save_for_backward(source, positions)
         rotations = source.new_empty(len(source), len(positions), rows, rows)
         for chunk in ctx.chunks:
@@ -103,29 +102,31 @@ class _GridExp(torch.autograd.Function):
         return grad_source, None, None
 
 
-def _plan(kernel: Exponentials, generators: Tensor, positions: Tensor) -> list[Chunk]:
+def _compiled_chunks(
+    kernel: ExponentialKernel, generators: Tensor, positions: Tensor
+) -> list[Chunk]:
     count, _, rows, _ = generators.shape
-    parts, step = cut(count, len(positions), rows, 4 * cached_entries())
+    parts, step = chunk_sizes(count, len(positions), rows, 4 * cached_entries())
     tokens = slices(len(positions), step)
-    return [_Exponents(sets, run, kernel) for sets in parts for run in tokens]
+    return [_CompiledChunk(sets, run, kernel) for sets in parts for run in tokens]
 
 
 @dataclass(frozen=True)
-class _Exponents(Chunk):
-    """A chunk whose exponents go through a compiled series one by one.
+class _CompiledChunk(Chunk):
+    """A chunk whose exponentials are computed one by one, in compiled code.
 
     Args:
-        kernel: what is compiled for them.
+        kernel: for matrices of their size.
     """
 
-    kernel: Exponentials
+    kernel: ExponentialKernel
 
-    def build(self, source: Tensor, positions: Tensor) -> Part:
-        return _Singly(self, source, positions[self.tokens])
+    def build(self, source: Tensor, positions: Tensor) -> ChunkExponential:
+        return _CompiledExponential(self, source, positions[self.tokens])
 
 
-class _Singly(Part):
-    def __init__(self, chunk: _Exponents, generators: Tensor, positions: Tensor) -> None:
+class _CompiledExponential(ChunkExponential):
+    def __init__(self, chunk: _CompiledChunk, generators: Tensor, positions: Tensor) -> None:
         self._chunk, self._positions = chunk, positions
         flat = generators[chunk.sets].flatten(2)
         size = (len(flat), len(positions), *generators.shape[2:])
@@ -136,7 +137,7 @@ class _Singly(Part):
 
     def add_adjoint(self, grad_t: Tensor, grad_source: Tensor) -> Tensor:
         rotations = torch.empty_like(self._exponents)
-        grad = self._chunk.kernel.exponential_back(self._exponents, grad_t.mT, rotations)
+        grad = self._chunk.kernel.exponential_backward(self._exponents, grad_t.mT, rotations)
         whole = torch.matmul(self._positions.T, grad.flatten(2))
         grad_source[self._chunk.sets] += whole.view(-1, *grad_source.shape[1:])
         return rotations

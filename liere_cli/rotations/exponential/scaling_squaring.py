@@ -1,7 +1,7 @@
 """Scaling and squaring of exponentials in the form E = exp(X) - I, forward and backward.
 
 While E is small its rounding errors are small too; squaring exp(X) itself doubles, at every step, a
-rounding error of the size of the identity, and is left to the last steps.
+rounding error of the size of the identity, so only the last steps do that.
 
 Shapes: G matrices, b rows. Gradients are kept transposed, so that no product needs a transpose.
 """
@@ -15,18 +15,18 @@ import torch
 from numpy.polynomial.chebyshev import cheb2poly, poly2cheb
 from torch import Tensor
 
-from liere_cli.rotations.kernels.exponential import Exponentials, exponential_for
+from liere_cli.rotations.kernels.exponential import ExponentialKernel, exponential_kernel
 
-#: largest spectral norm at which the polynomial is as exact as its dtype
+#: largest spectral norm at which the polynomial is as accurate as its dtype
 RADIUS = {torch.float32: 1.1, torch.float64: 0.09}
-#: more squarings would leave no digit of the result
-MOST_SQUARINGS = {torch.float32: 22, torch.float64: 48}
-#: the last squarings, which are of exp(X) itself: one pass less over memory for each, and 2^4 times
-#: the rounding error of an entry
+#: after more squarings no digit of the result is correct
+MAX_SQUARINGS = {torch.float32: 22, torch.float64: 48}
+#: the last squarings, of exp(X) itself: each saves a pass over memory, together they multiply the
+#: rounding error of an entry by 2^4
 PLAIN_SQUARINGS = 4
-#: rows that fill the vector unit of a CPU
+#: rows that fill the vector registers of a CPU
 FULL_ROWS = 16
-#: norm up to which a fixed number of squarings serves, for each row of a matrix
+#: norm, per row of a matrix, up to which the fixed number of squarings is exact
 NORM_PER_ROW = 32.0
 
 
@@ -50,21 +50,21 @@ class Polynomial(NamedTuple):
 def coefficients(radius: float) -> list[float]:
     """c_0 .. c_8 of exp(X) - I for skew-symmetric X of at most that spectral norm.
 
-    X times the Chebyshev series of (exp(X) - 1) / X on the imaginary axis to degree 7, which
-    reaches nearly twice as far as Taylor's at the same error.
+    X times the Chebyshev series of (exp(X) - 1) / X on the imaginary axis to degree 7, whose
+    radius is nearly twice that of Taylor's at the same error.
     """
     axis = (1j * radius) ** np.arange(16)
     taylor = np.array([1 / math.factorial(k + 1) for k in range(16)])
     dropped = poly2cheb(taylor * axis)
     dropped[:8] = 0
-    # Taylor's less a small correction, which costs no digits at small radii
+    # Taylor's minus a small correction, which loses no digits at small radii
     return [0.0, *(taylor - (cheb2poly(dropped) / axis).real)[:8].tolist()]
 
 
 def in_three_products(c: list[float]) -> Polynomial:
-    """The polynomial with these coefficients, from comparing those of X^8 down to X^2.
+    """The polynomial with these coefficients, by comparing those of X^8 down to X^2.
 
-    All follow from x3, and that of X^3 is a quadratic equation for x3.
+    All follow from x3, and comparing X^3 gives a quadratic equation for x3.
     """
     x7, x1 = c[8], c[7] / (2 * c[8])
     slope = c[6] - x7 * x1**2
@@ -84,7 +84,7 @@ POLYNOMIALS = {dtype: in_three_products(c) for dtype, c in COEFFICIENTS.items()}
 class Exponential:
     """exp of a batch of skew-symmetric matrices A, and what its backward pass needs.
 
-    With c = 2^-n and X = c A the polynomial is kept in multiples that need no scaled copies:
+    With c = 2^-n and X = c A the terms are stored in multiples that need no scaled copies:
     S = A^2, P' = P / (x1 c^3) and Q' = (x4 I + x5 X + x6 X^2 + x7 P) / (x5 c).
 
     Args:
@@ -105,7 +105,7 @@ class Exponential:
 
         Costs 2 n + 5 products.
         """
-        grad = square_down(grad_t, self.levels)
+        grad = repeated_squares_backward(grad_t, self.levels)
         poly, c = POLYNOMIALS[grad.dtype], 0.5 ** len(self.levels)
         # E = y1 c A + y2 c^2 S + scale P' Q'; gradients in units of scale
         scale = poly.x1 * poly.x5 * c**4
@@ -134,7 +134,7 @@ def exponentiate(a: Tensor) -> Exponential:
     q = _add_diagonal(q.add_(p, alpha=poly.x7 * poly.x1 * c**2 / poly.x5), poly.x4 / (poly.x5 * c))
     e = torch.add(a, square, alpha=poly.y2 * c / poly.y1)
     e = add_product(e, p, q, beta=poly.y1 * c, alpha=poly.x1 * poly.x5 * c**4)
-    *levels, rotations = square_up(e, squarings)
+    *levels, rotations = repeated_squares(e, squarings)
     if isinstance(valid, Tensor):
         rotations = rotations * valid
     return Exponential(rotations, a, square, p, q, levels)
@@ -146,7 +146,7 @@ def _factor(a: Tensor, square: Tensor, poly: Polynomial, c: float) -> Tensor:
     return _add_diagonal(factor, poly.x3 / (poly.x1 * c))
 
 
-def square_up(e: Tensor, squarings: int) -> list[Tensor]:
+def repeated_squares(e: Tensor, squarings: int) -> list[Tensor]:
     """exp(2^i X) for i = 0 .. squarings from E = exp(X) - I, which is overwritten."""
     levels = []
     for _ in range(squarings - PLAIN_SQUARINGS):
@@ -159,8 +159,8 @@ def square_up(e: Tensor, squarings: int) -> list[Tensor]:
     return levels
 
 
-def square_down(grad: Tensor, levels: list[Tensor]) -> Tensor:
-    """The transposed gradient to the first level from that to the square of the last."""
+def repeated_squares_backward(grad: Tensor, levels: list[Tensor]) -> Tensor:
+    """The transposed gradient to the first level from the gradient to the square of the last."""
     for rotation in reversed(levels):
         grad = add_product(torch.bmm(grad, rotation), rotation, grad)
     return grad
@@ -171,7 +171,7 @@ def add_product(
 ) -> Tensor:
     """beta total + alpha x y in place, of [G, b, b].
 
-    Where rows don't fill the vector unit, MKL takes half as long again for a sum as for a product.
+    Where rows don't fill the vector registers, MKL takes 1.5 times as long with a sum as without.
     """
     if total.shape[-1] % FULL_ROWS == 0 or total.device.type != "cpu":
         return total.baddbmm_(x, y, beta=beta, alpha=alpha)
@@ -186,50 +186,50 @@ def _add_diagonal(x: Tensor, value: float) -> Tensor:
 
 
 def norm_bound(square: Tensor) -> Tensor:
-    """The largest spectral norm of a batch of skew matrices, at most b^(1/4) too large.
+    """An upper bound of the spectral norms of skew-symmetric matrices, at most b^(1/4) too large.
 
     Args:
         square: [..., b, b], the squares of the matrices.
 
     Returns:
-        A scalar on the device: the fourth root of the sum of fourth powers of the rotation rates.
+        A scalar on the device: the fourth root of the sum of fourth powers of the frequencies.
     """
     largest: Tensor = torch.linalg.matrix_norm(square).amax()
     return (largest * math.sqrt(0.5)).sqrt()
 
 
 def choose_squarings(bound: Tensor, rows: int) -> tuple[int, Tensor | float]:
-    """How often to square for matrices of ``rows`` rows and at most that norm.
+    """The number of squarings for matrices of ``rows`` rows and at most that norm.
 
     Returns:
-        The number, and a factor for the matrices: NaN where the norm is beyond what the number
-        serves, as it is fixed or as no number would leave a digit, else 1.
+        The number, and a factor for the rotations: NaN where the norm is too large for the fixed
+        number of squarings, or for any number to leave a correct digit, else 1.
     """
-    if reading_is_free(bound):
+    if can_read_values(bound):
         squarings = _squarings_for(float(bound), bound.dtype)
-        lost = squarings > MOST_SQUARINGS[bound.dtype]
-        return (0, bound.new_tensor(math.nan)) if lost else (squarings, 1.0)
+        too_many = squarings > MAX_SQUARINGS[bound.dtype]
+        return (0, bound.new_tensor(math.nan)) if too_many else (squarings, 1.0)
     limit = NORM_PER_ROW * rows
     valid = torch.ones_like(bound).masked_fill(bound > limit, math.nan)
     return _squarings_for(limit, bound.dtype), valid
 
 
-def reading_is_free(x: Tensor) -> bool:
-    """Whether Python may look at values without waiting for a device or breaking a graph."""
+def can_read_values(x: Tensor) -> bool:
+    """Whether Python can read values without waiting for a device or breaking a graph."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def compiled_for(a: Tensor) -> Exponentials | None:
-    """What is compiled for matrices as these, [..., b, b]; None where batched products serve."""
-    if not reading_is_free(a) or a.dtype not in POLYNOMIALS:
+def compiled_exponential(a: Tensor) -> ExponentialKernel | None:
+    """The kernel for matrices like these, [..., b, b]; None where torch must do."""
+    if not can_read_values(a) or a.dtype not in POLYNOMIALS:
         return None
-    return exponential_for(a, (*POLYNOMIALS[a.dtype], RADIUS[a.dtype]))
+    return exponential_kernel(a, (*POLYNOMIALS[a.dtype], RADIUS[a.dtype]))
 
 
 def _squarings_for(norm: float, dtype: torch.dtype) -> int:
-    """How many bring a norm within reach; one more than are of use where as many do not."""
-    squarings, reach = 0, RADIUS[dtype]
-    # counted rather than taken from a logarithm, which a compiler can't follow
-    while not norm <= reach and squarings <= MOST_SQUARINGS[dtype]:
-        squarings, reach = squarings + 1, 2 * reach
+    """Halvings that bring a norm within the radius, at most MAX_SQUARINGS + 1."""
+    squarings, radius = 0, RADIUS[dtype]
+    # a loop, as torch.compile can't trace a logarithm
+    while not norm <= radius and squarings <= MAX_SQUARINGS[dtype]:
+        squarings, radius = squarings + 1, 2 * radius
     return squarings

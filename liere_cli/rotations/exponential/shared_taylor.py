@@ -2,8 +2,8 @@
 
 The powers of a combination of generators are combinations of few products: with S(0) = I and
 S(alpha) = sum_a A_a S(alpha - e_a), (sum_a p_a A_a)^m = sum_{|alpha| = m} p^alpha S(alpha). So all
-positions share the S up to degree 4, one matrix product combines them, and one product a position
-brings the sum to degree 8. Only the squarings remain.
+positions share the S up to degree 4, one matrix product combines them, and one product for each
+position extends the sum to degree 8. Only the squarings remain.
 
 Shapes: G sets of generators, A axes, T positions, M monomials of degree 1 to 4, b rows.
 """
@@ -15,40 +15,45 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from liere_cli.rotations.exponential.chunks import Chunk, Part, cached_entries, cut
+from liere_cli.rotations.exponential.chunks import (
+    Chunk,
+    ChunkExponential,
+    cached_entries,
+    chunk_sizes,
+)
 from liere_cli.rotations.exponential.scaling_squaring import (
     COEFFICIENTS,
+    can_read_values,
     choose_squarings,
-    reading_is_free,
-    square_down,
-    square_up,
+    repeated_squares,
+    repeated_squares_backward,
 )
 
 #: degree up to which positions share products
 DEGREE = 4
-#: entries of a chunk where launching work, not the cache, limits the speed
+#: entries of a chunk on devices where launches, not the cache, limit the speed
 DEVICE_CHUNK_ENTRIES = 1 << 24
-#: norms computed from sums that cancel are trusted down to this part of the sum of the norms
+#: norms of sums that cancel are assumed to be at least this fraction of the sum of the norms
 _TRUST = 0.2
 
 
 @dataclass(frozen=True)
 class TaylorChunk(Chunk):
-    """Sets and positions that go through the series together.
+    """Sets and positions that are summed and squared together.
 
     Args:
-        squarings: how often to square.
-        factor: multiplies the result: NaN where the norms are beyond what was provided for.
+        squarings: their number.
+        factor: of the result, NaN where the norms need more squarings.
     """
 
     squarings: int
     factor: Tensor | float
 
-    def build(self, source: Tensor, positions: Tensor) -> Part:
-        return _Shared(self, source, positions[self.tokens])
+    def build(self, source: Tensor, positions: Tensor) -> ChunkExponential:
+        return _TaylorExponential(self, source, positions[self.tokens])
 
 
-class _Shared(Part):
+class _TaylorExponential(ChunkExponential):
     """From ``shared_products`` of all generators, [G, M, b, b], at positions [t, A]."""
 
     def __init__(self, chunk: TaylorChunk, products: Tensor, positions: Tensor) -> None:
@@ -65,7 +70,7 @@ class _Shared(Part):
         self.x4 = self._combine(self.top, flat[:, -self.top.shape[1] :])
         self.q = self._combine(self.high, flat)
         e = self._combine(self.low, flat).add_(torch.bmm(self.x4, self.q))
-        *self.levels, rotations = square_up(e, chunk.squarings)
+        *self.levels, rotations = repeated_squares(e, chunk.squarings)
         if isinstance(chunk.factor, Tensor):
             rotations = rotations * chunk.factor
         self._rotations = rotations.view(len(flat), len(positions), self.rows, self.rows)
@@ -77,7 +82,9 @@ class _Shared(Part):
         return torch.matmul(weights, flat).view(-1, self.rows, self.rows)
 
     def add_adjoint(self, grad_t: Tensor, grad_source: Tensor) -> Tensor:
-        grad_t = square_down(grad_t.contiguous().view(-1, self.rows, self.rows), self.levels)
+        grad_t = repeated_squares_backward(
+            grad_t.contiguous().view(-1, self.rows, self.rows), self.levels
+        )
         grad_q = torch.bmm(grad_t, self.x4)
         grad_x4 = torch.bmm(self.q, grad_t)
         tokens = len(self.low)
@@ -106,12 +113,12 @@ def monomials(positions: Tensor) -> list[Tensor]:
 
 
 def monomials_of_degree(axes: int, degree: int) -> int:
-    """How many monomials in that many variables have exactly that degree."""
+    """Number of monomials of exactly that degree in that many variables."""
     return math.comb(axes + degree - 1, degree)
 
 
 def monomial_count(axes: int) -> int:
-    """M: how many monomials have degree 1 to DEGREE."""
+    """M: number of monomials of degree 1 to DEGREE."""
     return sum(monomials_of_degree(axes, degree) for degree in range(1, DEGREE + 1))
 
 
@@ -132,51 +139,51 @@ def shared_products(generators: Tensor) -> Tensor:
     """
     axes = generators.shape[1]
     products = [generators]
-    find_places = _places if torch.compiler.is_compiling() else _kept_places
+    index_of = _term_index if torch.compiler.is_compiling() else _cached_term_index
     for degree in range(2, DEGREE + 1):
         terms = torch.matmul(generators[:, :, None], products[-1][:, None]).flatten(1, 2)
-        places = find_places(axes, degree, generators.device)
+        index = index_of(axes, degree, generators.device)
         size = (len(terms), monomials_of_degree(axes, degree), *terms.shape[2:])
-        products.append(terms.new_zeros(size).index_add(1, places, terms))
+        products.append(terms.new_zeros(size).index_add(1, index, terms))
     return torch.cat(products, 1)
 
 
-def _places(axes: int, degree: int, device: torch.device) -> Tensor:
-    """Where alpha + e_a is among the monomials of a degree, for every axis a and alpha below it."""
-    places = {word: place for place, word in enumerate(_words(axes, degree))}
-    lower = _words(axes, degree - 1)
-    above = [tuple(sorted((axis, *word))) for axis in range(axes) for word in lower]
-    return torch.tensor([places[word] for word in above], device=device)
+def _term_index(axes: int, degree: int, device: torch.device) -> Tensor:
+    """Indices of alpha + e_a among monomials of a degree, for all a and alpha of a degree less."""
+    index = {alpha: i for i, alpha in enumerate(_sorted_axes(axes, degree))}
+    lower = _sorted_axes(axes, degree - 1)
+    products = [tuple(sorted((axis, *alpha))) for axis in range(axes) for alpha in lower]
+    return torch.tensor([index[product] for product in products], device=device)
 
 
 @cache
-def _kept_places(axes: int, degree: int, device: torch.device) -> Tensor:
-    """An index that is on the device already lets a CUDA graph record the call."""
-    with torch.inference_mode(False):  # else a first call in that mode spoils it for training
-        return _places(axes, degree, device)
+def _cached_term_index(axes: int, degree: int, device: torch.device) -> Tensor:
+    """Kept on the device, so that a CUDA graph can record the call."""
+    with torch.inference_mode(False):  # an inference tensor could not be used in training later
+        return _term_index(axes, degree, device)
 
 
-def _words(axes: int, degree: int) -> list[tuple[int, ...]]:
-    """The monomials of a degree in lexicographic order, each as its sorted axes."""
-    words: list[tuple[int, ...]] = [()]
+def _sorted_axes(axes: int, degree: int) -> list[tuple[int, ...]]:
+    """The monomials of a degree in lexicographic order, each as a tuple of sorted axes."""
+    products: list[tuple[int, ...]] = [()]
     for _ in range(degree):
-        words = [
-            (axis, *word)
+        products = [
+            (axis, *alpha)
             for axis in range(axes)
-            for word in words
-            if axis <= min(word, default=axis)
+            for alpha in products
+            if axis <= min(alpha, default=axis)
         ]
-    return words
+    return products
 
 
 def norm_bounds(products: Tensor, positions: Tensor) -> Tensor:
-    """At most how large the spectral norm of sum_a p_a A_a is, [G, T].
+    """Upper bounds of the spectral norms of sum_a p_a A_a, [G, T].
 
-    The fourth powers are in the products: the eighth root of the sum of eighth powers of all
-    rotation rates exceeds the largest by at most b^(1/8).
+    The products contain the fourth powers: the eighth root of the sum of eighth powers of all
+    frequencies exceeds the largest by at most b^(1/8).
     """
     top = products[:, -monomials_of_degree(positions.shape[1], DEGREE) :].flatten(2)
-    if reading_is_free(products):
+    if can_read_values(products):
         top, positions = top.double(), positions.double()
     gram = top @ top.mT
 
@@ -189,16 +196,16 @@ def norm_bounds(products: Tensor, positions: Tensor) -> Tensor:
     return torch.maximum(norms(positions), _TRUST * norms(unit) @ positions.abs().T)
 
 
-def plan(products: Tensor, positions: Tensor) -> list[Chunk]:
-    """Cuts [G, T], positions of similar norm together."""
+def taylor_chunks(products: Tensor, positions: Tensor) -> list[Chunk]:
+    """Divides [G, T] into chunks; positions of similar norm share one."""
     count, rows, tokens = len(products), products.shape[-1], len(positions)
     bounds = norm_bounds(products, positions)
-    if not reading_is_free(products):
+    if not can_read_values(products):
         squarings, factor = choose_squarings(bounds.amax().to(products.dtype), rows)
-        parts, _ = cut(count, tokens, rows, DEVICE_CHUNK_ENTRIES)
+        parts, _ = chunk_sizes(count, tokens, rows, DEVICE_CHUNK_ENTRIES)
         return [TaylorChunk(sets, slice(None), squarings, factor) for sets in parts]
-    # larger than for exponentials one by one: each chunk also reads all shared products
-    parts, step = cut(count, tokens, rows, 2 * cached_entries())
+    # larger than for single exponentials, as each chunk also reads all shared products
+    parts, step = chunk_sizes(count, tokens, rows, 2 * cached_entries())
     chunks: list[Chunk] = []
     for sets in parts:
         highest = bounds[sets].amax(0).to(products.dtype)

@@ -11,37 +11,38 @@ from torch import Tensor
 from liere_cli.rotations.exponential.chunks import cached_entries
 from liere_cli.rotations.exponential.closed_form import exp2, exp3
 from liere_cli.rotations.exponential.scaling_squaring import (
-    compiled_for,
+    can_read_values,
+    compiled_exponential,
     exponentiate,
-    reading_is_free,
 )
-from liere_cli.rotations.kernels.exponential import Exponentials
+from liere_cli.rotations.kernels.exponential import ExponentialKernel
 from liere_cli.rotations.precision import check_square, full_precision
 
-#: chunks from which on it pays to sort matrices by norm, so that fewer of them are squared often
+#: number of chunks from which sorting matrices by norm saves more squarings than it costs
 SORTED_CHUNKS = 4
 
 
 def skew_exp(a: Tensor) -> Tensor:
     """exp(a), a rotation.
 
-    Blocks of 2 and 3 rows have closed forms. Others are scaled, summed to degree 8 in three
+    BlockKernel of 2 and 3 rows have closed forms. Others are scaled, summed to degree 8 in three
     products and squared; the backward pass costs two products for each squaring and five for the
     sum, where torch.linalg.matrix_exp exponentiates matrices of twice the size. It keeps the
     intermediate squares; ``grid_exp`` and ``rotate_on_grid`` bound that memory.
 
     The number of squarings follows from the norms where reading them is free (CPU, not compiled).
     Elsewhere it is fixed, so that the call neither waits for the device nor breaks a compiled
-    graph or a CUDA graph: exact up to a spectral norm of 32 b, eight times what LieRE's
-    initialisation reaches on two axes. What is beyond that, or leaves no digit (norms from 5e6 in
-    float32), is all NaN rather than silently wrong.
+    graph or a CUDA graph: exact up to a spectral norm of 32 b, eight times the largest norm of
+    LieRE's initialisation on two axes. Matrices of larger norm, or of one that leaves no correct
+    digit (from 5e6 in float32), have a result that is all NaN rather than silently wrong.
 
     Args:
-        a: [..., b, b] float32 or float64, skew-symmetric; ``check_generators`` looks at values.
+        a: [..., b, b] float32 or float64, skew-symmetric; ``check_generators`` checks values.
 
     Returns:
         [..., b, b] in the dtype of ``a``, autocast or not. Rounding grows as eps * norm: 3e-6 in
-        float32 at norm 130. The gradient is the skew part: what a skew-symmetric ``a`` can follow.
+        float32 at norm 130. The gradient is its skew part, all that changes a skew-symmetric
+        ``a``.
 
     Raises:
         UsageError: not square, or of another dtype.
@@ -55,7 +56,7 @@ def skew_exp(a: Tensor) -> Tensor:
     if rows == 3:
         return exp3(a)
     batch = a.reshape(-1, rows, rows)
-    kernel = compiled_for(a)
+    kernel = compiled_exponential(a)
     with full_precision(a):
         if kernel is None:
             rotations = _SkewExp.apply(batch)  # type: ignore[no-untyped-call]
@@ -66,7 +67,7 @@ def skew_exp(a: Tensor) -> Tensor:
 
 class _CompiledExp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, a: Tensor, kernel: Exponentials) -> Tensor:
+    def forward(ctx: Any, a: Tensor, kernel: ExponentialKernel) -> Tensor:
         ctx.kernel = kernel
         ctx.save_for_backward(a)
         return kernel.exponential(a)
@@ -74,7 +75,7 @@ class _CompiledExp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (a,) = ctx.saved_tensors
-        return ctx.kernel.exponential_back(a, grad), None
+        return ctx.kernel.exponential_backward(a, grad), None
 
 
 class _SkewExp(torch.autograd.Function):
@@ -95,8 +96,8 @@ class _SkewExp(torch.autograd.Function):
 
 
 def _chunks(a: Tensor) -> list[slice | Tensor]:
-    """Which matrices go through the series together."""
-    if not reading_is_free(a):
+    """Which matrices are exponentiated together."""
+    if not can_read_values(a):
         return [slice(None)]
     count = max(1, cached_entries() // a[0].numel())
     if len(a) < SORTED_CHUNKS * count:

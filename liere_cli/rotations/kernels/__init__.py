@@ -1,6 +1,6 @@
-"""C that the system's compiler makes for the processor at hand, when first asked for.
+"""C code that the system's compiler builds for this processor when it is first needed.
 
-Each ``NAME.c`` has a ``NAME.py`` that calls it on tensors, on a CPU, in float32 or float64; its
-``NAME_for(tensors)`` is None where torch's own operations are to do the same: on another device, in
-another dtype or layout, or where no compiler answers.
+Each ``NAME.c`` has a module ``NAME.py`` that calls it on CPU tensors in float32 or float64. Its
+``NAME_kernel(tensors)`` is None where torch's own operations must do the same: on another device,
+in another dtype or layout, or without a working compiler.
 """

@@ -1,148 +1,149 @@
-/* Application of a rotation for every token and block of channels, and the way back.
+/* Application of a rotation for every token and block of channels, and its gradient.
  *
- * The examples make the rows of one product for each token, head and block. Rows are brought into
- * the cache, turned there and put where they belong, which may be where they came from.
+ * The examples make the rows of one product for each token, head and block. Rows are copied into
+ * the cache, rotated there and written to their target, which may be their source.
  *
  * compiler.py compiles this for one ROWS of a block, a multiple of 4, and one REAL, float or double.
- * Each function is called with the same task by as many threads as there are, and returns when no
- * token is left to take.
+ * Every thread calls a function with the same task; it returns when no token is left.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "products.h"
+#include "structs.h"
 
 enum {
-    MOST_PARTS = 2,
+    MAX_PARTS = 2,
     /* examples whose rows are in the cache together, with their gradients */
     EXAMPLES = 64,
 };
 
-/* [batch, heads, tokens, channels] with these strides, and channels side by side. */
+/* Shared by the threads of a call; parts are tensors of one shape that are rotated alike. */
 typedef struct {
-    REAL *data;
-    ptrdiff_t batch, head, token;
-} tensor;
-
-/* What the threads of a call share: parts are tensors of one shape that are turned alike. */
-typedef struct {
-    tensor from[MOST_PARTS];   /* what to turn, or gradients to what was turned */
-    tensor to[MOST_PARTS];     /* may be the same */
-    tensor kept[MOST_PARTS];   /* on the way back: what was turned */
+    strided source[MAX_PARTS]; /* the input, or gradients to the output */
+    strided target[MAX_PARTS]; /* may be the same */
+    strided saved[MAX_PARTS];  /* for the gradient to rotations: input or output */
     const REAL *rotations;     /* [rotation_heads, blocks, tokens, ROWS, ROWS] */
-    REAL *grad;                /* to them; NULL if not wanted */
+    REAL *grad;                /* the gradient to them, or NULL */
     ptrdiff_t parts, batch, heads, rotation_heads, tokens, blocks;
-    ptrdiff_t taken, at_a_time; /* tokens of rotation heads */
-    int after;       /* kept is what it was after turning, not before */
-    int failed;      /* there was no memory */
+    ptrdiff_t next, chunk; /* tokens of rotation heads: from where to take, how many at a time */
+    int saved_output;      /* saved is the output, not the input */
+    int failed;            /* memory allocation failed */
 } task;
+
+const size_t task_layout[] = LAYOUT(sizeof(task), offsetof(task, source), offsetof(task, target),
+    offsetof(task, saved), offsetof(task, rotations), offsetof(task, grad), offsetof(task, parts),
+    offsetof(task, batch), offsetof(task, heads), offsetof(task, rotation_heads),
+    offsetof(task, tokens), offsetof(task, blocks), offsetof(task, next), offsetof(task, chunk),
+    offsetof(task, saved_output), offsetof(task, failed));
 
 /* Of one thread: rows of examples with all channels, and matrices of all blocks. */
 typedef struct {
-    REAL *rows, *turned, *kept, *matrices, *grads;
+    REAL *rows, *rotated, *saved, *matrices, *grads;
 } workspace;
 
 static REAL *allocate(workspace *w, const task *t)
 {
     ptrdiff_t rows = EXAMPLES * t->blocks * ROWS, matrices = t->blocks * SIZE;
-    /* zeros: rows that no example fills are turned along */
+    /* zeros: rows that no example fills are rotated too */
     w->rows = calloc(3 * rows + 2 * matrices, sizeof(REAL));
     if (!w->rows)
         return NULL;
-    w->turned = w->rows + rows;
-    w->kept = w->turned + rows;
-    w->matrices = w->kept + rows;
+    w->rotated = w->rows + rows;
+    w->saved = w->rotated + rows;
+    w->matrices = w->saved + rows;
     w->grads = w->matrices + matrices;
     return w->rows;
 }
 
-/* The rows of count examples of a token and head from the first on, from or to a tensor. */
-static void get(REAL *rows, const tensor *x, ptrdiff_t first, ptrdiff_t count, ptrdiff_t head,
-                ptrdiff_t token, ptrdiff_t channels)
+/* Copies a token and head of count examples from, or to, a tensor. */
+static void load(REAL *rows, const strided *x, ptrdiff_t first, ptrdiff_t count, ptrdiff_t head,
+                 ptrdiff_t token, ptrdiff_t channels)
 {
     const REAL *at = x->data + first * x->batch + head * x->head + token * x->token;
     for (ptrdiff_t i = 0; i < count; i++, at += x->batch, rows += channels)
         memcpy(rows, at, channels * sizeof(REAL));
 }
 
-static void put(const REAL *rows, const tensor *x, ptrdiff_t first, ptrdiff_t count, ptrdiff_t head,
-                ptrdiff_t token, ptrdiff_t channels)
+static void store(const REAL *rows, const strided *x, ptrdiff_t first, ptrdiff_t count,
+                  ptrdiff_t head, ptrdiff_t token, ptrdiff_t channels)
 {
     REAL *at = x->data + first * x->batch + head * x->head + token * x->token;
     for (ptrdiff_t i = 0; i < count; i++, at += x->batch, rows += channels)
         memcpy(at, rows, channels * sizeof(REAL));
 }
 
-/* Turns all rows of a token by transposed matrices, or back by matrices themselves, and adds to
- * grads on the way back. */
-static void turn_token(task *t, workspace *w, ptrdiff_t rotation_head, ptrdiff_t token,
-                       const REAL *matrices, ptrdiff_t apart, REAL *grads)
+/* Multiplies all rows of a token by the matrices of its blocks, which are stride apart, and adds to
+ * grads where given. */
+static void multiply_token(task *t, workspace *w, ptrdiff_t rotation_head, ptrdiff_t token,
+                           const REAL *matrices, ptrdiff_t stride, REAL *grads)
 {
-    ptrdiff_t channels = t->blocks * ROWS, alike = t->heads / t->rotation_heads;
-    for (ptrdiff_t head = rotation_head * alike; head < (rotation_head + 1) * alike; head++)
+    ptrdiff_t channels = t->blocks * ROWS, group = t->heads / t->rotation_heads;
+    for (ptrdiff_t head = rotation_head * group; head < (rotation_head + 1) * group; head++)
         for (ptrdiff_t part = 0; part < t->parts; part++)
             for (ptrdiff_t first = 0; first < t->batch; first += EXAMPLES) {
                 ptrdiff_t count = t->batch - first < EXAMPLES ? t->batch - first : EXAMPLES;
                 ptrdiff_t padded = (count + TALL - 1) / TALL * TALL;
-                get(w->rows, t->from + part, first, count, head, token, channels);
+                load(w->rows, t->source + part, first, count, head, token, channels);
                 if (grads)
-                    get(w->kept, t->kept + part, first, count, head, token, channels);
+                    load(w->saved, t->saved + part, first, count, head, token, channels);
                 for (ptrdiff_t block = 0; block < t->blocks; block++) {
                     REAL *rows = w->rows + block * ROWS;
-                    multiply(w->turned + block * ROWS, channels, padded,
-                             (factor){rows, channels, 1}, ROWS, matrices + block * apart, ROWS,
+                    multiply(w->rotated + block * ROWS, channels, padded,
+                             (factor){rows, channels, 1}, ROWS, matrices + block * stride, ROWS,
                              NULL, 0);
                     if (grads)
                         multiply(grads + block * SIZE, ROWS, ROWS, (factor){rows, 1, channels},
-                                 count, w->kept + block * ROWS, channels, grads + block * SIZE, 1);
+                                 count, w->saved + block * ROWS, channels, grads + block * SIZE,
+                                 1);
                 }
-                put(w->turned, t->to + part, first, count, head, token, channels);
+                store(w->rotated, t->target + part, first, count, head, token, channels);
             }
 }
 
-/* Takes tokens of rotation heads; whether there were any. */
+/* Takes the next chunk of tokens of rotation heads; whether there is one. */
 static int take(task *t, ptrdiff_t *first, ptrdiff_t *end)
 {
     ptrdiff_t count = t->rotation_heads * t->tokens;
-    *first = __atomic_fetch_add(&t->taken, t->at_a_time, __ATOMIC_RELAXED);
-    *end = count - *first < t->at_a_time ? count : *first + t->at_a_time;
+    *first = __atomic_fetch_add(&t->next, t->chunk, __ATOMIC_RELAXED);
+    *end = count - *first < t->chunk ? count : *first + t->chunk;
     return *first < count;
 }
 
-/* Which token of which rotation head comes there, so that neighbours in memory follow each other. */
+/* Token and rotation head of an index, so that successive indices are neighbours in memory. */
 static void locate(const task *t, ptrdiff_t i, ptrdiff_t *rotation_head, ptrdiff_t *token)
 {
-    int heads_are_neighbours = t->from[0].head < t->from[0].token;
+    int heads_are_neighbours = t->source[0].head < t->source[0].token;
     *rotation_head = heads_are_neighbours ? i % t->rotation_heads : i / t->tokens;
     *token = heads_are_neighbours ? i / t->rotation_heads : i % t->tokens;
 }
 
-static void turn_one(task *t, workspace *w, ptrdiff_t head, ptrdiff_t token)
+static void rotate_token(task *t, workspace *w, ptrdiff_t head, ptrdiff_t token)
 {
     for (ptrdiff_t block = 0; block < t->blocks; block++)
         transpose(w->matrices + block * SIZE,
                   t->rotations + ((head * t->blocks + block) * t->tokens + token) * SIZE);
-    turn_token(t, w, head, token, w->matrices, SIZE, NULL);
+    multiply_token(t, w, head, token, w->matrices, SIZE, NULL);
 }
 
-static void turn_one_back(task *t, workspace *w, ptrdiff_t head, ptrdiff_t token)
+static void rotate_token_backward(task *t, workspace *w, ptrdiff_t head, ptrdiff_t token)
 {
-    ptrdiff_t start = (head * t->blocks * t->tokens + token) * SIZE, apart = t->tokens * SIZE;
+    ptrdiff_t start = (head * t->blocks * t->tokens + token) * SIZE, stride = t->tokens * SIZE;
     if (t->grad)
         memset(w->grads, 0, t->blocks * sizeof(matrix));
-    turn_token(t, w, head, token, t->rotations + start, apart, t->grad ? w->grads : NULL);
+    multiply_token(t, w, head, token, t->rotations + start, stride, t->grad ? w->grads : NULL);
     for (ptrdiff_t block = 0; t->grad && block < t->blocks; block++) {
         const REAL *sum = w->grads + block * SIZE;
-        REAL *grad = t->grad + start + block * apart;
-        if (t->after) /* x = R^T y */
+        REAL *grad = t->grad + start + block * stride;
+        if (t->saved_output) /* x = R^T y */
             multiply(grad, ROWS, ROWS, (factor){sum, ROWS, 1}, ROWS,
-                     t->rotations + start + block * apart, ROWS, NULL, 0);
+                     t->rotations + start + block * stride, ROWS, NULL, 0);
         else
             memcpy(grad, sum, sizeof(matrix));
     }
 }
 
-static inline void each(task *t, void (*turn)(task *, workspace *, ptrdiff_t, ptrdiff_t))
+static inline void for_each_token(task *t, void (*apply)(task *, workspace *, ptrdiff_t, ptrdiff_t))
 {
     workspace w;
     if (!allocate(&w, t)) {
@@ -153,13 +154,13 @@ static inline void each(task *t, void (*turn)(task *, workspace *, ptrdiff_t, pt
     while (take(t, &first, &end))
         for (ptrdiff_t i = first; i < end; i++) {
             locate(t, i, &head, &token);
-            turn(t, &w, head, token);
+            apply(t, &w, head, token);
         }
     free(w.rows);
 }
 
 /* R x. */
-void turn(task *t) { each(t, turn_one); }
+void rotate(task *t) { for_each_token(t, rotate_token); }
 
-/* R^T g, and the gradients to R. */
-void turn_back(task *t) { each(t, turn_one_back); }
+/* R^T g, and the gradient to R. */
+void rotate_backward(task *t) { for_each_token(t, rotate_token_backward); }

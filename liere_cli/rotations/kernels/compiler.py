@@ -1,18 +1,17 @@
-"""The system's C compiler, and what it makes of a file here.
+"""The system's C compiler and the shared libraries that it builds from the files here.
 
-A file for each number of rows and dtype is compiled in less than a second and kept in the cache
-folder under a name that says all it depends on. CC names the compiler, else it is ``cc``; CC=none
-does without.
+A file is compiled for each number of rows and dtype in less than a second and kept in the cache
+folder, under a name that contains a digest of all it depends on. The environment variable CC names
+the compiler, by default ``cc``; CC=none disables compilation.
 """
 
 import ctypes
-import hashlib
 import os
 import shlex
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -22,14 +21,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from liere_cli.errors import LiereError
+from liere_cli.rotations.kernels.structs import check_layout
+from liere_cli.utils.files import digest_of, write_atomically
 from liere_cli.utils.paths import cache_root
 
-#: rows of the matrices that it is compiled for
+#: rows of the matrices that kernels are compiled for
 ROWS = range(4, 65, 4)
 
 
 class Real(NamedTuple):
-    """A dtype as C calls it."""
+    """C's name of a dtype."""
 
     name: str
     ctype: Any
@@ -41,15 +43,15 @@ REALS = {
 }
 _SOURCES = Path(__file__).parent
 _FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=fast", "-fopenmp-simd")
-#: what compilers call the processor at hand
+#: how compilers are asked for code for this processor
 _NATIVE = (("-march=native",), ("-mcpu=native",), ())
-_PATIENCE_SECONDS = 120
+_TIMEOUT_SECONDS = 120
 _off = ContextVar("_off", default=False)
 
 
 @contextmanager
 def without_kernels() -> Iterator[None]:
-    """Torch's own operations do everything in here, so that they can be counted or compared."""
+    """Disables compiled kernels, to count or compare torch's own operations."""
     token = _off.set(True)
     try:
         yield
@@ -58,7 +60,7 @@ def without_kernels() -> Iterator[None]:
 
 
 def serves(*tensors: Tensor) -> bool:
-    """Whether compiled code may read tensors as these: plain ones of one dtype on a CPU."""
+    """Whether compiled code can read the tensors: plain ones of one dtype on a CPU."""
     return not _off.get() and all(
         x.device.type == "cpu"
         and x.dtype in REALS
@@ -70,11 +72,11 @@ def serves(*tensors: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Compiler:
-    """A C compiler that answers.
+    """A C compiler that works.
 
     Args:
-        command: what to call, with options for this processor.
-        macros: all that it predefines: its version and what the processor can do.
+        command: the program and its options for this processor.
+        macros: its predefined macros, with its version and the features of the processor.
     """
 
     command: tuple[str, ...]
@@ -82,7 +84,7 @@ class Compiler:
 
     @property
     def version(self) -> str:
-        """As it calls itself."""
+        """Its own name for its version."""
         prefix = "#define __VERSION__ "
         lines = (line for line in self.macros.splitlines() if line.startswith(prefix))
         return next(lines, prefix).removeprefix(prefix).strip('"') or "unknown"
@@ -90,69 +92,76 @@ class Compiler:
 
 @cache
 def find_compiler() -> Compiler | None:
-    """The compiler that CC names, or ``cc``; None where there is none."""
+    """The compiler that CC names, or ``cc``; None if it fails or CC is none."""
     command = shlex.split(os.environ.get("CC", "")) or ["cc"]
     if command == ["none"]:
         return None
     for native in _NATIVE:
-        ask = (*command, *_FLAGS, *native)
-        done = _run([*ask, "-dM", "-E", "-x", "c", os.devnull])
-        if done is not None:
-            return Compiler(ask, done)
+        with_flags = (*command, *_FLAGS, *native)
+        macros = _run([*with_flags, "-dM", "-E", "-x", "c", os.devnull])
+        if macros is not None:
+            return Compiler(with_flags, macros)
     return None
 
 
 def describe(device: torch.device) -> str:
-    """What rotations on a device run as, in words."""
+    """How rotations are computed on a device, in words."""
     compiler = find_compiler() if device.type == "cpu" else None
     if compiler is not None:
         return f"compiled by {compiler.command[0]} {compiler.version}"
-    why = ", as no C compiler answers" if device.type == "cpu" else ""
+    why = ", as no C compiler works" if device.type == "cpu" else ""
     return f"torch's own operations{why}"
 
 
 def _run(command: Sequence[str]) -> str | None:
-    """What a command prints, or None where it fails."""
+    """The output of a command, or None if it fails."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=_PATIENCE_SECONDS
+            command, capture_output=True, text=True, check=True, timeout=_TIMEOUT_SECONDS
         )
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
     return done.stdout
 
 
-def library(name: str, dtype: torch.dtype, **constants: int) -> ctypes.CDLL | None:
-    """A compiled file, from the cache folder or made now; None where the compiler fails."""
+def library(
+    name: str, dtype: torch.dtype, *structs: type[ctypes.Structure], **constants: int
+) -> ctypes.CDLL | None:
+    """``NAME.c`` compiled, from the cache folder or now; None where compilation fails.
+
+    Args:
+        structs: what Python passes to it, compared with the C file's layouts.
+        constants: macros that are defined besides REAL.
+
+    Raises:
+        RuntimeError: a struct is laid out differently in C and in Python.
+    """
     compiler = find_compiler()
     if compiler is None:
         return None
     source = _SOURCES / f"{name}.c"
-    defined = {"REAL": REALS[dtype].name, **constants}
-    command = [*compiler.command, *(f"-D{key}={value}" for key, value in defined.items())]
+    macros = {"REAL": REALS[dtype].name, **constants}
+    command = [*compiler.command, *(f"-D{key}={value}" for key, value in macros.items())]
     texts = [path.read_text() for path in (source, *sorted(_SOURCES.glob("*.h")))]
-    content = repr((command, compiler.macros, texts))
-    digest = hashlib.sha256(content.encode()).hexdigest()[:32]
-    kept = cache_root() / "kernels" / f"{'-'.join([name, *map(str, defined.values())])}-{digest}.so"
-    try:
-        return ctypes.CDLL(str(kept))
-    except OSError:  # not there, or cut short
-        pass
+    digest = digest_of(repr((command, compiler.macros, texts)), 32)
+    cached = (
+        cache_root() / "kernels" / f"{'-'.join([name, *map(str, macros.values())])}-{digest}.so"
+    )
+    loaded = _load(cached, [*command, str(source)])
+    if loaded is not None:
+        for struct in structs:
+            check_layout(loaded, source.name, struct)
+    return loaded
+
+
+def _load(cached: Path, command: Sequence[str]) -> ctypes.CDLL | None:
+    """A cached library, compiled first where there is none or it is damaged."""
+    with suppress(OSError):
+        return ctypes.CDLL(str(cached))
     with tempfile.TemporaryDirectory(prefix="liere-") as work:
-        made = Path(work) / kept.name
-        if _run([*command, str(source), "-o", str(made), "-lm"]) is None:
+        made = Path(work) / cached.name
+        if _run([*command, "-o", str(made), "-lm"]) is None:
             return None
-        _keep(made, kept)
+        with suppress(LiereError):  # without a cache folder the next process compiles again
+            write_atomically(cached, made.read_bytes())
         return ctypes.CDLL(str(made))
-
-
-def _keep(made: Path, kept: Path) -> None:
-    """Puts a file where the next process looks; without a cache folder that makes its own."""
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{kept.name}.", dir=kept.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(made.read_bytes())
-        os.replace(temporary, kept)
-    except OSError:
-        pass

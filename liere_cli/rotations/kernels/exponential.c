@@ -1,38 +1,38 @@
-/* Exponentials of skew-symmetric matrices, each taken through its whole series inside the cache.
+/* Exponentials of skew-symmetric matrices by scaling and squaring, each computed within the cache.
  *
- * The algorithm is that of series.py: E = exp(X) - I to degree 8 in three products, then squarings
- * E <- 2 E + E E, as many as the norm of each matrix asks for. A library's batched products take
- * every intermediate result of all matrices through memory, and for small matrices they take longer
- * to call than to compute.
+ * The algorithm is that of scaling_squaring.py: E = exp(X) - I to degree 8 in three products, then
+ * squarings E <- 2 E + E E, as many as the norm of each matrix requires. A library's batched
+ * products write every intermediate result of all matrices to memory, and for small matrices the
+ * call takes longer than the computation.
  *
  * compiler.py compiles this for one ROWS, a multiple of 4, and one REAL, float or double. Matrices
- * are dense, row after row; gradients are kept transposed, so that no product needs a transpose.
- * Each function is called with the same task by as many threads as there are, and returns when no
- * matrix is left to take.
+ * are contiguous and row-major; gradients are kept transposed, so that no product needs a
+ * transpose. Every thread calls a function with the same task; it returns when no matrix is left.
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "products.h"
+#include "structs.h"
 
 enum {
-    /* more would leave no digit of the result */
-    MOST_SQUARINGS = sizeof(REAL) == sizeof(float) ? 22 : 48,
-    /* the last of them are of exp(X) itself: 2 E + E E cancels where E is no longer small */
+    /* after more squarings no digit of the result is correct */
+    MAX_SQUARINGS = sizeof(REAL) == sizeof(float) ? 22 : 48,
+    /* the last of them are of exp(X) itself: 2 E + E E cancels once E is large */
     PLAIN_SQUARINGS = 4,
 };
 
-/* exp(X) - I = y1 X + y2 X^2 + P Q up to spectral norms of reach, where
+/* exp(X) - I = y1 X + y2 X^2 + P Q for spectral norms up to radius, where
  * P = X^2 (x3 I + x1 X + X^2) and Q = x4 I + x5 X + x6 X^2 + x7 P. */
 typedef struct {
-    REAL y1, y2, x1, x3, x4, x5, x6, x7, reach;
-} series;
+    REAL y1, y2, x1, x3, x4, x5, x6, x7, radius;
+} polynomial;
 
-/* Of one matrix on its way there and back. */
+/* Intermediate results for one matrix. */
 typedef struct {
     matrix x, square, factor, p, q, grad, other, to_q, to_factor;
-    matrix levels[MOST_SQUARINGS + 1]; /* exp(2^i X) - I, and from the first plain one exp(2^i X) */
+    matrix levels[MAX_SQUARINGS + 1]; /* exp(2^i X) - I, and from the first plain one exp(2^i X) */
 } workspace;
 
 static void product_and(REAL *z, const REAL *x, const REAL *y, const REAL *w, REAL scale)
@@ -57,7 +57,7 @@ static int first_plain(int squarings)
 }
 
 /* From exp(X) - I in the first level to exp(2^squarings X) in the last. */
-static void square_up(workspace *w, int squarings)
+static void square_repeatedly(workspace *w, int squarings)
 {
     int plain = first_plain(squarings);
     for (int i = 0; i < plain; i++)
@@ -67,9 +67,9 @@ static void square_up(workspace *w, int squarings)
         product(w->levels[i + 1], w->levels[i], w->levels[i]);
 }
 
-/* From the gradient to the last level, in w->grad, to that to the first; returns where that is,
- * w->grad or w->other. */
-static REAL *square_down(workspace *w, int squarings)
+/* From the gradient to the last level, in w->grad, to the gradient to the first; returns where that
+ * is, w->grad or w->other. */
+static REAL *square_repeatedly_backward(workspace *w, int squarings)
 {
     REAL *grad = w->grad, *next = w->other;
     int plain = first_plain(squarings);
@@ -86,10 +86,10 @@ static REAL *square_down(workspace *w, int squarings)
     return grad;
 }
 
-/* How often to square; -1 where the norm is not finite or no number serves. */
-static int squarings_for(const REAL *square, double reach)
+/* The number of squarings; -1 where the norm is not finite or needs more than the maximum. */
+static int squarings_for(const REAL *square, double radius)
 {
-    vector sums[4] = {{0}}; /* four, as one would wait for itself */
+    vector sums[4] = {{0}}; /* four independent ones, to hide the latency of an addition */
     for (int i = 0; i < SIZE; i += 4 * WIDTH)
         for (int s = 0; s < 4; s++) {
             vector part = *(const vector *)(square + i + s * WIDTH);
@@ -100,17 +100,17 @@ static int squarings_for(const REAL *square, double reach)
         for (int lane = 0; lane < WIDTH; lane++)
             fourth_powers += sums[s][lane];
     double norm = sqrt(sqrt(fourth_powers / 2));
-    for (int squarings = 0; squarings <= MOST_SQUARINGS; squarings++, reach *= 2)
-        if (norm <= reach)
+    for (int squarings = 0; squarings <= MAX_SQUARINGS; squarings++, radius *= 2)
+        if (norm <= radius)
             return squarings;
     return -1;
 }
 
 /* Leaves exp(a) in the last level; returns the number of squarings. */
-static int exponentiate(workspace *w, const REAL *a, series c)
+static int exponentiate(workspace *w, const REAL *a, polynomial c)
 {
     product(w->square, a, a);
-    int squarings = squarings_for(w->square, c.reach);
+    int squarings = squarings_for(w->square, c.radius);
     if (squarings < 0)
         return squarings;
     REAL scale = ldexp(1.0, -squarings);
@@ -127,30 +127,35 @@ static int exponentiate(workspace *w, const REAL *a, series c)
     }
     add_diagonal(w->q, c.x4);
     product_and(w->levels[0], w->p, w->q, w->levels[0], 1);
-    square_up(w, squarings);
+    square_repeatedly(w, squarings);
     return squarings;
 }
 
-static void give_nothing(REAL *x)
+static void fill_with_nan(REAL *x)
 {
     for (int i = 0; i < SIZE; i++)
         x[i] = NAN;
 }
 
-/* What the threads of a call share: count matrices x. */
+/* Shared by the threads of a call: count matrices x. */
 typedef struct {
     const REAL *x;
-    REAL *rotations; /* exp(x); on the way back NULL if not wanted */
-    const REAL *grad;
-    REAL *result; /* the skew part of the gradient to x, from grad, that to exp(x) */
-    const series *series;
-    ptrdiff_t count, taken;
-    ptrdiff_t at_a_time; /* how many matrices a thread takes */
-    int transposed;      /* grad is, each matrix */
-    int failed;          /* there was no memory */
+    REAL *rotations;  /* exp(x); for the gradient NULL if not requested */
+    const REAL *grad; /* the gradient to exp(x) */
+    REAL *result;     /* the skew part of the gradient to x */
+    const polynomial *polynomial;
+    ptrdiff_t count, next, chunk; /* how many matrices to take at a time, from where */
+    int transposed;               /* each matrix of grad is */
+    int failed;                   /* memory allocation failed */
 } task;
 
-static inline void each(task *t, void (*compute)(workspace *, const task *, ptrdiff_t at))
+const size_t task_layout[] = LAYOUT(sizeof(task), offsetof(task, x), offsetof(task, rotations),
+    offsetof(task, grad), offsetof(task, result), offsetof(task, polynomial),
+    offsetof(task, count), offsetof(task, next), offsetof(task, chunk), offsetof(task, transposed),
+    offsetof(task, failed));
+
+static inline void
+for_each_matrix(task *t, void (*compute)(workspace *, const task *, ptrdiff_t at))
 {
     workspace *w = malloc(sizeof *w);
     if (!w) {
@@ -158,21 +163,21 @@ static inline void each(task *t, void (*compute)(workspace *, const task *, ptrd
         return;
     }
     for (;;) {
-        ptrdiff_t i = __atomic_fetch_add(&t->taken, t->at_a_time, __ATOMIC_RELAXED);
+        ptrdiff_t i = __atomic_fetch_add(&t->next, t->chunk, __ATOMIC_RELAXED);
         if (i >= t->count)
             break;
-        ptrdiff_t end = t->count - i < t->at_a_time ? t->count : i + t->at_a_time;
+        ptrdiff_t end = t->count - i < t->chunk ? t->count : i + t->chunk;
         for (; i < end; i++)
             compute(w, t, i * SIZE);
     }
     free(w);
 }
 
-static int rotate(workspace *w, const task *t, ptrdiff_t at)
+static int write_exponential(workspace *w, const task *t, ptrdiff_t at)
 {
-    int squarings = exponentiate(w, t->x + at, *t->series);
+    int squarings = exponentiate(w, t->x + at, *t->polynomial);
     if (t->rotations && squarings < 0)
-        give_nothing(t->rotations + at);
+        fill_with_nan(t->rotations + at);
     else if (t->rotations)
         memcpy(t->rotations + at, w->levels[squarings], sizeof(matrix));
     return squarings;
@@ -180,23 +185,23 @@ static int rotate(workspace *w, const task *t, ptrdiff_t at)
 
 static void exponential_of(workspace *w, const task *t, ptrdiff_t at)
 {
-    rotate(w, t, at);
+    write_exponential(w, t, at);
 }
 
-static void exponential_back_of(workspace *w, const task *t, ptrdiff_t at)
+static void exponential_backward_of(workspace *w, const task *t, ptrdiff_t at)
 {
-    const series c = *t->series;
+    const polynomial c = *t->polynomial;
     REAL *result = t->result + at;
-    int squarings = rotate(w, t, at);
+    int squarings = write_exponential(w, t, at);
     if (squarings < 0) {
-        give_nothing(result);
+        fill_with_nan(result);
         return;
     }
     if (t->transposed)
         memcpy(w->grad, t->grad + at, sizeof(matrix));
     else
         transpose(w->grad, t->grad + at);
-    REAL *g = square_down(w, squarings);
+    REAL *g = square_repeatedly_backward(w, squarings);
     REAL *to_p = g == w->grad ? w->other : w->grad, *to_square = w->levels[0];
     product(w->to_q, g, w->p);
     product_and(to_p, w->q, g, w->to_q, c.x7);
@@ -219,6 +224,6 @@ static void exponential_back_of(workspace *w, const task *t, ptrdiff_t at)
             result[i * ROWS + j] = half * (to_x[j * ROWS + i] - to_x[i * ROWS + j]);
 }
 
-void exponential(task *t) { each(t, exponential_of); }
+void exponential(task *t) { for_each_matrix(t, exponential_of); }
 
-void exponential_back(task *t) { each(t, exponential_back_of); }
+void exponential_backward(task *t) { for_each_matrix(t, exponential_backward_of); }

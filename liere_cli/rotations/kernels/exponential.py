@@ -1,6 +1,6 @@
 """Exponentials of skew-symmetric matrices by exponential.c.
 
-Shapes: G matrices, b rows.
+Shapes: b rows.
 """
 
 import ctypes
@@ -11,28 +11,28 @@ import torch
 from torch import Tensor
 
 from liere_cli.rotations.kernels.compiler import REALS, ROWS, library, serves
-from liere_cli.rotations.kernels.threads import in_threads, share
+from liere_cli.rotations.kernels.threads import chunk_length, run_in_threads
 
 
-def exponential_for(a: Tensor, series: tuple[float, ...]) -> "Exponentials | None":
-    """What exponentiates matrices as these [..., b, b].
+def exponential_kernel(a: Tensor, polynomial: tuple[float, ...]) -> "ExponentialKernel | None":
+    """The kernel for matrices like these [..., b, b].
 
     Args:
-        series: y1, y2, x1, x3, x4, x5, x6, x7 of a polynomial and the norm that it reaches.
+        polynomial: y1, y2, x1, x3, x4, x5, x6, x7 and the largest norm that it serves.
     """
     if not serves(a) or a.shape[-1] not in ROWS:
         return None
-    return _exponentials(a.shape[-1], a.dtype, series)
+    return _exponential_kernel(a.shape[-1], a.dtype, polynomial)
 
 
 @cache
-def _exponentials(
-    rows: int, dtype: torch.dtype, series: tuple[float, ...]
-) -> "Exponentials | None":
-    made = library("exponential", dtype, ROWS=rows)
-    if made is None:
+def _exponential_kernel(
+    rows: int, dtype: torch.dtype, polynomial: tuple[float, ...]
+) -> "ExponentialKernel | None":
+    loaded = library("exponential", dtype, _Task, ROWS=rows)
+    if loaded is None:
         return None
-    return Exponentials(made, (REALS[dtype].ctype * len(series))(*series))
+    return ExponentialKernel(loaded, (REALS[dtype].ctype * len(polynomial))(*polynomial))
 
 
 class _Task(ctypes.Structure):
@@ -43,43 +43,45 @@ class _Task(ctypes.Structure):
         ("rotations", ctypes.c_void_p),
         ("grad", ctypes.c_void_p),
         ("result", ctypes.c_void_p),
-        ("series", ctypes.c_void_p),
+        ("polynomial", ctypes.c_void_p),
         ("count", ctypes.c_ssize_t),
-        ("taken", ctypes.c_ssize_t),
-        ("at_a_time", ctypes.c_ssize_t),
+        ("next", ctypes.c_ssize_t),
+        ("chunk", ctypes.c_ssize_t),
         ("transposed", ctypes.c_int),
         ("failed", ctypes.c_int),
     )
 
 
-class Exponentials:
+class ExponentialKernel:
     """The functions of exponential.c for matrices of one size and dtype, contiguous on a CPU.
 
     Every matrix is computed by itself, so results don't depend on the number of threads.
     """
 
-    def __init__(self, library: ctypes.CDLL, series: ctypes.Array[Any]) -> None:
+    def __init__(self, library: ctypes.CDLL, polynomial: ctypes.Array[Any]) -> None:
         self._library = library
-        self._series = series
+        self._polynomial = polynomial
 
     def exponential(self, a: Tensor) -> Tensor:
-        """exp of skew-symmetric [..., b, b]; all NaN where a norm is beyond any use."""
+        """exp of skew-symmetric [..., b, b]; all NaN where the norm is too large for any digit."""
         rotations = torch.empty_like(a)
         self._run(self._library.exponential, a, rotations=rotations.data_ptr())
         return rotations
 
-    def exponential_back(self, a: Tensor, grad: Tensor, rotations: Tensor | None = None) -> Tensor:
-        """The skew part of the gradient to a from that to ``exponential``'s result.
+    def exponential_backward(
+        self, a: Tensor, grad: Tensor, rotations: Tensor | None = None
+    ) -> Tensor:
+        """The skew part of the gradient to a, from the gradient to ``exponential``'s result.
 
         Args:
-            grad: contiguous or, which costs no copy either, with its matrices transposed.
-            rotations: where to write that result, which the way back comes across.
+            grad: contiguous, or with each matrix transposed; other strides cost a copy.
+            rotations: where to write the exponential, which is an intermediate result.
         """
         result = torch.empty_like(a)
         transposed = grad.mT.is_contiguous()
         grad = grad if transposed else grad.contiguous()
         self._run(
-            self._library.exponential_back,
+            self._library.exponential_backward,
             a,
             rotations=None if rotations is None else rotations.data_ptr(),
             grad=grad.data_ptr(),
@@ -92,9 +94,9 @@ class Exponentials:
         count = a.shape[:-2].numel()
         task = _Task(
             x=a.data_ptr(),
-            series=ctypes.addressof(self._series),
+            polynomial=ctypes.addressof(self._polynomial),
             count=count,
-            at_a_time=share(count),
+            chunk=chunk_length(count),
             **fields,
         )
-        in_threads(function, task, a.numel())
+        run_in_threads(function, task, a.numel())

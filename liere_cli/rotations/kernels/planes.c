@@ -1,41 +1,40 @@
-/* Rotation of planes of queries and keys where they lie, and the way back, in one pass over memory.
+/* Plane rotations of queries and keys in place, and their gradient, in one pass over memory.
  *
- * compiler.py compiles this for one REAL, float or double. Planes are neighbouring channels. Each
- * function is called with the same task by as many threads as there are, and returns when no token
- * is left to take.
+ * compiler.py compiles this for one REAL, float or double. Planes are pairs of neighbouring
+ * channels. Every thread calls a function with the same task; it returns when no token is left.
  */
-#include <stddef.h>
 #include <string.h>
+
+#include "structs.h"
 
 enum { QUERIES, KEYS, VALUES, PARTS };
 
-/* Gradients to queries, keys or values, [batch, heads, tokens, channels] with these strides. */
+/* Shared by the threads of a call. The first prefix of all tokens have no position. */
 typedef struct {
-    const REAL *data;
-    ptrdiff_t batch, head, token;
-} gradient;
-
-/* What the threads of a call share. Without a position the first prefix of all tokens pass. */
-typedef struct {
-    REAL *qkv;             /* [batch, tokens, PARTS, heads, channels], turned */
-    REAL *grad;            /* likewise; the gradient to what was turned */
-    REAL *across, *along;  /* [heads, tokens - prefix, channels / 2], or NULL */
+    REAL *qkv;             /* [batch, tokens, PARTS, heads, channels]; rotated for the gradient */
+    REAL *grad;            /* likewise; the gradient to the input of the rotation */
+    REAL *cross, *dot;     /* [heads, tokens - prefix, channels / 2], or NULL */
     const REAL *table;     /* cosines and sines, [heads, tokens - prefix, channels / 2, 2] */
-    ptrdiff_t table_head;  /* from head to head in the table: 0 where they share it */
-    gradient parts[PARTS];
+    ptrdiff_t table_head;  /* stride of heads in the table: 0 where they share it */
+    strided parts[PARTS];  /* gradients to queries, keys and values */
     ptrdiff_t batch, tokens, prefix, heads, channels;
-    ptrdiff_t at_a_time, taken; /* tokens, of all examples */
+    ptrdiff_t chunk, next; /* tokens, of all examples: how many to take at a time, from where */
 } task;
 
-/* Tokens that this thread takes; whether there are any. */
+const size_t task_layout[] = LAYOUT(sizeof(task), offsetof(task, qkv), offsetof(task, grad),
+    offsetof(task, cross), offsetof(task, dot), offsetof(task, table), offsetof(task, table_head),
+    offsetof(task, parts), offsetof(task, batch), offsetof(task, tokens), offsetof(task, prefix),
+    offsetof(task, heads), offsetof(task, channels), offsetof(task, chunk), offsetof(task, next));
+
+/* Takes the next chunk of tokens; whether there is one. */
 static int take(task *t, ptrdiff_t *first, ptrdiff_t *end)
 {
-    *first = __atomic_fetch_add(&t->taken, t->at_a_time, __ATOMIC_RELAXED);
-    *end = t->tokens - *first < t->at_a_time ? t->tokens : *first + t->at_a_time;
+    *first = __atomic_fetch_add(&t->next, t->chunk, __ATOMIC_RELAXED);
+    *end = t->tokens - *first < t->chunk ? t->tokens : *first + t->chunk;
     return *first < t->tokens;
 }
 
-static void turn_head(REAL *x, const REAL *restrict table, ptrdiff_t planes)
+static void rotate_head(REAL *x, const REAL *restrict table, ptrdiff_t planes)
 {
     for (ptrdiff_t h = 0; h < planes; h++) {
         REAL first = x[2 * h], second = x[2 * h + 1], cos = table[2 * h], sin = table[2 * h + 1];
@@ -44,8 +43,8 @@ static void turn_head(REAL *x, const REAL *restrict table, ptrdiff_t planes)
     }
 }
 
-static void turn_head_back(REAL *restrict result, const REAL *restrict grad,
-                           const REAL *restrict table, ptrdiff_t planes)
+static void rotate_head_backward(REAL *restrict result, const REAL *restrict grad,
+                                 const REAL *restrict table, ptrdiff_t planes)
 {
     for (ptrdiff_t h = 0; h < planes; h++) {
         REAL first = grad[2 * h], second = grad[2 * h + 1], cos = table[2 * h];
@@ -55,25 +54,25 @@ static void turn_head_back(REAL *restrict result, const REAL *restrict grad,
     }
 }
 
-/* Adds the gradient to the angle of every plane, x1 g2 - x2 g1, which turning x and its gradient g
- * alike does not change. */
-static void add_across(REAL *restrict sum, const REAL *restrict x, const REAL *restrict grad,
-                       ptrdiff_t planes)
+/* Adds the gradient to the angle of every plane, x1 g2 - x2 g1, which stays the same if x and its
+ * gradient g are both rotated. */
+static void add_cross(REAL *restrict sum, const REAL *restrict x, const REAL *restrict grad,
+                      ptrdiff_t planes)
 {
     for (ptrdiff_t h = 0; h < planes; h++)
         sum[h] += x[2 * h] * grad[2 * h + 1] - x[2 * h + 1] * grad[2 * h];
 }
 
-/* Adds x . g, that to the logarithm of a common factor of cosine and sine. */
-static void add_along(REAL *restrict sum, const REAL *restrict x, const REAL *restrict grad,
-                      ptrdiff_t planes)
+/* Adds x . g, the gradient to the logarithm of a common factor of cosine and sine. */
+static void add_dot(REAL *restrict sum, const REAL *restrict x, const REAL *restrict grad,
+                    ptrdiff_t planes)
 {
     for (ptrdiff_t h = 0; h < planes; h++)
         sum[h] += x[2 * h] * grad[2 * h] + x[2 * h + 1] * grad[2 * h + 1];
 }
 
-/* Queries and keys of qkv by the angles of their tokens. */
-void turn(task *t)
+/* Rotates queries and keys of qkv by the angles of their tokens. */
+void rotate(task *t)
 {
     ptrdiff_t row = t->heads * t->channels, first, end;
     while (take(t, &first, &end))
@@ -81,11 +80,11 @@ void turn(task *t)
             for (ptrdiff_t token = first < t->prefix ? t->prefix : first; token < end; token++)
                 for (int part = QUERIES; part <= KEYS; part++)
                     for (ptrdiff_t n = 0; n < t->heads; n++)
-                        turn_head(t->qkv + ((b * t->tokens + token) * PARTS + part) * row
-                                      + n * t->channels,
-                                  t->table + n * t->table_head
-                                      + (token - t->prefix) * t->channels,
-                                  t->channels / 2);
+                        rotate_head(t->qkv + ((b * t->tokens + token) * PARTS + part) * row
+                                        + n * t->channels,
+                                    t->table + n * t->table_head
+                                        + (token - t->prefix) * t->channels,
+                                    t->channels / 2);
 }
 
 static void clear(const task *t, REAL *sums, ptrdiff_t first, ptrdiff_t end)
@@ -96,21 +95,20 @@ static void clear(const task *t, REAL *sums, ptrdiff_t first, ptrdiff_t end)
                (end - first) * planes * sizeof *sums);
 }
 
-/* grad, and the sums that are asked for, from the gradients to turned queries and keys and to
- * values. */
-void turn_back(task *t)
+/* grad, and the requested sums, from the gradients to rotated queries and keys and to values. */
+void rotate_backward(task *t)
 {
     ptrdiff_t row = t->heads * t->channels, planes = t->channels / 2, first, end;
     while (take(t, &first, &end)) {
-        ptrdiff_t turned = first < t->prefix ? t->prefix : first;
-        if (turned < end) {
-            clear(t, t->across, turned - t->prefix, end - t->prefix);
-            clear(t, t->along, turned - t->prefix, end - t->prefix);
+        ptrdiff_t positioned = first < t->prefix ? t->prefix : first;
+        if (positioned < end) {
+            clear(t, t->cross, positioned - t->prefix, end - t->prefix);
+            clear(t, t->dot, positioned - t->prefix, end - t->prefix);
         }
         for (ptrdiff_t b = 0; b < t->batch; b++)
             for (ptrdiff_t token = first; token < end; token++)
                 for (int part = QUERIES; part < PARTS; part++) {
-                    const gradient *g = &t->parts[part];
+                    const strided *g = &t->parts[part];
                     ptrdiff_t at = ((b * t->tokens + token) * PARTS + part) * row;
                     for (ptrdiff_t n = 0; n < t->heads; n++, at += t->channels) {
                         const REAL *from =
@@ -119,14 +117,16 @@ void turn_back(task *t)
                             memcpy(t->grad + at, from, t->channels * sizeof(REAL));
                             continue;
                         }
-                        ptrdiff_t place = token - t->prefix;
-                        ptrdiff_t sum = (n * (t->tokens - t->prefix) + place) * planes;
-                        turn_head_back(t->grad + at, from,
-                                       t->table + n * t->table_head + place * t->channels, planes);
-                        if (t->across)
-                            add_across(t->across + sum, t->qkv + at, from, planes);
-                        if (t->along)
-                            add_along(t->along + sum, t->qkv + at, from, planes);
+                        ptrdiff_t position = token - t->prefix;
+                        ptrdiff_t sum = (n * (t->tokens - t->prefix) + position) * planes;
+                        rotate_head_backward(t->grad + at, from,
+                                             t->table + n * t->table_head
+                                                 + position * t->channels,
+                                             planes);
+                        if (t->cross)
+                            add_cross(t->cross + sum, t->qkv + at, from, planes);
+                        if (t->dot)
+                            add_dot(t->dot + sum, t->qkv + at, from, planes);
                     }
                 }
     }

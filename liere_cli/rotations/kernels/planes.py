@@ -1,4 +1,4 @@
-"""Rotation of planes of a projection by planes.c.
+"""Plane rotations of a projection by planes.c.
 
 Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim.
 """
@@ -11,24 +11,24 @@ import torch
 from torch import Tensor
 
 from liere_cli.rotations.kernels.compiler import library, serves
-from liere_cli.rotations.kernels.strided import Strided
-from liere_cli.rotations.kernels.threads import in_threads, share
+from liere_cli.rotations.kernels.structs import Strided
+from liere_cli.rotations.kernels.threads import chunk_length, run_in_threads
 
 
-def turning_for(qkv: Tensor, table: Tensor) -> "Turning | None":
-    """What turns neighbouring channels of such a projection.
+def plane_kernel(qkv: Tensor, table: Tensor) -> "PlaneKernel | None":
+    """The kernel that rotates neighbouring channels of a projection.
 
     Args:
         qkv: [B, S, 3, N, H].
         table: cosines and sines, [N or 1, T, H/2, 2].
     """
-    return _turning(qkv.dtype) if serves(qkv, table) and qkv.is_contiguous() else None
+    return _plane_kernel(qkv.dtype) if serves(qkv, table) and qkv.is_contiguous() else None
 
 
 @cache
-def _turning(dtype: torch.dtype) -> "Turning | None":
-    made = library("planes", dtype)
-    return None if made is None else Turning(made)
+def _plane_kernel(dtype: torch.dtype) -> "PlaneKernel | None":
+    loaded = library("planes", dtype, _Task, Strided)
+    return None if loaded is None else PlaneKernel(loaded)
 
 
 class _Task(ctypes.Structure):
@@ -37,8 +37,8 @@ class _Task(ctypes.Structure):
     _fields_ = (
         ("qkv", ctypes.c_void_p),
         ("grad", ctypes.c_void_p),
-        ("across", ctypes.c_void_p),
-        ("along", ctypes.c_void_p),
+        ("cross", ctypes.c_void_p),
+        ("dot", ctypes.c_void_p),
         ("table", ctypes.c_void_p),
         ("table_head", ctypes.c_ssize_t),
         ("parts", Strided * 3),
@@ -47,12 +47,12 @@ class _Task(ctypes.Structure):
         ("prefix", ctypes.c_ssize_t),
         ("heads", ctypes.c_ssize_t),
         ("channels", ctypes.c_ssize_t),
-        ("at_a_time", ctypes.c_ssize_t),
-        ("taken", ctypes.c_ssize_t),
+        ("chunk", ctypes.c_ssize_t),
+        ("next", ctypes.c_ssize_t),
     )
 
 
-class Turning:
+class PlaneKernel:
     """The functions of planes.c, on a CPU.
 
     Every sum is over the examples of one token, so results don't depend on the number of threads.
@@ -61,26 +61,26 @@ class Turning:
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
 
-    def turn(self, qkv: Tensor, table: Tensor) -> None:
-        """Turns queries and keys where they lie.
+    def rotate(self, qkv: Tensor, table: Tensor) -> None:
+        """Rotates queries and keys in place.
 
         Args:
             qkv: [B, S, 3, N, H], contiguous.
-            table: cosines and sines, [N or 1, T, H/2, 2]; the first S - T tokens pass.
+            table: cosines and sines, [N or 1, T, H/2, 2]; the first S - T tokens stay unchanged.
         """
         table = table.contiguous()
-        in_threads(self._library.turn, self._task(qkv, table), qkv.numel())
+        run_in_threads(self._library.rotate, self._task(qkv, table), qkv.numel())
 
-    def turn_back(
-        self, grads: Sequence[Tensor], table: Tensor, turned: Tensor | None, *sums: str
+    def rotate_backward(
+        self, grads: Sequence[Tensor], table: Tensor, rotated: Tensor | None, *sums: str
     ) -> tuple[Tensor, ...]:
-        """The gradient to what ``turn`` was given, and sums over examples, queries and keys.
+        """The gradient to the input of ``rotate``, and sums over examples, queries and keys.
 
         Args:
-            grads: gradients g to turned queries, turned keys and values, each [B, N, S, H].
-            table: as for ``turn``.
-            turned: what ``turn`` left, y, where sums are asked for.
-            sums: ``across``: y1 g2 - y2 g1 of every plane, the gradient to its angle; ``along``:
+            grads: gradients g to rotated queries, rotated keys and values, each [B, N, S, H].
+            table: as for ``rotate``.
+            rotated: y, the output of ``rotate``, if ``sums`` are requested.
+            sums: ``cross``: y1 g2 - y2 g1 of every plane, the gradient to its angle; ``dot``:
                 y . g.
 
         Returns:
@@ -90,14 +90,14 @@ class Turning:
         table = table.contiguous()
         grads = [grad if grad.stride(-1) == 1 else grad.contiguous() for grad in grads]
         result = table.new_empty(batch, length, 3, heads, channels)
-        task = self._task(result if turned is None else turned, table)
+        task = self._task(result if rotated is None else rotated, table)
         task.grad = result.data_ptr()
         for part, grad in zip(task.parts, grads, strict=True):
             part.point_to(grad, length)
         totals = [table.new_empty(heads, table.shape[1], channels // 2) for _ in sums]
         for name, total in zip(sums, totals, strict=True):
             setattr(task, name, total.data_ptr())
-        in_threads(self._library.turn_back, task, result.numel())
+        run_in_threads(self._library.rotate_backward, task, result.numel())
         return result, *totals
 
     def _task(self, qkv: Tensor, table: Tensor) -> _Task:
@@ -111,5 +111,5 @@ class Turning:
             prefix=length - table.shape[1],
             heads=heads,
             channels=channels,
-            at_a_time=share(length),
+            chunk=chunk_length(length),
         )

@@ -13,7 +13,7 @@ enum {
     SIZE = ROWS * ROWS,
     LANES = VECTOR_BYTES / sizeof(REAL),
     WIDTH = ROWS % LANES == 0 ? LANES : ROWS % (LANES / 2) == 0 ? LANES / 2 : 4,
-    /* tiles of TALL x WIDE vectors of the result stay in the registers */
+    /* tiles of TALL x WIDE vectors of the result stay in registers */
     TALL = ROWS % 8 == 0 && VECTOR_BYTES == 64 ? 8 : 4,
     WIDE = ROWS % (2 * WIDTH) == 0 ? 2 : 1,
 };
@@ -22,14 +22,14 @@ typedef REAL matrix[SIZE];
 typedef REAL vector
     __attribute__((vector_size(WIDTH * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 
-/* Where the entries of a matrix are: so far from row to row, and from column to column. */
+/* A matrix with the strides of its rows and columns. */
 typedef struct {
     const REAL *data;
     ptrdiff_t row, column;
 } factor;
 
 /* z = x y + scale w, or x y without w, for z of rows x ROWS and x of rows x depth; rows is a
- * multiple of TALL, columns of y lie side by side. w, as z, may be z, but neither x nor y may. */
+ * multiple of TALL, columns of y are contiguous. w may be z, x and y may not. */
 static inline __attribute__((always_inline)) void
 multiply(REAL *z, ptrdiff_t z_row, ptrdiff_t rows, factor x, ptrdiff_t depth, const REAL *y,
          ptrdiff_t y_row, const REAL *w, REAL scale)
@@ -46,7 +46,7 @@ multiply(REAL *z, ptrdiff_t z_row, ptrdiff_t rows, factor x, ptrdiff_t depth, co
             for (int r = 0; r < TALL; r++)
                 for (int c = 0; c < WIDE; c++) {
                     ptrdiff_t at = (i + r) * z_row + j + c * WIDTH;
-                    if (w) /* last, so that small products are summed up first */
+                    if (w) /* last, so that small products are summed first */
                         sum[r][c] += scale * *(const vector *)(w + at);
                     *(vector *)(z + at) = sum[r][c];
                 }

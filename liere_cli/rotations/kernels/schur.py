@@ -1,4 +1,4 @@
-"""Planes of skew-symmetric matrices by schur.c.
+"""Real Schur form of skew-symmetric matrices by schur.c.
 
 Shapes: b rows.
 """
@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 from liere_cli.rotations.kernels.compiler import library, serves
-from liere_cli.rotations.kernels.threads import in_threads
+from liere_cli.rotations.kernels.threads import run_in_threads
 
 
-def spectrum_for(a: Tensor) -> "Spectra | None":
-    """What finds the planes of matrices as these [..., b, b]."""
-    return _spectra(a.dtype) if serves(a) else None
+def schur_kernel(a: Tensor) -> "SchurKernel | None":
+    """The kernel for matrices like these [..., b, b]."""
+    return _schur_kernel(a.dtype) if serves(a) else None
 
 
 @cache
-def _spectra(dtype: torch.dtype) -> "Spectra | None":
-    made = library("schur", dtype)
-    return None if made is None else Spectra(made)
+def _schur_kernel(dtype: torch.dtype) -> "SchurKernel | None":
+    loaded = library("schur", dtype, _Task)
+    return None if loaded is None else SchurKernel(loaded)
 
 
 class _Task(ctypes.Structure):
@@ -32,79 +32,89 @@ class _Task(ctypes.Structure):
     _fields_ = (
         ("x", ctypes.c_void_p),
         ("basis", ctypes.c_void_p),
-        ("rates", ctypes.c_void_p),
-        ("speeds", ctypes.c_void_p),
+        ("quasi_diagonal", ctypes.c_void_p),
+        ("frequencies", ctypes.c_void_p),
         ("grad_basis", ctypes.c_void_p),
-        ("grad_rates", ctypes.c_void_p),
-        ("grad_speeds", ctypes.c_void_p),
+        ("grad_diagonal", ctypes.c_void_p),
+        ("grad_frequencies", ctypes.c_void_p),
         ("result", ctypes.c_void_p),
-        ("close", ctypes.c_double),
+        ("min_gap", ctypes.c_double),
         ("count", ctypes.c_ssize_t),
         ("rows", ctypes.c_ssize_t),
-        ("taken", ctypes.c_ssize_t),
-        ("met", ctypes.c_int),
+        ("next", ctypes.c_ssize_t),
+        ("any_close", ctypes.c_int),
         ("failed", ctypes.c_int),
     )
 
 
-class Spectra:
+class SchurKernel:
     """The functions of schur.c, on a CPU. Every matrix is computed by itself."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
 
-    def spectrum(self, a: Tensor, close: float) -> tuple[Tensor, Tensor, Tensor, bool]:
-        """Q and D with A = Q D Q^T; NaN of what is not finite.
+    def real_schur(self, a: Tensor, min_gap: float) -> tuple[Tensor, Tensor, Tensor, bool]:
+        """Q and D with A = Q D Q^T; NaN for matrices that are not finite.
 
         Args:
             a: [..., b, b] skew-symmetric, b even.
-            close: gap between two rates below which they count as one.
+            min_gap: difference below which two frequencies are treated as equal.
 
         Returns:
-            Q and D, each [..., b, b], the rates in D, [..., b/2], and whether some of them are so
-            close, or so close to none.
+            Q and D, each [..., b, b], the frequencies in D, [..., b/2], and whether any two of them
+            are closer than that to each other, or their sum to 0.
         """
         a = a.contiguous()
-        basis, rates = torch.empty_like(a), torch.empty_like(a)
-        speeds = a.new_empty(*a.shape[:-2], a.shape[-1] // 2)
+        basis, quasi_diagonal = torch.empty_like(a), torch.empty_like(a)
+        frequencies = a.new_empty(*a.shape[:-2], a.shape[-1] // 2)
         task = self._run(
-            self._library.spectrum, basis, rates, close, x=a.data_ptr(), speeds=speeds.data_ptr()
+            self._library.real_schur,
+            basis,
+            quasi_diagonal,
+            min_gap,
+            x=a.data_ptr(),
+            frequencies=frequencies.data_ptr(),
         )
-        return basis, rates, speeds, bool(task.met)
+        return basis, quasi_diagonal, frequencies, bool(task.any_close)
 
-    def spectrum_back(
-        self, basis: Tensor, rates: Tensor, grads: Sequence[Tensor], close: float
+    def real_schur_backward(
+        self, basis: Tensor, quasi_diagonal: Tensor, grads: Sequence[Tensor], min_gap: float
     ) -> Tensor:
         """The skew part of the gradient to A.
 
         Args:
-            basis, rates, close: of ``spectrum``.
-            grads: gradients to all three tensors that it returned, that to D transposed.
+            basis, quasi_diagonal, min_gap: of ``real_schur``.
+            grads: gradients to the three tensors that it returned, that to D transposed.
         """
         result = torch.empty_like(basis)
-        to_basis, to_rates, to_speeds = (grad.contiguous() for grad in grads)
+        grad_basis, grad_diagonal, grad_frequencies = (grad.contiguous() for grad in grads)
         self._run(
-            self._library.spectrum_back,
+            self._library.real_schur_backward,
             basis,
-            rates,
-            close,
-            grad_basis=to_basis.data_ptr(),
-            grad_rates=to_rates.data_ptr(),
-            grad_speeds=to_speeds.data_ptr(),
+            quasi_diagonal,
+            min_gap,
+            grad_basis=grad_basis.data_ptr(),
+            grad_diagonal=grad_diagonal.data_ptr(),
+            grad_frequencies=grad_frequencies.data_ptr(),
             result=result.data_ptr(),
         )
         return result
 
     def _run(
-        self, function: Any, basis: Tensor, rates: Tensor, close: float, **pointers: int
+        self,
+        function: Any,
+        basis: Tensor,
+        quasi_diagonal: Tensor,
+        min_gap: float,
+        **pointers: int,
     ) -> _Task:
         task = _Task(
             basis=basis.data_ptr(),
-            rates=rates.data_ptr(),
-            close=close,
+            quasi_diagonal=quasi_diagonal.data_ptr(),
+            min_gap=min_gap,
             count=basis.shape[:-2].numel(),
             rows=basis.shape[-1],
             **pointers,
         )
-        in_threads(function, task, basis.numel() * basis.shape[-1])
+        run_in_threads(function, task, basis.numel() * basis.shape[-1])
         return task

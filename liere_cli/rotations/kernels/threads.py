@@ -8,28 +8,29 @@ from typing import Any
 
 import torch
 
-#: entries below which one thread is done before others have begun
-_ENTRIES_FOR_THREADS = 1 << 13
-#: how often a thread comes back for more, so that all finish at about the same time
-_TURNS_OF_A_THREAD = 16
+#: entries below which one thread finishes before others have started
+_MIN_ENTRIES_FOR_THREADS = 1 << 13
+#: chunks of work for each thread, so that all finish at about the same time
+_CHUNKS_PER_THREAD = 16
 
 
-def in_threads(function: Any, task: ctypes.Structure, entries: int) -> None:
-    """``function(task)`` in every thread, each taking what is left of the task.
+def run_in_threads(function: Any, task: ctypes.Structure, entries: int) -> None:
+    """Calls ``function(task)`` in every thread; each takes chunks of the task until none is left.
 
-    Where torch's threads can be had it is they that do it: others would wait for a core until
-    those stop spinning.
+    Uses torch's own threads where they are accessible: others would wait for a core until torch's
+    stop spinning.
 
     Args:
-        entries: numbers that are worked on; a few are left to one thread.
+        entries: numbers that are processed; few are left to a single thread.
 
     Raises:
         MemoryError: the task says that it ``failed``.
     """
-    threads = torch.get_num_threads() if entries > _ENTRIES_FOR_THREADS else 1
+    threads = torch.get_num_threads() if entries > _MIN_ENTRIES_FOR_THREADS else 1
     shared = ctypes.byref(task)
-    parallel = openmp() if threads > 1 else None
+    parallel = gomp_parallel() if threads > 1 else None
     if parallel is not None:
+        # the ABI of GCC's code for "omp parallel": function, its data, threads, flags
         parallel(ctypes.cast(function, ctypes.c_void_p), shared, ctypes.c_uint(threads), 0)
     else:
         others = [_pool(os.getpid()).submit(function, shared) for _ in range(threads - 1)]
@@ -37,18 +38,22 @@ def in_threads(function: Any, task: ctypes.Structure, entries: int) -> None:
         for other in others:
             other.result()
     if getattr(task, "failed", False):
-        raise MemoryError("no memory to compute rotations in")
+        raise MemoryError("not enough memory to compute rotations")
 
 
-def share(count: int) -> int:
-    """How many of so many things a thread takes at a time."""
-    return max(1, count // (_TURNS_OF_A_THREAD * torch.get_num_threads()))
+def chunk_length(count: int) -> int:
+    """How many of ``count`` items a thread takes at a time."""
+    return max(1, count // (_CHUNKS_PER_THREAD * torch.get_num_threads()))
 
 
 @cache
-def openmp() -> Any:
-    """GOMP_parallel of the OpenMP library that torch has brought into the process, GNU's or one
-    with its interface; None where there is none, as on macOS.
+def gomp_parallel() -> Any:
+    """GOMP_parallel of the OpenMP library that torch has loaded; None where it has none, as on
+    macOS.
+
+    GOMP_parallel is no public interface but libgomp's private ABI, which only code that GCC has
+    compiled is meant to call. It has been stable since GCC 4.9, and LLVM's and Intel's libraries
+    provide it too.
     """
     return getattr(ctypes.CDLL(None), "GOMP_parallel", None)
 
