@@ -16,8 +16,8 @@ class LiereError(Exception):
     """A failure that one sentence explains; never shown as a traceback."""
 
     exit_code = 1
-    #: another process of the same run says it
-    said = False
+    #: another process of the same run reports it
+    reported = False
 
 
 class RunFailed(LiereError):

@@ -115,7 +115,7 @@ class LiveProgress:
         if self.bar is not None:
             self.bar.stop()
 
-    def started(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None:
+    def on_start(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None:
         for warning in warnings:
             warn(warning)
         self.metric = run_spec.dataset.metric
@@ -127,7 +127,7 @@ class LiveProgress:
                 shown(f"{run_spec.encoding} on {run_spec.data}"), total=1.0, details="first step"
             )
 
-    def reported(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         parts = [
             f"step {report.step:,}",
             f"loss {report.loss:.4f}",
@@ -143,6 +143,6 @@ class LiveProgress:
             self.printed_at = time.monotonic()
             note(f"{report.share:4.0%} · {details}")
 
-    def evaluating(self, split: str) -> None:
+    def on_evaluate(self, split: str) -> None:
         if self.bar is not None:
             self.bar.update(self.task, details=f"evaluating on {split}")

@@ -75,7 +75,7 @@ def train(
                     outputs=out,
                     device=chosen,
                     fresh=fresh,
-                    observer=progress,
+                    callbacks=progress,
                     ranks=ranks,
                 )
         if ranks.is_main and as_json:

@@ -16,7 +16,7 @@ from liere_cli.planning.plan import PlannedRun
 from liere_cli.runs.build import RunSpec, build_model
 from liere_cli.runs.checkpoint import load_weights
 from liere_cli.runs.summary import RunSummary
-from liere_cli.training.callbacks import Observer
+from liere_cli.training.callbacks import Callbacks
 
 
 def measure_runs(
@@ -55,7 +55,7 @@ def evaluate_run(
     outputs: Path,
     device: torch.device,
     fresh: bool,
-    observer: Observer,
+    callbacks: Callbacks,
     wanted: Mapping[str, tuple[StoredEvaluation, ...]],
 ) -> RunSummary:
     """In place of training: measures a finished run, and returns its summary.
@@ -71,11 +71,11 @@ def evaluate_run(
     summary = run.summary()
     if summary is None:
         raise LiereError(f"{run.folder}: is gone; start the comparison again")
-    observer.started(run_spec, run, 0, [])
+    callbacks.on_start(run_spec, run, 0, [])
     model = build_model(run_spec)
     load_weights(run, "last", model)
     model.to(device).eval()
     for kept in places:
-        observer.evaluating(kept.condition.text)
+        callbacks.on_evaluate(kept.condition.text)
         measured(model, run_spec, kept, device)
     return summary

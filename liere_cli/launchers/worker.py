@@ -45,19 +45,19 @@ class LaunchContext:
     experiment: str = ""
 
 
-class _Observer:
+class _EventCallbacks:
     """Passes on what the training of one cell reports."""
 
     def __init__(self, planned: PlannedRun, tell: Listener) -> None:
         self.planned, self.tell = planned, tell
 
-    def started(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None:
+    def on_start(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None:
         self.tell(RunStarted(self.planned, step, tuple(warnings)))
 
-    def reported(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         self.tell(RunReported(self.planned, report))
 
-    def evaluating(self, split: str) -> None:
+    def on_evaluate(self, split: str) -> None:
         self.tell(RunEvaluating(self.planned, split))
 
 
@@ -119,7 +119,7 @@ def _outcome(
             outputs=context.outputs,
             device=device,
             fresh=before is not None and outcome_of(before).state == "failed",
-            observer=_Observer(planned, tell),
+            callbacks=_EventCallbacks(planned, tell),
         )
         return outcome_of(summary)
     except RunLocked:
