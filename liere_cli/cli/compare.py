@@ -148,7 +148,7 @@ def compare(
         }
         plan, found, index = _plan_of_runs(given, out, baseline, flags)
     else:
-        from liere_cli.config.recipe import CompareSettings
+        from liere_cli.config.compare import CompareSettings
         from liere_cli.launchers.worker import LaunchContext
         from liere_cli.planning.from_recipe import plan_comparison, repeated
         from liere_cli.planning.overrides import comparison_recipe
@@ -204,7 +204,7 @@ def _names_runs(source: str, out: Path) -> bool:
     """Whether a source is a folder, or else, where no recipe is called so, a run's name."""
     from liere_cli.config.files import builtin_recipes
     from liere_cli.errors import LiereError
-    from liere_cli.runs.folder import open_run
+    from liere_cli.runs.find import open_run
 
     if Path(source).exists() or source in builtin_recipes():
         return Path(source).is_dir()

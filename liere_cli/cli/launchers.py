@@ -88,7 +88,7 @@ class Launching:
         """
         import torch
 
-        from liere_cli.config.recipe import CompareSettings
+        from liere_cli.config.compare import CompareSettings
         from liere_cli.launchers.local import local
         from liere_cli.runs.build import choose_device
 

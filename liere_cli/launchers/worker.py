@@ -19,7 +19,8 @@ from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome, outcome_of
 from liere_cli.planning.progress import outcome as outcome_so_far
 from liere_cli.runs.build import RunSpec, assemble
-from liere_cli.runs.folder import Run, find_run
+from liere_cli.runs.find import find_run
+from liere_cli.runs.folder import Run
 from liere_cli.runs.lock import Owner, RunLocked, owner_of, seems_held
 from liere_cli.runs.summary import RunSummary
 from liere_cli.training.callbacks import Report
