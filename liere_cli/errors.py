@@ -17,7 +17,7 @@ class LiereError(Exception):
 
     exit_code = 1
     #: another process of the same run reports it
-    said = False
+    reported = False
 
 
 class RunFailed(LiereError):

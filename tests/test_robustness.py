@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from test_training import StopAt, losses, run_spec_of
 from typer.testing import CliRunner
 
 from liere_cli.cli.app import app
@@ -19,14 +17,13 @@ from liere_cli.config.budget import Budget
 from liere_cli.errors import LiereError
 from liere_cli.planning.plan import ComparedRun, DatasetPlan, PlannedEncoding
 from liere_cli.planning.progress import Outcome
-from liere_cli.runs import lock as claims
+from liere_cli.runs import lock as lock_module
 from liere_cli.runs.folder import Run
-from liere_cli.runs.lock import RunLocked, claim
+from liere_cli.runs.lock import RunLocked, lock_run
 from liere_cli.training.callbacks import Report
 from liere_cli.training.run import train_run
 from liere_cli.utils.files import seal
-
-CPU = torch.device("cpu")
+from support.small_runs import CPU, StopAt, losses, run_spec_of
 
 
 @pytest.fixture
@@ -43,7 +40,7 @@ class At(StopAt):
         super().__init__(step)
         self.action = action
 
-    def reported(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         if report.step == self.step:
             self.action()
 
@@ -51,7 +48,7 @@ class At(StopAt):
 def interrupted(text: Path, outputs: Path, step: int = 8, **settings: Any) -> Run:
     run_spec = run_spec_of(text, checkpoint_seconds=1e-9, **settings)
     with pytest.raises(KeyboardInterrupt):
-        train_run(run_spec, outputs=outputs, device=CPU, observer=StopAt(step))
+        train_run(run_spec, outputs=outputs, device=CPU, callbacks=StopAt(step))
     return run_spec.run(outputs)
 
 
@@ -66,11 +63,11 @@ def test_a_clock_that_jumps_changes_nothing(
         monkeypatch.setattr(time, "time", lambda: clock() + days * 86400)
 
     run_spec = run_spec_of(verse)
-    summary = train_run(run_spec, outputs=tmp_path / "jumped", device=CPU, observer=At(4, jump))
+    summary = train_run(run_spec, outputs=tmp_path / "jumped", device=CPU, callbacks=At(4, jump))
     assert summary.test == whole.test
     assert 0 < summary.seconds < 60
     spent = run_spec_of(verse, budget="0.2s", log_every=1)
-    summary = train_run(spent, outputs=tmp_path / "spent", device=CPU, observer=At(2, jump))
+    summary = train_run(spent, outputs=tmp_path / "spent", device=CPU, callbacks=At(2, jump))
     assert 0.2 <= summary.seconds < 60
 
 
@@ -81,19 +78,19 @@ def test_the_age_of_a_claim_is_no_matter_of_the_calendar(tmp_path: Path, days: i
     moment = time.time() + days * 86400
     pid = os.fork()
     if pid == 0:
-        with claim(run):
+        with lock_run(run):
             os.utime(lease, (moment, moment))
             signal.pause()
     while not lease.is_file() or abs(lease.stat().st_mtime - moment) > 60:
         time.sleep(0.01)
     try:
-        with pytest.raises(RunLocked), claim(run):
+        with pytest.raises(RunLocked), lock_run(run):
             raise AssertionError
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    with claim(run) as held:
-        assert held.run == run
+    with lock_run(run) as lock:
+        assert lock.run == run
 
 
 def test_checkpoints_of_another_run_are_passed_over(verse: Path, tmp_path: Path) -> None:
@@ -103,7 +100,7 @@ def test_checkpoints_of_another_run_are_passed_over(verse: Path, tmp_path: Path)
     shutil.rmtree(run.path("checkpoints"))
     shutil.copytree(other.path("checkpoints"), run.path("checkpoints"))
     watcher = StopAt(-1)
-    again = train_run(run_spec_of(verse), outputs=tmp_path / "parts", device=CPU, observer=watcher)
+    again = train_run(run_spec_of(verse), outputs=tmp_path / "parts", device=CPU, callbacks=watcher)
     assert watcher.resumed_at == 0
     assert other.run_id in watcher.warnings[0]
     assert again.test == whole.test
@@ -144,12 +141,12 @@ def test_outputs_that_vanish_at_the_end_are_said(verse: Path, tmp_path: Path, go
     folder = outputs if gone == "outputs" else run_spec.run(outputs).folder
 
     class Late(StopAt):
-        def evaluating(self, split: str) -> None:
+        def on_evaluate(self, split: str) -> None:
             if split == "test":
                 shutil.rmtree(folder)
 
     with pytest.raises(LiereError, match=r"vanished while the run was in training"):
-        train_run(run_spec, outputs=outputs, device=CPU, observer=Late(-1))
+        train_run(run_spec, outputs=outputs, device=CPU, callbacks=Late(-1))
     assert run_spec.run(outputs).summary() is None
     assert train_run(run_spec, outputs=outputs, device=CPU).status == "finished"
     assert run_spec.run(outputs).path("metrics.jsonl").stat().st_size
@@ -161,7 +158,7 @@ def test_outputs_that_vanish_in_mid_run_are_said(verse: Path, tmp_path: Path, go
     folder = outputs if gone == "outputs" else run_spec.run(outputs).folder
     removal = At(4, lambda: shutil.rmtree(folder))
     with pytest.raises(LiereError, match=r"vanished while the run was in training"):
-        train_run(run_spec, outputs=outputs, device=CPU, observer=removal)
+        train_run(run_spec, outputs=outputs, device=CPU, callbacks=removal)
     assert not folder.exists()
     assert train_run(run_spec, outputs=outputs, device=CPU).status == "finished"
     assert losses(run_spec.run(outputs))
@@ -206,7 +203,7 @@ def test_finished_runs_are_read_from_a_folder_that_cannot_be_written(
     def refuse(*given: Any, **named: Any) -> Any:
         raise OSError(30, "Read-only file system", str(given[0]))
 
-    monkeypatch.setattr(claims.Path, "mkdir", refuse)
+    monkeypatch.setattr(lock_module.Path, "mkdir", refuse)
     monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
     commands = [
         ["train", f"--recipe={run.path('recipe.yaml')}", f"--out={tmp_path / 'outputs'}"],

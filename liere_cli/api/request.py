@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from liere_cli.api.comparison import Comparison
+from liere_cli.config.compare import CompareSettings
 from liere_cli.config.files import builtin_recipes
-from liere_cli.config.recipe import CompareSettings, Recipe
+from liere_cli.config.recipe import Recipe
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.launchers.events import Listener, PlanReady, ignore
 from liere_cli.planning.overrides import comparison_recipe
 from liere_cli.runs.context import Context
-from liere_cli.runs.folder import Run, open_run
+from liere_cli.runs.find import open_run
+from liere_cli.runs.folder import Run
 from liere_cli.utils.paths import expand
 
 if TYPE_CHECKING:

@@ -85,7 +85,7 @@ def train(
             outputs=outputs,
             device=chosen,
             fresh=fresh,
-            observer=ForwardEvents(planned, on_progress),
+            callbacks=ForwardEvents(planned, on_progress),
             ranks=ranks,
         )
         return run_spec.run(outputs)

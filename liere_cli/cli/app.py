@@ -47,7 +47,7 @@ class _Commands(TyperGroup):
             sys.stdout.flush()
             return result
         except LiereError as error:
-            if not error.said:
+            if not error.reported:
                 console.error(str(error))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
@@ -112,7 +112,7 @@ def _options(
             f"torchrun starts several processes for one training: liere train, not liere "
             f"{context.invoked_subcommand} (liere compare --jobs N trains several runs at a time)"
         )
-        error.said = not _is_first()
+        error.reported = not _is_first()
         raise error
 
 

@@ -15,7 +15,8 @@ from liere_cli.comparison.result import ComparisonResult
 from liere_cli.comparison.tables.build import make_table
 from liere_cli.comparison.tables.transfer import unmeasured
 from liere_cli.comparison.tuning import Search, plan_search, tuned_plan
-from liere_cli.config.recipe import CompareSettings, Recipe
+from liere_cli.config.compare import CompareSettings
+from liere_cli.config.recipe import Recipe
 from liere_cli.errors import unwritable
 from liere_cli.launchers.events import (
     Listener,

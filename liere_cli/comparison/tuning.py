@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from liere_cli.config.budget import Budget
-from liere_cli.config.recipe import Recipe, TrainingSettings, TuningSettings, merged
+from liere_cli.config.compare import TuningSettings
+from liere_cli.config.recipe import Recipe, TrainingSettings, merged
 from liere_cli.encodings.registry import encoding_class
 from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.model import encoding_for
@@ -21,7 +22,7 @@ from liere_cli.planning.progress import Outcome
 from liere_cli.planning.tuning_result import Trial, TuningResult, values_text
 from liere_cli.runs.build import RunSpec, assemble, model_shape
 from liere_cli.runs.context import Context
-from liere_cli.runs.folder import Listing
+from liere_cli.runs.find import Listing
 
 #: of the candidates of one encoding
 MAX_CANDIDATES = 1000

@@ -19,7 +19,8 @@ from liere_cli.evaluation.transfer import measure
 from liere_cli.model import Transformer
 from liere_cli.runs.build import RunSpec, assemble, build_model
 from liere_cli.runs.checkpoint import load_weights
-from liere_cli.runs.folder import Run, open_run
+from liere_cli.runs.find import open_run
+from liere_cli.runs.folder import Run
 from liere_cli.utils.seeding import stream
 
 

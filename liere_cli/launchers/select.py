@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from liere_cli.config.recipe import SlurmSettings
+from liere_cli.config.compare import SlurmSettings
 from liere_cli.launchers.local import Launcher, local
 from liere_cli.runs.build import choose_device
 from liere_cli.runs.context import Context

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from liere_cli.config.recipe import SlurmSettings
+from liere_cli.config.compare import SlurmSettings
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.launchers.events import Listener, Notice, RunEnded, RunLockedElsewhere
 from liere_cli.launchers.local import Launcher, terminated_as_interrupt

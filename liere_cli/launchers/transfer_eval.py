@@ -16,7 +16,7 @@ from liere_cli.runs.build import RunSpec, build_model
 from liere_cli.runs.checkpoint import load_weights
 from liere_cli.runs.context import Context
 from liere_cli.runs.summary import RunSummary
-from liere_cli.training.callbacks import Observer
+from liere_cli.training.callbacks import Callbacks
 
 
 def evaluate_runs(
@@ -54,7 +54,7 @@ def evaluate_run(
     outputs: Path,
     device: torch.device,
     fresh: bool,
-    observer: Observer,
+    callbacks: Callbacks,
     evaluations: Mapping[str, tuple[StoredEvaluation, ...]],
 ) -> RunSummary:
     """In place of training: evaluates a finished run, and returns its summary.
@@ -70,11 +70,11 @@ def evaluate_run(
     summary = run.summary()
     if summary is None:
         raise LiereError(f"{run.folder}: is gone; start the comparison again")
-    observer.started(run_spec, run, 0, [])
+    callbacks.on_start(run_spec, run, 0, [])
     model = build_model(run_spec)
     load_weights(run, "last", model)
     model.to(device).eval()
     for evaluation in stored:
-        observer.evaluating(evaluation.condition.text)
+        callbacks.on_evaluate(evaluation.condition.text)
         measured(model, run_spec, evaluation, device)
     return summary

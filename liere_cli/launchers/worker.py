@@ -19,7 +19,8 @@ from liere_cli.planning.progress import Outcome, outcome_of
 from liere_cli.planning.progress import outcome as outcome_so_far
 from liere_cli.runs.build import RunSpec, assemble
 from liere_cli.runs.context import Context
-from liere_cli.runs.folder import Run, find_run
+from liere_cli.runs.find import find_run
+from liere_cli.runs.folder import Run
 from liere_cli.runs.lock import Owner, RunLocked, owner_of, seems_held
 from liere_cli.runs.summary import RunSummary
 from liere_cli.training.callbacks import Report
@@ -34,15 +35,15 @@ class ForwardEvents:
     def __init__(self, planned: PlannedRun, listener: Listener) -> None:
         self.planned, self.listener = planned, listener
 
-    def started(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None:
+    def on_start(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None:
         dataset = run_spec.dataset
         unit = "tokens/s" if dataset.task == "language-model" else "examples/s"
         self.listener(RunStarted(self.planned, step, dataset.metric, unit, tuple(warnings)))
 
-    def reported(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         self.listener(RunReported(self.planned, report))
 
-    def evaluating(self, split: str) -> None:
+    def on_evaluate(self, split: str) -> None:
         self.listener(RunEvaluating(self.planned, split))
 
 
@@ -100,7 +101,7 @@ def _outcome(
             outputs=context.outputs,
             device=device,
             fresh=before is not None and outcome_of(before).state == "failed",
-            observer=ForwardEvents(planned, listener),
+            callbacks=ForwardEvents(planned, listener),
         )
         return outcome_of(summary)
     except RunLocked:

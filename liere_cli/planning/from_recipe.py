@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from liere_cli.config.recipe import CompareSettings, DatasetSettings, Recipe
+from liere_cli.config.compare import CompareSettings, DatasetSettings
+from liere_cli.config.recipe import Recipe
 from liere_cli.data import Dataset, build_dataset
 from liere_cli.encodings.extension import methods_for
 from liere_cli.encodings.registry import encoding_class, label, resolve_spec
@@ -19,7 +20,7 @@ from liere_cli.planning.run_record import shared_settings
 from liere_cli.planning.transfer_grids import grids_of
 from liere_cli.runs.build import RunSpec, assemble, model_shape, run_identity
 from liere_cli.runs.context import Context
-from liere_cli.runs.folder import Listing
+from liere_cli.runs.find import Listing
 from liere_cli.statistics.sequential import InterimAnalyses
 
 DEFAULT_EXPERIMENT = "compare"

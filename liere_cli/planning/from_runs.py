@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from liere_cli.config.recipe import CompareSettings
+from liere_cli.config.compare import CompareSettings
 from liere_cli.config.spec import format_spec, parse_spec
 from liere_cli.errors import UsageError
 from liere_cli.planning.labels import dataset_titles, modality, place_of, unambiguous
@@ -16,7 +16,8 @@ from liere_cli.planning.overrides import split_specs
 from liere_cli.planning.plan import ComparedRun, DatasetPlan, Plan, PlannedEncoding
 from liere_cli.planning.progress import Outcome, outcome, outcome_of
 from liere_cli.planning.run_record import RunRecord, RunRecordReader
-from liere_cli.runs.folder import JOBS_FILE, Run, open_run
+from liere_cli.runs.find import open_run
+from liere_cli.runs.folder import JOBS_FILE, Run
 
 
 def runs_as_plan(

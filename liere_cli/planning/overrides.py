@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from liere_cli.config.compare import CompareSettings
 from liere_cli.config.files import load_recipe, refuse_foreign_code
-from liere_cli.config.recipe import CompareSettings, Recipe, merged
+from liere_cli.config.recipe import Recipe, merged
 from liere_cli.config.spec import format_spec, parse_spec
 from liere_cli.errors import UsageError
 

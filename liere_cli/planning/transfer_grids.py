@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from liere_cli.config.recipe import TransferSettings, merged
+from liere_cli.config.compare import TransferSettings
+from liere_cli.config.recipe import merged
 from liere_cli.data import Dataset
 from liere_cli.data.options import parse_grid
 from liere_cli.errors import UsageError

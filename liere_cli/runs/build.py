@@ -18,7 +18,8 @@ from liere_cli.encodings.registry import (
 )
 from liere_cli.errors import UsageError
 from liere_cli.model import ModelShape, Transformer, encoding_for
-from liere_cli.runs.folder import Listing, Run, find_run
+from liere_cli.runs.find import Listing, find_run
+from liere_cli.runs.folder import Run
 from liere_cli.runs.identity import folder_name, identity
 
 

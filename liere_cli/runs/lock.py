@@ -1,10 +1,10 @@
-"""Claims: each run is trained by exactly one process, on one host or on a shared file system.
+"""Run locks: each run is trained by exactly one process, on one host or on a shared file system.
 
-A claim is two locks of ``filelock`` under ``OUTPUTS/.claims/``, both named by the run's identity:
-a kernel lock (flock), which the kernel gives back at the very moment its owner dies, and a lease,
-whose owner touches it every few seconds. Where kernel locks reach over all hosts, the first alone
-decides. Where they hold on one host only or don't exist, the lease decides between hosts: an owner
-that has not touched it for :data:`LEASE_SECONDS` of the other's own clock is taken for dead.
+A run's lock is two locks of ``filelock`` in ``OUTPUTS/.claims/``, both named by the run's identity:
+a kernel lock (flock), which the kernel releases as soon as its owner dies, and a lease, whose owner
+touches it every few seconds. Where kernel locks work across all hosts, the first alone decides.
+Where they work on one host only or don't exist, the lease decides between hosts: an owner that has
+not touched it for :data:`LEASE_SECONDS` of the other's own clock is considered dead.
 """
 
 import errno
@@ -20,20 +20,21 @@ from threading import Event
 
 from filelock import FileLock, LeaseSettingsMismatch, SoftFileLease, Timeout
 
-from liere_cli.errors import LiereError
+from liere_cli.errors import LiereError, unwritable
 from liere_cli.runs.folder import Run
 
+#: its name is that of earlier versions, which may share the outputs folder
 FOLDER = ".claims"
 LEASE_SECONDS = 30.0
-#: how much longer than that a lease is watched
+#: how much longer than that another owner's lease is observed
 PATIENCE_SECONDS = 5.0
-#: what flock answers on a file system that has no kernel locks
+#: errors of flock on a file system without kernel locks
 _NO_KERNEL_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who trains a run: host name, process, and since when (seconds since the epoch)."""
+    """The process that trains a run: host name, process id, start (seconds since the epoch)."""
 
     host: str
     pid: int
@@ -45,7 +46,7 @@ class Owner:
 
 
 class RunLocked(LiereError):
-    """Another process trains this run; ``owner`` is who, where it can be told."""
+    """Another process trains this run; ``owner`` is that process, where it is known."""
 
     def __init__(self, run: Run, owner: Owner | None) -> None:
         self.owner = owner
@@ -54,28 +55,28 @@ class RunLocked(LiereError):
 
 
 class RunLock:
-    """The right to write into a run's folder, for as long as :meth:`check` does not object."""
+    """The right to write into a run's folder, while :meth:`check` raises nothing."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.lost = Event()
-        #: which folder of claims this one lies in, and which folder is the run's
-        self.place: tuple[int, int] | None = None
-        self.folder: tuple[int, int] | None = None
+        #: device and inode of the folder of locks, and of the run's folder
+        self.lock_folder: tuple[int, int] | None = None
+        self.run_folder: tuple[int, int] | None = None
 
     def check(self) -> None:
-        """To be called before the run's folder is written.
+        """Called before each write into the run's folder.
 
         Raises:
-            LiereError: the outputs folder was removed, or its file system taken away.
-            RunLocked: another process took the run, believing this one dead. It can come to that on
-                a file system without kernel locks, after this process stood still.
+            LiereError: the outputs folder was removed, or its file system unmounted.
+            RunLocked: another process took the lock, considering this one dead. That can happen on
+                a file system without kernel locks, after this process was suspended.
         """
-        folder = _identity(self.run.folder)
-        self.folder = self.folder or folder
-        # a folder of that name that was made since is another one, and lacks what this one held
-        places = (_identity(_place(self.run, "lock").parent), folder)
-        if folder is None or places != (self.place, self.folder):
+        folder = _inode(self.run.folder)
+        self.run_folder = self.run_folder or folder
+        # a folder created since under the same name is another one, without the run's files
+        inodes = (_inode(_path(self.run, "lock").parent), folder)
+        if folder is None or inodes != (self.lock_folder, self.run_folder):
             raise LiereError(
                 f"{self.run.folder}: vanished while the run was in training (removed, or on a "
                 "file system that is no longer there)"
@@ -85,77 +86,76 @@ class RunLock:
 
 
 @contextmanager
-def claim(run: Run) -> Iterator[RunLock]:
-    """Holds the run, whatever experiment its folder is in; a dead owner's claim is taken over.
+def lock_run(run: Run) -> Iterator[RunLock]:
+    """Holds the run's lock, which a dead owner loses.
 
-    Returns at once, but for an owner on another host whose kernel lock is free: whether it lives
-    shows within :data:`LEASE_SECONDS`.
+    Returns at once, unless an owner on another host has a lease but no visible kernel lock: whether
+    that owner is alive is known after :data:`LEASE_SECONDS`.
 
     Raises:
         RunLocked: another process trains the run.
         LiereError: the outputs folder can't be written.
     """
-    held = RunLock(run)
-    place = _place(run, "lock")
+    lock = RunLock(run)
+    path = _path(run, "lock")
     lease = SoftFileLease(
-        _place(run, "lease"),
+        _path(run, "lease"),
         lease_duration=LEASE_SECONDS,
-        on_compromise=lambda loss: held.lost.set(),
+        on_compromise=lambda loss: lock.lost.set(),
     )
     with ExitStack() as stack:
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            held.place = _identity(place.parent)
-            _take_kernel_lock(place, stack)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.lock_folder = _inode(path.parent)
+            _take_kernel_lock(path, stack)
             stack.enter_context(
                 lease.acquire(timeout=LEASE_SECONDS + PATIENCE_SECONDS, poll_interval=0.1)
             )
-            _place(run, "owner").write_text(
+            _path(run, "owner").write_text(
                 json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()})
             )
         except (Timeout, LeaseSettingsMismatch):
             raise RunLocked(run, owner_of(run)) from None
         except OSError as error:
-            reason = error.strerror or error
-            raise LiereError(f"{error.filename or place}: can't be written ({reason})") from None
-        stack.callback(_forget_owner, run, held)
-        yield held
+            raise unwritable(error.filename or path, error) from None
+        stack.callback(_forget_owner, run, lock)
+        yield lock
 
 
 def seems_held(run: Run) -> bool:
-    """Whether someone probably trains the run: a quick look, for those who have others to train.
+    """Whether another process probably trains the run.
 
-    It waits for nobody and may be wrong either way; :func:`claim` decides.
+    Returns at once and may be wrong either way; only :func:`lock_run` decides.
     """
     owner = owner_of(run)
-    if owner is None or (owner.host == socket.gethostname() and not _runs_here(owner.pid)):
+    if owner is None or (owner.host == socket.gethostname() and not _is_running(owner.pid)):
         return False
     with suppress(OSError):
-        age = time.time() - _place(run, "lease").stat().st_mtime
+        age = time.time() - _path(run, "lease").stat().st_mtime
         return abs(age) < LEASE_SECONDS + PATIENCE_SECONDS
     return False
 
 
-def _runs_here(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except OSError:
-        return True  # someone else's
+        return True  # another user's
     return True
 
 
 def owner_of(run: Run) -> Owner | None:
-    """Who claimed the run last; None where nobody did, or the note of it can't be read."""
+    """The last owner of the run's lock; None where there was none, or its file can't be read."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        note = json.loads(_place(run, "owner").read_bytes()[:1000])
-        return Owner(str(note["host"])[:100], int(note["pid"]), float(note["since"]))
+        record = json.loads(_path(run, "owner").read_bytes()[:1000])
+        return Owner(str(record["host"])[:100], int(record["pid"]), float(record["since"]))
     return None
 
 
-def _take_kernel_lock(place: Path, stack: ExitStack) -> None:
-    lock = FileLock(place, timeout=0, fallback_to_soft=False)
+def _take_kernel_lock(path: Path, stack: ExitStack) -> None:
+    lock = FileLock(path, timeout=0, fallback_to_soft=False)
     try:
         lock.acquire()
     except OSError as error:
@@ -165,19 +165,20 @@ def _take_kernel_lock(place: Path, stack: ExitStack) -> None:
     stack.callback(lock.release)
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
+def _inode(folder: Path) -> tuple[int, int] | None:
+    """Device and inode of a folder; None where there is none."""
     with suppress(OSError):
         status = folder.stat()
         return status.st_dev, status.st_ino
     return None
 
 
-def _forget_owner(run: Run, held: RunLock) -> None:
-    if not held.lost.is_set():
+def _forget_owner(run: Run, lock: RunLock) -> None:
+    if not lock.lost.is_set():
         with suppress(OSError):
-            _place(run, "owner").unlink()
+            _path(run, "owner").unlink()
 
 
-def _place(run: Run, suffix: str) -> Path:
-    """By identity: two experiments that share a run share its claim."""
+def _path(run: Run, suffix: str) -> Path:
+    """Named by identity, so that two experiments with the same run share its lock."""
     return run.folder.parent.parent / FOLDER / f"{run.run_id}.{suffix}"

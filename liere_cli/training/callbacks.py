@@ -1,4 +1,4 @@
-"""What a run tells those who watch it."""
+"""Training callbacks."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +9,7 @@ from liere_cli.runs.folder import Run
 
 @dataclass(frozen=True)
 class Report:
-    """What an observer is told at every logged step.
+    """The state of training at a logged step.
 
     Args:
         step: steps taken.
@@ -17,7 +17,7 @@ class Report:
         loss: mean training loss in nats since the last report.
         value: latest validation metric, if any.
         throughput: examples (or tokens of text) per second of training.
-        seconds_left: estimated training time still to come.
+        seconds_left: estimated training time that is left.
     """
 
     step: int
@@ -28,21 +28,24 @@ class Report:
     seconds_left: float
 
 
-class Observer(Protocol):
-    """Someone who watches a run; the loop itself knows no terminal."""
+class Callbacks(Protocol):
+    """Called by the training loop."""
 
-    def started(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None: ...
+    def on_start(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None:
+        """Before the first step; ``step`` is that of the checkpoint that training resumes from."""
 
-    def reported(self, report: Report) -> None: ...
+    def on_report(self, report: Report) -> None:
+        """At every logged step."""
 
-    def evaluating(self, split: str) -> None: ...
+    def on_evaluate(self, split: str) -> None:
+        """Before an evaluation."""
 
 
-class Silent:
-    """Nobody watches."""
+class NoCallbacks:
+    """Callbacks that do nothing."""
 
-    def started(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None: ...
+    def on_start(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None: ...
 
-    def reported(self, report: Report) -> None: ...
+    def on_report(self, report: Report) -> None: ...
 
-    def evaluating(self, split: str) -> None: ...
+    def on_evaluate(self, split: str) -> None: ...

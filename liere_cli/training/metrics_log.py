@@ -1,13 +1,13 @@
-"""metrics.jsonl as it grows."""
+"""Writing metrics.jsonl."""
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from liere_cli.errors import LiereError
+from liere_cli.errors import unwritable
 from liere_cli.utils.files import write_atomically
 
 
@@ -23,28 +23,28 @@ class MetricsLog:
 
     def __enter__(self) -> Self:
         write_atomically(self.path, bytes(self.content))
-        with self._told():
+        with self._os_errors_reported():
             self._file = self.path.open("ab", buffering=0)
         return self
 
-    def write(self, line: dict[str, Any]) -> None:
+    def write(self, line: Mapping[str, float | None]) -> None:
         text = (json.dumps(line, allow_nan=False) + "\n").encode()
         self.content += text
-        with self._told():
+        with self._os_errors_reported():
             rest = memoryview(text)
-            while rest:  # a disk that is nearly full takes a part
+            while rest:  # on a nearly full disk, a write takes only a part
                 rest = rest[self._file.write(rest) :]
 
     def __exit__(self, *exception: object) -> None:
-        with self._told():
+        with self._os_errors_reported():
             try:
                 os.fsync(self._file.fileno())
             finally:
                 self._file.close()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _os_errors_reported(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise LiereError(f"{self.path}: can't be written ({error.strerror})") from None
+            raise unwritable(self.path, error) from None

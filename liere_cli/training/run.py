@@ -1,4 +1,4 @@
-"""A run from its claim to its summary: one cell in, one summary out."""
+"""Trains a run: lock, training loop, summary."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -7,12 +7,14 @@ import torch
 
 from liere_cli.errors import LiereError
 from liere_cli.runs.build import RunSpec
-from liere_cli.runs.checkpoint import clear_checkpoints
+from liere_cli.runs.checkpoint import clear_checkpoints, clear_leftovers
 from liere_cli.runs.folder import Run
-from liere_cli.runs.lock import RunLock, claim
+from liere_cli.runs.lock import RunLock, lock_run
 from liere_cli.runs.summary import RunSummary
-from liere_cli.training.callbacks import Observer, Silent
-from liere_cli.training.trainer import Trainer, discard_results, parts_of
+from liere_cli.training.callbacks import Callbacks, NoCallbacks
+from liere_cli.training.results import describe_run, discard_results
+from liere_cli.training.step import parts_of
+from liere_cli.training.trainer import Trainer
 from liere_cli.utils.distributed import ALONE, Ranks
 from liere_cli.utils.files import make_folder
 
@@ -23,14 +25,14 @@ def train_run(
     outputs: Path,
     device: torch.device,
     fresh: bool = False,
-    observer: Observer | None = None,
+    callbacks: Callbacks | None = None,
     ranks: Ranks = ALONE,
 ) -> RunSummary:
-    """Trains a cell, or goes on where it stopped, or returns what an earlier run found.
+    """Trains a run, resumes it from its newest checkpoint, or returns its summary if it has one.
 
     Args:
-        fresh: discards earlier results of this cell.
-        observer: is told of progress.
+        fresh: discards earlier results of this run.
+        callbacks: called by the training loop, on rank 0.
         ranks: the processes that train it together, of which this is one.
 
     Returns:
@@ -39,51 +41,57 @@ def train_run(
     Raises:
         RunLocked: another process trains this run.
         LiereError: a file can't be written, or another rank has ended.
-        UsageError: the ranks can't share the work equally.
+        UsageError: the ranks can't share a batch equally.
         KeyboardInterrupt: after SIGINT or SIGTERM; a checkpoint has been written.
     """
-    parts_of(run_spec, ranks)  # refused before anything is claimed or discarded
+    parts_of(run_spec, ranks)  # raises before anything is locked or discarded
     if len(set(ranks.gather(run_spec.run_id))) > 1:
         raise LiereError(
             "the processes of this run differ in their recipe, or find other data or encodings"
         )
     if not ranks.is_main:
-        return _follow(run_spec, outputs, device, ranks)
-    with claim(run_spec.run(outputs)) as held:
+        return _train_as_follower(run_spec, outputs, device, ranks)
+    with lock_run(run_spec.run(outputs)) as lock:
         run = run_spec.run(outputs)  # another experiment may have begun it since
         make_folder(run.folder)
         if fresh:
             _discard(run)
-        known = run.summary()
-        summary = ranks.broadcast(lambda: known)
+        earlier = run.summary()
+        summary = ranks.broadcast(lambda: earlier)
         if summary is None:
-            summary = Trainer(run_spec, run, device, observer or Silent(), held, ranks).train()
-            held.check()
+            clear_leftovers(run)
+            discard_results(run)
+            describe_run(run_spec, run, device, ranks.size)
+            trainer = Trainer(run_spec, run, device, callbacks or NoCallbacks(), lock, ranks)
+            summary = trainer.train()
+            lock.check()
             summary = run.write_summary(summary)
         clear_checkpoints(run)
         return ranks.broadcast(lambda: summary)
 
 
-def _follow(run_spec: RunSpec, outputs: Path, device: torch.device, ranks: Ranks) -> RunSummary:
-    """The part of a rank that neither claims nor writes."""
-    summary: RunSummary | None = ranks.receive()  # of an earlier run
-    if summary is None:
+def _train_as_follower(
+    run_spec: RunSpec, outputs: Path, device: torch.device, ranks: Ranks
+) -> RunSummary:
+    """The part of a rank other than 0, which neither locks nor writes."""
+    earlier: RunSummary | None = ranks.receive()
+    if earlier is None:
         run = run_spec.run(outputs)
-        Trainer(run_spec, run, device, Silent(), RunLock(run), ranks).train()
-    closing: RunSummary = ranks.receive()
-    return closing
+        Trainer(run_spec, run, device, NoCallbacks(), RunLock(run), ranks).train()
+    summary: RunSummary = ranks.receive()
+    return summary
 
 
 def tidy(run: Run) -> None:
-    """Drops the checkpoints that a kill right after the end left in a run, where that can be."""
+    """Deletes the checkpoints that a finished run still has, as after a kill right at its end."""
     if run.path("checkpoints").is_dir():
-        with suppress(LiereError, OSError), claim(run):
+        with suppress(LiereError, OSError), lock_run(run):
             if run.summary() is not None:
                 clear_checkpoints(run)
 
 
 def _discard(run: Run) -> None:
-    # the summary first: a run without one is not over
+    # the summary first: without one the run is not over
     for name in ("summary.json", "metrics.jsonl"):
         run.path(name).unlink(missing_ok=True)
     discard_results(run)

@@ -1,8 +1,8 @@
 """Several processes that train one run together, as ``torchrun`` starts them.
 
 Every rank builds the same model and takes an equal share of each step's batch; gradients are summed
-over ranks before the optimizer's step, which all then take alike. Rank 0 alone claims the run,
-writes and speaks. A process that nobody launched is rank 0 of 1, and nothing of this costs it time.
+over ranks before the optimizer's step, which is the same on all of them. Only rank 0 locks the run,
+writes files and prints. A process without a launcher is rank 0 of 1, at no cost.
 """
 
 import os
@@ -20,9 +20,9 @@ from torch.distributed.rendezvous import rendezvous
 
 from liere_cli.errors import LiereError, UsageError
 
-#: what every launcher of PyTorch's ``env://`` sets
+#: set by every launcher for PyTorch's ``env://`` rendezvous
 ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-#: longest that one rank waits for another: rank 0 may have to load, claim or write
+#: longest wait of one rank for another: rank 0 may have to load, lock or write
 PATIENCE = timedelta(hours=1)
 
 T = TypeVar("T")
@@ -30,14 +30,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of a run, seen from one of them.
+    """The processes that train a run together, as one of them sees them.
 
-    Every method but :meth:`rows` is called by all ranks at the same place, and raises LiereError
-    where another rank has ended.
+    Every method but :meth:`rows` is collective: all ranks call it at the same point (``receive``
+    where rank 0 calls ``broadcast``). It raises LiereError where another rank has ended.
 
     Args:
         rank: of this process, from 0.
-        size: how many there are.
+        size: number of processes.
     """
 
     rank: int = 0
@@ -45,14 +45,14 @@ class Ranks:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this is rank 0, which writes files and prints."""
         return self.rank == 0
 
     def rows(self, batch: int) -> slice:
         """This rank's rows of a batch.
 
         Raises:
-            UsageError: the batch can't be divided.
+            UsageError: the batch can't be divided equally.
         """
         if batch % self.size:
             near = max(batch // self.size, 1) * self.size
@@ -64,41 +64,41 @@ class Ranks:
         return slice(self.rank * share, (self.rank + 1) * share)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter], loss: Tensor) -> Tensor:
-        """Replaces every gradient by its sum over ranks; returns that of ``loss``, a number."""
+        """Replaces every gradient by its sum over ranks; returns the sum of ``loss``, []."""
         if self.size == 1:
             return loss
-        gradients = [one.grad for one in parameters if one.grad is not None]
-        flat = torch.cat([loss.view(1), *(one.flatten() for one in gradients)])
-        with _told():
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = torch.cat([loss.view(1), *(gradient.flatten() for gradient in gradients)])
+        with _collective():
             dist.all_reduce(flat)
-        parts = flat[1:].split([one.numel() for one in gradients])
+        parts = flat[1:].split([gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
         return flat[0]
 
-    def all_reduce(self, seconds: float, asked: bool) -> tuple[float, bool]:
-        """Rank 0's seconds, at least 0, and whether any rank was asked to stop."""
+    def all_reduce(self, seconds: float, stop: bool) -> tuple[float, bool]:
+        """Seconds of rank 0, at least 0, and whether ``stop`` is true on any rank."""
         if self.size == 1:
-            return seconds, asked
+            return seconds, stop
         # on the CPU, so that no step waits for the device
-        both = torch.tensor([seconds if self.is_main else 0.0, float(asked)], dtype=torch.float64)
-        with _told():
+        both = torch.tensor([seconds if self.is_main else 0.0, float(stop)], dtype=torch.float64)
+        with _collective():
             dist.all_reduce(both, dist.ReduceOp.MAX)
         return float(both[0]), bool(both[1])
 
     def broadcast(self, make: Callable[[], T]) -> T:
-        """What ``make`` gives on rank 0, where alone it is called."""
+        """Sends the value of ``make()``, which only rank 0 calls, to all ranks."""
         if self.size == 1:
             return make()
         made = [make() if self.is_main else None]
-        with _told():
+        with _collective():
             dist.broadcast_object_list(made, device=torch.device("cpu"))
         return made[0]  # type: ignore[return-value]
 
     def receive(self) -> Any:
-        """What rank 0 broadcasts; called by every other rank."""
+        """The value that rank 0 broadcasts; for every other rank."""
         made = [None]
-        with _told():
+        with _collective():
             dist.broadcast_object_list(made, device=torch.device("cpu"))
         return made[0]
 
@@ -107,12 +107,12 @@ class Ranks:
         if self.size == 1:
             return [value]
         values: list[T] = [value] * self.size
-        with _told():
+        with _collective():
             dist.all_gather_object(values, value)
         return values
 
     def wait(self) -> None:
-        """Returns once every rank has come here."""
+        """Returns once every rank has called it."""
         self.all_reduce(0.0, False)
 
 
@@ -121,7 +121,9 @@ ALONE = Ranks()
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """The ranks of this process, connected; of a failure one of them speaks (``error.said``).
+    """Connects the processes that a launcher started for one run.
+
+    Of an error on several ranks, all but one are marked as ``error.reported``.
 
     Raises:
         LiereError: the others can't be reached.
@@ -146,17 +148,17 @@ def joined() -> Iterator[Ranks]:
     try:
         yield Ranks(rank, size)
     except LiereError as error:
-        error.said = not _first_to_fail(store)
+        error.reported = not _first_to_fail(store)
         raise
-    # after a failure others may hang in a collective, so only a whole group is taken apart
+    # not after an error, when other ranks may hang in a collective operation
     dist.destroy_process_group()
 
 
 def launched() -> int:
-    """How many processes a launcher started for one run; 1 where there was none.
+    """Number of processes that a launcher started for one run; 1 without a launcher.
 
     Raises:
-        UsageError: the launcher's variables are no numbers.
+        UsageError: ``WORLD_SIZE`` is not a number.
     """
     if not all(name in os.environ for name in ENVIRONMENT):
         return 1
@@ -164,7 +166,7 @@ def launched() -> int:
         return int(os.environ["WORLD_SIZE"])
     except ValueError:
         raise UsageError(
-            f"WORLD_SIZE '{os.environ['WORLD_SIZE']}' in the environment is no number"
+            f"WORLD_SIZE '{os.environ['WORLD_SIZE']}' in the environment is not a number"
         ) from None
 
 
@@ -174,32 +176,33 @@ def is_main_process() -> bool:
 
 
 def own_device(device: torch.device) -> torch.device:
-    """The device of this process: with several on one machine, each takes a GPU of its own.
+    """The device of this process: of several on one machine, each uses a GPU of its own.
 
     Raises:
-        UsageError: there are fewer GPUs than processes, or all were given the same one.
+        UsageError: there are fewer GPUs than processes, or ``device`` names one GPU for all.
     """
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    if device.type != "cuda" or launched() == 1 or here == 1:
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if device.type != "cuda" or launched() == 1 or local_size == 1:
         return device
     count = torch.cuda.device_count()
-    if device.index is not None or here > count:
+    if device.index is not None or local_size > count:
         raise UsageError(
-            f"--device {device}: {here} processes on this machine need a GPU each, and it has "
-            f"{count}; start {count}, with --device cuda, or use --device cpu"
+            f"--device {device}: {local_size} processes on this machine need a GPU each, and it "
+            f"has {count}; start {count}, with --device cuda, or use --device cpu"
         )
     return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _collective() -> Iterator[None]:
+    """Turns an error of a collective operation into one that says what to do."""
     try:
         yield
     except RuntimeError as error:
-        # without the line of PyTorch's source before it, and the advice behind
+        # without the prefix with PyTorch's source line, and the advice after the first sentence
         reason = re.sub(r"^\[.*?\] ", "", str(error).splitlines()[0]).partition(". ")[0]
         raise LiereError(
-            f"another process of this run ended ({reason}); the same command goes on from the "
+            f"another process of this run ended ({reason}); the same command resumes from the "
             "last checkpoint"
         ) from None
 
@@ -208,4 +211,4 @@ def _first_to_fail(store: Any) -> bool:
     try:
         return int(store.add("liere-failures", 1)) == 1
     except RuntimeError:
-        return True  # nobody is left to have said it
+        return True  # the store ended with the other processes, before they could report it

@@ -1,4 +1,4 @@
-"""Makes the C library keep the memory that a training step frees for the next step."""
+"""Settings of the C library's memory allocator."""
 
 import ctypes
 import sys
@@ -12,11 +12,11 @@ _LARGEST = 2**31 - 1
 
 @cache
 def keep_freed_memory() -> None:
-    """Raises glibc's thresholds, so that tensors of a step do not fault their pages in anew.
+    """Keeps the memory that a training step frees for the next step.
 
-    By default malloc returns large blocks to the system at once, and every step pays for getting
-    them back: 2 to 5% of a step of the smallest models here. Does nothing elsewhere than on Linux
-    with glibc.
+    By default malloc returns large blocks to the system at once, and every step pays for page
+    faults when it gets them back: 2 to 5% of a step of the smallest models. Does nothing where the
+    C library is not glibc on Linux.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -25,7 +25,7 @@ CURVES = {"none": (0.2, 0.0), "axial": (0.5, 0.1), "liere": (0.6, 0.05)}
 
 
 def train_by_fraction(
-    run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Any
+    run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, callbacks: Any
 ) -> RunSummary:
     full, lost = CURVES[run_spec.encoding]
     seed = run_spec.recipe.seed

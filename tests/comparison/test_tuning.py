@@ -31,12 +31,12 @@ compare:
 
 
 def train_by_rate(
-    run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Any
+    run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, callbacks: Any
 ) -> RunSummary:
     """Best at a learning rate of 2e-3 and a scale of 2; 4e-3 diverges for ``axial``."""
     settings = run_spec.recipe.training
     if settings.tested:
-        return train(run_spec, outputs=outputs, device=device, fresh=fresh, observer=observer)
+        return train(run_spec, outputs=outputs, device=device, fresh=fresh, callbacks=callbacks)
     value = (
         0.5 - abs(settings.learning_rate - 2e-3) + 0.01 * run_spec.recipe.encoding.get("scale", 0)
     )

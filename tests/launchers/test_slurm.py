@@ -15,8 +15,8 @@ import torch
 from typer.testing import CliRunner, Result
 
 from liere_cli.cli.app import app
+from liere_cli.config.compare import SlurmSettings
 from liere_cli.config.files import load_recipe
-from liere_cli.config.recipe import SlurmSettings
 from liere_cli.errors import LiereError
 from liere_cli.launchers import slurm as slurm_module
 from liere_cli.launchers.events import Event, Notice, RunLockedElsewhere
@@ -338,7 +338,7 @@ def compare(*flags: str) -> Result:
         (["--slurm=time=2h"], "--slurm time=2h: is for jobs; add --launcher slurm"),
         (["--launcher=slurm", "--slurm=gpu"], "--slurm gpu: expected KEY=VALUE"),
         (["--launcher=slurm", "--slurm=partion=a"], "did you mean 'partition'?"),
-        (["--launcher=slurm", "--slurm=partition=a\nrm"], "must be one word, as sbatch takes it"),
+        (["--launcher=slurm", "--slurm=partition=a\nrm"], "must be one word"),
         (["--launcher=slurm", "--slurm=time=10s"], "but must be at least 5m"),
         (["--launcher=slurm", "--slurm=memory=lots"], "a number and K, M, G or T, as 16G"),
         (["--launcher=slrum"], "slrum"),

@@ -19,7 +19,7 @@ from liere_cli.planning.from_recipe import plan_comparison
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.runs.build import assemble
 from liere_cli.runs.context import Context
-from liere_cli.runs.lock import claim, seems_held
+from liere_cli.runs.lock import lock_run, seems_held
 from support.synthetic_runs import TINY, train, write_run
 
 FLAGS = ["--data=pointing", "--encodings=axial,none,liere", "--seeds=1"]
@@ -47,7 +47,7 @@ def trained_elsewhere(
     reads, writes = os.pipe()
     pid = os.fork()
     if pid == 0:
-        with claim(planned.run):
+        with lock_run(planned.run):
             os.write(writes, b"!")
             while not ready():
                 time.sleep(0.02)

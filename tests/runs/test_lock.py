@@ -11,9 +11,9 @@ import pytest
 from filelock import FileLock
 
 from liere_cli.errors import LiereError
-from liere_cli.runs import lock as claims
+from liere_cli.runs import lock as lock_module
 from liere_cli.runs.folder import Run
-from liere_cli.runs.lock import RunLocked, claim, owner_of
+from liere_cli.runs.lock import RunLocked, lock_run, owner_of
 from liere_cli.utils.files import make_folder
 
 
@@ -32,7 +32,7 @@ def held_elsewhere(run: Run) -> Iterator[int]:
     reads, writes = os.pipe()
     pid = os.fork()
     if pid == 0:
-        with claim(run):
+        with lock_run(run):
             os.write(writes, b"!")
             signal.pause()
     os.read(reads, 1)
@@ -49,41 +49,41 @@ def test_a_run_has_one_owner_who_is_named(run: Run) -> None:
     with held_elsewhere(run) as pid:
         with (
             pytest.raises(RunLocked, match=rf"{run.name}: .*\(process {pid} on .+, since 20"),
-            claim(run),
+            lock_run(run),
         ):
             raise AssertionError
         owner = owner_of(run)
         assert owner is not None
         assert owner.pid == pid
-        with claim(Run(run.folder.with_name("text-rope-s1-ffffffffffff"))):
+        with lock_run(Run(run.folder.with_name("text-rope-s1-ffffffffffff"))):
             pass
 
 
 def test_experiments_that_share_a_run_share_its_claim(run: Run) -> None:
     twin = Run(run.folder.parent.parent / "another" / run.name)
-    with claim(run), pytest.raises(RunLocked), claim(twin):
+    with lock_run(run), pytest.raises(RunLocked), lock_run(twin):
         raise AssertionError
 
 
 def test_a_killed_owners_claim_is_taken_over(run: Run) -> None:
     with held_elsewhere(run):
         pass
-    with claim(run):
+    with lock_run(run):
         assert owner_of(run) is not None
     assert owner_of(run) is None
 
 
 def without_kernel_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: FileLock) -> None:
-        raise OSError(claims.errno.ENOSYS, "no flock here")
+        raise OSError(lock_module.errno.ENOSYS, "no flock here")
 
     monkeypatch.setattr(FileLock, "acquire", refuse)
 
 
 def test_without_kernel_locks_the_lease_decides(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     without_kernel_locks(monkeypatch)
-    monkeypatch.setattr(claims, "LEASE_SECONDS", 0.6)
-    monkeypatch.setattr(claims, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(lock_module, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(lock_module, "PATIENCE_SECONDS", 0.3)
     make_folder(run.folder)
     with held_elsewhere(run):
         # as from another host, where no process number can be asked about
@@ -92,14 +92,14 @@ def test_without_kernel_locks_the_lease_decides(run: Run, monkeypatch: pytest.Mo
         descriptor = os.open(lease_of(run), os.O_WRONLY | os.O_TRUNC)
         os.write(descriptor, re.sub("host=.*", "host=another", marker).encode())
         os.close(descriptor)
-        with pytest.raises(RunLocked), claim(run):
+        with pytest.raises(RunLocked), lock_run(run):
             raise AssertionError
-    with claim(run) as held:
-        held.check()
+    with lock_run(run) as lock:
+        lock.check()
         lease_of(run).unlink()
-        assert held.lost.wait(10)
+        assert lock.lost.wait(10)
         with pytest.raises(RunLocked):
-            held.check()
+            lock.check()
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(run: Run) -> None:
@@ -107,6 +107,6 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(run: Run) -> None:
     outputs.write_text("a file where the folder should be")
     with (
         pytest.raises(LiereError, match=r"outputs.*can't be written \(Not a directory\)"),
-        claim(run),
+        lock_run(run),
     ):
         raise AssertionError

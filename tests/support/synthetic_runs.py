@@ -13,7 +13,7 @@ from liere_cli.errors import LiereError
 from liere_cli.runs.build import RunSpec, signature
 from liere_cli.runs.folder import Run
 from liere_cli.runs.summary import RunSummary
-from liere_cli.training.callbacks import Observer, Report
+from liere_cli.training.callbacks import Callbacks, Report
 from liere_cli.utils.files import to_json, write_atomically
 
 #: settings of a model that is built quickly
@@ -95,39 +95,39 @@ def begin_run(run_spec: RunSpec, outputs: Path, step: int = 5) -> Run:
 
 
 def train(
-    run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Observer
+    run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, callbacks: Callbacks
 ) -> RunSummary:
     """Replaces training: ``absolute`` diverges, ``sinusoidal`` fails."""
     run = run_spec.run(outputs)
     if (summary := run.summary()) and not fresh:
         return summary
-    observer.started(run_spec, run, 0, [])
-    observer.reported(Report(5, 0.5, 1.25, 0.3, 100.0, 1.0))
+    callbacks.on_start(run_spec, run, 0, [])
+    callbacks.on_report(Report(5, 0.5, 1.25, 0.3, 100.0, 1.0))
     if run_spec.encoding == "sinusoidal":
         raise LiereError("the disk is full")
     changes: dict[str, Any] = {}
     if run_spec.encoding == "absolute":
         changes = {"status": "diverged", "test": None, "val": None, "error": "the loss was nan"}
-    observer.evaluating("test")
+    callbacks.on_evaluate("test")
     return write_summary(run_spec, outputs, **changes)
 
 
 def train_until_killed(
-    run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Observer
+    run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, callbacks: Callbacks
 ) -> RunSummary:
     """As :func:`train`, but ``none`` kills its process."""
     if run_spec.encoding == "none":
         os.kill(os.getpid(), signal.SIGKILL)
-    return train(run_spec, outputs=outputs, device=device, fresh=fresh, observer=observer)
+    return train(run_spec, outputs=outputs, device=device, fresh=fresh, callbacks=callbacks)
 
 
 def train_until_stopped(
-    run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Observer
+    run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, callbacks: Callbacks
 ) -> RunSummary:
     """Runs until SIGTERM, and then writes a checkpoint."""
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
-    observer.started(run_spec, run_spec.run(outputs), 0, [])
+    callbacks.on_start(run_spec, run_spec.run(outputs), 0, [])
     while not stopped:
         time.sleep(0.01)
     begin_run(run_spec, outputs)
@@ -135,16 +135,16 @@ def train_until_stopped(
 
 
 def train_and_break(
-    run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Observer
+    run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, callbacks: Callbacks
 ) -> RunSummary:
     """As :func:`train`, but ``none`` raises an unexpected error."""
     if run_spec.encoding == "none":
         raise ZeroDivisionError("division by zero")
-    return train(run_spec, outputs=outputs, device=device, fresh=fresh, observer=observer)
+    return train(run_spec, outputs=outputs, device=device, fresh=fresh, callbacks=callbacks)
 
 
 def train_and_show_environment(
-    run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, observer: Observer
+    run_spec: RunSpec, *, outputs: Path, device: torch.device, fresh: bool, callbacks: Callbacks
 ) -> RunSummary:
     """Fails with the environment variables of its process as the message."""
     values = [os.environ[key] for key in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")]

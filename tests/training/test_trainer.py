@@ -1,9 +1,7 @@
 """Runs: repeatable, resumable, never trained twice, honest about divergence."""
 
 import json
-import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,23 +9,12 @@ from safetensors.torch import load_file
 
 from liere_cli.config.files import load_recipe
 from liere_cli.errors import LiereError
-from liere_cli.runs.build import RunSpec, assemble
+from liere_cli.runs.build import assemble
 from liere_cli.runs.checkpoint import load_checkpoint
-from liere_cli.runs.folder import Run
 from liere_cli.training.callbacks import Report
 from liere_cli.training.run import train_run
-from liere_cli.training.trainer import schedule
-
-CPU = torch.device("cpu")
-SMALL = {
-    "model": {"layers": 1, "dim": 16, "heads": 2, "dropout": 0.1},
-    "training": {"batch": 4, "budget": "12steps", "log_every": 2, "validations": 3},
-}
-DATA = {
-    "text": "stdlib:grid=16",
-    "images": "pointing:train=40,val=20,test=20",
-    "video": "motion:train=40,val=20,test=20",
-}
+from liere_cli.training.step import schedule
+from support.small_runs import CPU, DATA, SMALL, StopAt, losses, run_spec_of
 
 
 @pytest.fixture
@@ -35,44 +22,6 @@ def text_file(tmp_path: Path) -> Path:
     path = tmp_path / "verse.txt"
     path.write_text("The quick brown fox jumps over the lazy dog. " * 40)
     return path
-
-
-def run_spec_of(text_file: Path, *, data: str = "text", seed: int = 0, **training: Any) -> RunSpec:
-    spec: Any = DATA[data]
-    if data == "text":
-        spec = {"name": "text", "path": str(text_file), "grid": 16}
-    flags = {
-        "encoding": "liere",
-        "data": spec,
-        "seed": seed,
-        "model": SMALL["model"],
-        "training": {**SMALL["training"], **training},
-    }
-    return assemble(load_recipe(flags=flags), device=CPU)
-
-
-def losses(run: Run) -> list[Any]:
-    return [
-        {key: value for key, value in line.items() if key != "seconds"} for line in run.metrics()
-    ]
-
-
-class StopAt:
-    """Sends Ctrl-C when a step is reported."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-        self.resumed_at: int | None = None
-        self.warnings: list[str] = []
-
-    def started(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None:
-        self.resumed_at, self.warnings = step, warnings
-
-    def reported(self, report: Report) -> None:
-        if report.step == self.step:
-            signal.raise_signal(signal.SIGINT)
-
-    def evaluating(self, split: str) -> None: ...
 
 
 @pytest.mark.parametrize("data", DATA)
@@ -99,12 +48,12 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     )
     whole = train_run(run_spec, outputs=tmp_path / "whole", device=CPU)
     with pytest.raises(KeyboardInterrupt):
-        train_run(run_spec, outputs=tmp_path / "parts", device=CPU, observer=StopAt(step))
+        train_run(run_spec, outputs=tmp_path / "parts", device=CPU, callbacks=StopAt(step))
     run = run_spec.run(tmp_path / "parts")
     assert run.summary() is None
     assert run.path("checkpoints").is_dir()
     watcher = StopAt(-1)
-    again = train_run(run_spec, outputs=tmp_path / "parts", device=CPU, observer=watcher)
+    again = train_run(run_spec, outputs=tmp_path / "parts", device=CPU, callbacks=watcher)
     assert watcher.resumed_at == step
     assert again.test == whole.test
     assert losses(run) == losses(run_spec.run(tmp_path / "whole"))
@@ -123,7 +72,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
     run_spec = run_spec_of(text_file, checkpoint_seconds=1e-9)
     whole = train_run(run_spec, outputs=tmp_path / "whole", device=CPU)
     with pytest.raises(KeyboardInterrupt):
-        train_run(run_spec, outputs=tmp_path / "parts", device=CPU, observer=StopAt(8))
+        train_run(run_spec, outputs=tmp_path / "parts", device=CPU, callbacks=StopAt(8))
     run = run_spec.run(tmp_path / "parts")
     older, newest = sorted(run.path("checkpoints").glob("0*.safetensors"))
     content = bytearray(newest.read_bytes())
@@ -138,7 +87,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
         }[damage]
     )
     watcher = StopAt(-1)
-    again = train_run(run_spec, outputs=tmp_path / "parts", device=CPU, observer=watcher)
+    again = train_run(run_spec, outputs=tmp_path / "parts", device=CPU, callbacks=watcher)
     assert watcher.resumed_at == int(older.stem)
     assert len(watcher.warnings) == 1
     assert "damaged" in watcher.warnings[0]
@@ -161,11 +110,11 @@ def test_one_run_is_trained_by_one_process(text_file: Path, tmp_path: Path) -> N
     run_spec = run_spec_of(text_file)
 
     class Rival(StopAt):
-        def reported(self, report: Report) -> None:
+        def on_report(self, report: Report) -> None:
             with pytest.raises(LiereError, match="another process"):
                 train_run(run_spec, outputs=tmp_path, device=CPU)
 
-    assert train_run(run_spec, outputs=tmp_path, device=CPU, observer=Rival(-1)).steps == 12
+    assert train_run(run_spec, outputs=tmp_path, device=CPU, callbacks=Rival(-1)).steps == 12
 
 
 BLOW_UP = """
@@ -246,7 +195,7 @@ def test_a_budget_of_seconds_counts_what_was_used_before_an_interruption(
 ) -> None:
     run_spec = run_spec_of(text_file, budget="0.3s", log_every=1)
     with pytest.raises(KeyboardInterrupt):
-        train_run(run_spec, outputs=tmp_path, device=CPU, observer=StopAt(3))
+        train_run(run_spec, outputs=tmp_path, device=CPU, callbacks=StopAt(3))
     summary = train_run(run_spec, outputs=tmp_path, device=CPU)
     assert summary.seconds >= 0.3
     run = run_spec.run(tmp_path)
@@ -285,7 +234,7 @@ def test_schedule() -> None:
 def test_a_checkpoint_of_another_model_is_refused(text_file: Path, tmp_path: Path) -> None:
     run_spec = run_spec_of(text_file)
     with pytest.raises(KeyboardInterrupt):
-        train_run(run_spec, outputs=tmp_path, device=CPU, observer=StopAt(4))
+        train_run(run_spec, outputs=tmp_path, device=CPU, callbacks=StopAt(4))
     other = torch.nn.Linear(3, 3)
     with pytest.raises(LiereError, match="of another model"):
         load_checkpoint(run_spec.run(tmp_path), other, torch.optim.AdamW(other.parameters()))

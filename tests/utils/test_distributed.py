@@ -137,7 +137,7 @@ def test_two_processes_go_on_where_one_stopped_and_know_a_finished_run(
     whole = alone(flags, tmp_path / "whole")
     run_spec = assemble(load_recipe(flags=flags), device=CPU)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("liere_cli.utils.signals.Stop.asked", True)
+        patch.setattr("liere_cli.utils.signals.Stop.requested", True)
         with pytest.raises(KeyboardInterrupt):
             train_run(run_spec, outputs=tmp_path / "parts", device=CPU)
     found = two.train(flags, tmp_path / "parts")

@@ -1,0 +1,254 @@
+"""The settings of a comparison: the ``compare`` section of a recipe."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
+
+from liere_cli.config.budget import Budget
+from liere_cli.config.fields import Spec
+from liere_cli.config.section import Section
+
+
+class DatasetSettings(Section):
+    """One data set of a comparison, with settings that replace the recipe's for it."""
+
+    data: Spec = Field(description="the data set, as NAME:key=value or a mapping with 'name'")
+    encodings: list[Spec] | None = Field(
+        None, min_length=1, description="encodings on this data set; null: compare.encodings"
+    )
+    model: dict[str, Any] = Field({}, description="replaces settings of the recipe's model")
+    training: dict[str, Any] = Field({}, description="replaces settings of the recipe's training")
+    tuning: dict[str, Any] = Field({}, description="replaces settings of compare.tuning")
+    transfer: dict[str, Any] | None = Field(
+        {}, description="replaces settings of compare.transfer; null: no transfer"
+    )
+    margin: float | None = Field(
+        None, gt=0, description="smallest relevant difference, in the metric's unit"
+    )
+
+
+def _as_dataset_settings(value: object) -> object:
+    is_dataset = isinstance(value, Mapping) and "data" in value
+    return value if is_dataset else {"data": value}
+
+
+def _as_seeds(value: object) -> object:
+    return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _distinct(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) != len(seeds):
+        raise ValueError("the seeds must differ")
+    return seeds
+
+
+def _is_time(budget: Budget) -> Budget:
+    if budget.unit != "seconds":
+        raise ValueError("must be a time, such as 90m or 2h")
+    return budget
+
+
+class SettleSettings(Section):
+    """Adds seeds until each verdict is settled, or further seeds are unlikely to help."""
+
+    max_seeds: int = Field(10, ge=2, le=1000, description="maximum seeds of each encoding")
+    time: Annotated[Budget, AfterValidator(_is_time)] | None = Field(
+        None, description="maximum training time of all runs together; null: no limit"
+    )
+
+
+class InteractionSettings(Section):
+    """Tests whether an encoding's gain over the baseline differs between data sets.
+
+    Gains are shares of the baseline's own gain over ``control``, which makes metrics comparable.
+    """
+
+    against: str = Field(
+        "text", description="modality or data set that the others are compared with"
+    )
+    control: Spec = Field(
+        {"name": "none"},
+        validation_alias=AliasChoices("control", "floor"),
+        description="encoding relative to which the baseline's own gain is measured",
+    )
+    encodings: list[Spec] | None = Field(
+        None, min_length=1, description="encodings to test; null: all that both sides have"
+    )
+    margin: float | None = Field(
+        None, gt=0, description="smallest relevant difference, as a share of the baseline's gain"
+    )
+
+
+def _flattened(value: object) -> object:
+    """``{encoding: {scale: [..]}}`` as ``{encoding.scale: [..]}``, which ``--set`` writes."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("encoding"), Mapping):
+        return value
+    options = {f"encoding.{key}": values for key, values in value["encoding"].items()}
+    return {key: values for key, values in value.items() if key != "encoding"} | options
+
+
+class TuningSettings(Section):
+    """A search for each encoding's settings on the validation split, before the comparison.
+
+    Keys are those of ``training``, and ``encoding.KEY`` for options of the encodings that have it.
+    """
+
+    grid: Annotated[
+        dict[str, Annotated[list[Any], Field(min_length=1)]], BeforeValidator(_flattened)
+    ] = Field({}, description="values of each key; all combinations are tried")
+    candidates: list[Annotated[dict[str, Any], BeforeValidator(_flattened)]] = Field(
+        [], description="combinations to try, in place of a grid"
+    )
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**31)]],
+        BeforeValidator(_as_list),
+        AfterValidator(_distinct),
+        Field(min_length=1, max_length=1000),
+    ] = Field([1000], description="seeds of the tuning runs, none of which the comparison may use")
+    budget: Budget | None = Field(
+        None, description="budget of each tuning run; null: that of the comparison's runs"
+    )
+
+
+class TransferSettings(Section):
+    """Evaluates every trained run at other lengths or resolutions too."""
+
+    grids: list[Any] = Field(
+        [],
+        max_length=100,
+        description="grids, as 512, 48x48 or 8x32x32; the training grid is always included",
+    )
+    extend: list[Literal["none", "pi", "refit", "ntk", "yarn"]] = Field(
+        ["none"],
+        description="methods of extension, where an encoding supports them; none is included",
+    )
+    shuffle: bool = Field(
+        False, description="also evaluates the training grid with its patches in random order"
+    )
+    limit: int | None = Field(
+        None, ge=1, description="maximum test items or blocks of text; null: training.test_limit"
+    )
+
+
+def _is_job_time(budget: Budget) -> Budget:
+    if _is_time(budget).amount < 300:  # notice of the end may come 150 s before it
+        raise ValueError("must be at least 5m")
+    return budget
+
+
+def _one_word(text: str) -> str:
+    if not re.fullmatch(r"[\w.,:=&|*()\[\]@+/-]{1,200}", text):
+        raise ValueError("must be one word without spaces or quotes, as for sbatch")
+    return text
+
+
+def _as_memory(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,9}[KMGT]", text):
+        raise ValueError("must be a number and K, M, G or T, as 16G")
+    return text
+
+
+#: a value on a line of its own in the script for Slurm
+Word = Annotated[str, AfterValidator(_one_word)]
+
+
+class SlurmSettings(Section):
+    """The jobs that train a comparison with ``--launcher slurm``: an array, one job per run."""
+
+    partition: Word | None = Field(None, description="partition of the jobs")
+    account: Word | None = Field(None, description="account that the jobs are charged to")
+    qos: Word | None = Field(None, description="quality of service")
+    time: Annotated[Budget, AfterValidator(_is_job_time)] = Field(
+        "1h",
+        validate_default=True,
+        description="time limit of each job; a longer run continues in another job",
+    )
+    gpus: int = Field(0, ge=0, le=8, description="GPUs of each job; a run uses one")
+    gres: Word | None = Field(
+        None, description="generic resources, where GPUs are requested so, as gpu:a100:1"
+    )
+    cpus: int = Field(1, ge=1, le=1024, description="CPUs of each job, and threads of its run")
+    memory: Annotated[str, AfterValidator(_as_memory)] | None = Field(
+        None, description="memory of each job, as 16G"
+    )
+    constraint: Word | None = Field(None, description="node features that the jobs require")
+    reservation: Word | None = Field(None, description="reservation that the jobs use")
+    exclude: Word | None = Field(None, description="nodes to exclude")
+    resubmissions: int = Field(
+        3, ge=0, le=100, description="maximum resubmissions of a run whose job failed unexplained"
+    )
+
+    @property
+    def device(self) -> str:
+        """The device of the runs: ``cuda`` where GPUs are requested, else ``cpu``."""
+        return "cuda" if self.gpus or (self.gres or "").startswith("gpu") else "cpu"
+
+    @property
+    def minutes(self) -> int:
+        """The time limit of a job."""
+        return math.ceil(self.time.amount / 60)
+
+
+class CompareSettings(Section):
+    """The runs of a comparison (encodings x data sets x seeds), and how they are analysed."""
+
+    encodings: list[Spec] = Field(
+        [{"name": "none"}, {"name": "axial"}, {"name": "rope-mixed"}, {"name": "liere"}],
+        min_length=1,
+        description="encodings to compare, as NAME:key=value or mappings with 'name'",
+    )
+    data: list[Annotated[DatasetSettings, BeforeValidator(_as_dataset_settings)]] = Field(
+        [], max_length=1000, description="data sets, one table each; empty: the recipe's data"
+    )
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**31)]],
+        BeforeValidator(_as_seeds),
+        AfterValidator(_distinct),
+        Field(min_length=1, max_length=10_000),
+    ] = Field([0, 1, 2], description="seeds of each encoding: a list, or how many from 0 on")
+    baseline: Annotated[
+        list[Spec], BeforeValidator(lambda value: value if isinstance(value, list) else [value])
+    ] = Field(
+        [{"name": "rope"}, {"name": "axial"}],
+        min_length=1,
+        description="candidates; the first that is compared and defined on the data's axes is used",
+    )
+    margins: dict[Literal["bits_per_byte", "top1"], Annotated[float, Field(gt=0)]] = Field(
+        {},
+        description="smallest relevant difference by metric, for data without its own 'margin'; "
+        "0.01 of top1 is one percentage point",
+    )
+    until_settled: SettleSettings | None = Field(
+        None, description="adds seeds to 'seeds' until verdicts are settled; null: adds none"
+    )
+    aa: bool = Field(
+        False,
+        description="also compares the baseline with itself at other seeds, as a check of the test",
+    )
+    tuning: TuningSettings | None = Field(
+        None, description="chooses settings for each encoding before the comparison; null: no"
+    )
+    interaction: InteractionSettings | None = Field(
+        None, description="compares gains over the baseline between data sets; null: no"
+    )
+    fractions: list[Annotated[float, Field(gt=0, le=1)]] = Field(
+        [],
+        max_length=100,
+        description="fractions of the training split at which each data set is compared too",
+    )
+    transfer: TransferSettings | None = Field(
+        None, description="evaluates every run at other lengths or resolutions; null: no"
+    )
+    efficiency: bool = Field(
+        False, description="also compares at equal training time, and the cost of equal scores"
+    )
+    slurm: SlurmSettings = Field(
+        SlurmSettings(), description="resources of each job, with --launcher slurm"
+    )

@@ -1,0 +1,152 @@
+"""One optimizer step: learning rate, forward and backward passes, update."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from liere_cli.config.recipe import TrainingSettings
+from liere_cli.data import ByteStream, Examples
+from liere_cli.data.batches import TrainingBatches
+from liere_cli.errors import UsageError
+from liere_cli.model import Transformer
+from liere_cli.positions.augment import Displacement
+from liere_cli.positions.grid import Grid
+from liere_cli.runs.build import RunSpec
+from liere_cli.utils.distributed import Ranks
+from liere_cli.utils.seeding import stream, stream_seed
+
+
+class TrainingStep:
+    """Takes optimizer steps, each a function of the seed, the step and the state before it.
+
+    Raises:
+        UsageError: on construction, where the ranks can't share a batch equally.
+    """
+
+    def __init__(
+        self,
+        run_spec: RunSpec,
+        model: Transformer,
+        optimizer: torch.optim.Optimizer,
+        examples: ByteStream | Examples,
+        device: torch.device,
+        ranks: Ranks,
+    ) -> None:
+        dataset, self.seed = run_spec.dataset, run_spec.recipe.seed
+        self.settings, self.device, self.ranks = run_spec.recipe.training, device, ranks
+        self.model, self.optimizer = model, optimizer
+        self.forward = torch.compile(model) if self.settings.compile else model
+        self.rows = ranks.rows(self.settings.batch)
+        self.parts = parts_of(run_spec, ranks)
+        self.displacement = Displacement(**self.settings.positions.model_dump())
+        self.batches = TrainingBatches(
+            examples,
+            batch_size=self.settings.batch,
+            seed=self.seed,
+            context=dataset.grid[0] if dataset.task == "language-model" else None,
+            mean=dataset.mean,
+            std=dataset.std,
+            flips=dataset.flips and self.settings.augment,
+            shift=dataset.shift if self.settings.augment else 0,
+            device=device,
+        )
+
+    def __call__(self, step: int, share: float) -> Tensor:
+        """Updates the model.
+
+        Args:
+            step: steps taken before.
+            share: used share of the budget, 0 to 1.
+
+        Returns:
+            The mean loss over the batch in nats, [] on the device.
+        """
+        settings = self.settings
+        rate = settings.learning_rate * schedule(share, settings.warmup, settings.final_rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        inputs, targets = self.batches.at(step, self.rows)
+        positions = self._positions(step)
+        total = torch.zeros((), device=self.device)
+        parts = self.parts * self.ranks.size
+        chunks = zip(inputs.chunk(self.parts), targets.chunk(self.parts), strict=True)
+        for index, (part, goal) in enumerate(chunks, self.parts * self.ranks.rank):
+            # a stream for every part, so that it draws alike whichever rank computes it
+            names = (step, index) if index else (step,)
+            torch.manual_seed(stream_seed(self.seed, "dropout", *names))
+            with torch.autocast(
+                self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
+            ):
+                logits = self.forward(part, positions)
+            loss = F.cross_entropy(
+                logits.float().flatten(0, -2),
+                goal.flatten(),
+                label_smoothing=settings.label_smoothing,
+            )
+            (loss / parts).backward()
+            total += loss.detach() / parts
+        total = self.ranks.sum_gradients(self.model.parameters(), total)
+        if settings.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return total
+
+    def _positions(self, step: int) -> Tensor | None:
+        """Displaced positions [tokens, axes]; None where the recipe displaces none."""
+        if not self.displacement.acts:
+            return None
+        tokens = self.model.token_grid
+        move = self.displacement.draw(tokens, stream(self.seed, "positions", step))
+        return Grid(tokens).positions(self.model.encoding.scaling, self.device, move)
+
+
+def build_optimizer(model: Transformer, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """AdamW; ``scale`` of each parameter group multiplies the scheduled learning rate."""
+    groups, decay = model.parameter_groups(), settings.weight_decay
+    return torch.optim.AdamW(
+        [
+            {"params": groups["decayed"], "weight_decay": decay, "scale": 1.0},
+            {"params": groups["plain"], "weight_decay": 0.0, "scale": 1.0},
+            {"params": groups["encoding"], "weight_decay": 0.0, "scale": settings.encoding_rate},
+        ],
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        fused=True,
+    )
+
+
+def parts_of(run_spec: RunSpec, ranks: Ranks) -> int:
+    """Number of parts in which each rank computes its rows, none larger than the recipe's.
+
+    Raises:
+        UsageError: the batch can't be split, or its parts can't be dealt out equally, which
+            dropout needs, since it is drawn for whole parts.
+    """
+    settings, dropout = run_spec.recipe.training, run_spec.recipe.model.dropout
+    ranks.rows(settings.batch)
+    if dropout and settings.accumulate % ranks.size:
+        raise UsageError(
+            f"model.dropout {dropout:g} is drawn for each of the training.accumulate "
+            f"{settings.accumulate} parts of a batch, which can't be dealt out to {ranks.size} "
+            f"processes; set training.accumulate={ranks.size}, in one process too for equal numbers"
+        )
+    rows = settings.batch // ranks.size
+    least = math.ceil(settings.accumulate / ranks.size)
+    return next(parts for parts in range(least, rows + 1) if rows % parts == 0)
+
+
+def schedule(share: float, warmup: float, final: float) -> float:
+    """The learning rate's factor: linear warm-up, then half a cosine down to ``final``.
+
+    Args:
+        share: used share of the budget, 0 to 1.
+        warmup: share of the budget spent warming up.
+    """
+    if share < warmup:
+        # never zero, so that the first step counts
+        return max(share / warmup, 0.01)
+    angle = math.pi * min((share - warmup) / (1 - warmup), 1.0)
+    return final + (1 - final) * (1 + math.cos(angle)) / 2
