@@ -1,4 +1,4 @@
-"""Training budgets: how much of what a run may use."""
+"""Training budgets: an amount of steps, examples, tokens or time."""
 
 import re
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _UNITS: dict[str, tuple[Unit, float]] = {
     "m": ("seconds", 60),
     "h": ("seconds", 3600),
 }
-#: more than anyone can train, small enough to count exactly
+#: the largest amount; integers up to it are exact in float64
 LARGEST = 1e15
 _PREFIXES = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}
 
@@ -36,12 +36,12 @@ class Budget:
         """Reads a budget; k, M and G multiply steps, examples and tokens, not times.
 
         Raises:
-            UsageError: the text is no budget, or not above zero.
+            UsageError: the text is not a budget, or not above zero.
         """
         match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)([a-z]+)", text.strip())
         if match is None:
             raise UsageError(
-                f"'{text}' is no budget; write a number and a unit, such as "
+                f"'{text}' is not a budget; write a number and a unit, such as "
                 "2000steps, 50Mtokens, 100kexamples, 90s, 10m or 2h"
             )
         number, prefix, suffix = match.groups()
@@ -84,6 +84,6 @@ class Budget:
             raise ValueError(str(error).removeprefix(f"'{value}': ")) from None
 
     def used(self, *, steps: int, examples: int, tokens: int, seconds: float) -> float:
-        """The share of the budget that has been used; 1 or more when it is spent."""
+        """Used share of the budget; 1 or more when it is spent."""
         spent = {"steps": steps, "examples": examples, "tokens": tokens, "seconds": seconds}
         return spent[self.unit] / self.amount

@@ -1,4 +1,4 @@
-"""Recipes as files: finding, reading, changing from the command line, writing."""
+"""Recipe files: finding, reading, overriding and writing them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -9,7 +9,7 @@ import yaml
 
 from liere_cli.config.recipe import Recipe, merged
 from liere_cli.config.spec import load_yaml, parse_scalar, parse_spec
-from liere_cli.errors import LiereError, UsageError, nearest, shortened
+from liere_cli.errors import UsageError, nearest, shortened, unreadable
 
 MAX_RECIPE_BYTES = 1_000_000
 
@@ -23,14 +23,14 @@ def recipe_folders() -> list[Path]:
 
 
 def builtin_recipes() -> dict[str, Path]:
-    """Name and file of every recipe that comes with liere."""
+    """Name and file of each built-in recipe."""
     return {
         path.stem: path for folder in recipe_folders() for path in sorted(folder.glob("*.yaml"))
     }
 
 
 def find_recipe(name: str) -> Path:
-    """The file of that path, or else the recipe of that name that comes with liere.
+    """The file at that path, or else the built-in recipe of that name.
 
     Raises:
         UsageError: there is neither.
@@ -40,13 +40,14 @@ def find_recipe(name: str) -> Path:
         return path
     if path.exists():
         raise UsageError(f"recipe '{name}' is a folder or a device, not a file")
-    known = builtin_recipes()
-    if name.removesuffix(".yaml").removeprefix("recipes/") in known:
-        return known[name.removesuffix(".yaml").removeprefix("recipes/")]
-    hint = nearest(path.stem, known)
+    recipes = builtin_recipes()
+    stem = name.removesuffix(".yaml").removeprefix("recipes/")
+    if stem in recipes:
+        return recipes[stem]
+    hint = nearest(path.stem, recipes)
     suggestion = f"; did you mean '{hint}'?" if hint else ""
     raise UsageError(
-        f"no recipe file '{name}'{suggestion} (recipes that come with liere: {', '.join(known)})"
+        f"no recipe file '{name}'{suggestion} (recipes that come with liere: {', '.join(recipes)})"
     )
 
 
@@ -54,20 +55,20 @@ def read_settings(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, not yet validated.
 
     Raises:
-        UsageError: not YAML, not a mapping, or too large; names the line where YAML breaks.
+        UsageError: not YAML, not a mapping, or too large; names the line of a syntax error.
         LiereError: the file can't be read.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise LiereError(f"{path}: can't be read ({error.strerror})") from None
+        raise unreadable(path, error) from None
     if len(content) > MAX_RECIPE_BYTES:
         raise UsageError(f"{path}: a recipe has at most {MAX_RECIPE_BYTES:,} bytes")
     return parse_settings(content, str(path))
 
 
 def parse_settings(content: bytes, path: str) -> dict[str, Any]:
-    """The mapping in YAML, not yet validated; ``path`` is for the message.
+    """The mapping in YAML, not yet validated; ``path`` is for the error message.
 
     Raises:
         UsageError: as :func:`read_settings`.
@@ -90,10 +91,12 @@ def parse_settings(content: bytes, path: str) -> dict[str, Any]:
 
 
 def apply_overrides(settings: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """Settings with each ``section.key=value`` set; a spec written as text becomes a mapping.
+    """A copy of the settings with each ``section.key=value`` applied.
+
+    A spec written as text becomes a mapping where one of its options is set.
 
     Raises:
-        UsageError: an assignment without '=' or through something that is no section.
+        UsageError: an assignment without '=', or into a value that is not a section.
     """
     settings = deepcopy(settings)
     for assignment in assignments:
@@ -101,15 +104,15 @@ def apply_overrides(settings: dict[str, Any], assignments: Iterable[str]) -> dic
         path = key.strip().split(".")
         if not equals or not all(path):
             raise UsageError(f"--set {assignment}: expected section.key=value")
-        place: Any = settings
+        section = settings
         for part in path[:-1]:
-            inner = place.setdefault(part, {})
+            inner = section.setdefault(part, {})
             if isinstance(inner, str):
-                inner = place[part] = parse_spec(inner)
+                inner = section[part] = parse_spec(inner)
             if not isinstance(inner, dict):
-                raise UsageError(f"--set {assignment}: '{part}' is no section")
-            place = inner
-        place[path[-1]] = parse_scalar(value.strip())
+                raise UsageError(f"--set {assignment}: '{part}' is not a section")
+            section = inner
+        section[path[-1]] = parse_scalar(value.strip())
     return settings
 
 
@@ -122,7 +125,7 @@ def load_recipe(
     """A validated recipe: the file's settings, then flags, then ``--set`` assignments.
 
     Args:
-        source: a path, or the name of a recipe that comes with liere; None starts from defaults.
+        source: a path, or the name of a built-in recipe; None starts from defaults.
         flags: sections that replace the file's (``encoding``, ``data``) or merge into it.
     """
     settings: dict[str, Any] = {}
@@ -142,16 +145,16 @@ def load_recipe(
 
 
 def refuse_foreign_code(recipe: Recipe, where: str, given: Iterable[str | None]) -> None:
-    """Refuses a recipe that would run a file of code which no flag names.
+    """Refuses a recipe that would run a file of code, unless a flag names the file.
 
-    Recipes and runs come from others too, and opening one must not run what they brought along.
+    Recipes and runs may come from others, and opening one must not run their code.
 
     Args:
-        where: what holds the recipe, for the message.
-        given: texts of the flags that may name encodings.
+        where: the recipe's file or folder, for the error message.
+        given: values of the flags that may name encodings.
 
     Raises:
-        UsageError: names the file, and how to run it all the same.
+        UsageError: names the file, and the flag that allows it.
     """
     flags = [text for text in given if text]
     for name in _names_in(recipe.model_dump(mode="json")):
@@ -163,7 +166,7 @@ def refuse_foreign_code(recipe: Recipe, where: str, given: Iterable[str | None])
 
 
 def _names_in(value: object) -> Iterator[str]:
-    """Every 'name' of a spec within nested settings."""
+    """The 'name' of every spec in nested settings."""
     if isinstance(value, Mapping):
         if isinstance(value.get("name"), str):
             yield value["name"]

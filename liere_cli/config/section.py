@@ -1,4 +1,4 @@
-"""Typed sections of settings, validated by pydantic, with errors a person can act on."""
+"""Typed sections of settings, validated by pydantic, with one-sentence errors."""
 
 import re
 from collections.abc import Mapping
@@ -10,28 +10,29 @@ from liere_cli.errors import MAX_SHOWN, UsageError, nearest, shortened
 
 
 def added(default: Any, **constraints: Any) -> Any:
-    """A field that joined its section after runs existed.
+    """A field added to its section after runs existed.
 
-    Its default means what was before it, so that at its default it is no part of an identity and
-    the runs of before are found again. A default that changes makes a new ``runs.FORMAT``.
+    Its default is the behaviour before it was added, and at its default it is not part of an
+    identity, so that earlier runs are found again. A change of the default requires a new
+    ``FORMAT`` in :mod:`liere_cli.runs.identity`.
     """
     return Field(default, json_schema_extra={"added": True}, **constraints)
 
 
 class Section(BaseModel):
-    """A block of settings: immutable, unknown keys refused, non-finite numbers refused."""
+    """A section of settings: immutable, without unknown keys and non-finite numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _no_truth_for_numbers(cls, values: Any) -> Any:
-        """Leaves true and false to fields that mean them: pydantic reads them as 1 and 0."""
+    def _no_booleans_for_numbers(cls, values: object) -> object:
+        """Refuses true and false in other fields, where pydantic would read them as 1 and 0."""
         if not isinstance(values, dict):
             return values
-        taking = {key for key, field in cls.model_fields.items() if _takes_bool(field.annotation)}
+        boolean = {key for key, field in cls.model_fields.items() if _takes_bool(field.annotation)}
         return {
-            key: str(value).lower() if isinstance(value, bool) and key not in taking else value
+            key: str(value).lower() if isinstance(value, bool) and key not in boolean else value
             for key, value in values.items()
         }
 
@@ -40,11 +41,11 @@ class Section(BaseModel):
         """``values`` as this section.
 
         Args:
-            where: what holds the values, for the message: a recipe's path, a flag, a key.
+            where: the origin of the values, for the error message: a recipe's path, flag or key.
 
         Raises:
-            UsageError: one sentence for the first fault: place, key, value, what is allowed and
-                the nearest valid key.
+            UsageError: one sentence about the first error: origin, key, value, what is allowed
+                and the nearest valid key.
         """
         if not isinstance(values, Mapping):
             raise UsageError(
@@ -56,10 +57,10 @@ class Section(BaseModel):
             raise UsageError(f"{where}: {_sentence(cls, error)}") from None
         except UnicodeEncodeError as error:
             wrong = ascii(error.object)[:MAX_SHOWN]
-            raise UsageError(f"{where}: {wrong} is no text in UTF-8") from None
+            raise UsageError(f"{where}: {wrong} is not text in UTF-8") from None
 
     def identifying(self) -> dict[str, Any]:
-        """The settings as JSON has them, without added ones that are at their defaults."""
+        """The settings as JSON values, without those :func:`added` later that are at defaults."""
         settings = self.model_dump(mode="json")
         for key, field in type(self).model_fields.items():
             value, extra = getattr(self, key), field.json_schema_extra
@@ -70,7 +71,7 @@ class Section(BaseModel):
         return settings
 
 
-#: what a value must be, by pydantic's name for the fault; {..} comes from the fault's context
+#: what a value must be, by pydantic's type of error; {..} comes from the error's context
 _MUST_BE = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
@@ -97,28 +98,29 @@ _MUST_BE = {
 
 
 def _sentence(section: type[BaseModel], error: ValidationError) -> str:
-    fault = error.errors()[0]
+    """The first of the errors, in one sentence."""
+    first = error.errors()[0]
     # pydantic puts the names of its own validators between the real keys
-    made_up = re.compile(r"(function-|list\[|tuple\[|dict\[|nullable|constrained-|literal\[)")
-    *parents, last = fault["loc"] or ("settings",)
-    path = [str(part) for part in parents if not made_up.match(str(part))]
-    if fault["type"] == "extra_forbidden" or not made_up.match(str(last)):
+    internal = re.compile(r"(function-|list\[|tuple\[|dict\[|nullable|constrained-|literal\[)")
+    *parents, last = first["loc"] or ("settings",)
+    path = [str(part) for part in parents if not internal.match(str(part))]
+    if first["type"] == "extra_forbidden" or not internal.match(str(last)):
         path.append(str(last))
     key = ".".join(path)
-    if fault["type"] == "extra_forbidden":
+    if first["type"] == "extra_forbidden":
         allowed = sorted(_fields_at(section, path[:-1]))
         hint = nearest(path[-1], allowed)
         suggestion = f"; did you mean '{hint}'?" if hint else ""
         return f"unknown key '{key}'{suggestion} (allowed: {', '.join(allowed) or 'none'})"
-    if fault["type"] == "missing":
+    if first["type"] == "missing":
         return f"'{key}' is missing"
-    if fault["type"] in _MUST_BE:
-        wanted = "must be " + _MUST_BE[fault["type"]].format(**fault.get("ctx", {}))
+    if first["type"] in _MUST_BE:
+        rule = "must be " + _MUST_BE[first["type"]].format(**first.get("ctx", {}))
     else:
-        wanted = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if not fault["loc"]:
-        return wanted
-    return f"'{key}' is {shortened(fault['input'])}, but {wanted}"
+        rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not first["loc"]:
+        return rule
+    return f"'{key}' is {shortened(first['input'])}, but {rule}"
 
 
 def _fields_at(section: type[BaseModel], path: list[str]) -> list[str]:
@@ -128,12 +130,12 @@ def _fields_at(section: type[BaseModel], path: list[str]) -> list[str]:
     return list(section.model_fields)
 
 
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    """The section that a field holds, be it optional or in a list."""
+def _section_in(annotation: object) -> type[BaseModel] | None:
+    """The section that a field holds, also where it is optional or in a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for one in get_args(annotation) if (found := _section_in(one))), None)
+    return next(filter(None, map(_section_in, get_args(annotation))), None)
 
 
-def _takes_bool(annotation: Any) -> bool:
+def _takes_bool(annotation: object) -> bool:
     return annotation in (bool, Any, object) or any(map(_takes_bool, get_args(annotation)))

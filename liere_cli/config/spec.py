@@ -1,4 +1,4 @@
-"""YAML scalars and ``NAME:key=value,...`` specs, read the same way everywhere."""
+"""Parsing of YAML values and of specs such as ``NAME:key=value,key=value``."""
 
 import re
 from collections.abc import Hashable, Mapping
@@ -10,14 +10,14 @@ from liere_cli.errors import UsageError
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what settings never need: two equal keys, of which PyYAML keeps the last in silence,
-    and aliases, by which a small file unfolds into a huge one.
+    """Refuses duplicate keys, of which PyYAML silently keeps the last, and aliases, with which a
+    small file can expand into a huge value.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="aliases (*) are not used here", problem_mark=mark)
+            raise yaml.MarkedYAMLError(problem="aliases (*) are not supported", problem_mark=mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -25,7 +25,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark
+                    problem=f"the key '{key.value}' appears twice", problem_mark=key.start_mark
                 )
             if isinstance(key, yaml.ScalarNode):
                 seen.add(key.value)
@@ -33,16 +33,16 @@ class _Loader(yaml.SafeLoader):
 
 
 def load_yaml(text: str) -> Any:
-    """A YAML value of plain types, without aliases or equal keys.
+    """A YAML value of plain types, without aliases or duplicate keys.
 
     Raises:
-        yaml.YAMLError, ValueError, RecursionError: the text is no such value.
+        yaml.YAMLError, ValueError, RecursionError: the text is not such a value.
     """
     return yaml.load(text, Loader=_Loader)
 
 
 def parse_scalar(text: str) -> Any:
-    """A flag's value read as YAML would read it; text that is no YAML stays text."""
+    """A flag's value, parsed as YAML; text that is not YAML is returned as it is."""
     try:
         return load_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -50,7 +50,7 @@ def parse_scalar(text: str) -> Any:
 
 
 def scalar_text(value: object) -> str:
-    """A value as a flag would have it, so that :func:`parse_scalar` reads it back."""
+    """A value as text that :func:`parse_scalar` reads back."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (list, tuple)):
@@ -61,15 +61,15 @@ def scalar_text(value: object) -> str:
 def parse_spec(text: str) -> dict[str, Any]:
     """``name:key=value,key=value`` as ``{"name": ..., key: value}``.
 
-    One part without '=' is a path: ``text:notes/a.txt,grid=512``. A class in a file keeps its
-    colon: ``my/file.py:Class:key=value`` has the name ``my/file.py:Class``.
+    A part without '=' is the path: ``text:notes/a.txt,grid=512``. The name of a class in a file
+    includes a colon: ``my/file.py:Class:key=value`` has the name ``my/file.py:Class``.
 
     Raises:
-        UsageError: for a part that is neither a setting nor the only path, or a key given twice.
+        UsageError: for a part that is neither a setting nor the only path, or a duplicate key.
     """
     match = re.match(r"(.+?\.py:\w+|[^:]*)(?::(.*))?$", text, re.DOTALL)
     if match is None or not match[1].strip():
-        raise UsageError(f"'{text}' names nothing: expected NAME or NAME:key=value,key=value")
+        raise UsageError(f"'{text}' has no name: expected NAME or NAME:key=value,key=value")
     spec: dict[str, Any] = {"name": match[1].strip()}
     for part in (match[2] or "").split(","):
         key, equals, value = (piece.strip() for piece in part.partition("="))
@@ -78,10 +78,10 @@ def parse_spec(text: str) -> dict[str, Any]:
         if not equals:
             key, value = "path", part.strip()
         if not key:
-            raise UsageError(f"'{text}': '{part.strip()}' is no key=value")
+            raise UsageError(f"'{text}': '{part.strip()}' is not key=value")
         if not equals and "path" in spec:
             raise UsageError(
-                f"'{text}': '{part.strip()}' is no key=value; a path with a comma goes into a "
+                f"'{text}': '{part.strip()}' is not key=value; a path with a comma goes into a "
                 "recipe, or --set data.path=..."
             )
         if key in spec:

@@ -1,7 +1,7 @@
-"""Other lengths and resolutions at which trained runs are measured, and where the results are kept.
+"""Conditions under which trained runs are evaluated, and the files of their results.
 
-RUN/transfer/GRID-EXTENSION-KEY.safetensors holds the results per item of one measurement, in the
-format of items-test.safetensors. KEY is a digest of everything that decides them: the trained
+RUN/transfer/GRID-EXTENSION-KEY.safetensors holds the results per item of one evaluation, in the
+format of items-test.safetensors. KEY is a digest of everything that affects them: the trained
 weights, the grid, the extension, and which items or bytes are scored.
 """
 
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from liere_cli.runs.folder import MAX_ITEMS_BYTES, Run
 from liere_cli.runs.summary import RunSummary
-from liere_cli.utils.files import read_limited, write_atomically
+from liere_cli.utils.files import digest_of, read_limited, write_atomically
 
-#: raised when the same measurement comes to mean something else
+#: raised when equal conditions come to give other results
 FORMAT = 1
 FOLDER = "transfer"
 _SEAL = "sha256"
@@ -29,12 +29,12 @@ Items = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Condition:
-    """What a trained run is measured under.
+    """Length or resolution of the examples, and how the encoding is extended to it.
 
     Args:
         grid: extent of an example: bytes, pixels, frames.
-        extend: how the encoding serves it; see :mod:`liere_cli.encodings.extension`.
-        shuffle: the patches of each picture or clip change places.
+        extend: method of :mod:`liere_cli.encodings.extension`.
+        shuffle: the patches of each image or clip are permuted.
     """
 
     grid: tuple[int, ...]
@@ -42,14 +42,14 @@ class Condition:
     shuffle: bool = False
 
     def canonical(self, trained: tuple[int, ...]) -> "Condition":
-        """The same measurement under the plainest name: where nothing grows, nothing is extended.
+        """An equivalent condition, without an extension that has no effect.
 
         Args:
             trained: the training grid.
         """
         grown = any(n > m for n, m in zip(self.grid, trained, strict=True))
-        changes = self.grid != trained if self.extend == "refit" else grown
-        return self if changes else Condition(self.grid, "none", self.shuffle)
+        extended = self.grid != trained if self.extend == "refit" else grown
+        return self if extended else Condition(self.grid, "none", self.shuffle)
 
     @property
     def text(self) -> str:
@@ -65,20 +65,20 @@ def grid_text(grid: Sequence[int]) -> str:
 
 
 def block_of(grids: Sequence[tuple[int, ...]], trained: tuple[int, ...]) -> int | None:
-    """Bytes that every window predicts, so that all lengths predict the same; None for pictures."""
+    """Bytes that each window predicts, the same at all lengths; None for images and clips."""
     return min(grid[0] for grid in [*grids, trained]) if len(trained) == 1 else None
 
 
 @dataclass(frozen=True)
 class TransferProtocol:
-    """What every run of a data set is measured under.
+    """The conditions under which every run of a data set is evaluated.
 
     Args:
         trained: the training grid.
-        grids: by size, the training grid among them.
+        grids: by size, including the training grid.
         methods: extensions, ``none`` first.
-        shuffle: the training grid with its patches in random order, too.
-        limit: items or blocks that are scored; None: all.
+        shuffle: also the training grid with permuted patches.
+        limit: number of items or blocks that are scored; None: all.
         block: of text, bytes at the end of every window that are predicted.
     """
 
@@ -90,7 +90,7 @@ class TransferProtocol:
     block: int | None
 
     def at(self, grid: tuple[int, ...], method: str = "none") -> Condition:
-        """The measurement that a cell of the table shows."""
+        """The condition of one cell of the table."""
         return Condition(grid, method).canonical(self.trained)
 
     @property
@@ -98,17 +98,17 @@ class TransferProtocol:
         return Condition(self.trained, shuffle=True)
 
     def methods_of(self, extensions: Sequence[str]) -> list[str]:
-        """Those that an encoding with these extensions has."""
+        """The methods that an encoding with these extensions supports."""
         return [method for method in self.methods if method in extensions]
 
     def conditions(self, extensions: Sequence[str]) -> tuple[Condition, ...]:
-        """Every measurement once of an encoding that has those extensions, cheap ones first."""
-        own = self.methods_of(extensions)
-        every = [self.at(grid, method) for grid in self.grids for method in own]
-        return tuple(dict.fromkeys([*([self.shuffled] if self.shuffle else []), *every]))
+        """Distinct conditions for an encoding that supports these extensions, cheap ones first."""
+        methods = self.methods_of(extensions)
+        conditions = [self.at(grid, method) for grid in self.grids for method in methods]
+        return tuple(dict.fromkeys([*([self.shuffled] if self.shuffle else []), *conditions]))
 
     def kept(self, run: Run, summary: RunSummary, condition: Condition) -> "StoredEvaluation":
-        """Where the results of a finished run with that closing summary lie."""
+        """The stored evaluation of a finished run with that summary."""
         weights = summary.files.get("last.safetensors") or run.run_id
         return StoredEvaluation(run, weights, condition, self.limit, self.block)
 
@@ -121,11 +121,11 @@ class TransferProtocol:
 
 @dataclass(frozen=True)
 class StoredEvaluation:
-    """Where the results of one measurement on the test split lie, and what decides them.
+    """The file of one evaluation's results on the test split, and what determines them.
 
     Args:
         weights: digest of the trained weights.
-        limit: at most so many items or blocks, evenly spaced.
+        limit: maximum items or blocks, evenly spaced.
         block: of text, bytes that a window predicts.
     """
 
@@ -137,15 +137,15 @@ class StoredEvaluation:
 
     @property
     def name(self) -> str:
-        """Of the file, under the run's folder."""
-        own = self.condition
-        record = [FORMAT, self.weights, own.grid, own.extend, own.shuffle, self.limit, self.block]
-        key = hashlib.sha256(json.dumps(record).encode()).hexdigest()[:12]
-        words = [grid_text(own.grid), own.extend, *(["shuffled"] if own.shuffle else []), key]
-        return f"{FOLDER}/{'-'.join(words)}.safetensors"
+        """The file's path in the run's folder."""
+        at = self.condition
+        record = [FORMAT, self.weights, at.grid, at.extend, at.shuffle, self.limit, self.block]
+        key = digest_of(json.dumps(record), 12)
+        parts = [grid_text(at.grid), at.extend, *(["shuffled"] if at.shuffle else []), key]
+        return f"{FOLDER}/{'-'.join(parts)}.safetensors"
 
     def write(self, items: Items) -> None:
-        """Keeps the results, with a digest of themselves.
+        """Writes the results with their digest.
 
         Raises:
             LiereError: the folder can't be written.
@@ -157,7 +157,7 @@ class StoredEvaluation:
         write_atomically(self.run.path(self.name), save(sealed))
 
     def read(self) -> Items | None:
-        """The results; None where they were not measured yet, or the file is damaged."""
+        """The results; None where there are none yet, or the file is damaged."""
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
@@ -166,8 +166,8 @@ class StoredEvaluation:
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return None
         seal = items.pop(_SEAL, None)
-        whole = seal is not None and np.array_equal(seal, self._seal(items))
-        return items if whole else None
+        intact = seal is not None and np.array_equal(seal, self._seal(items))
+        return items if intact else None
 
     def _seal(self, items: Items) -> NDArray[np.uint8]:
         digest = hashlib.sha256(self.name.encode())

@@ -1,4 +1,4 @@
-"""Metrics of a model on a split, at the trained or another length or resolution."""
+"""Evaluates a model on a split, at the trained or another length or resolution."""
 
 import math
 from collections.abc import Callable
@@ -14,21 +14,21 @@ from liere_cli.data.batches import evaluation_batches, evaluation_parts, evenly_
 from liere_cli.data.patch_shuffle import orders, shuffled
 from liere_cli.utils.distributed import ALONE, Ranks
 
-#: tokens or pixels in one evaluation batch; bounds memory, does not change a number
+#: tokens or pixels in one evaluation batch; bounds memory, does not change results
 BATCH_VALUES = 1 << 19
-#: a language model's logits outweigh everything else in memory, so that a byte counts more
+#: weight of a byte of text in that bound, since a language model's logits need most memory
 VALUES_PER_BYTE = 32
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one pass over a split measured.
+    """Results of one pass over a split.
 
     Args:
-        value: bits per byte, or the share of items whose best guess is right (top-1).
+        value: bits per byte, or top-1 accuracy as a share of 1.
         loss: mean cross-entropy in nats, without label smoothing.
-        count: bytes predicted, or items.
-        items: per item, in the split's order: ``loss`` float32 (nats, summed over a block's
+        count: number of predicted bytes, or of items.
+        items: tensors [items] in the split's order: ``loss`` float32 (nats, summed over a block's
             bytes), ``weight`` int32 (bytes of the block, 1 for an item), ``group`` int64, and for
             classification ``correct`` uint8.
     """
@@ -62,14 +62,14 @@ def evaluate(
     """Runs the model over every item once.
 
     Args:
-        grid: extent of the examples; for text the window that the model reads.
+        grid: extent of the examples; for text the length of the window.
         precision: ``bfloat16`` autocasts, ``float32`` does not.
-        limit: at most so many items or blocks, evenly spaced.
+        limit: maximum items or blocks, evenly spaced.
         block: of text, bytes at the end of a window that it predicts; None: all of them.
-        positions: [T, A] of the grid's tokens; None: the model's own.
-        shuffle: a patch's extent: each item's patches change places; None: they stay.
-        before_batch: called before each batch, by all ranks equally often; may raise to stop.
-        ranks: take turns at the batches, which are those of one process, and all get the result.
+        positions: [tokens, axes] of the grid; None: the model's own.
+        shuffle: extent of a patch, to permute each item's patches; None: not permuted.
+        before_batch: called before each batch, equally often on all ranks; may raise to stop.
+        ranks: share the batches, which are those of one process, and all return the result.
     """
     was_training = model.training
     model.eval()
@@ -97,14 +97,14 @@ def evaluate(
         for _, part in zip_longest(range(rounds), parts[turns]):
             before_batch()
             if part is None:
-                break  # the last round has no batch left for this rank
+                break  # the last round has no batch for this rank
             inputs, targets = next(batches)
             if shuffle is not None:
                 patches = math.prod(grid) // math.prod(shuffle)
                 inputs = shuffled(inputs, shuffle, orders(part.items, patches).to(device))
-            own = positions if positions is None or not text else positions[: inputs.shape[1]]
+            used = positions if positions is None or not text else positions[: inputs.shape[1]]
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                logits = model(inputs, own)
+                logits = model(inputs, used)
             if text:
                 logits = logits[:, -targets.shape[1] :]
             loss = F.cross_entropy(
@@ -132,8 +132,8 @@ def evaluate(
 
 
 def _in_order(results: list[dict[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:
-    """Results of all batches, each a mapping of tensors [B], as tensors over all items."""
-    own = [{name: value.cpu() for name, value in one.items()} for one in results]
-    every = ranks.gather(own)
-    batches = [one for turn in zip_longest(*every) for one in turn if one is not None]
-    return {name: torch.cat([one[name] for one in batches]) for name in batches[0]}
+    """Results of all ranks' batches, mappings of tensors [batch], as tensors [items]."""
+    on_cpu = [{name: value.cpu() for name, value in batch.items()} for batch in results]
+    rounds = zip_longest(*ranks.gather(on_cpu))
+    batches = [batch for turn in rounds for batch in turn if batch is not None]
+    return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}

@@ -1,4 +1,4 @@
-"""A trained run, opened again to be measured or sampled."""
+"""A trained run, loaded for evaluation or sampling."""
 
 import math
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from liere_cli.utils.seeding import stream
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run's folder with its model in memory."""
+    """A run with its trained model."""
 
     run: Run
     run_spec: RunSpec
@@ -47,13 +47,13 @@ class TrainedRun:
         """Rebuilds the model of a run and loads its weights.
 
         Args:
-            code: ``FILE.py:Class`` of a run whose encoding is not one of liere's; that file is run,
-                and must be the one that the run was trained with.
+            code: ``FILE.py:Class`` of a run whose encoding is in a file of its own; that file is
+                executed, and must be the one that the run was trained with.
 
         Raises:
             UsageError: there is no such run, or its encoding is in a file that ``code`` does not
                 name.
-            LiereError: no weights yet, damaged files, or data that is not the run's.
+            LiereError: no weights yet, damaged files, or data or code that changed since.
         """
         run = open_run(path, outputs)
         recipe = run.recipe()
@@ -71,14 +71,14 @@ class TrainedRun:
         return cls(run, run_spec, model.to(device).eval(), device)
 
     def parse_grid(self, text: str) -> tuple[int, ...]:
-        """``512``, ``48x48`` or ``8x32x32`` as a grid that this model can read.
+        """``512``, ``48x48`` or ``8x32x32`` as a grid for this model.
 
         Raises:
-            UsageError: wrong number of axes, or not divided by the model's patches.
+            UsageError: wrong number of axes, or not divisible by the model's patches.
         """
         dataset, shape = self.run_spec.dataset, self.model.shape
         grid = parse_grid(text, len(dataset.grid))
-        # first, since the grids that the model suggests know of patches alone
+        # first, since the model's own check suggests grids by its patches alone
         dataset.check_grid(grid, shape.patch)
         shape.tokens(grid)
         return grid
@@ -118,14 +118,14 @@ class TrainedRun:
         )
 
     def sample(self, length: int, *, prompt: str, temperature: float) -> str:
-        """Text that a language model writes after ``prompt``, ``length`` bytes of it.
+        """``length`` bytes of text that a language model generates after ``prompt``.
 
         Raises:
-            UsageError: the run is no language model, or the prompt is empty.
+            UsageError: the run is not a language model, or the prompt is empty.
         """
         if self.run_spec.dataset.task != "language-model":
             raise UsageError(
-                f"--sample writes text, but {self.run.name} classifies {self.run_spec.data}"
+                f"--sample generates text, but {self.run.name} classifies {self.run_spec.data}"
             )
         if not prompt:
             raise UsageError("--prompt is empty; give at least one character")

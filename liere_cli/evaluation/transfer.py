@@ -1,7 +1,7 @@
-"""Trained runs at other lengths and resolutions.
+"""Evaluates trained runs at other lengths and resolutions.
 
-Text: every length predicts the same bytes, those of the blocks of ``block`` bytes, each from the
-window of that length that ends with them. Lengths therefore differ by context alone.
+Of text, every length predicts the same bytes: blocks of ``block`` bytes, each from the window of
+that length that ends with the block. Lengths therefore differ in context only.
 """
 
 from collections.abc import Iterator
@@ -32,12 +32,12 @@ def measure(
     """One pass of a trained model over a split under a condition.
 
     Args:
-        limit: at most so many items or blocks, evenly spaced; the same under every condition.
+        limit: maximum items or blocks, evenly spaced; the same under every condition.
         block: of text, bytes at the end of every window that are predicted; None: all of them.
 
     Raises:
         UsageError: a grid that does not fit the data or the patches, an extension that the
-            encoding has no use for, a text that is too short, or a language model to be shuffled.
+            encoding does not support, a text that is too short, or shuffled text.
     """
     dataset, grid = run_spec.dataset, condition.grid
     dataset.check_grid(grid, model.shape.patch)
@@ -70,46 +70,46 @@ def measure(
 def cannot_shuffle(data: str) -> str:
     """Why text is not shuffled, in one sentence."""
     return (
-        f"shuffling moves the patches of pictures and clips, but {data} is text: bytes in another "
-        "order are another text, whose next byte means nothing"
+        f"shuffling permutes the patches of images and clips, but {data} is text: bytes in another "
+        "order are another text, whose next byte can't be predicted"
     )
 
 
 @contextmanager
 def _encoding(model: Transformer, encoding: PositionEncoding) -> Iterator[None]:
-    """The model with another encoding, for a while."""
-    own = model.encoding
+    """Replaces the model's encoding temporarily."""
+    trained = model.encoding
     model.encoding = encoding
     try:
         yield
     finally:
-        model.encoding = own
+        model.encoding = trained
 
 
 def measured(
-    model: Transformer, run_spec: RunSpec, kept: StoredEvaluation, device: torch.device
+    model: Transformer, run_spec: RunSpec, stored: StoredEvaluation, device: torch.device
 ) -> Items:
-    """Results per item under a condition on the test split: those kept, else measured and kept.
+    """Results per item under a condition on the test split, measured and stored on first use.
 
     Raises:
-        LiereError: says under which condition it could not be measured.
+        LiereError: they can't be measured; names the condition.
     """
-    items = kept.read()
+    items = stored.read()
     if items is None:
         try:
-            found = measure(
+            result = measure(
                 model,
                 run_spec,
-                kept.condition,
+                stored.condition,
                 split="test",
                 device=device,
-                limit=kept.limit,
-                block=kept.block,
+                limit=stored.limit,
+                block=stored.block,
             )
         except (LiereError, RuntimeError, MemoryError) as error:
-            # torch says in many lines where memory was asked for
+            # the first line of torch's errors is enough; the rest is where memory was allocated
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise LiereError(f"at {kept.condition.text}: {reason}") from None
-        items = {name: value.numpy() for name, value in found.items.items()}
-        kept.write(items)
+            raise LiereError(f"at {stored.condition.text}: {reason}") from None
+        items = {name: value.numpy() for name, value in result.items.items()}
+        stored.write(items)
     return items

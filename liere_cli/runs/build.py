@@ -1,4 +1,4 @@
-"""From a recipe to its parts: data set, encoding, model and identity."""
+"""Builds a run from its recipe: data set, encoding, model and identity."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,10 @@ from liere_cli.runs.identity import folder_name, identity
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run to be: a fully resolved recipe and what it stands for.
+    """A run to train: its resolved recipe and what follows from it.
 
     Args:
-        recipe: every value resolved, ready to be written.
+        recipe: with every value resolved, as written to recipe.yaml.
         dataset: the data set, not yet loaded.
         encoding: short label of the encoding for tables.
         data: short label of the data set for tables.
@@ -42,24 +42,24 @@ class RunSpec:
     run_id: str
 
     def run(self, outputs: Path | Listing) -> Run:
-        """Where the run lies or will lie: an equal run of any experiment is reused."""
+        """The run's folder: an existing one of that identity in any experiment, or a new one."""
         if isinstance(outputs, Listing):
-            known, outputs = outputs.find(self.run_id), outputs.outputs
+            existing, outputs = outputs.find(self.run_id), outputs.outputs
         else:
-            known = find_run(outputs, self.run_id)
+            existing = find_run(outputs, self.run_id)
         name = folder_name(self.data, self.encoding, self.recipe.seed, self.run_id)
         experiment = self.recipe.experiment or self.dataset.name
-        return known or Run(outputs / experiment / name)
+        return existing or Run(outputs / experiment / name)
 
 
 def choose_device(name: str, here: bool = True) -> torch.device:
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` as a device that is there.
+    """The device named ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Args:
-        here: False: it need not be there, as it is another machine's.
+        here: the device must exist on this machine; False for one of another machine.
 
     Raises:
-        UsageError: no such device, or not here.
+        UsageError: another name, or a device that this machine does not have.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -71,21 +71,23 @@ def choose_device(name: str, here: bool = True) -> torch.device:
         raise UsageError(f"--device {name}: allowed are auto, cpu, cuda and cuda:N")
     if here and device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        there = f"this machine has {count} CUDA devices" if count else "no CUDA device is available"
-        raise UsageError(f"--device {name}: {there}; use --device cpu or auto")
+        available = (
+            f"this machine has {count} CUDA devices" if count else "no CUDA device is available"
+        )
+        raise UsageError(f"--device {name}: {available}; use --device cpu or auto")
     return device
 
 
 def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) -> RunSpec:
-    """Resolves every value of a recipe, and refuses what can't be built.
+    """Resolves every value of a recipe, and checks that the model can be built.
 
     Args:
-        root: folder of a local mirror of the data sets.
+        root: folder with local copies of the data sets.
         device: decides what ``training.precision: auto`` means.
 
     Raises:
-        UsageError: unknown names, options out of range, sizes that don't fit together.
-        LiereError: the data is not at hand or broken.
+        UsageError: unknown names, options out of range, or sizes that don't fit together.
+        LiereError: the data is not available, or damaged.
     """
     encoding = resolve_spec(recipe.encoding)
     dataset = build_dataset(recipe.data, root)
@@ -133,14 +135,14 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
 
 
 def run_identity(recipe: Recipe, fingerprint: str) -> str:
-    """The identity of the run that a resolved recipe asks for, on data of that fingerprint."""
+    """The identity of a run, from its resolved recipe and its data's fingerprint."""
     spec = recipe.encoding
     digest = code_digest(encoding_class(spec["name"]))
     return identity(recipe, identifying_spec(spec), fingerprint, digest)
 
 
 def _data_label(dataset: Dataset) -> str:
-    """A file's name, or the data set's with the options that differ from their defaults."""
+    """The file's name without suffix, or the data set's with the options that are not defaults."""
     options = dataset.options
     if (path := getattr(options, "path", None)) is not None:
         return Path(str(path)).stem
@@ -153,7 +155,7 @@ def _data_label(dataset: Dataset) -> str:
 
 
 def model_shape(recipe: Recipe, dataset: Dataset) -> ModelShape:
-    """The transformer that a resolved recipe asks for."""
+    """The shape of the transformer, from a resolved recipe."""
     model = recipe.model
     if not (model.layers and model.dim and model.heads and model.patch):
         raise ValueError("the recipe is not resolved")
@@ -173,19 +175,19 @@ def model_shape(recipe: Recipe, dataset: Dataset) -> ModelShape:
 
 
 def build_model(run_spec: RunSpec) -> Transformer:
-    """The model on the CPU, initialised from the run's seed."""
+    """The model on the CPU, initialised by the run's seed."""
     model = Transformer(model_shape(run_spec.recipe, run_spec.dataset), run_spec.recipe.encoding)
     model.initialise(run_spec.recipe.seed)
     return model
 
 
 def tested(training: TrainingSettings) -> str:
-    """How much of the test split a run is scored on: ``all``, a number of items, or ``none``."""
+    """How much of the test split a run is evaluated on: ``all``, a number of items, or ``none``."""
     return str(training.test_limit or "all") if training.tested else "none"
 
 
 def signature(run_spec: RunSpec) -> str:
-    """One line that names what a result stands on, in the manner of sacreBLEU."""
+    """One line of the settings and versions behind a result, as sacreBLEU's signatures."""
     recipe = run_spec.recipe
     model = recipe.model
     parts = {

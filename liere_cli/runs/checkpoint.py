@@ -1,9 +1,9 @@
-"""What a run needs to go on after it was stopped, and its trained weights.
+"""Checkpoints, from which an interrupted run resumes, and trained weights.
 
 A checkpoint is ``checkpoints/STEP.safetensors`` (weights, optimizer moments, the lines of
 metrics.jsonl so far) and, written after it, ``checkpoints/STEP.json`` (counters and the tensors'
-digest); the best weights so far lie beside, as ``checkpoints/best-STEP.safetensors``. The two
-newest are kept; a damaged one is passed over. Random streams need no state: each is a function of
+digest); the best weights so far are ``checkpoints/best-STEP.safetensors``. The two newest
+checkpoints are kept; a damaged one is skipped. Random streams need no state: each is a function of
 the seed and the step.
 """
 
@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from liere_cli import __version__
-from liere_cli.errors import LiereError, shortened
+from liere_cli.errors import LiereError, shortened, unreadable
 from liere_cli.runs.folder import MAX_METRICS_BYTES, Run
 from liere_cli.utils.distributed import ALONE, Ranks
 from liere_cli.utils.files import TEMPORARY, digest_of, read_json, read_limited, seal, to_json
@@ -25,9 +25,9 @@ from liere_cli.utils.files import write_atomically as write
 
 KEPT = 2
 FORMAT = 3
-#: a safetensors header, and what the description of a checkpoint may come to
+#: maximum size of a safetensors header, and of a checkpoint's JSON
 MAX_HEADER_BYTES, MAX_STATE_BYTES = 1 << 24, 1 << 26
-#: the key of the lines of metrics.jsonl among a checkpoint's tensors
+#: the tensor of a checkpoint that holds metrics.jsonl
 METRICS = "metrics"
 
 
@@ -38,8 +38,8 @@ class Progress:
     Args:
         step: optimizer steps taken.
         examples, tokens: seen so far.
-        seconds: spent in training steps, without validation.
-        validations: done so far.
+        seconds: of training steps, without validation.
+        validations: number of validations so far.
         best_step, best_value: of the best validation, once there is one.
         best_digest: of the weights saved then.
         pending: training losses of the steps since the last line of metrics.jsonl.
@@ -56,17 +56,17 @@ class Progress:
     pending: list[float] = field(default_factory=list)
 
 
-class _Later(LiereError):
-    """Not damaged, and not ours to pass over: going on would delete it."""
+class _LaterVersion(LiereError):
+    """A checkpoint of a later version of liere: resuming from an older one would delete it."""
 
 
 @dataclass(frozen=True)
 class Restored:
-    """Where a run goes on.
+    """The state that a run resumes from.
 
     Args:
-        metrics: the content of metrics.jsonl then.
-        warnings: what was wrong with checkpoints that were passed over, and what differs now.
+        metrics: the content of metrics.jsonl at that step.
+        warnings: about damaged checkpoints that were skipped, and versions that differ.
     """
 
     progress: Progress
@@ -81,7 +81,7 @@ def save_checkpoint(
     progress: Progress,
     metrics: bytes = b"",
 ) -> None:
-    """Writes the state after ``progress.step`` steps, then drops all but the newest two."""
+    """Writes the state after ``progress.step`` steps, then deletes all but the newest two."""
     tensors = {f"model.{name}": value for name, value in _weights(model).items()}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -106,12 +106,12 @@ def save_checkpoint(
 def load_checkpoint(
     run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks = ALONE
 ) -> Restored:
-    """Restores the newest whole checkpoint; damaged ones are passed over, which ``warnings`` say.
+    """Restores the newest intact checkpoint; skips damaged ones with a warning.
 
-    Rank 0 reads, and the others get from it what it read.
+    Rank 0 reads it and sends it to the others.
 
     Raises:
-        LiereError: a whole checkpoint does not fit the model, or is of a later version of liere.
+        LiereError: it does not fit the model, or is of a later version of liere.
     """
     restored, tensors = ranks.broadcast(lambda: _newest(run, model))
     if tensors:
@@ -120,7 +120,7 @@ def load_checkpoint(
 
 
 def _newest(run: Run, model: nn.Module) -> tuple[Restored, dict[str, Tensor]]:
-    """The newest whole checkpoint; no tensors where there is none."""
+    """The newest intact checkpoint; without tensors where there is none."""
     warnings = []
     for step in _steps(run):
         try:
@@ -130,25 +130,25 @@ def _newest(run: Run, model: nn.Module) -> tuple[Restored, dict[str, Tensor]]:
             metrics = tensors.pop(METRICS).numpy().tobytes().strip(b" ")
             if progress.best_step is not None:
                 best_weights(run, progress)
-        except _Later:
+        except _LaterVersion:
             raise
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, LiereError) as error:
             reason = shortened(str(error)).strip("'\"")
-            warnings.append(f"checkpoint of step {step} is damaged ({reason}) and was passed over")
+            warnings.append(f"checkpoint of step {step} is damaged ({reason}) and was skipped")
             continue
         if (before := state["versions"]) != _versions():
             names = (", ".join(f"{name} {of[name]}" for name in of) for of in (before, _versions()))
             warnings.append(
-                "begun with {}, goes on with {}: its last digits may differ".format(*names)
+                "started with {}, resumed with {}: its last digits may differ".format(*names)
             )
         return Restored(progress, metrics, tuple(warnings)), tensors
     if warnings:
-        warnings.append("no whole checkpoint is left, so training starts over")
+        warnings.append("no intact checkpoint is left, so training starts over")
     return Restored(Progress(), warnings=tuple(warnings)), {}
 
 
 def save_best(run: Run, model: nn.Module, step: int) -> str:
-    """Keeps the weights of the best validation so far, beside the checkpoints; their digest."""
+    """Writes the weights of the best validation so far; returns their digest."""
     content = save(_weights(model))
     write(run.path(f"checkpoints/best-{step:09d}.safetensors"), content)
     return digest_of(content)
@@ -164,20 +164,20 @@ def best_weights(run: Run, progress: Progress) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise LiereError(f"{path}: can't be read ({error.strerror})") from None
+        raise unreadable(path, error) from None
     if digest_of(content) != progress.best_digest:
         raise LiereError(f"{path}: is damaged")
     return content
 
 
 def clear_leftovers(run: Run) -> None:
-    """Drops half-written files of a process that was killed; for the owner of the run alone."""
+    """Deletes partly written files of a killed process; only the lock's owner may call it."""
     for path in [*run.folder.glob(f"{TEMPORARY}*"), *run.folder.glob(f"checkpoints/{TEMPORARY}*")]:
         path.unlink(missing_ok=True)
 
 
 def clear_checkpoints(run: Run) -> None:
-    """Drops all training state; weights and summary stay."""
+    """Deletes all checkpoints; weights and summary stay."""
     for step in _steps(run):
         _remove(run, step)
     folder = run.path("checkpoints")
@@ -202,19 +202,19 @@ def load_weights(run: Run, name: str, model: nn.Module) -> None:
     try:
         tensors = load(run.checked(path.name, _bytes_of(model)))
     except FileNotFoundError:
-        raise LiereError(f"{path}: is missing; liere train --fresh makes it anew") from None
+        raise LiereError(f"{path}: is missing; liere train --fresh trains the run again") from None
     except LiereError:
         raise
     except Exception as error:
         reason = shortened(str(error))
         raise LiereError(
-            f"{path}: the file is damaged ({reason}); liere train --fresh makes it anew"
+            f"{path}: the file is damaged ({reason}); liere train --fresh trains the run again"
         ) from None
     _load_into(model, tensors, str(path))
 
 
 def save_items(run: Run, split: str, items: dict[str, Tensor]) -> None:
-    """Writes per-item results of a split."""
+    """Writes results per item of a split, tensors [items]."""
     content = save({name: value.contiguous() for name, value in items.items()})
     write(run.path(f"items-{split}.safetensors"), content)
 
@@ -227,10 +227,10 @@ def _state(run: Run, step: int) -> dict[str, Any]:
     path = run.path(f"checkpoints/{step:09d}.json")
     state = read_json(path, MAX_STATE_BYTES)
     if state["check"] != seal(state, "check") or state["progress"]["step"] != step:
-        raise ValueError("its description is not as written")
+        raise ValueError("its JSON was changed")
     if state["format"] > FORMAT:
-        raise _Later(
-            f"{path}: was written by a later version of liere (format {state['format']}); go on "
+        raise _LaterVersion(
+            f"{path}: was written by a later version of liere (format {state['format']}); resume "
             "with that one, or start over with liere train --fresh"
         )
     if state["format"] != FORMAT:
@@ -250,19 +250,19 @@ def _tensors(run: Run, step: int, digest: str, model: nn.Module) -> dict[str, Te
 
 
 def _bytes_of(model: nn.Module) -> int:
-    """More than a file of the model's weights can have."""
+    """Maximum size of a file of the model's weights."""
     sizes: list[int] = [value.nbytes for value in model.state_dict().values()]
     return MAX_HEADER_BYTES + sum(sizes)
 
 
 def _drop_bests(run: Run) -> None:
-    """Drops best weights that no checkpoint goes back to."""
+    """Deletes best weights that no checkpoint refers to."""
     used = set()
     for step in _steps(run):
         try:
             used.add(_state(run, step)["progress"]["best_step"])
         except (OSError, ValueError, KeyError, TypeError, LiereError):
-            return  # a damaged one: nothing is dropped until it is gone
+            return  # a damaged one may refer to any of them
     for path in run.folder.glob("checkpoints/best-*.safetensors"):
         step_of = path.stem.removeprefix("best-")
         if step_of.isdigit() and int(step_of) not in used:
@@ -280,7 +280,7 @@ def _steps(run: Run) -> list[int]:
 
 
 def _remove(run: Run, step: int) -> None:
-    # the description first: tensors without one are no checkpoint
+    # the JSON first: tensors without it are not a checkpoint
     for suffix in ("json", "safetensors"):
         run.path(f"checkpoints/{step:09d}.{suffix}").unlink(missing_ok=True)
 
@@ -307,11 +307,11 @@ def _restore(
 def _load_into(model: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     expected = model.state_dict()
     for name in expected.keys() | tensors.keys():
-        here, there = expected.get(name), tensors.get(name)
-        if here is None or there is None or here.shape != there.shape:
+        ours, stored = expected.get(name), tensors.get(name)
+        if ours is None or stored is None or ours.shape != stored.shape:
             raise LiereError(
-                f"{source}: is of another model: '{name}' is {_shape(there)} there, but "
-                f"{_shape(here)} in this recipe"
+                f"{source}: is of another model: '{name}' is {_shape(stored)} there, but "
+                f"{_shape(ours)} in this recipe"
             )
     model.load_state_dict(tensors)
 

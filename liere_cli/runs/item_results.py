@@ -18,19 +18,18 @@ from liere_cli.statistics.item_errors import (
 )
 
 FILE = "items-test.safetensors"
-
-
+#: runs whose results a reader keeps
 RUNS_IN_MEMORY = 128
 
 
 class ItemReader:
-    """Results per item of many runs; a baseline's are read once for all held against it."""
+    """Reads results per item of many runs, those of a baseline once for all comparisons with it."""
 
     def __init__(self) -> None:
         self._results = lru_cache(maxsize=RUNS_IN_MEMORY)(item_results)
 
     def fault(self, run: Run, metric: str) -> Literal["missing", "damaged"] | None:
-        """Why the run has no results per item; None where it has."""
+        """Why the run's results per item can't be used; None where they can."""
         if item_results(run, metric) is not None:
             return None
         return "damaged" if run.path(FILE).exists() else "missing"
@@ -38,13 +37,13 @@ class ItemReader:
     def between(
         self, ours: Sequence[Run], theirs: Sequence[Run], metric: str
     ) -> ItemDifferences | StoredItemError | None:
-        """Differences between two encodings' runs at the same seeds; None where items differ."""
-        values, baseline = ([self._results(run, metric) for run in one] for one in (ours, theirs))
+        """Differences between two encodings' runs at equal seeds; None where the items differ."""
+        values, baseline = ([self._results(run, metric) for run in runs] for runs in (ours, theirs))
         return item_differences(values, baseline)
 
 
 def item_results(run: Run, metric: str) -> ItemResults | None:
-    """The run's results per item of the test split; None where it stored none that can be used."""
+    """Results per item of the test split; None where the run has no usable ones."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -58,7 +57,7 @@ def item_results(run: Run, metric: str) -> ItemResults | None:
 
 
 def results_of(items: Mapping[str, NDArray[Any]], metric: str) -> ItemResults | None:
-    """Results per item in the metric's units; None where they can't be used."""
+    """Results per item in the metric's unit, from tensors [items]; None where they are invalid."""
     key = "loss" if metric == "bits_per_byte" else "correct"
     if not {key, "weight", "group"} <= items.keys():
         return None

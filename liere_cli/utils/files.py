@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read with care."""
+"""Atomic writes, limited reads, strict JSON, digests and lock files."""
 
 import hashlib
 import json
@@ -13,38 +13,38 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from liere_cli.errors import LiereError, shortened
+from liere_cli.errors import shortened, unwritable
 
 TEMPORARY = ".tmp-"
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and its parents.
+    """Creates a folder and its parents.
 
     Raises:
-        LiereError: it can't be made.
+        LiereError: it can't be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LiereError(f"{folder}: can't be written ({error.strerror})") from None
+        raise unwritable(folder, error) from None
 
 
 def seal(record: Mapping[str, Any], key: str) -> str:
-    """Digest of everything in a JSON record but what stands under ``key``, where it belongs."""
+    """Digest of a JSON record without the value of ``key``, where the digest is stored."""
     rest = {name: value for name, value in record.items() if name != key}
     return digest_of(json.dumps(rest, sort_keys=True).encode())
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes beside the target, flushes to disk, then renames: readers see all of it or nothing.
+    """Writes a temporary file, flushes it to disk, and renames it: readers see all or nothing.
 
-    Both file and folder reach the disk, so that the power may fail at any moment.
+    File and folder are both synchronised, so that a power failure at any moment is harmless.
 
     Raises:
         LiereError: the folder can't be written, or the disk is full.
     """
-    # a file's name need not be valid UTF-8, and may be part of a label
+    # labels may contain a file name, which need not be valid UTF-8
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     temporary = None
     try:
@@ -58,7 +58,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise LiereError(f"{path}: can't be written ({error.strerror})") from None
+        raise unwritable(path, error) from None
     finally:
         if temporary is not None:
             with suppress(OSError):
@@ -74,11 +74,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 def read_limited(path: Path, most: int) -> bytes:
-    """The content of a file that others may have made.
+    """The content of a file that need not be trusted.
 
     Raises:
         OSError: it can't be read.
-        ValueError: it is not a regular file, or larger than ``most`` bytes.
+        ValueError: it is not a regular file, or has more than ``most`` bytes.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
     with os.fdopen(descriptor, "rb") as file:
@@ -93,11 +93,11 @@ def read_limited(path: Path, most: int) -> bytes:
 
 
 def read_json(path: Path, most: int) -> Any:
-    """The JSON value in a file that others may have made.
+    """The JSON value in a file that need not be trusted.
 
     Raises:
         OSError: it can't be read.
-        ValueError: it is too large, or no JSON of finite numbers.
+        ValueError: it is too large, or not JSON of finite numbers.
     """
     return parse_json(read_limited(path, most))
 
@@ -106,17 +106,17 @@ def parse_json(text: str | bytes) -> Any:
     """A JSON value of finite numbers; raises ValueError for anything else."""
 
     def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no number")
+        raise ValueError(f"{name} is not a number")
 
     def whole(digits: str) -> int:
         if len(digits) <= 30:
             return int(digits)
-        raise ValueError(f"{shortened(digits)} is no number of a usual size")
+        raise ValueError(f"{shortened(digits)} is not a number of a usual size")
 
     def finite(digits: str) -> float:
         if math.isfinite(number := float(digits)):
             return number
-        raise ValueError(f"{shortened(digits)} is no number of a usual size")
+        raise ValueError(f"{shortened(digits)} is not a number of a usual size")
 
     try:
         return json.loads(text, parse_constant=refuse, parse_float=finite, parse_int=whole)
@@ -132,11 +132,11 @@ def digest_of(content: bytes | str, digits: int = 64) -> str:
 
 @contextmanager
 def locked(path: Path, patience_seconds: float = -1) -> Iterator[None]:
-    """Holds the lock file at ``path``; waits for another holder, for ever where patience is -1.
+    """Holds the lock file at ``path``; waits for another holder, without limit by default.
 
     Raises:
         TimeoutError: another process still holds it after ``patience_seconds``.
-        OSError: the file can't be made.
+        OSError: the file can't be created.
     """
     from filelock import FileLock
 
@@ -145,12 +145,12 @@ def locked(path: Path, patience_seconds: float = -1) -> Iterator[None]:
 
 
 def to_json(value: Any) -> str:
-    """JSON that any reader takes (no NaN, no infinity) and that any terminal only shows."""
+    """Standard JSON (no NaN, no infinity) without characters that control a terminal."""
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
     return _UNSHOWN.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
-#: what JSON may hold as it is, but drives terminals, reorders a line or is half a character
+#: control characters, marks that reorder a line, and lone surrogates, which JSON can escape
 _UNSHOWN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

@@ -131,7 +131,7 @@ def test_eval_at_other_resolutions(here: Path, data: str, grids: list[str]) -> N
         (["--encoding=liere:block=5"], ["5", "head_dim"]),
         (["--encoding=liere:block=many"], ["'block'", "'many'"]),
         (["--encoding=nowhere.py:Mine"], ["there is no file 'nowhere.py'"]),
-        (["--encoding="], ["names nothing"]),
+        (["--encoding="], ["has no name"]),
         (["--data=enwik9"], ["unknown data", "'enwik8'"]),
         (["--data=text:absent.txt"], ["absent.txt"]),
         (["--budget=10parsecs"], ["10parsecs", "budget"]),

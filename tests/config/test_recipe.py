@@ -91,7 +91,7 @@ def test_overrides_reach_into_specs_written_as_text() -> None:
         ("training: {budget: 10 parsecs}", ["training.budget", "parsecs"]),
         ("training: {learning_rate: .nan}", ["training.learning_rate"]),
         ("compare: {seeds: [1, 1]}", ["compare.seeds", "differ"]),
-        ("seed: 1\nseed: 2", ["line 2", "'seed' stands twice"]),
+        ("seed: 1\nseed: 2", ["line 2", "'seed' appears twice"]),
         ("model: [1, 2", ["line", "YAML"]),
         ("- 1\n- 2", ["'key: value'"]),
         ("", ["'key: value'"]),
