@@ -1,4 +1,4 @@
-"""The transformer: shapes, common random numbers, what position does to it."""
+"""The transformer: shapes, common random numbers, effects of positions."""
 
 import math
 from typing import Any
@@ -74,7 +74,7 @@ def test_sizes_that_do_not_fit_are_refused(changes: dict[str, Any], words: str) 
         shape_of(2, **changes)
 
 
-def test_dropout_acts_in_training_alone() -> None:
+def test_dropout_acts_only_in_training() -> None:
     shape = shape_of(2, dropout=0.5)
     model = model_of(shape, "axial")
     inputs = inputs_of(shape)
@@ -83,7 +83,7 @@ def test_dropout_acts_in_training_alone() -> None:
     assert not torch.equal(model(inputs), model(inputs))
 
 
-def test_encoding_parameters_are_never_decayed() -> None:
+def test_encoding_parameters_have_no_weight_decay() -> None:
     groups = model_of(shape_of(2), "liere").parameter_groups()
     assert groups["encoding"]
     decayed = {id(parameter) for parameter in groups["decayed"]}
@@ -112,13 +112,13 @@ def test_the_model_resizes_absolute_positions_to_its_inputs() -> None:
     model = model_of(shape, "absolute")
     table = model.encoding.table.detach().T.view(1, -1, *model.token_grid)  # type: ignore[operator]
     larger = tuple(2 * extent for extent in model.token_grid)
-    found = model.encoding.at(model.positions(larger, torch.device("cpu")))  # type: ignore[operator]
+    actual = model.encoding.at(model.positions(larger, torch.device("cpu")))  # type: ignore[operator]
     expected = F.interpolate(table, larger, mode="bicubic")
-    torch.testing.assert_close(found.detach(), expected[0].flatten(1).T)
+    torch.testing.assert_close(actual.detach(), expected[0].flatten(1).T)
 
 
 @pytest.mark.parametrize("name", ["absolute", "rope", "liere", "alibi"])
-def test_a_first_call_in_inference_mode_spoils_no_training(name: str) -> None:
+def test_training_works_after_a_first_call_in_inference_mode(name: str) -> None:
     model = model_of(shape_of(1), name)
     inputs = inputs_of(model.shape)
     with torch.inference_mode():

@@ -25,22 +25,22 @@ def built(spec: Any, axes: int = 1, **shape: Any) -> Any:
     st.lists(st.tuples(EXTENTS, EXTENTS), min_size=1, max_size=3),
     st.sampled_from(["linear", "cubic"]),
 )
-def test_tables_are_resized_as_torch_resizes_pictures(
+def test_tables_are_resized_as_torch_resizes_images(
     extents: list[tuple[int, int]], resize: str
 ) -> None:
-    trained, wanted = (tuple(part) for part in zip(*extents, strict=True))
+    trained, target = (tuple(part) for part in zip(*extents, strict=True))
     axes = len(trained)
     if axes not in MODES[resize]:
         return
     if axes == 1:
-        wanted = (max(trained[0], wanted[0]),)  # shorter text keeps its positions
+        target = (max(trained[0], target[0]),)  # shorter text keeps its positions
     encoding = built(f"absolute:resize={resize}", axes, grid=trained)
     table = encoding.table.detach()
     picture = table.T.view(1, -1, *trained)
-    expected = F.interpolate(picture, wanted, mode=MODES[resize][axes], align_corners=False)
-    found = encoding.at(Grid(wanted, trained).positions("resized").double())
+    expected = F.interpolate(picture, target, mode=MODES[resize][axes], align_corners=False)
+    actual = encoding.at(Grid(target, trained).positions("resized").double())
     # positions are float32
-    torch.testing.assert_close(found, expected[0].flatten(1).T, rtol=0, atol=1e-6)
+    torch.testing.assert_close(actual, expected[0].flatten(1).T, rtol=0, atol=1e-6)
     same = encoding.at(Grid(trained).positions("resized"))
     assert torch.equal(same, table)
 
@@ -50,12 +50,12 @@ def test_tables_are_resized_as_torch_resizes_pictures(
 def test_shorter_text_keeps_its_positions(trained: int, less: int) -> None:
     encoding = built("absolute", grid=(trained,))
     shorter = max(trained - less, 1)
-    found = encoding.at(Grid((shorter,), (trained,)).positions("resized"))
-    assert torch.equal(found, encoding.table[:shorter])
+    actual = encoding.at(Grid((shorter,), (trained,)).positions("resized"))
+    assert torch.equal(actual, encoding.table[:shorter])
 
 
 @pytest.mark.parametrize(("axes", "mode"), [(1, False), (2, True), (3, False)])
-def test_pictures_are_resized_by_cubics_and_the_rest_by_lines(axes: int, mode: bool) -> None:
+def test_images_are_resized_cubically_and_others_linearly(axes: int, mode: bool) -> None:
     assert built("absolute", axes, grid=(3,) * axes).cubic == mode
 
 
@@ -100,15 +100,15 @@ def test_fourier_features_are_those_of_the_paper(axes: int) -> None:
         for parameter in encoding.parameters():
             parameter.normal_()
     positions = torch.rand(5, axes, dtype=torch.float64)
-    for p, found in zip(positions, encoding.at(positions), strict=True):
+    for p, actual in zip(positions, encoding.at(positions), strict=True):
         # arXiv 2106.02795, equations 4 and 5, for one position
         angles = [sum(w * c for w, c in zip(row, p, strict=True)) for row in encoding.directions]
         r = torch.stack([torch.cos(a) for a in angles] + [torch.sin(a) for a in angles]) / 10**0.5
         inner = encoding.hidden @ r + encoding.hidden_bias
         gelu = inner * (1 + torch.erf(inner / 2**0.5)) / 2
-        torch.testing.assert_close(found, encoding.out @ gelu + encoding.out_bias)
+        torch.testing.assert_close(actual, encoding.out @ gelu + encoding.out_bias)
 
 
-def test_fourier_directions_have_the_deviation_one_over_gamma() -> None:
+def test_fourier_directions_have_standard_deviation_one_over_gamma() -> None:
     encoding = build_encoding("fourier:gamma=0.25,features=4000", axes=2, heads=2, head_dim=6)
     assert float(encoding.directions.detach().std()) == pytest.approx(4, rel=0.05)

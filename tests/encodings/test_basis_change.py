@@ -82,7 +82,7 @@ FORMULAS = {"cayley-string": cayley, "circulant-string": circulant, "harope": ha
 
 @pytest.mark.parametrize(("spec", "axes"), CASES)
 @pytest.mark.parametrize("prefix", [0, 2])
-def test_scores_are_those_of_the_papers_matrices(spec: str, axes: int, prefix: int) -> None:
+def test_scores_equal_those_of_the_papers_matrices(spec: str, axes: int, prefix: int) -> None:
     encoding = built(spec, axes)
     q, k = random_qk(encoding, prefix)
     positions = positions_of(encoding)
@@ -139,7 +139,7 @@ def test_circulant_string_starts_at_the_frequencies_of_axial(axes: int) -> None:
 
 
 def test_one_axis_is_rotary_with_learned_frequencies() -> None:
-    """With P as a change of the weights, the scores of learned rope."""
+    """With P applied to the weights, the scores of learned rope."""
     encoding = built("cayley-string", 1)
     assert isinstance(encoding, BasisChange)
     rope = build_encoding("rope:learned=true", axes=1, heads=2, head_dim=16, depth=2).double()

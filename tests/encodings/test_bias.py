@@ -28,8 +28,8 @@ def built(spec: str, axes: int = 1, heads: int = 4, depth: int = 2) -> Any:
 
 def bias_of(encoding: Any, positions: Tensor, layer: int = 0) -> Tensor:
     state = encoding.prepare(positions)
-    found: Tensor = encoding.bias(state, state, layer)
-    return found
+    actual: Tensor = encoding.bias(state, state, layer)
+    return actual
 
 
 def alibi_slope(head: int, heads: int) -> float:
@@ -43,7 +43,7 @@ def alibi_slope(head: int, heads: int) -> float:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 40))
-def test_slopes_follow_the_rule_for_every_number_of_heads(heads: int) -> None:
+def test_slopes_for_any_number_of_heads(heads: int) -> None:
     expected = [alibi_slope(head, heads) for head in range(heads)]
     torch.testing.assert_close(slopes(heads), torch.tensor(expected))
 
@@ -53,12 +53,12 @@ def test_slopes_follow_the_rule_for_every_number_of_heads(heads: int) -> None:
 def test_alibi_subtracts_slope_times_distance(axes: int, free: int) -> None:
     encoding = built(f"alibi:heads={4 - free}", axes)
     places = Grid((5, 3, 2)[:axes]).positions("index").double()
-    found = bias_of(encoding, places)
+    actual = bias_of(encoding, places)
     for head in range(4):
         slope = alibi_slope(head, 4 - free) if head < 4 - free else 0.0
         for i, p in enumerate(places):
             for j, q in enumerate(places):
-                assert found[head, i, j].item() == pytest.approx(
+                assert actual[head, i, j].item() == pytest.approx(
                     -slope * math.dist(p.tolist(), q.tolist()), rel=1e-6
                 )
 
@@ -85,11 +85,11 @@ def test_buckets_are_those_of_t5(quarter: int, beyond: int, bidirectional: bool)
     buckets = 4 * quarter
     distance = 2 * quarter + beyond
     relative = torch.arange(-300, 300)
-    found = bucket(relative, buckets, distance, bidirectional).tolist()
+    actual = bucket(relative, buckets, distance, bidirectional).tolist()
     expected = [t5_bucket(r, buckets, distance, bidirectional) for r in relative.tolist()]
     # the bounds between buckets are rounded in float32 here
-    assert sum(a != b for a, b in zip(found, expected, strict=True)) <= 8
-    assert max(abs(a - b) for a, b in zip(found, expected, strict=True)) <= 1
+    assert sum(a != b for a, b in zip(actual, expected, strict=True)) <= 8
+    assert max(abs(a - b) for a, b in zip(actual, expected, strict=True)) <= 1
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
@@ -98,7 +98,7 @@ def test_t5_adds_a_learned_number_for_the_bucket_of_each_axis(spec: str, axes: i
     encoding = built(spec, axes)
     places = Grid((5, 3, 2)[:axes]).positions("index").double()
     for layer in range(2):
-        found = bias_of(encoding, places, layer)
+        actual = bias_of(encoding, places, layer)
         table = encoding.table[layer if "none" in spec else 0]
         for i, p in enumerate(places.int().tolist()):
             for j, q in enumerate(places.int().tolist()):
@@ -106,26 +106,28 @@ def test_t5_adds_a_learned_number_for_the_bucket_of_each_axis(spec: str, axes: i
                     table[axis, t5_bucket(q[axis] - p[axis], 32, 128, axes > 1)]
                     for axis in range(axes)
                 )
-                torch.testing.assert_close(found[:, i, j], expected * (3 if "scale" in spec else 1))
+                torch.testing.assert_close(
+                    actual[:, i, j], expected * (3 if "scale" in spec else 1)
+                )
 
 
 @pytest.mark.parametrize("axes", [1, 2])
-def test_kerple_is_its_formula(axes: int) -> None:
+def test_kerple_equals_its_formula(axes: int) -> None:
     encoding = built("kerple", axes)
     with torch.no_grad():
-        encoding.rates[1, :, 0] = -1  # below the floor
+        encoding.rates[1, :, 0] = -1  # below the lower bound
     places = Grid((5, 3)[:axes]).positions("index").double()
     for layer in range(2):
-        found = bias_of(encoding, places, layer)
+        actual = bias_of(encoding, places, layer)
         for head in range(4):
             r1, r2 = (max(r, 0.01) for r in encoding.rates[layer, :, head].tolist())
             for i, p in enumerate(places.tolist()):
                 for j, q in enumerate(places.tolist()):
                     expected = -r1 * math.log(1 + r2 * math.dist(p, q))
-                    assert found[head, i, j].item() == pytest.approx(expected)
+                    assert actual[head, i, j].item() == pytest.approx(expected)
 
 
-def test_kerple_rates_leave_the_floor_again() -> None:
+def test_kerple_parameters_can_leave_their_lower_bound() -> None:
     encoding = built("kerple")
     with torch.no_grad():
         encoding.rates.fill_(-1)
@@ -133,23 +135,23 @@ def test_kerple_rates_leave_the_floor_again() -> None:
     assert (encoding.rates.grad[0] != 0).all()
 
 
-def test_fire_is_its_formula() -> None:
+def test_fire_equals_its_formula() -> None:
     encoding = built("fire:threshold=3")
     encoding.reach.data.fill_(-1.5)
     places = Grid((9,)).positions("index").double()
     for layer in range(2):
-        found, c = bias_of(encoding, places, layer), encoding.curvature[layer].item()
+        actual, c = bias_of(encoding, places, layer), encoding.curvature[layer].item()
         for i in range(9):
             for j in range(9):
                 top, bottom = (math.log(abs(c * x) + 1) for x in (i - j, max(i, 4.5)))
                 share = top / (bottom + 1e-6)
                 hidden = (share * encoding.hidden[layer] + encoding.hidden_bias[layer]).relu()
                 expected = encoding.out[layer] @ hidden + encoding.out_bias[layer]
-                torch.testing.assert_close(found[:, i, j], expected)
+                torch.testing.assert_close(actual[:, i, j], expected)
 
 
 @pytest.mark.parametrize("spec", BIASES)
-def test_queries_and_keys_at_other_positions_read_the_same_bias(spec: str) -> None:
+def test_queries_and_keys_at_different_positions_get_the_same_bias(spec: str) -> None:
     encoding = built(spec)
     places = Grid((7,)).positions("index").double()
     for layer in range(2):
@@ -159,7 +161,7 @@ def test_queries_and_keys_at_other_positions_read_the_same_bias(spec: str) -> No
 
 
 @pytest.mark.parametrize("spec", BIASES)
-def test_what_layers_share_is_built_once(spec: str) -> None:
+def test_biases_that_layers_share_are_built_once(spec: str) -> None:
     encoding = built(spec)
     state = encoding.prepare(Grid((7,)).positions("index").double())
     first, second = (encoding.bias(state, state, layer) for layer in range(2))
@@ -167,7 +169,7 @@ def test_what_layers_share_is_built_once(spec: str) -> None:
     assert encoding.bias(state, state, 1) is second
 
 
-def test_alibi_and_t5_are_those_of_x_transformers() -> None:
+def test_alibi_and_t5_equal_those_of_x_transformers() -> None:
     package = pytest.importorskip("x_transformers.x_transformers")
     places = Grid((200,)).positions("index")
     for heads in (4, 6):
@@ -190,6 +192,6 @@ def test_alibi_and_t5_are_those_of_x_transformers() -> None:
         ("fire", 2, "encoding 'fire' is defined for .*1 axis"),
     ],
 )
-def test_what_does_not_fit_is_refused(spec: str, axes: int, words: str) -> None:
+def test_options_and_shapes_that_do_not_fit_are_refused(spec: str, axes: int, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         build_encoding(spec, axes=axes, heads=4, head_dim=6)

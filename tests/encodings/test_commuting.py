@@ -19,7 +19,7 @@ PREFIX = 2
 
 
 def exponents(encoding: PositionEncoding, position: Tensor) -> Tensor:
-    """What the paper exponentiates at a position in layer 1, [N, H, H], differentiable."""
+    """The exponent of the paper at a position in layer 1, [N, H, H], differentiable."""
     base = encoding.base[1]  # type: ignore[index]
     whole = base.new_zeros(len(base), encoding.shape.head_dim, encoding.shape.head_dim)
     for head in range(len(base)):
@@ -51,7 +51,7 @@ def slow_scores(
 
 @pytest.mark.parametrize(("spec", "axes"), CASES)
 @pytest.mark.parametrize("prefix", [0, PREFIX])
-def test_scores_are_those_of_the_papers_exponentials(spec: str, axes: int, prefix: int) -> None:
+def test_scores_equal_those_of_the_papers_exponentials(spec: str, axes: int, prefix: int) -> None:
     encoding = built(spec, axes)
     q, k = random_qk(encoding, prefix)
     positions = positions_of(encoding)
@@ -67,7 +67,7 @@ def test_scores_are_those_of_the_papers_exponentials(spec: str, axes: int, prefi
     ("spec", "axes"), [("comrope-ap", 2), ("comrope-ld", 2), ("comrope-ld", 3)]
 )
 @pytest.mark.parametrize("zero", [False, True])
-def test_gradients_are_those_of_the_papers_exponentials(spec: str, axes: int, zero: bool) -> None:
+def test_gradients_equal_those_of_the_papers_exponentials(spec: str, axes: int, zero: bool) -> None:
     """At P = 0 too, where all frequencies of a block coincide and no eigenvector is determined."""
     encoding = built(f"{spec}:block=4", axes)
     if zero:
@@ -88,7 +88,7 @@ def test_gradients_are_those_of_the_papers_exponentials(spec: str, axes: int, ze
 
 @pytest.mark.parametrize(("spec", "axes"), CASES)
 @pytest.mark.parametrize("prefix", [0, PREFIX])
-def test_folding_into_the_projection_changes_no_score(spec: str, axes: int, prefix: int) -> None:
+def test_folding_into_the_projection_keeps_scores(spec: str, axes: int, prefix: int) -> None:
     encoding = built(spec, axes)
     x = torch.randn(2, math.prod(SHAPES[axes]) + prefix, 32, dtype=torch.float64)
     weight = torch.randn(3 * 32, 32, dtype=torch.float64) / 6
@@ -116,7 +116,7 @@ def test_prefix_tokens_have_the_position_of_the_option(spec: str) -> None:
         assert torch.allclose(encoded[:, :, 0], q[:, :, 0]) == still
 
 
-def test_initial_values_are_the_codes() -> None:
+def test_initial_values_of_the_public_code() -> None:
     shape = {"axes": 2, "heads": 12, "head_dim": 64, "depth": 12, "seed": 0}
     for name in ("comrope-ap", "comrope-ld"):
         encoding = build_encoding(name, **shape)
@@ -140,7 +140,7 @@ def test_initial_values_are_the_codes() -> None:
         ("comrope-ld:block=3", 1, 6, "multiple of 2"),
     ],
 )
-def test_heads_that_do_not_divide_are_told_what_would(
+def test_heads_that_do_not_divide_are_refused_with_those_that_do(
     spec: str, axes: int, head_dim: int, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -153,7 +153,7 @@ PLACE = st.tuples(st.floats(-2, 2), st.floats(-2, 2))
 
 
 def rotations(encoding: PositionEncoding, places: Tensor) -> Tensor:
-    """In layer 1, [T, N, H, H]: what becomes of each channel alone."""
+    """Rotations of layer 1, [T, N, H, H]."""
     size = encoding.shape.head_dim
     channels = torch.eye(size, dtype=torch.float64)[:, None, None]
     channels = channels.expand(size, encoding.shape.heads, len(places), size)
@@ -162,7 +162,7 @@ def rotations(encoding: PositionEncoding, places: Tensor) -> Tensor:
 
 
 def departs(spec: str, p: tuple[float, float], q: tuple[float, float]) -> tuple[float, float]:
-    """How far two rotations are from commuting, and from telling the difference alone."""
+    """How far two rotations are from commuting, and from depending only on the difference."""
     encoding = built(spec, 2, head_dim=24)
     x, y = torch.tensor([p, q], dtype=torch.float64)
     a, b, c, zero = rotations(encoding, torch.stack((x, y, y - x, torch.zeros(2))))
@@ -175,7 +175,7 @@ def departs(spec: str, p: tuple[float, float], q: tuple[float, float]) -> tuple[
 @pytest.mark.parametrize("spec", COMMUTING)
 @given(PLACE, PLACE)
 @settings(max_examples=15, deadline=None)
-def test_what_commutes_tells_differences_alone(
+def test_commuting_rotations_depend_only_on_differences(
     spec: str, p: tuple[float, float], q: tuple[float, float]
 ) -> None:
     assert max(departs(spec, p, q)) < 2e-6
@@ -183,14 +183,14 @@ def test_what_commutes_tells_differences_alone(
 
 
 @pytest.mark.parametrize("spec", NOT_COMMUTING)
-def test_what_does_not_commute_tells_absolute_positions(spec: str) -> None:
+def test_other_rotations_depend_on_absolute_positions(spec: str) -> None:
     assert min(departs(spec, (0.3, 1.1), (0.9, -0.4))) > 0.05
     assert not built(spec, 2, head_dim=24).relative
 
 
 @pytest.mark.parametrize("block", [4, 16])
-def test_on_one_axis_four_encodings_reach_the_same_scores(block: int) -> None:
-    """LieRE, ComRoPE-LD and Cayley-STRING with the same weights, learned rope with others."""
+def test_on_one_axis_four_encodings_have_the_same_scores(block: int) -> None:
+    """LieRE, ComRoPE-LD and Cayley-STRING with the same weights, learned rope with changed ones."""
     liere, comrope = built(f"liere:block={block}", 1), built(f"comrope-ld:block={block}", 1)
     cayley, rope = built("cayley-string", 1), built("rope:learned=true", 1)
     generators = liere.generators().detach().squeeze(3)  # type: ignore[operator]
@@ -215,8 +215,8 @@ def test_on_one_axis_four_encodings_reach_the_same_scores(block: int) -> None:
         for encoding in (cayley, rope):
             encoding.frequencies.copy_(rates.flatten(2)[:, :, None])  # type: ignore[union-attr,operator]
     q, k = random_qk(liere)
-    found = [scores(*e(q, k, positions[:, None], 1)) for e in (liere, comrope, cayley)]
+    actual = [scores(*e(q, k, positions[:, None], 1)) for e in (liere, comrope, cayley)]
     changed = [torch.einsum("nij,bnti->bntj", basis[1], x) for x in (q, k)]
-    found.append(scores(*rope(*changed, positions[:, None], 1)))
-    for other in found[1:]:
-        torch.testing.assert_close(other, found[0], rtol=1e-5, atol=1e-5)
+    actual.append(scores(*rope(*changed, positions[:, None], 1)))
+    for other in actual[1:]:
+        torch.testing.assert_close(other, actual[0], rtol=1e-5, atol=1e-5)

@@ -1,5 +1,5 @@
-"""Padding, key-value caches, and queries at other positions than keys: what is refused, and what
-is read how often. That they change no score is a law for all encodings, in liere_cli.conformance.
+"""Padding, key-value caches, and queries at other positions than keys: errors, and the number of
+processed tokens. That they keep scores is tested for all encodings in liere_cli.conformance.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ def build(spec: str, axes: int) -> PositionEncoding:
 
 
 @pytest.mark.parametrize("spec", ["liere:block=8", "liere:block=3", "rope:learned=true"])
-def test_queries_and_keys_encoded_apart_have_the_gradients_of_both_together(spec: str) -> None:
+def test_gradients_of_separately_encoded_queries_and_keys(spec: str) -> None:
     encoding = build(spec, 1)
     positions = Grid(GRIDS[1]).positions(encoding.scaling)
     q, k = torch.randn(2, 3, 2, 12, 24)
@@ -34,7 +34,7 @@ def test_queries_and_keys_encoded_apart_have_the_gradients_of_both_together(spec
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)
 
 
-def test_positions_and_tokens_of_each_side_are_checked() -> None:
+def test_positions_and_tokens_of_queries_and_keys_are_checked() -> None:
     encoding = build("rope", 1)
     q, k = torch.randn(1, 2, 3, 24), torch.randn(4, 2, 12, 24)
     positions = Grid((12,)).positions("index")
@@ -55,11 +55,11 @@ def model_of(axes: int, spec: str, **changes: Any) -> Transformer:
     model = Transformer(ModelShape(**{**values, **changes}), spec)
     model.initialise(0)
     with torch.no_grad():
-        model.head.weight.mul_(50)  # logits far enough apart to see a difference
+        model.head.weight.mul_(50)  # so that differences of logits show
     return model.eval()
 
 
-def test_each_byte_within_the_window_is_read_once() -> None:
+def test_each_byte_within_the_window_is_processed_once() -> None:
     model = model_of(1, "rope")
     read: list[int] = []
     model.embed.register_forward_pre_hook(lambda module, given: read.append(given[0].shape[1]))

@@ -1,4 +1,4 @@
-"""What `liere encodings` tells is counted and holds."""
+"""The profiles that `liere encodings` shows."""
 
 import json
 import re
@@ -16,7 +16,7 @@ def extra(spec: str, axes: int = 1) -> float:
     return profile_at(spec, GRIDS[axes], **NANO).flops_per_token
 
 
-def test_operations_are_those_of_the_formulas() -> None:
+def test_operations_equal_those_of_the_formulas() -> None:
     assert extra("none") == extra("none", 2) == 0
     assert extra("absolute", 2) == 128
     # four products and two sums for each plane of q and k
@@ -45,7 +45,7 @@ def test_one_encoding_is_shown_with_the_options_given() -> None:
     assert served_axes("rope") == [1]
 
 
-def test_the_list_has_every_encoding_and_survives_a_narrow_terminal() -> None:
+def test_the_list_is_complete_on_narrow_terminals() -> None:
     for columns in ("40", "120"):
         shown = CliRunner().invoke(app, ["encodings"], env={"COLUMNS": columns}).stdout
         assert set(available()) <= set(shown.split())

@@ -1,4 +1,4 @@
-"""FoPE: equal to its formula and to its code, with coefficients that are drawn and kept."""
+"""FoPE: equal to its formula and to its code, with random coefficients that are saved."""
 
 import math
 from typing import Any
@@ -31,7 +31,7 @@ def build(spec: str, length: int = 12, **changes: Any) -> Any:
 
 
 def slowly(encoding: Any, x: Tensor, length: int, layer: int) -> Tensor:
-    """Every plane of every token by the two sums of waves."""
+    """Every plane of every token, rotated by the two sums."""
     options, out = encoding.options, x.clone()
     heads, head_dim = x.shape[1], x.shape[3]
     every = [options.theta ** (-2 * i / head_dim) for i in range(head_dim // 2)]
@@ -54,7 +54,7 @@ def slowly(encoding: Any, x: Tensor, length: int, layer: int) -> Tensor:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_planes_turn_by_mixtures_of_waves(spec: str) -> None:
+def test_planes_rotate_by_mixed_frequencies(spec: str) -> None:
     encoding = build(spec).double()
     q, k = torch.randn(2, 1, 2, 12, 16, dtype=torch.float64)
     positions = Grid((12,)).positions("index")
@@ -62,7 +62,7 @@ def test_planes_turn_by_mixtures_of_waves(spec: str) -> None:
         torch.testing.assert_close(ours, slowly(encoding, x, 12, 1), rtol=1e-5, atol=1e-5)
 
 
-def test_half_of_the_planes_are_led_in_the_code() -> None:
+def test_half_of_the_planes_are_dominated_in_the_code() -> None:
     encoding = build("fope:theta=2,form=code,gain=0", 40)  # all eight frequencies are kept
     expected = torch.zeros(8, 4)
     for led in range(4):
@@ -90,9 +90,9 @@ def test_products_of_planes_without_a_frequency_count_twice_in_the_code() -> Non
 @pytest.mark.parametrize("heads", ["own", "same"])
 def test_coefficients_are_the_identity_and_noise(heads: str) -> None:
     encoding = build(f"fope:theta=10,gain=0.6,heads={heads}", 512, heads=8, head_dim=64, depth=8)
-    found = encoding.coefficients
-    assert found.shape == (8, 8 if heads == "own" else 1, 2, 32, 32)
-    noise = found - torch.eye(32)
+    actual = encoding.coefficients
+    assert actual.shape == (8, 8 if heads == "own" else 1, 2, 32, 32)
+    noise = actual - torch.eye(32)
     fans = 32 * (32 + 8) if heads == "own" else 32 + 32
     assert float(noise.std()) == pytest.approx(0.6 * math.sqrt(2 / fans), rel=0.03)
     assert abs(float(noise.mean())) < 0.01
@@ -100,7 +100,7 @@ def test_coefficients_are_the_identity_and_noise(heads: str) -> None:
     assert len(flat.unique(dim=0)) == len(flat), "layers, heads and waves draw apart"
 
 
-def test_without_noise_it_is_rope_less_the_slow_planes() -> None:
+def test_without_noise_it_is_rope_without_the_slow_planes() -> None:
     q, k = torch.randn(2, 1, 2, 12, 16)
     positions = Grid((12,)).positions("index")
     rope: Any = build("rope:theta=10,layout=half-split")
@@ -125,7 +125,7 @@ def test_scores_depend_on_both_positions_and_norms_change(spec: str) -> None:
     assert (turned.norm(dim=-1) / q.norm(dim=-1) - 1).abs().max() > 0.01
 
 
-def test_coefficients_depend_on_the_seed_and_stay_with_the_weights() -> None:
+def test_coefficients_depend_on_the_seed_and_are_saved_with_the_weights() -> None:
     shape = ModelShape(
         layers=2, dim=32, heads=2, mlp_ratio=2.0, dropout=0.0, pooling="mean", causal=True,
         grid=(16,), patch=(1,), channels=0, classes=7,
@@ -156,7 +156,7 @@ def test_learned_coefficients_get_a_gradient_and_are_counted() -> None:
     assert counts == [0, 2 * 2 * 2 * 3 * 3, 0]
 
 
-def test_the_length_of_training_decides_what_is_kept() -> None:
+def test_the_training_length_selects_frequencies() -> None:
     for length, kept in ((7, 1), (12, 3), (24, 5), (1000, 8)):
         for encoding in (
             build("fope:theta=10", length),
@@ -180,19 +180,19 @@ def test_half_precision_is_rounded_once(dtype: torch.dtype) -> None:
         assert ((ours.float() - theirs).abs() <= limit).all()
 
 
-def test_yarn_after_the_slow_ones_are_gone() -> None:
-    """As the code's setting of that order: the kept frequencies are blended, none comes back."""
+def test_yarn_after_low_frequencies_are_removed() -> None:
+    """As with both settings of the code: the kept frequencies are interpolated."""
     encoding = build("fope:theta=10,gain=0")
     extension = extend(encoding, "yarn", Grid((48,), (12,)))
-    found: Any = extension.encoding
-    assert found.frequencies.shape == encoding.frequencies.shape
+    actual: Any = extension.encoding
+    assert actual.frequencies.shape == encoding.frequencies.shape
     for old, new in zip(
-        encoding.frequencies[0].tolist(), found.frequencies[0].tolist(), strict=True
+        encoding.frequencies[0].tolist(), actual.frequencies[0].tolist(), strict=True
     ):
         keep = min(max((12 * old / (2 * math.pi) - 1) / 31, 0), 1)
         assert new == pytest.approx((1 - keep) * old / 4 + keep * old)
     q = torch.randn(1, 2, 48, 16)
-    turned, _ = found(q, q, extension.positions)
+    turned, _ = actual(q, q, extension.positions)
     scale = 0.1 * math.log(4) + 1
     torch.testing.assert_close(turned.norm(dim=-1), scale * q.norm(dim=-1))
 
@@ -212,6 +212,8 @@ def test_yarn_after_the_slow_ones_are_gone() -> None:
         ("fope:gain=-1", {}, "'gain' is -1, but must be at least 0"),
     ],
 )
-def test_what_does_not_fit_is_refused(spec: str, changes: dict[str, Any], message: str) -> None:
+def test_options_and_shapes_that_do_not_fit_are_refused(
+    spec: str, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         build_encoding(spec, **{**SHAPE, "grid": (12,), **changes})

@@ -1,4 +1,4 @@
-"""LieRE's known facts: its special cases, what it keeps, and what it does not."""
+"""LieRE: its special cases, and what its scores depend on."""
 
 import math
 
@@ -41,7 +41,7 @@ def scores(encoding: LieRE, q: Tensor, k: Tensor, positions: Tensor, layer: int 
 
 @EVERY_AXES
 @pytest.mark.parametrize("block", [2, 4, 16])
-def test_rotations_are_those_of_the_paper(axes: int, block: int) -> None:
+def test_rotations_equal_those_of_the_paper(axes: int, block: int) -> None:
     encoding = build(f"block={block}", axes)
     positions = grid_positions(axes)
     rotations = encoding.rotations(positions).double()
@@ -56,7 +56,7 @@ def test_rotations_are_those_of_the_paper(axes: int, block: int) -> None:
 @EVERY_AXES
 @pytest.mark.parametrize("block", [2, 4, 8, 16])
 @pytest.mark.parametrize("prefix", [0, 1])
-def test_scores_are_those_of_the_matrices(axes: int, block: int, prefix: int) -> None:
+def test_scores_equal_those_of_the_matrices(axes: int, block: int, prefix: int) -> None:
     encoding = build(f"block={block}", axes)
     q, k = random_qk(axes, prefix=prefix)
     positions = grid_positions(axes)
@@ -84,7 +84,7 @@ def test_block_2_is_rope_mixed_at_the_same_angles(axes: int) -> None:
 
 @EVERY_AXES
 @pytest.mark.parametrize("block", [2, 4, 16])
-def test_zero_generators_are_no_position(axes: int, block: int) -> None:
+def test_zero_generators_have_no_effect(axes: int, block: int) -> None:
     encoding = build(f"block={block},scale=0", axes)
     q, k = random_qk(axes, prefix=1)
     ours = scores(encoding, q, k, grid_positions(axes))
@@ -92,7 +92,7 @@ def test_zero_generators_are_no_position(axes: int, block: int) -> None:
 
 
 @pytest.mark.parametrize("block", [2, 4, 16])
-def test_scores_of_one_axis_depend_on_distance_alone(block: int) -> None:
+def test_scores_on_one_axis_depend_only_on_distance(block: int) -> None:
     encoding = build(f"block={block}", 1)
     q, k = random_qk(1)
     positions = grid_positions(1)
@@ -101,7 +101,7 @@ def test_scores_of_one_axis_depend_on_distance_alone(block: int) -> None:
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-def test_scores_of_more_axes_depend_on_absolute_positions(axes: int) -> None:
+def test_scores_on_more_axes_depend_on_absolute_positions(axes: int) -> None:
     encoding = build("block=8", axes)
     q, k = random_qk(axes)
     positions = grid_positions(axes)
@@ -143,7 +143,7 @@ def test_sharing(axes: int, share: str, layers: int, heads: int) -> None:
     assert layers == 1 or by_layer[0] == 0
 
 
-def test_parameters_are_the_papers() -> None:
+def test_the_number_of_parameters_of_the_paper() -> None:
     encoding = build_encoding("liere:block=64", axes=2, heads=12, head_dim=64, depth=12, seed=0)
     # 2 axes, 144 heads, 64 * 63 / 2 entries each: Table 8 of the paper
     assert sum(p.numel() for p in encoding.parameters()) == 580_608
@@ -158,7 +158,7 @@ def test_default_block_fits(head_dim: int, block: int) -> None:
 
 
 @pytest.mark.parametrize("share", ["none", "heads"])
-def test_rotations_too_large_to_keep_give_the_same(
+def test_rotations_too_large_to_keep_have_the_same_gradients(
     share: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoding = build(f"block=8,share={share}", 3)
@@ -212,7 +212,7 @@ def test_one_graph(axes: int, block: int) -> None:
 
 
 @EVERY_AXES
-def test_autocast_leaves_the_rotations_alone(axes: int) -> None:
+def test_autocast_does_not_change_the_rotations(axes: int) -> None:
     encoding = build("block=8", axes)
     q, k = (x.bfloat16() for x in random_qk(axes))
     positions = grid_positions(axes)
@@ -237,7 +237,7 @@ def test_refuses() -> None:
 
 @pytest.mark.parametrize("block", [4, 8, 16])
 @pytest.mark.parametrize("share", ["none", "heads"])
-def test_folding_the_basis_into_the_projection_changes_no_score_and_no_gradient(
+def test_folding_the_basis_into_the_projection_keeps_scores_and_gradients(
     block: int, share: str
 ) -> None:
     spec = f"liere:block={block},share={share}"

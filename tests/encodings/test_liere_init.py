@@ -1,4 +1,4 @@
-"""How fast LieRE's initial generators turn, and block sizes at matched rates."""
+"""Frequencies of LieRE's initial generators, and block sizes at matched frequencies."""
 
 import math
 
@@ -23,15 +23,15 @@ def build(options: str, head_dim: int = 64, axes: int = 2, heads: int = 4, seed:
     return encoding
 
 
-def rates(encoding: LieRE) -> Tensor:
-    """Of every generator, ascending, [L, N, n, A, b // 2]: eigenvalues come as plus and minus i."""
+def frequencies(encoding: LieRE) -> Tensor:
+    """Frequencies of every generator, ascending, [L, N, n, A, b // 2]: half of the eigenvalues."""
     values = torch.linalg.eigvals(encoding.generators().detach().double()).imag.abs().sort().values
     block = values.shape[-1]
     return values[..., block % 2 :: 2]
 
 
 def distance(x: Tensor, y: Tensor) -> float:
-    """Kolmogorov and Smirnov's: the largest gap between two distribution functions."""
+    """Kolmogorov-Smirnov distance: the largest difference of two distribution functions."""
     x, y = x.flatten().sort().values, y.flatten().sort().values
     at = torch.cat((x, y))
     shares = [torch.searchsorted(z, at, right=True) / len(z) for z in (x, y)]
@@ -39,41 +39,39 @@ def distance(x: Tensor, y: Tensor) -> float:
 
 
 @pytest.mark.parametrize(("block", "top"), [(2, 3.14), (8, 17), (64, 130)])
-def test_larger_blocks_turn_faster_under_the_papers_initialisation(block: int, top: float) -> None:
-    found = rates(build(f"block={block}"))
-    assert float(found[..., -1].mean()) == pytest.approx(top, rel=0.1)
+def test_larger_blocks_have_higher_initial_frequencies_in_the_paper(block: int, top: float) -> None:
+    actual = frequencies(build(f"block={block}"))
+    assert float(actual[..., -1].mean()) == pytest.approx(top, rel=0.1)
     expected = (2 * math.pi) ** 2 * (block - 1) / 3
-    assert float(found.square().mean()) == pytest.approx(expected, rel=0.1)
+    assert float(actual.square().mean()) == pytest.approx(expected, rel=0.1)
 
 
 @pytest.mark.parametrize(("block", "other"), [(64, 8), (8, 64), (2, 8), (16, 2), (4, 3)])
-def test_rates_are_distributed_as_those_of_the_block_size_asked_for(block: int, other: int) -> None:
-    wanted = rates(build(f"block={other}", head_dim=192, seed=1))
-    matched = rates(build(f"block={block},spectrum={other}", head_dim=192))
-    plain = rates(build(f"block={block}", head_dim=192))
-    # 1.63 sqrt(1/m + 1/n) is Kolmogorov's 1%
+def test_frequencies_are_distributed_as_in_the_other_block_size(block: int, other: int) -> None:
+    wanted = frequencies(build(f"block={other}", head_dim=192, seed=1))
+    matched = frequencies(build(f"block={block},spectrum={other}", head_dim=192))
+    plain = frequencies(build(f"block={block}", head_dim=192))
+    # 1.63 sqrt(1/m + 1/n) is the critical value at 1%
     limit = 1.63 * math.sqrt(1 / wanted.numel() + 1 / matched.numel())
     assert distance(matched, wanted) < limit < distance(plain, wanted)
 
 
 @given(block=BLOCKS, other=BLOCKS, top=st.floats(0.1, 50), seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
-def test_the_fastest_rate_is_the_one_asked_for(
-    block: int, other: int, top: float, seed: int
-) -> None:
+def test_the_mean_highest_frequency_is_top(block: int, other: int, top: float, seed: int) -> None:
     for options in (f"block={block}", f"block={block},spectrum={other}"):
-        found = rates(build(f"{options},top={top!r}", head_dim=24, heads=1, seed=seed))
-        assert float(found[..., -1].mean()) == pytest.approx(top, rel=1e-4)
+        actual = frequencies(build(f"{options},top={top!r}", head_dim=24, heads=1, seed=seed))
+        assert float(actual[..., -1].mean()) == pytest.approx(top, rel=1e-4)
 
 
-def test_planes_stay_those_of_the_own_draw() -> None:
-    """A generator commutes with itself at other rates."""
+def test_planes_stay_those_of_the_draw() -> None:
+    """A generator commutes with itself at other frequencies."""
     plain, matched = (build(o).generators().detach() for o in ("block=8", "block=8,spectrum=64"))
     mixed = plain @ matched - matched @ plain
     assert float(mixed.abs().max()) < 1e-3 * float((plain @ matched).abs().max())
 
 
-def test_a_block_of_its_own_size_and_no_rate_change_nothing() -> None:
+def test_the_own_block_size_and_no_top_change_nothing() -> None:
     assert torch.equal(build("block=8").upper, build("block=8,spectrum=8").upper)
     assert build("block=8,spectrum=4,scale=0").upper.abs().max() == 0
 
@@ -81,7 +79,7 @@ def test_a_block_of_its_own_size_and_no_rate_change_nothing() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("top=3,scale=1", "top=3 and scale=1 both set how large the initial entries are"),
+        ("top=3,scale=1", "top=3 and scale=1 both set the size of the initial entries"),
         ("spectrum=1", "'spectrum' is 1, but must be at least 2"),
         ("top=0", "'top' is 0, but must be above 0"),
     ],

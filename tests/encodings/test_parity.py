@@ -1,7 +1,7 @@
-"""Encodings against the packages that people use for them: the same values, in the same layout.
+"""Encodings against widely used packages: the same values, in the same layout.
 
-timm and vit-pytorch ask for torchvision, which would bring another torch. Their position encodings
-need none of it: they are tested where the two are installed with ``pip install --no-deps``.
+timm and vit-pytorch depend on torchvision, which would install another torch. Their position
+encodings do not need it: they are tested if both are installed with ``pip install --no-deps``.
 """
 
 import importlib
@@ -22,7 +22,7 @@ GRID = (3, 5)
 
 @pytest.fixture
 def module_of(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Imports a module of a package, and of the package itself what that module asks for."""
+    """Imports a module of a package, and only those modules of the package that it needs."""
 
     def load(name: str) -> Any:
         package = name.partition(".")[0]
@@ -45,27 +45,27 @@ def queries() -> Tensor:
 
 
 def turned(encoding: Any, q: Tensor, grid: tuple[int, ...], layer: int = 0) -> Tensor:
-    found: Tensor = encoding(q, q, Grid(grid).positions(encoding.scaling), layer)[0]
-    return found
+    actual: Tensor = encoding(q, q, Grid(grid).positions(encoding.scaling), layer)[0]
+    return actual
 
 
 def built(spec: str, grid: tuple[int, ...], **shape: Any) -> Any:
     return build_encoding(spec, axes=len(grid), heads=HEADS, head_dim=HEAD_DIM, grid=grid, **shape)
 
 
-def close(found: Tensor, expected: Tensor) -> None:
+def close(actual: Tensor, expected: Tensor) -> None:
     # the angles, of up to 300 radians, are rounded differently in float32
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4)
 
 
-def test_rope_is_that_of_x_transformers() -> None:
+def test_rope_equals_that_of_x_transformers() -> None:
     theirs = pytest.importorskip("x_transformers.x_transformers")
     frequencies, _ = theirs.RotaryEmbedding(HEAD_DIM).forward_from_seq_len(15)
     q = queries()
     close(turned(built("rope", (15,)), q, (15,)), theirs.apply_rotary_pos_emb(q, frequencies))
 
 
-def test_partial_rope_is_that_of_x_transformers() -> None:
+def test_partial_rope_equals_that_of_x_transformers() -> None:
     theirs = pytest.importorskip("x_transformers.x_transformers")
     frequencies, _ = theirs.RotaryEmbedding(HEAD_DIM // 2).forward_from_seq_len(15)
     q = queries()
@@ -73,7 +73,7 @@ def test_partial_rope_is_that_of_x_transformers() -> None:
     close(turned(built("rope:part=0.5", (15,)), q, (15,)), expected)
 
 
-def test_absolute_is_that_of_x_transformers() -> None:
+def test_absolute_equals_that_of_x_transformers() -> None:
     theirs = pytest.importorskip("x_transformers.x_transformers")
     table = theirs.AbsolutePositionalEmbedding(HEADS * HEAD_DIM, 15)
     ours = built("absolute", (15,))
@@ -85,7 +85,7 @@ def test_absolute_is_that_of_x_transformers() -> None:
 
 @pytest.mark.parametrize("grid", [(15,), (3, 5), (3, 1, 5)])
 @pytest.mark.parametrize("zero", [0.0, 0.25])
-def test_golden_gate_is_that_of_vit_pytorch(
+def test_golden_gate_equals_that_of_vit_pytorch(
     module_of: Any, grid: tuple[int, ...], zero: float
 ) -> None:
     package = module_of("vit_pytorch.vit_nd_rotary")
@@ -97,7 +97,7 @@ def test_golden_gate_is_that_of_vit_pytorch(
 
 
 @pytest.mark.parametrize("layout", ["interleaved", "half-split"])
-def test_dinov3_is_that_of_timm(module_of: Any, layout: str) -> None:
+def test_dinov3_equals_that_of_timm(module_of: Any, layout: str) -> None:
     package = module_of("timm.layers.pos_embed_sincos")
     half = layout == "half-split"
     theirs = package.RotaryEmbeddingDinoV3(HEAD_DIM, rotate_half=half)
@@ -106,7 +106,7 @@ def test_dinov3_is_that_of_timm(module_of: Any, layout: str) -> None:
     close(turned(built(f"dinov3:layout={layout}", GRID), q, GRID), expected)
 
 
-def test_axial_is_that_of_timm(module_of: Any) -> None:
+def test_axial_equals_that_of_timm(module_of: Any) -> None:
     package = module_of("timm.layers.pos_embed_sincos")
     theirs = package.RotaryEmbeddingCat(
         HEAD_DIM, temperature=100.0, in_pixels=False, feat_shape=list(GRID)
@@ -116,12 +116,12 @@ def test_axial_is_that_of_timm(module_of: Any) -> None:
     close(turned(built("axial", GRID), q, GRID), expected)
 
 
-def test_rope_mixed_is_that_of_timm(module_of: Any) -> None:
+def test_rope_mixed_equals_that_of_timm(module_of: Any) -> None:
     package = module_of("timm.layers.pos_embed_sincos")
     theirs = package.RotaryEmbeddingMixed(HEADS * HEAD_DIM, 3, HEADS, feat_shape=list(GRID))
     ours = built("rope-mixed", GRID, depth=3)
     with torch.no_grad():
-        # theirs are columns, rows
+        # timm has columns before rows
         ours.frequencies.copy_(theirs.freqs.flip(0).permute(1, 2, 0, 3))
     q = queries()
     for layer, embed in enumerate(theirs.get_embed()):
@@ -135,10 +135,10 @@ def test_rope_mixed_starts_with_the_magnitudes_of_timm(module_of: Any) -> None:
     close(ours.norm(dim=2), theirs.norm(dim=0))
 
 
-def test_sinusoids_in_the_plane_are_those_of_timm(module_of: Any) -> None:
+def test_sinusoids_on_two_axes_equal_those_of_timm(module_of: Any) -> None:
     package = module_of("timm.layers.pos_embed_sincos")
     dim = HEADS * HEAD_DIM
     theirs = package.build_sincos2d_pos_embed(list(GRID), dim, interleave_sin_cos=False)
     ours = built("sinusoidal:scale=1", GRID).at(Grid(GRID).positions("index"))
-    # theirs are all sines, then all cosines; ours the sines and cosines of an axis, then the next
+    # timm has all sines, then all cosines; here each axis has its sines, then its cosines
     close(ours, theirs.unflatten(1, (2, 2, -1)).transpose(1, 2).flatten(1))

@@ -27,7 +27,7 @@ Angle = Callable[[int, int, list[float]], float]
 
 
 def slow_scores(q: Tensor, k: Tensor, positions: Tensor, phase: Angle, offset: Tensor) -> Tensor:
-    """sum_i q_i k_i cos(a_i(p_k) - a_i(p_q) + offset[n, i]), one channel after another."""
+    """sum_i q_i k_i cos(a_i(p_k) - a_i(p_q) + offset[n, i]), channel by channel."""
     out = torch.zeros(*q.shape[:3], k.shape[2], dtype=torch.float64)
     at = positions.double().tolist()
     for n in range(q.shape[1]):
@@ -41,7 +41,7 @@ def slow_scores(q: Tensor, k: Tensor, positions: Tensor, phase: Angle, offset: T
 
 
 def check(encoding: Any, phase: Angle, offset: Tensor | None, lengths: Any = lambda x: x) -> None:
-    """Scores in layer 1, of both together and of each apart."""
+    """Checks scores in layer 1, of queries and keys encoded together and separately."""
     q, k = random_qk(encoding)
     positions = positions_of(encoding)
     nothing = torch.zeros(HEADS, HEAD_DIM, dtype=torch.float64)
@@ -62,12 +62,12 @@ def softplus(x: Tensor) -> Tensor:
 @EVERY_AXES
 @pytest.mark.parametrize("learned", ["true", "false"])
 @pytest.mark.parametrize("heads", ["spread", "same"])
-def test_lrpe_is_its_cosine_form(axes: int, learned: str, heads: str) -> None:
+def test_lrpe_equals_its_cosine_form(axes: int, learned: str, heads: str) -> None:
     encoding: Any = built(f"lrpe:theta=50,learned={learned},heads={heads}", axes)
-    found = encoding.frequencies.detach()
+    actual = encoding.frequencies.detach()
 
     def learned_phase(n: int, i: int, p: list[float]) -> float:
-        return sum(x * float(f) for x, f in zip(p, found[1, n, :, i], strict=True))
+        return sum(x * float(f) for x, f in zip(p, actual[1, n, :, i], strict=True))
 
     def phase(n: int, i: int, p: list[float]) -> float:
         axis, number, _ = share_of(i, HEAD_DIM, axes)
@@ -81,7 +81,7 @@ def test_lrpe_is_its_cosine_form(axes: int, learned: str, heads: str) -> None:
 @EVERY_AXES
 @pytest.mark.parametrize("bias", ["zero", "uniform", "none"])
 @pytest.mark.parametrize("share", ["layers", "none"])
-def test_pope_is_its_formula(axes: int, bias: str, share: str) -> None:
+def test_pope_equals_its_formula(axes: int, bias: str, share: str) -> None:
     encoding: Any = built(f"pope:theta=90,bias={bias},share={share}", axes)
     offset = None
     if bias != "none":
@@ -96,7 +96,7 @@ def test_pope_is_its_formula(axes: int, bias: str, share: str) -> None:
 
 
 @EVERY_AXES
-def test_golden_gate_pope_is_its_formula(axes: int) -> None:
+def test_golden_gate_pope_equals_its_formula(axes: int) -> None:
     encoding: Any = built("golden-gate-pope:slowest=0.5,fastest=8,zero=0.25", axes)
 
     def phase(n: int, i: int, p: list[float]) -> float:
@@ -110,7 +110,7 @@ def test_golden_gate_pope_is_its_formula(axes: int) -> None:
 @pytest.mark.parametrize(
     ("magnitude", "lengths"), [("relu", torch.relu), ("none", lambda x: x), ("softplus", softplus)]
 )
-def test_lengths_are_what_is_asked_for(magnitude: str, lengths: Any) -> None:
+def test_magnitudes_are_those_of_the_option(magnitude: str, lengths: Any) -> None:
     encoding: Any = built(f"pope:magnitude={magnitude},bias=none", 1)
     check(encoding, lambda n, i, p: p[0] * 1e4 ** (-i / HEAD_DIM), None, lengths)
     q, k = random_qk(encoding)
@@ -119,7 +119,7 @@ def test_lengths_are_what_is_asked_for(magnitude: str, lengths: Any) -> None:
     assert kept == encoding.orthogonal == (magnitude == "none")
 
 
-def test_pope_is_that_of_its_package_and_of_x_transformers() -> None:
+def test_pope_equals_that_of_its_package_and_of_x_transformers() -> None:
     package = pytest.importorskip("PoPE_pytorch")
     other = pytest.importorskip("x_transformers.x_transformers")
     q, k = torch.randn(2, 2, 3, 40, 16, requires_grad=True)
@@ -131,20 +131,20 @@ def test_pope_is_that_of_its_package_and_of_x_transformers() -> None:
     third_q, third_k = (
         other.apply_polar_pos_emb(x, a) for x, a in ((q, angles), (k, angles + offset))
     )
-    found = ours(q, k, Grid((40,)).positions("index"))
-    torch.testing.assert_close(found, (third_q, third_k), rtol=1e-4, atol=1e-5)
+    actual = ours(q, k, Grid((40,)).positions("index"))
+    torch.testing.assert_close(actual, (third_q, third_k), rtol=1e-4, atol=1e-5)
     expected = scores(*theirs.apply_pope_to_qk(theirs(40), q, k))
-    torch.testing.assert_close(scores(*found), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(scores(*actual), expected, rtol=1e-4, atol=1e-4)
     gradients = [
         torch.autograd.grad(result.tanh().sum(), (q, k, parameter))
-        for result, parameter in ((scores(*found), ours.phase), (expected, theirs.bias))
+        for result, parameter in ((scores(*actual), ours.phase), (expected, theirs.bias))
     ]
     gradients[0] = (*gradients[0][:2], gradients[0][2][0])
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-def test_axial_pope_is_that_of_its_package(axes: int) -> None:
+def test_axial_pope_equals_that_of_its_package(axes: int) -> None:
     package = pytest.importorskip("PoPE_pytorch")
     shape, head_dim = SHAPES[axes], 4 * axes
     q, k = torch.randn(2, 2, 3, math.prod(shape), head_dim)
@@ -185,8 +185,8 @@ def test_a_common_shift_changes_no_score(spec: str, axes: int, shift: list[float
     q, k = random_qk(encoding)
     positions = positions_of(encoding).double()
     moved = positions + torch.tensor(shift[:axes], dtype=torch.float64)
-    found, expected = (scores(*encoding(q, k, at, layer=1)) for at in (moved, positions))
-    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
+    actual, expected = (scores(*encoding(q, k, at, layer=1)) for at in (moved, positions))
+    torch.testing.assert_close(actual, expected, rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize("spec", ["lrpe", "lrpe:form=rotate"])
@@ -217,7 +217,7 @@ def test_a_prefix_has_phase_zero() -> None:
     torch.testing.assert_close(turned_q[:, :, :2], torch.cat((q[:, :, :2], nothing), -1))
 
 
-def test_phases_of_keys_are_cut_and_start_where_they_get_a_gradient() -> None:
+def test_phases_of_keys_are_clamped_and_start_where_they_get_a_gradient() -> None:
     encoding: Any = build_encoding("pope", axes=1, heads=2, head_dim=4, seed=0)
     q, k = torch.randn(2, 1, 2, 6, 4)
     positions = Grid((6,)).positions("index")
@@ -234,7 +234,7 @@ def test_phases_of_keys_are_cut_and_start_where_they_get_a_gradient() -> None:
     torch.testing.assert_close(turned, whole_turn(k, k, positions)[1], rtol=0, atol=1e-5)
 
 
-def test_uniform_phases_fill_a_turn() -> None:
+def test_uniform_phases_cover_a_period() -> None:
     encoding: Any = build_encoding("pope:bias=uniform", axes=1, heads=8, head_dim=64, seed=0)
     counts = torch.histc(encoding.phase.detach(), bins=4, min=-2 * math.pi, max=0)
     # four bins of 128, whose standard deviation is 10
@@ -258,7 +258,7 @@ def test_half_precision_is_rounded_once(spec: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("spec", ["lrpe", "pope:bias=uniform,learned=true,share=none"])
-def test_gradients_are_those_of_the_formula(spec: str) -> None:
+def test_gradients_equal_those_of_the_formula(spec: str) -> None:
     encoding: Any = built(spec, 1, head_dim=3)
     names = [name for name, _ in encoding.named_parameters()]
     if "phase" in names:
@@ -280,15 +280,15 @@ def test_ntk_changes_the_base_of_pope() -> None:
     extension = extend(encoding, "ntk", Grid((256,), (64,)))
     theta = 10_000 * 4 ** (16 / 15)
     expected: Any = build_encoding(f"pope:theta={theta}", axes=1, heads=2, head_dim=16)
-    found: Any = extension.encoding
-    torch.testing.assert_close(found.frequencies, expected.frequencies)
+    actual: Any = extension.encoding
+    torch.testing.assert_close(actual.frequencies, expected.frequencies)
     q, k = torch.randn(2, 1, 2, 256, 16)
     torch.testing.assert_close(
-        found(q, k, extension.positions), expected(q, k, extension.positions), rtol=0, atol=1e-3
+        actual(q, k, extension.positions), expected(q, k, extension.positions), rtol=0, atol=1e-3
     )
 
 
-def test_yarn_stretches_lengths() -> None:
+def test_yarn_scales_magnitudes() -> None:
     for spec in ("pope", "lrpe"):
         encoding = build_encoding(spec, axes=1, heads=2, head_dim=16, grid=(64,), seed=0)
         extension = extend(encoding, "yarn", Grid((256,), (64,)))
@@ -299,13 +299,13 @@ def test_yarn_stretches_lengths() -> None:
         torch.testing.assert_close(turned.norm(dim=-1), expected)
 
 
-def test_what_it_costs_is_told() -> None:
+def test_width_and_operations_are_profiled() -> None:
     at: dict[str, Any] = {"heads": 4, "head_dim": 32, "depth": 4}
-    channels = 2 * 4 * 4 * 32  # of q and k in all layers
-    meetings = 4 * 64 * 4 * 2 * 32  # of a query with 64 keys, 32 products and sums more
+    channels = 2 * 4 * 4 * 32  # channels of q and k in all layers
+    pairs = 4 * 64 * 4 * 2 * 32  # of each query with 64 keys: 32 products and sums more
     lrpe, pope = (profile_at(spec, (64,), **at) for spec in ("lrpe", "pope"))
-    assert lrpe.flops_per_token == 2 * channels + meetings
-    assert pope.flops_per_token == 3 * channels + meetings
+    assert lrpe.flops_per_token == 2 * channels + pairs
+    assert pope.flops_per_token == 3 * channels + pairs
     assert (lrpe.parameters, pope.parameters) == (4 * 4 * 32, 4 * 32)
     assert profile_at("pope:share=none", (64,), **at).parameters == 4 * 4 * 32
     widths = [profile(spec).qk_width for spec in ("pope", "lrpe", "lrpe:form=rotate")]
@@ -313,7 +313,7 @@ def test_what_it_costs_is_told() -> None:
 
 
 @pytest.mark.parametrize("spec", ["pope", "lrpe"])
-def test_any_number_of_channels_will_do(spec: str) -> None:
+def test_any_number_of_channels_works(spec: str) -> None:
     encoding = build_encoding(spec, axes=3, heads=1, head_dim=7)
     q = torch.randn(1, 1, 12, 7)
     turned, _ = encoding(q, q, Grid((2, 3, 2)).positions("index"))
@@ -330,6 +330,8 @@ def test_any_number_of_channels_will_do(spec: str) -> None:
         ("pope:bias=ones", 1, 8, "'bias' is 'ones', but must be 'zero', 'uniform' or 'none'"),
     ],
 )
-def test_what_does_not_fit_is_refused(spec: str, axes: int, head_dim: int, message: str) -> None:
+def test_options_and_shapes_that_do_not_fit_are_refused(
+    spec: str, axes: int, head_dim: int, message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         build_encoding(spec, axes=axes, heads=1, head_dim=head_dim)

@@ -19,7 +19,7 @@ PRESETS = [
 
 
 @pytest.mark.parametrize(("name", "preset"), PRESETS)
-def test_a_preset_is_the_options_that_it_stands_for(name: str, preset: str) -> None:
+def test_a_preset_is_the_options_that_it_sets(name: str, preset: str) -> None:
     short = f"{name}:preset={preset}"
     stands_for = available()[name].Options.presets[preset].options
     spelled = {"name": name, **stands_for}
@@ -32,7 +32,7 @@ def test_a_preset_is_the_options_that_it_stands_for(name: str, preset: str) -> N
     assert resolve_spec({**spelled, "preset": preset}) == resolve_spec(spelled)
 
 
-def test_labels_take_the_shorter_spelling() -> None:
+def test_labels_are_the_shorter_spelling() -> None:
     assert label("rope-mixed:start=uniform,share=layers,scaling=unit,theta=5") == (
         "rope-mixed:preset=liere-repository,theta=5.0"
     )
@@ -49,7 +49,7 @@ def test_labels_take_the_shorter_spelling() -> None:
         ("rope:preset=paper-code", "unknown key 'preset'"),
     ],
 )
-def test_contradictions_and_unknown_presets_are_told(spec: str, message: str) -> None:
+def test_contradictions_and_unknown_presets_are_refused(spec: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         resolve_spec(spec)
     result = CliRunner().invoke(app, ["encodings", spec])
@@ -57,7 +57,7 @@ def test_contradictions_and_unknown_presets_are_told(spec: str, message: str) ->
     assert message in " ".join(result.stderr.replace("\n", " ").split())
 
 
-def test_an_encoding_is_shown_as_its_preset_has_it() -> None:
+def test_an_encoding_is_shown_with_the_options_of_its_preset() -> None:
     shown = CliRunner().invoke(app, ["encodings", "liere:preset=paper-code", "--json"]).stdout
     (row,) = json.loads(shown)
     options = {option["name"]: option for option in row["options"]}
@@ -105,7 +105,7 @@ def test_visionllama_of_the_liere_repository(axes: int, head_dim: int) -> None:
     positions = positions_of(encoding)
     q, _ = random_qk(encoding)
     share = head_dim // axes // 2
-    # planes that do not divide evenly stay still; here they follow those of their axis
+    # planes that do not divide evenly do not rotate; here they follow those of their axis
     own: list[tuple[int, int]] = []
     for axis in range(axes):
         extra = axis < head_dim // 2 % axes

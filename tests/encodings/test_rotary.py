@@ -1,4 +1,4 @@
-"""The rotary family: parity with other packages, initialisations, and what the family shares."""
+"""The rotary family: parity with other packages, initialisations and common behaviour."""
 
 import math
 
@@ -107,7 +107,7 @@ def test_mixed_directions_are_uniform() -> None:
     assert (counts - 250).abs().max() < 75
 
 
-def test_initialisation_depends_on_the_seed_alone() -> None:
+def test_initialisation_depends_only_on_the_seed() -> None:
     shape = {"axes": 2, "heads": 2, "head_dim": 16, "depth": 2}
     first = build_encoding("rope-mixed", **shape, seed=1).frequencies
     torch.manual_seed(7)

@@ -14,7 +14,7 @@ EVERY_AXES = pytest.mark.parametrize("axes", list(SHAPES))
 
 
 def check(encoding: PositionEncoding, layout: str, angle) -> None:  # type: ignore[no-untyped-def]
-    """Queries and keys in layer 1 are turned by these angles."""
+    """Queries and keys in layer 1 are rotated by these angles."""
     q, k = random_qk(encoding)
     positions = positions_of(encoding)
     for ours, x in zip(encoding(q, k, positions, layer=1), (q, k), strict=True):
@@ -32,7 +32,7 @@ def share_of(plane: int, planes: int, axes: int) -> tuple[int, int, int]:
     return axis, plane, counts[axis]
 
 
-def test_partial_rope_turns_the_first_planes_only() -> None:
+def test_partial_rope_rotates_the_first_planes_only() -> None:
     encoding = built("rope:part=0.5", 1)
     check(encoding, "interleaved", lambda n, i, p: p[0] * 1e4 ** (-i / 4) if i < 4 else 0.0)
 
@@ -54,7 +54,7 @@ def test_axial_with_the_axes_side_by_side_or_in_turn(axes: int, head_dim: int) -
     check(built("axial:theta=50,order=interleaved", axes, head_dim), "interleaved", in_turn)
 
 
-def test_axial_as_the_liere_repository_has_it() -> None:
+def test_axial_of_the_liere_repository() -> None:
     encoding = built("axial:spectrum=liere-repository,scaling=unit", 2)
     check(
         encoding,
@@ -135,7 +135,7 @@ def test_spiral(count: int) -> None:
     check(built(f"spiral:count={count}", 2, head_dim=32), "interleaved", angle)
 
 
-def test_spiral_stops_at_the_edges_as_the_public_code() -> None:
+def test_spiral_is_clamped_at_the_edges_as_in_the_public_code() -> None:
     encoding = build_encoding(
         "spiral:clamp=true,fastest=1", axes=2, heads=1, head_dim=16, grid=(5, 5)
     ).double()
@@ -156,7 +156,7 @@ def test_spiral_stops_at_the_edges_as_the_public_code() -> None:
 
 
 @pytest.mark.parametrize("axes", [1, 3])
-def test_spiral_beyond_the_plane(axes: int) -> None:
+def test_spiral_on_other_numbers_of_axes(axes: int) -> None:
     def angle(n: int, i: int, p: list[float]) -> float:
         if axes == 1:
             return 1.5 * 1e4 ** (-i / 12) * p[0]
@@ -195,7 +195,7 @@ def test_grape_starts_as_rope() -> None:
     ("spec", "axes", "message"),
     [
         ("golden-gate:slowest=3,fastest=2", 2, "fastest=2 is below slowest=3"),
-        ("golden-gate:directions=spiral", 3, "directions=spiral on two axes, not 3"),
+        ("golden-gate:directions=spiral", 3, "directions=spiral for two axes, not 3"),
         ("spiral:count=3", 2, "multiple of 2"),
         ("rope:part=0", 1, "'part' is 0, but must be above 0"),
         ("grape", 2, "'grape' is defined for"),

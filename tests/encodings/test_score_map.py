@@ -39,8 +39,8 @@ def test_the_scores_of_liere_are_traces_of_its_rotations_and_depend_on_the_query
     rotations = encoding.rotations(Grid((4, 8)).positions("unit"))[1, :, 0]  # type: ignore[operator]
     for row, query in enumerate((2 * 8 + 4, 1)):
         expected = torch.einsum("nij,ntij->nt", rotations[:, query], rotations) / 8
-        found = torch.from_numpy(scores.values[row]).flatten(1)
-        torch.testing.assert_close(found, expected.detach(), rtol=0, atol=1e-4)
+        actual = torch.from_numpy(scores.values[row]).flatten(1)
+        torch.testing.assert_close(actual, expected.detach(), rtol=0, atol=1e-4)
 
 
 def test_heads_are_merged_within_rounding_only() -> None:

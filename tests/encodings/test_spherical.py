@@ -12,7 +12,7 @@ from support.slow_rotary import SHAPES, built, positions_of, random_qk
 
 
 def rotation(encoding: PositionEncoding, head: int, row: float, column: float) -> Tensor:
-    """In layer 1, [H, H] float64."""
+    """The rotation of layer 1, [H, H] float64."""
     size = encoding.shape.head_dim
     triples = size // 3
     whole = torch.eye(size, dtype=torch.float64)
@@ -30,7 +30,7 @@ def rotation(encoding: PositionEncoding, head: int, row: float, column: float) -
 @pytest.mark.parametrize("spec", ["spherical", "spherical:theta=9", "spherical:learned=true"])
 @pytest.mark.parametrize("head_dim", [12, 16, 17])
 @pytest.mark.parametrize("prefix", [0, 2])
-def test_channels_are_turned_as_in_the_paper(spec: str, head_dim: int, prefix: int) -> None:
+def test_channels_are_rotated_as_in_the_paper(spec: str, head_dim: int, prefix: int) -> None:
     encoding = built(spec, 2, head_dim)
     positions = positions_of(encoding)
     q, k = random_qk(encoding, prefix)
@@ -47,7 +47,7 @@ def test_channels_are_turned_as_in_the_paper(spec: str, head_dim: int, prefix: i
         torch.testing.assert_close(ours, tuple(expected), rtol=0, atol=2e-6)
 
 
-def test_units_and_initial_frequencies_are_the_papers() -> None:
+def test_units_and_initial_frequencies_of_the_paper() -> None:
     shape = {"axes": 2, "heads": 6, "head_dim": 63, "depth": 12, "seed": 0}
     fixed = build_encoding("spherical", **shape)
     ends = Grid((4, 4)).positions(fixed.scaling)[[0, -1]]

@@ -41,7 +41,7 @@ def slow_scores(encoding: Any, q: Tensor, k: Tensor, positions: Tensor) -> Tenso
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_scores_are_those_of_the_formula(spec: str) -> None:
+def test_scores_equal_those_of_the_formula(spec: str) -> None:
     encoding = built(spec, 1)
     q, k = random_qk(encoding)
     positions = positions_of(encoding)
@@ -53,12 +53,12 @@ def test_scores_are_those_of_the_formula(spec: str) -> None:
 
 
 @pytest.mark.parametrize("length", [12, 300])
-def test_scores_are_those_of_rotary_embedding_torch(length: int) -> None:
+def test_scores_equal_those_of_rotary_embedding_torch(length: int) -> None:
     q, k = torch.randn(2, 2, 3, length, 16)
     theirs = RotaryEmbedding(16, use_xpos=True, xpos_scale_base=64).rotate_queries_and_keys(q, k)
     ours = build_encoding("xpos:span=64", axes=1, heads=3, head_dim=16, grid=(length,))
-    found, expected = (scores(*pair).tril() for pair in (ours(q, k, at(length)), theirs))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+    actual, expected = (scores(*pair).tril() for pair in (ours(q, k, at(length)), theirs))
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-3)
 
 
 def at(length: int, start: float = 0.0) -> Tensor:
@@ -75,7 +75,7 @@ def test_a_common_shift_changes_no_score(shift: float, spec: str) -> None:
     torch.testing.assert_close(moved, scores(*encoding(q, k, at(6), layer=1)), rtol=1e-4, atol=1e-4)
 
 
-def test_norms_are_not_kept() -> None:
+def test_norms_change() -> None:
     encoding = built("xpos:span=3", 1)
     assert not encoding.orthogonal
     q, k = random_qk(encoding)
@@ -111,11 +111,11 @@ def test_factors_stay_finite_over_long_text() -> None:
     q, k = torch.randn(2, 1, 1, 3, 4)
     ends = at(length)[[0, length // 2, length - 1]]
     turned_q, turned_k = encoding(q, k, ends)
-    found = scores(turned_q, turned_k)
-    assert found.isfinite().all()
-    # the last query sees the first key through what has faded least
+    actual = scores(turned_q, turned_k)
+    assert actual.isfinite().all()
+    # the score of the last query and the first key is that of the slowest decay
     slow = (1.4 - 0.5) / 1.4
-    assert found[0, 0, 2, 0].abs() < 10 * slow ** ((length - 1) / 512)
+    assert actual[0, 0, 2, 0].abs() < 10 * slow ** ((length - 1) / 512)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -131,7 +131,7 @@ def test_half_precision_is_rounded_once(dtype: torch.dtype) -> None:
         assert ((ours.float() - theirs).abs() <= limit).all()
 
 
-def test_gradients_are_those_of_the_formula() -> None:
+def test_gradients_equal_those_of_the_formula() -> None:
     encoding: Any = built("xpos:learned=true,span=3", 1)
     q, k = random_qk(encoding)
     positions = positions_of(encoding)[:4]
@@ -148,17 +148,17 @@ def test_gradients_are_those_of_the_formula() -> None:
     )
 
 
-def test_interpolation_slows_the_fading_too() -> None:
+def test_interpolation_slows_the_decay_too() -> None:
     encoding = build_encoding("xpos:span=8", axes=1, heads=2, head_dim=16, grid=(8,), seed=0)
     extension = extend(encoding, "pi", Grid((16,), (8,)))
     q, k = torch.randn(2, 1, 2, 16, 16)
-    found = scores(*extension.encoding(q, k, extension.positions))
+    actual = scores(*extension.encoding(q, k, extension.positions))
     slower = build_encoding("xpos:span=16", axes=1, heads=2, head_dim=16, grid=(8,))
     slower.frequencies.mul_(0.5)  # type: ignore[operator]
-    torch.testing.assert_close(found, scores(*slower(q, k, at(16))), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(actual, scores(*slower(q, k, at(16))), rtol=1e-4, atol=1e-4)
 
 
-def test_the_first_planes_fade_most() -> None:
+def test_the_first_planes_decay_most() -> None:
     encoding: Any = build_encoding("xpos", axes=1, heads=1, head_dim=16)
     expected = [math.log((2 * i + 0.4 * 16) / (1.4 * 16)) / 512 for i in range(8)]
     assert encoding.rate.tolist() == pytest.approx(expected)

@@ -21,7 +21,7 @@ SEEDS = st.integers(0, 1000)
 
 
 def moved(shape: tuple[int, ...], seed: int, **parts: float) -> torch.Tensor:
-    return Grid(shape).positions(move=Displacement(**parts).draw(shape, stream(seed, "x")))
+    return Grid(shape).positions("index", move=Displacement(**parts).draw(shape, stream(seed, "x")))
 
 
 @settings(max_examples=40, deadline=None)
@@ -46,13 +46,13 @@ def test_the_grid_as_a_whole_moves_and_stretches_within_its_limits(
     centred = grid - (extent - 1) / 2
     for parts in ({"stretch": stretch}, {"rescale": stretch}):
         factors = (moved(shape, seed, **parts) - (extent - 1) / 2) / centred
-        found = factors[centred.abs().amin(1) > 0]
-        if len(found):
-            torch.testing.assert_close(found, found[:1].expand_as(found), rtol=1e-3, atol=1e-3)
-            assert found.max() <= stretch + 1e-2
-            assert found.min() >= 1 / stretch - 1e-2
+        actual = factors[centred.abs().amin(1) > 0]
+        if len(actual):
+            torch.testing.assert_close(actual, actual[:1].expand_as(actual), rtol=1e-3, atol=1e-3)
+            assert actual.max() <= stretch + 1e-2
+            assert actual.min() >= 1 / stretch - 1e-2
             if "rescale" in parts:
-                assert found.max() - found.min() < 1e-2
+                assert actual.max() - actual.min() < 1e-2
 
 
 @settings(max_examples=40, deadline=None)
@@ -65,7 +65,7 @@ def test_nothing_moves_by_default(shape: tuple[int, ...], seed: int) -> None:
 
 def test_half_of_the_jitter_is_normal_with_half_a_patch() -> None:
     noise = moved((10_000,), 0, jitter=0.5) - Grid((10_000,)).positions("index")
-    assert noise.std() == pytest.approx(0.24, abs=0.01)  # 0.25, cut at 0.5
+    assert noise.std() == pytest.approx(0.24, abs=0.01)  # 0.25, clamped at 0.5
 
 
 def run_spec_of(encoding: str = "liere", **training: Any) -> RunSpec:
@@ -84,7 +84,7 @@ def test_displacement_is_another_run_with_other_losses(part: Any, tmp_path: Path
     assert plain.run_id != noisy.run_id
     first, second = (train_run(cell, outputs=tmp_path, device=CPU) for cell in (plain, noisy))
     assert first["val_loss"] != second["val_loss"]
-    # positions without an effect leave everything as it is: no other stream is disturbed
+    # an encoding without positions is unaffected: no other stream changes
     none = [
         train_run(run_spec_of("none", **extra), outputs=tmp_path, device=CPU).val_loss
         for extra in ({}, {"positions": part})
@@ -92,5 +92,5 @@ def test_displacement_is_another_run_with_other_losses(part: Any, tmp_path: Path
     assert none[0] == none[1]
 
 
-def test_displacement_that_is_off_leaves_the_identity_alone() -> None:
+def test_disabled_displacement_does_not_change_the_identity() -> None:
     assert run_spec_of().run_id == run_spec_of(positions={"jitter": 0}).run_id

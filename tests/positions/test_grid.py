@@ -60,7 +60,7 @@ def test_a_grid_is_a_tuple_of_whole_numbers(extents: Any) -> None:
 
 
 @given(st.integers(0, 2**31), NAMES := st.text(max_size=10), NAMES)
-def test_streams_are_repeatable_and_apart(seed: int, one: str, other: str) -> None:
+def test_streams_are_repeatable_and_independent(seed: int, one: str, other: str) -> None:
     assert torch.equal(
         torch.rand(4, generator=stream(seed, one)), torch.rand(4, generator=stream(seed, one))
     )
