@@ -16,9 +16,9 @@ from liere_cli.runs.summary import RunSummary
 from liere_cli.training.callbacks import Callbacks, Report
 from liere_cli.utils.files import to_json, write_atomically
 
-#: small enough for a model to be described in no time
+#: small enough for a model to be built quickly
 TINY = {"layers": 1, "dim": 32, "heads": 2}
-#: mean score of an encoding; others lie at 0.5
+#: mean score of an encoding; others have 0.5
 LEVELS = {"none": 0.2, "liere": 0.7, "absolute": 0.5}
 
 
