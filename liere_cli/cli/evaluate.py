@@ -1,10 +1,13 @@
 """``liere eval``."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Device, Outputs
+
+if TYPE_CHECKING:
+    from liere_cli.evaluation.trained_run import Measurement
 
 
 def evaluate(
@@ -106,7 +109,7 @@ def evaluate(
         console.stdout().print(console.printable(text), markup=False, soft_wrap=True)
 
 
-def _print_rows(rows: list[dict[str, Any]], title: str) -> None:
+def _print_rows(rows: "list[Measurement]", title: str) -> None:
     from rich.table import Table
 
     from liere_cli.cli import console

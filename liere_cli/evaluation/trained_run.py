@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self, TypedDict
 
 import torch
 
 from liere_cli.config.files import refuse_foreign_code
-from liere_cli.data import Split
+from liere_cli.data import Metric, Split
 from liere_cli.data.options import parse_grid
 from liere_cli.encodings import Grid
 from liere_cli.encodings.extension import extend
@@ -21,6 +21,21 @@ from liere_cli.runs.checkpoint import load_weights
 from liere_cli.runs.find import open_run
 from liere_cli.runs.folder import Run
 from liere_cli.utils.seeding import stream
+
+
+class Measurement(TypedDict):
+    """A row of ``liere eval``: metric and loss in nats (None if not finite), and counts."""
+
+    grid: str
+    trained: bool
+    extension: str
+    shuffled: bool
+    tokens: int
+    split: Split
+    metric: Metric
+    value: float | None
+    loss: float | None
+    count: int
 
 
 @dataclass(frozen=True)
@@ -88,8 +103,8 @@ class TrainedRun:
 
     def measure(
         self, split: Split, condition: Condition, limit: int | None, block: int | None
-    ) -> dict[str, Any]:
-        """One row of results, as JSON: metric and loss in nats (None if not finite), counts.
+    ) -> Measurement:
+        """Evaluates the model on a split under a condition.
 
         Args:
             limit, block: as in :func:`liere_cli.evaluation.transfer.measure`.
