@@ -1,7 +1,7 @@
-"""What the scripts in this folder share: workers that start at once, tiny runs, equality of runs.
+"""Shared by the scripts in this folder: workers that start at once, tiny runs, equality of runs.
 
 ``import torch`` takes longer than a tiny run. A worker is therefore forked from a process that has
-imported it: it calls the entry point of the command ``liere``, as a process of its own.
+imported it, and calls the entry point of the command ``liere``.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ import liere_cli.planning.from_recipe
 import liere_cli.training.run  # noqa: F401
 from liere_cli.cli import main
 
-#: a worker that takes longer hangs
+#: a worker that takes longer is considered to hang
 PATIENCE_SECONDS = 120.0
-#: of a summary: what depends on the clock, or is a digest of it
+#: keys of a summary that depend on the clock
 CLOCKED = ("seconds", "throughput", "sha256")
 #: a text that needs no download
 VERSE = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all. " * 40
@@ -52,12 +52,12 @@ TINY = {
 
 
 class Worker:
-    """One ``liere`` command in a process of its own, begun without waiting for imports.
+    """A ``liere`` command in a forked process, which starts without waiting for imports.
 
     Args:
         arguments: of the command.
-        folder: to work in.
-        log: takes what it prints.
+        folder: its working directory.
+        log: file for its output.
         before: called in the worker before the command.
     """
 
@@ -107,7 +107,7 @@ class Worker:
 
     @property
     def said(self) -> str:
-        """What it printed."""
+        """Its output."""
         return self.log.read_text(errors="replace") if self.log.is_file() else ""
 
 
@@ -146,7 +146,7 @@ def run_folders(outputs: Path) -> list[Path]:
 
 
 def content(folder: Path) -> dict[str, str]:
-    """What has to be equal in equal runs: names of the files, weights, items, metrics, summary."""
+    """What must be equal in equal runs: names of the files, weights, items, metrics, summary."""
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -179,7 +179,7 @@ def _without(values: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def timed() -> Iterator[Callable[[], float]]:
-    """Gives the seconds since it began."""
+    """Yields a function that returns the seconds since the start."""
     began = time.monotonic()
     yield lambda: time.monotonic() - began
 

@@ -1,4 +1,4 @@
-"""What a run stands: clocks that jump, files of other runs and versions, folders that go away."""
+"""Robustness of runs: clocks that jump, files of other runs and versions, vanished folders."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def verse(tmp_path: Path) -> Path:
 
 
 class At(StopAt):
-    """Does something when a step is reported."""
+    """Calls ``action`` when a step is reported."""
 
     def __init__(self, step: int, action: Any) -> None:
         super().__init__(step)
@@ -72,7 +72,7 @@ def test_a_clock_that_jumps_changes_nothing(
 
 
 @pytest.mark.parametrize("days", [-400, 400])
-def test_the_age_of_a_claim_is_no_matter_of_the_calendar(tmp_path: Path, days: int) -> None:
+def test_the_age_of_a_lock_does_not_depend_on_the_calendar(tmp_path: Path, days: int) -> None:
     run = Run(tmp_path / "outputs" / "experiment" / "text-rope-s0-0123456789ab")
     lease = tmp_path / "outputs" / ".claims" / f"{run.run_id}.lease"
     moment = time.time() + days * 86400
@@ -93,7 +93,7 @@ def test_the_age_of_a_claim_is_no_matter_of_the_calendar(tmp_path: Path, days: i
         assert lock.run == run
 
 
-def test_checkpoints_of_another_run_are_passed_over(verse: Path, tmp_path: Path) -> None:
+def test_checkpoints_of_another_run_are_skipped(verse: Path, tmp_path: Path) -> None:
     whole = train_run(run_spec_of(verse), outputs=tmp_path / "whole", device=CPU)
     run = interrupted(verse, tmp_path / "parts")
     other = interrupted(verse, tmp_path / "parts", seed=1)
@@ -117,7 +117,7 @@ def test_a_summary_of_another_run_is_refused(verse: Path, tmp_path: Path) -> Non
         train_run(run_spec_of(verse), outputs=tmp_path, device=CPU)
 
 
-def test_a_later_versions_files_are_left_to_it(verse: Path, tmp_path: Path) -> None:
+def test_files_of_a_later_version_are_kept(verse: Path, tmp_path: Path) -> None:
     run = interrupted(verse, tmp_path)
     newest = max(run.path("checkpoints").glob("0*.json"))
     state = json.loads(newest.read_text()) | {"format": 99}
@@ -136,7 +136,9 @@ def test_a_later_versions_files_are_left_to_it(verse: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("gone", ["outputs", "run"])
-def test_outputs_that_vanish_at_the_end_are_said(verse: Path, tmp_path: Path, gone: str) -> None:
+def test_outputs_that_vanish_at_the_end_are_reported(
+    verse: Path, tmp_path: Path, gone: str
+) -> None:
     run_spec, outputs = run_spec_of(verse), tmp_path / "outputs"
     folder = outputs if gone == "outputs" else run_spec.run(outputs).folder
 
@@ -153,7 +155,9 @@ def test_outputs_that_vanish_at_the_end_are_said(verse: Path, tmp_path: Path, go
 
 
 @pytest.mark.parametrize("gone", ["outputs", "run"])
-def test_outputs_that_vanish_in_mid_run_are_said(verse: Path, tmp_path: Path, gone: str) -> None:
+def test_outputs_that_vanish_in_mid_run_are_reported(
+    verse: Path, tmp_path: Path, gone: str
+) -> None:
     run_spec, outputs = run_spec_of(verse), tmp_path / "outputs"
     folder = outputs if gone == "outputs" else run_spec.run(outputs).folder
     removal = At(4, lambda: shutil.rmtree(folder))
@@ -164,7 +168,7 @@ def test_outputs_that_vanish_in_mid_run_are_said(verse: Path, tmp_path: Path, go
     assert losses(run_spec.run(outputs))
 
 
-def test_a_full_disk_is_said_where_lines_are_written(
+def test_a_full_disk_is_reported_when_metrics_are_written(
     verse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train_run(run_spec_of(verse), outputs=tmp_path / "whole", device=CPU)
@@ -216,7 +220,7 @@ def test_finished_runs_are_read_from_a_folder_that_cannot_be_written(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-def test_a_table_says_which_curves_it_lacks(verse: Path, tmp_path: Path) -> None:
+def test_a_table_names_its_missing_curves(verse: Path, tmp_path: Path) -> None:
     run_spec = run_spec_of(verse)
     train_run(run_spec, outputs=tmp_path, device=CPU)
     run = run_spec.run(tmp_path)

@@ -105,18 +105,7 @@ def evaluate(
             used = positions if positions is None or not text else positions[: inputs.shape[1]]
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                 logits = model(inputs, used)
-            if text:
-                logits = logits[:, -targets.shape[1] :]
-            loss = F.cross_entropy(
-                logits.float().flatten(0, -2), targets.flatten(), reduction="none"
-            )
-            results.append(
-                {
-                    "loss": loss.view(len(inputs), -1).sum(1),
-                    "weight": torch.full((len(inputs),), targets[0].numel(), dtype=torch.int32),
-                    **({} if text else {"correct": (logits.argmax(-1) == targets).byte()}),
-                }
-            )
+            results.append(_scores(logits[:, -targets.shape[1] :] if text else logits, targets))
     finally:
         model.train(was_training)
     items = _in_order(results, ranks)
@@ -129,6 +118,23 @@ def evaluate(
         evenly_spaced(len(examples), limit).to(examples.groups.device)
     ].cpu()
     return Evaluation(float(items["correct"].double().mean()), mean_loss, count, items)
+
+
+def _scores(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Results per item, tensors [batch].
+
+    Args:
+        logits: [batch, classes], or [batch, tokens, bytes] of text.
+        targets: [batch], or [batch, tokens].
+    """
+    loss = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), reduction="none")
+    scores = {
+        "loss": loss.view(len(targets), -1).sum(1),
+        "weight": torch.full((len(targets),), targets[0].numel(), dtype=torch.int32),
+    }
+    return (
+        scores if targets.ndim > 1 else scores | {"correct": (logits.argmax(-1) == targets).byte()}
+    )
 
 
 def _in_order(results: list[dict[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:

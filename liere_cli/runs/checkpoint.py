@@ -295,7 +295,7 @@ def _restore(
     }
     _load_into(model, weights, str(run.path("checkpoints")))
     for name, parameter in model.named_parameters():
-        moments: dict[str, Any] = {}
+        moments: dict[str, Tensor] = {}
         for key in ("step", "exp_avg", "exp_avg_sq"):
             value = tensors.get(f"optimizer.{key}.{name}")
             if value is not None:

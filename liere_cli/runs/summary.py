@@ -127,9 +127,9 @@ _TYPES = {
 }
 _FLOATS = [name for name, types in _TYPES.items() if float in types]
 _REQUIRED = {
-    one.name
-    for one in fields(RunSummary)
-    if one.default is MISSING and one.default_factory is MISSING
+    field_.name
+    for field_ in fields(RunSummary)
+    if field_.default is MISSING and field_.default_factory is MISSING
 }
 #: what joined the record after its first version, and the value that means its absence
 _LATER: dict[str, object] = {"tested": None, "format": 1, "files": {}, "sha256": None}

@@ -1,10 +1,13 @@
 """Training callbacks."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from __future__ import annotations
 
-from liere_cli.runs.build import RunSpec
-from liere_cli.runs.folder import Run
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # commands that only read runs never import torch
+    from liere_cli.runs.build import RunSpec
+    from liere_cli.runs.folder import Run
 
 
 @dataclass(frozen=True)

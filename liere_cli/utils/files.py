@@ -30,7 +30,7 @@ def make_folder(folder: Path) -> None:
         raise unwritable(folder, error) from None
 
 
-def seal(record: Mapping[str, Any], key: str) -> str:
+def seal(record: Mapping[str, object], key: str) -> str:
     """Digest of a JSON record without the value of ``key``, where the digest is stored."""
     rest = {name: value for name, value in record.items() if name != key}
     return digest_of(json.dumps(rest, sort_keys=True).encode())
@@ -144,7 +144,7 @@ def locked(path: Path, patience_seconds: float = -1) -> Iterator[None]:
         yield
 
 
-def to_json(value: Any) -> str:
+def to_json(value: object) -> str:
     """Standard JSON (no NaN, no infinity) without characters that control a terminal."""
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
     return _UNSHOWN.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"

@@ -197,7 +197,7 @@ def test_flags_that_finished_runs_cannot_obey_are_refused(here: Path) -> None:
     refused(liere("outputs/compare", "--seeds=2"), "--seeds", "as they are")
     refused(liere("outputs/compare", "nowhere"), "nowhere", "no run")
     (here / "empty").mkdir()
-    refused(liere("empty"), "no run")
+    refused(liere("empty"), "not a run folder")
 
 
 def test_an_outputs_folder_that_cannot_be_written(here: Path) -> None:

@@ -1,4 +1,4 @@
-"""Recipes: what is read, what is refused, and how it says so."""
+"""Recipes: parsing, validation and error messages."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ VALUES = st.one_of(
 @given(
     NAMES, st.dictionaries(NAMES.filter(lambda s: s not in ("name", "path")), VALUES, max_size=4)
 )
-def test_specs_survive_being_written_and_read(name: str, options: dict[str, object]) -> None:
+def test_specs_are_equal_after_writing_and_reading(name: str, options: dict[str, object]) -> None:
     spec = {"name": name, **options}
     assert parse_spec(format_spec(spec)) == spec
 
@@ -72,7 +72,7 @@ def test_merging_nothing_changes_nothing(base: dict[str, dict[str, int]]) -> Non
 
 
 @pytest.mark.parametrize("text", ["2020-99-99", "[" * 5000, "9" * 5000, "{a", "a: b: c"])
-def test_flag_values_that_yaml_chokes_on_stay_text(text: str) -> None:
+def test_flag_values_that_are_not_yaml_stay_text(text: str) -> None:
     assert apply_overrides({}, [f"experiment={text}"]) == {"experiment": text}
 
 
@@ -129,7 +129,7 @@ def test_binary_and_missing_recipes(tmp_path: Path) -> None:
         load_recipe("quik")
 
 
-def test_an_unreadable_recipe_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_recipe_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "secret.yaml"
     path.write_text("seed: 1")
 
@@ -156,7 +156,7 @@ def test_flags_replace_specs_and_merge_into_sections(tmp_path: Path) -> None:
 
 
 def test_numbers_may_be_written_as_yaml_reads_them_as_text() -> None:
-    # YAML 1.1 takes 3e-4 for text
+    # YAML 1.1 reads 3e-4 as text
     recipe = Recipe.validated({"training": {"learning_rate": "3e-4"}}, "test")
     assert recipe.training.learning_rate == pytest.approx(3e-4)
 
@@ -171,13 +171,13 @@ class _Outer(Section):
 
 
 @given(old=st.integers(), new=st.floats(0.1, 10))
-def test_an_added_key_identifies_only_where_it_says_something(old: int, new: float) -> None:
+def test_an_added_key_is_in_the_identity_only_if_not_at_its_default(old: int, new: float) -> None:
     settings = _Outer(inner=_Grown(old=old, new=new)).identifying()
     assert settings == {"inner": {"old": old} | ({"new": new} if new != 1 else {})}
 
 
 def test_runs_of_earlier_versions_keep_their_identity() -> None:
-    # a key that joined without ``added``, or a changed default, trains every run of a user again
+    # a new key without ``added``, or a changed default, would train every run of a user again
     recipe = load_recipe(flags={"encoding": "liere", "data": "motion"})
     spec = resolve_spec(recipe.encoding)
     resolved = recipe.model_copy(update={"encoding": spec})

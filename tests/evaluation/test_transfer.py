@@ -1,4 +1,4 @@
-"""Trained runs at other lengths and resolutions, and with their patches in another order."""
+"""Evaluation at other lengths and resolutions, and with permuted patches."""
 
 import json
 from pathlib import Path
@@ -111,14 +111,14 @@ def cut(picture: torch.Tensor, counts: Any, patch: Any, place: int) -> torch.Ten
     return picture
 
 
-def test_an_order_belongs_to_the_item() -> None:
+def test_the_permutation_depends_on_the_item() -> None:
     together, alone = orders(torch.tensor([3, 8]), 16), orders(torch.tensor([8]), 16)
     assert torch.equal(together[1:], alone)
     assert not torch.equal(together[0], together[1])
     assert together.sort(1).values.tolist() == [list(range(16))] * 2
 
 
-def test_conditions_that_change_nothing_are_one() -> None:
+def test_equivalent_conditions_are_equal() -> None:
     assert Condition((16,), "ntk").canonical((16,)) == Condition((16,))
     assert Condition((8,), "pi").canonical((16,)) == Condition((8,))
     assert Condition((8,), "refit").canonical((16,)) == Condition((8,), "refit")
@@ -135,7 +135,7 @@ def test_longer_text_is_scored_on_the_same_bytes(here: Path) -> None:
         ("16", "none"), ("16", "yarn"), ("64", "none"), ("64", "yarn"),
     ]  # fmt: skip
     assert len({row["count"] for row in found}) == 1
-    assert found[0]["value"] == found[1]["value"] == pytest.approx(summary.test)
+    assert found[0]["value"] == found[1]["value"] == pytest.approx(summary["test"])
     assert found[2]["value"] != found[3]["value"]
     few = rows(folder, "--grid=16", "--grid=64", "--limit=3")
     assert [row["count"] for row in few] == [48, 48]

@@ -1,4 +1,4 @@
-"""A run has one owner at a time, and a dead one's claim is taken over."""
+"""Run locks: one owner at a time; a dead owner's lock is taken over."""
 
 import os
 import re
@@ -45,7 +45,7 @@ def held_elsewhere(run: Run) -> Iterator[int]:
         os.close(writes)
 
 
-def test_a_run_has_one_owner_who_is_named(run: Run) -> None:
+def test_a_run_has_one_owner_that_is_named(run: Run) -> None:
     with held_elsewhere(run) as pid:
         with (
             pytest.raises(RunLocked, match=rf"{run.name}: .*\(process {pid} on .+, since 20"),
@@ -59,13 +59,13 @@ def test_a_run_has_one_owner_who_is_named(run: Run) -> None:
             pass
 
 
-def test_experiments_that_share_a_run_share_its_claim(run: Run) -> None:
+def test_experiments_with_the_same_run_share_its_lock(run: Run) -> None:
     twin = Run(run.folder.parent.parent / "another" / run.name)
     with lock_run(run), pytest.raises(RunLocked), lock_run(twin):
         raise AssertionError
 
 
-def test_a_killed_owners_claim_is_taken_over(run: Run) -> None:
+def test_the_lock_of_a_killed_owner_is_taken_over(run: Run) -> None:
     with held_elsewhere(run):
         pass
     with lock_run(run):
@@ -86,7 +86,7 @@ def test_without_kernel_locks_the_lease_decides(run: Run, monkeypatch: pytest.Mo
     monkeypatch.setattr(lock_module, "PATIENCE_SECONDS", 0.3)
     make_folder(run.folder)
     with held_elsewhere(run):
-        # as from another host, where no process number can be asked about
+        # as from another host, whose process ids say nothing
         marker = lease_of(run).read_text()
         assert "host=" in marker
         descriptor = os.open(lease_of(run), os.O_WRONLY | os.O_TRUNC)

@@ -18,7 +18,7 @@ from liere_cli.utils.files import to_json, write_atomically
 
 #: settings of a model that is built quickly
 TINY = {"layers": 1, "dim": 32, "heads": 2}
-#: mean score of an encoding; others lie at 0.5
+#: mean score of an encoding; others have 0.5
 LEVELS = {"none": 0.2, "liere": 0.7, "absolute": 0.5}
 
 

@@ -1,4 +1,4 @@
-"""Runs: repeatable, resumable, never trained twice, honest about divergence."""
+"""Training: reproducible, resumable, never twice for one run, with divergence reported."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_the_same_recipe_gives_the_same_bits(text_file: Path, tmp_path: Path, da
 
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("step", [2, 8])
-def test_an_interrupted_run_ends_as_if_nothing_had_happened(
+def test_an_interrupted_run_ends_with_the_bits_of_an_undisturbed_one(
     text_file: Path, tmp_path: Path, data: str, step: int
 ) -> None:
     run_spec = run_spec_of(
@@ -66,7 +66,7 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "swapped"])
-def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(
     text_file: Path, tmp_path: Path, damage: str
 ) -> None:
     run_spec = run_spec_of(text_file, checkpoint_seconds=1e-9)
@@ -94,7 +94,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
     assert again.test == whole.test
 
 
-def test_a_finished_run_is_not_trained_again_unless_asked(text_file: Path, tmp_path: Path) -> None:
+def test_a_finished_run_is_not_trained_again_unless_fresh(text_file: Path, tmp_path: Path) -> None:
     run_spec = run_spec_of(text_file)
     first = train_run(run_spec, outputs=tmp_path, device=CPU)
     run = run_spec.run(tmp_path)
@@ -128,7 +128,7 @@ class BlowUp(PositionEncoding):
 """
 
 
-def test_divergence_ends_a_run_with_what_was_measured(text_file: Path, tmp_path: Path) -> None:
+def test_divergence_ends_a_run_with_its_results_so_far(text_file: Path, tmp_path: Path) -> None:
     code = tmp_path / "mine.py"
     code.write_text(BLOW_UP)
     flags = {
@@ -146,7 +146,7 @@ def test_divergence_ends_a_run_with_what_was_measured(text_file: Path, tmp_path:
     assert train_run(run_spec, outputs=tmp_path / "out", device=CPU) == summary
 
 
-def test_identity_changes_with_numbers_and_with_nothing_else(
+def test_identity_depends_on_what_changes_results_and_nothing_else(
     text_file: Path, tmp_path: Path
 ) -> None:
     base = run_spec_of(text_file)
@@ -240,7 +240,7 @@ def test_a_checkpoint_of_another_model_is_refused(text_file: Path, tmp_path: Pat
         load_checkpoint(run_spec.run(tmp_path), other, torch.optim.AdamW(other.parameters()))
 
 
-def test_every_run_leaves_what_is_needed_to_repeat_it(text_file: Path, tmp_path: Path) -> None:
+def test_every_run_stores_what_is_needed_to_repeat_it(text_file: Path, tmp_path: Path) -> None:
     run_spec = run_spec_of(text_file)
     summary = train_run(run_spec, outputs=tmp_path, device=CPU)
     run = run_spec.run(tmp_path)

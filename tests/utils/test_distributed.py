@@ -1,4 +1,4 @@
-"""Several processes that train one run: the numbers of one, one writer, one voice."""
+"""Several processes that train one run: the results of one process, one writer, one message."""
 
 import os
 import subprocess
@@ -113,7 +113,7 @@ def test_whole_parts_give_the_bits_of_one_process(
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_any_rank_stops_all_and_one_process_goes_on(
+def test_any_rank_stops_all_and_one_process_resumes(
     two: Pair, text_file: Path, tmp_path: Path, rank: int
 ) -> None:
     flags = flags_of(text_file, "images", dropout=0.1, accumulate=2)
@@ -130,7 +130,7 @@ def test_any_rank_stops_all_and_one_process_goes_on(
     assert_equal(interrupted, whole)
 
 
-def test_two_processes_go_on_where_one_stopped_and_know_a_finished_run(
+def test_two_processes_resume_the_run_of_one_and_find_it_finished(
     two: Pair, text_file: Path, tmp_path: Path
 ) -> None:
     flags = flags_of(text_file, "text", dropout=0.1, accumulate=2)
@@ -188,7 +188,7 @@ def test_the_rows_of_all_ranks_are_the_batch(size: int, share: int, step: int) -
 
 
 @given(size=st.integers(1, 4), count=st.integers(2, 60), limit=st.none() | st.integers(1, 9))
-def test_turns_cover_an_evaluation_once(size: int, count: int, limit: int | None) -> None:
+def test_ranks_share_the_batches_of_an_evaluation(size: int, count: int, limit: int | None) -> None:
     text = ByteStream(torch.arange(count, dtype=torch.uint8))
     asked: dict[str, Any] = {"batch_size": 3, "context": 5, "limit": limit}
     whole = [batch[1].tolist() for batch in evaluation_batches(text, **asked)]
