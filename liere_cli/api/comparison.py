@@ -10,6 +10,7 @@ from liere_cli.comparison.result import ComparisonResult
 from liere_cli.comparison.tables.build import ComparisonTable
 from liere_cli.comparison.tables.table import DatasetTable, Row
 from liere_cli.errors import UsageError, unknown
+from liere_cli.planning.plan import RecipePlan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,9 +152,8 @@ class Comparison:
             return
         write_atomically(self.folder / "table.md", self.to_markdown())
         write_atomically(self.folder / "table.json", self.to_json())
-        recipe = self.result.plan.recipe
-        if recipe is not None:
-            content = dump_yaml(recipe.model_dump(mode="json"))
+        if isinstance(self.result.plan, RecipePlan):
+            content = dump_yaml(self.result.plan.recipe.model_dump(mode="json"))
             write_atomically(self.folder / "comparison.yaml", content)
 
     def __str__(self) -> str:

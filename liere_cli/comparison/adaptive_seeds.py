@@ -6,6 +6,7 @@ it stopped, and one that is repeated trains nothing.
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from liere_cli.planning.progress import Outcome, full_seconds
 from liere_cli.statistics.power import MAX_SEEDS, detectable_difference
 from liere_cli.statistics.sequential import FUTILE_POWER, InterimAnalyses
 from liere_cli.statistics.verdicts import ALPHA, Verdict
+
+PlanT = TypeVar("PlanT", bound=Plan[PlannedRun])
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,7 @@ def next_runs(
     return Next(tuple(batch), going)
 
 
-def begun_part(
-    plan: Plan[PlannedRun], outcomes: Mapping[str, Outcome], also: Set[str] = frozenset()
-) -> Plan[PlannedRun]:
+def begun_part(plan: PlanT, outcomes: Mapping[str, Outcome], also: Set[str] = frozenset()) -> PlanT:
     """The plan without the seeds that are not needed yet.
 
     Args:
@@ -174,10 +175,8 @@ def _fill(ranked: list[list[PlannedRun]], jobs: int) -> Iterator[list[PlannedRun
 
 
 def _seconds_allowed(plan: Plan[PlannedRun]) -> float | None:
-    compare = plan.recipe.compare if plan.recipe else None
-    if compare is None or compare.until_settled is None or compare.until_settled.time is None:
-        return None
-    return compare.until_settled.time.amount
+    settings = plan.compare.until_settled
+    return None if settings is None or settings.time is None else settings.time.amount
 
 
 def _seconds_after(

@@ -30,7 +30,7 @@ from liere_cli.launchers.events import (
 from liere_cli.launchers.select import Execution
 from liere_cli.launchers.transfer_eval import evaluate_runs
 from liere_cli.planning.from_recipe import plan_comparison, repeated
-from liere_cli.planning.plan import Plan, PlannedRun
+from liere_cli.planning.plan import Plan, PlannedRun, RecipePlan
 from liere_cli.planning.progress import Outcome, outcomes_of
 from liere_cli.training.run import tidy
 
@@ -74,7 +74,7 @@ class _Flow:
         self.context, self.jobs = execution.training, execution.jobs
 
     def compare(self, recipe: Recipe) -> ComparisonResult:
-        plan: Plan[PlannedRun] = self._tune(self.plan(recipe))
+        plan = self._tune(self.plan(recipe))
         outcomes = outcomes_of(plan)
         self.listener(PlanReady(plan, outcomes, self.jobs))
         if plan.interim is None:
@@ -84,7 +84,7 @@ class _Flow:
         errors = self._evaluate_elsewhere(plan, outcomes)
         return ComparisonResult(plan, outcomes, make_table(plan, outcomes, errors=errors))
 
-    def plan(self, recipe: Recipe) -> Plan[PlannedRun]:
+    def plan(self, recipe: Recipe) -> RecipePlan:
         plan = plan_comparison(recipe, self.context)
         for name in repeated((recipe.compare or CompareSettings()).encodings):
             self.listener(Notice(f"{name} is listed twice, and compared once"))
@@ -93,12 +93,12 @@ class _Flow:
                 self.listener(Notice(f"{dataset.title}: {note}"))
         return plan
 
-    def search(self, plan: Plan[PlannedRun]) -> tuple[Search | None, dict[str, Outcome]]:
+    def search(self, plan: RecipePlan) -> tuple[Search | None, dict[str, Outcome]]:
         """The runs that tune the plan's encodings, where its recipe asks, and their outcomes."""
         search = plan_search(plan, self.context)
         return search, {} if search is None else outcomes_of(search.plan)
 
-    def _tune(self, plan: Plan[PlannedRun]) -> Plan[PlannedRun]:
+    def _tune(self, plan: RecipePlan) -> RecipePlan:
         search, outcomes = self.search(plan)
         if search is None:
             return plan
@@ -108,8 +108,8 @@ class _Flow:
         return tuned_plan(plan, search, outcomes, self.context)
 
     def _train_until_settled(
-        self, plan: Plan[PlannedRun], outcomes: dict[str, Outcome]
-    ) -> tuple[Plan[PlannedRun], dict[str, Outcome]]:
+        self, plan: RecipePlan, outcomes: dict[str, Outcome]
+    ) -> tuple[RecipePlan, dict[str, Outcome]]:
         """Trains seed after seed until no verdict is open; the plan keeps the seeds used."""
         failed: set[str] = set()
         while True:

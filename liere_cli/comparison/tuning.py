@@ -17,7 +17,7 @@ from liere_cli.encodings.registry import encoding_class
 from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.model import encoding_for
 from liere_cli.planning.from_recipe import planned_run
-from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
+from liere_cli.planning.plan import DatasetPlan, PlannedEncoding, PlannedRun, RecipePlan
 from liere_cli.planning.progress import Outcome
 from liere_cli.planning.tuning_result import Trial, TuningResult, values_text
 from liere_cli.runs.build import RunSpec, assemble, model_shape
@@ -51,12 +51,12 @@ class Search:
         candidates: by index of the data set and label of the encoding.
     """
 
-    plan: Plan[PlannedRun]
+    plan: RecipePlan
     candidates: Mapping[tuple[int, str], tuple[Candidate, ...]]
     settings: tuple[TuningSettings, ...]
 
 
-def plan_search(plan: Plan[PlannedRun], context: Context) -> Search | None:
+def plan_search(plan: RecipePlan, context: Context) -> Search | None:
     """The runs that tune each encoding of a comparison; None where its recipe doesn't ask.
 
     They share the comparison's data and model, have seeds of their own, and never read the test
@@ -65,9 +65,8 @@ def plan_search(plan: Plan[PlannedRun], context: Context) -> Search | None:
     Raises:
         UsageError: keys or values that can't be tuned, nothing to try, or a seed of the comparison.
     """
-    recipe = plan.recipe
-    compare = recipe.compare if recipe else None
-    if recipe is None or compare is None or compare.tuning is None:
+    recipe, compare = plan.recipe, plan.compare
+    if compare.tuning is None:
         return None
     options = {
         f"{_OWN}{option}"
@@ -97,13 +96,13 @@ def plan_search(plan: Plan[PlannedRun], context: Context) -> Search | None:
         datasets.append(replace(dataset, encodings=tuple(rows), budget=budget))
     seeds = dict.fromkeys(seed for asked in searches for seed in asked.seeds)
     experiment = _experiment(plan.experiment)
-    search = Plan(experiment, tuple(datasets), tuple(seeds), recipe)
+    search = RecipePlan(experiment, tuple(datasets), tuple(seeds), compare, recipe=recipe)
     return Search(search, searched, tuple(searches))
 
 
 def tuned_plan(
-    plan: Plan[PlannedRun], search: Search, outcomes: Mapping[str, Outcome], context: Context
-) -> Plan[PlannedRun]:
+    plan: RecipePlan, search: Search, outcomes: Mapping[str, Outcome], context: Context
+) -> RecipePlan:
     """The comparison with the values that won; encodings without any have no runs.
 
     Args:
@@ -280,7 +279,7 @@ def _asked(whole: TuningSettings, own: Mapping[str, Any], where: str) -> TuningS
 
 def _check(
     asked: TuningSettings,
-    plan: Plan[PlannedRun],
+    plan: RecipePlan,
     budget: Budget,
     allowed: Sequence[str],
     where: str,

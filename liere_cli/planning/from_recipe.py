@@ -15,7 +15,7 @@ from liere_cli.model import encoding_for
 from liere_cli.planning.from_runs import family_of
 from liere_cli.planning.labels import MODALITIES, dataset_titles, is_called, modality, unambiguous
 from liere_cli.planning.overrides import dataset_recipe
-from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
+from liere_cli.planning.plan import DatasetPlan, PlannedEncoding, PlannedRun, RecipePlan
 from liere_cli.planning.run_record import shared_settings
 from liere_cli.planning.transfer_grids import grids_of
 from liere_cli.runs.build import RunSpec, assemble, model_shape, run_identity
@@ -26,7 +26,7 @@ from liere_cli.statistics.sequential import InterimAnalyses
 DEFAULT_EXPERIMENT = "compare"
 
 
-def plan_comparison(recipe: Recipe, context: Context) -> Plan[PlannedRun]:
+def plan_comparison(recipe: Recipe, context: Context) -> RecipePlan:
     """Every run that the recipe's ``compare`` spans; nothing is trained or loaded.
 
     An encoding that is not defined on a data set's axes is replaced by its counterpart (``rope`` by
@@ -40,12 +40,9 @@ def plan_comparison(recipe: Recipe, context: Context) -> Plan[PlannedRun]:
     """
     compare = recipe.compare or CompareSettings()
     entries = _with_fractions(compare.data or [DatasetSettings(data=recipe.data)], recipe, compare)
-    recipe = recipe.model_copy(
-        update={
-            "experiment": recipe.experiment or DEFAULT_EXPERIMENT,
-            "compare": compare.model_copy(update={"data": entries, "fractions": []}),
-        }
-    )
+    compare = compare.model_copy(update={"data": entries, "fractions": []})
+    experiment = recipe.experiment or DEFAULT_EXPERIMENT
+    recipe = recipe.model_copy(update={"experiment": experiment, "compare": compare})
     interim, seeds = _interim(compare)
     planner = _Planner(compare, seeds, context, Listing(context.outputs), len(entries) == 1)
     planned = [
@@ -61,7 +58,7 @@ def plan_comparison(recipe: Recipe, context: Context) -> Plan[PlannedRun]:
         replace(plan, title=title, **family_of(shared))
         for plan, title, shared in zip(plans, titles, settings, strict=True)
     ]
-    return Plan(recipe.experiment, tuple(plans), seeds, recipe, interim)
+    return RecipePlan(experiment, tuple(plans), seeds, compare, interim, recipe=recipe)
 
 
 def _with_fractions(

@@ -1,12 +1,13 @@
 """What a comparison spans: data sets x encodings x seeds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic
 
 from typing_extensions import TypeVar
 
 from liere_cli.config.budget import Budget
+from liere_cli.config.compare import CompareSettings
 from liere_cli.config.recipe import Recipe
 from liere_cli.evaluation.conditions import TransferProtocol
 from liere_cli.planning.tuning_result import TuningResult
@@ -116,12 +117,12 @@ class DatasetPlan(Generic[RunT]):
 
 @dataclass(frozen=True)
 class Plan(Generic[RunT]):
-    """A comparison to be run, or one that is read from finished runs.
+    """The runs of a comparison, planned by a recipe or read from folders.
 
     Args:
         experiment: folder of the runs, under the outputs folder.
         seeds: in the order in which they run.
-        recipe: what was asked for, with every flag merged in; None for runs that were only read.
+        compare: what the tables are asked for.
         interim: of a comparison that adds seeds until it is settled; the plan then holds all runs
             that may be needed.
     """
@@ -129,7 +130,7 @@ class Plan(Generic[RunT]):
     experiment: str
     datasets: tuple[DatasetPlan[RunT], ...]
     seeds: tuple[int, ...]
-    recipe: Recipe | None = None
+    compare: CompareSettings = CompareSettings()
     interim: InterimAnalyses | None = None
 
     @cached_property
@@ -145,3 +146,14 @@ class Plan(Generic[RunT]):
         for run in sorted(runs, key=by_seed):
             by_id.setdefault(run.run_id, run)
         return tuple(by_id.values())
+
+
+@dataclass(frozen=True)
+class RecipePlan(Plan[PlannedRun]):
+    """A comparison that can be run.
+
+    Args:
+        recipe: with every flag merged in.
+    """
+
+    recipe: Recipe = field(kw_only=True)

@@ -17,6 +17,7 @@ from liere_cli.bench.calibration import DESIGNS, judge_tables, simulate_verdicts
 from liere_cli.cli.app import app
 from liere_cli.comparison.adaptive_seeds import begun_part, next_runs
 from liere_cli.comparison.tables.build import make_table
+from liere_cli.config.compare import CompareSettings
 from liere_cli.config.recipe import Recipe
 from liere_cli.planning.plan import Plan
 from liere_cli.planning.progress import Outcome
@@ -105,7 +106,9 @@ def plan_of(
     recipe = Recipe.validated(
         {"compare": {"until_settled": {"max_seeds": INTERIM.last, "time": time}}}, "a test"
     )
-    return Plan("x", (dataset,), tuple(range(INTERIM.last)), recipe, INTERIM), found
+    return Plan(
+        "x", (dataset,), tuple(range(INTERIM.last)), recipe.compare or CompareSettings(), INTERIM
+    ), found
 
 
 def settle(

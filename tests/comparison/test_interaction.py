@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from liere_cli.cli.app import app
 from liere_cli.comparison.tables.build import ComparisonTable, make_table
+from liere_cli.config.compare import CompareSettings
 from liere_cli.config.recipe import Recipe
 from liere_cli.planning.plan import Plan
 from liere_cli.report.content import summary_lines
@@ -38,7 +39,12 @@ def example(text: dict[str, Sequence[Result]] = TEXT, **asked: Any) -> Compariso
         dataset_of(IMAGES, title="pointing"),
     ]
     recipe = Recipe.validated({"compare": {"interaction": asked}}, "a test")
-    plan = Plan("x", tuple(dataset for dataset, _ in datasets), (0, 1, 2, 3), recipe)
+    plan = Plan(
+        "x",
+        tuple(dataset for dataset, _ in datasets),
+        (0, 1, 2, 3),
+        recipe.compare or CompareSettings(),
+    )
     return make_table(plan, {key: state for _, by_id in datasets for key, state in by_id.items()})
 
 

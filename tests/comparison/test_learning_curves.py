@@ -11,6 +11,7 @@ from rich.console import Console
 
 from liere_cli.comparison.tables.build import ComparisonTable, make_table
 from liere_cli.comparison.tables.learning_curves import read_curve
+from liere_cli.config.compare import CompareSettings
 from liere_cli.config.recipe import Recipe
 from liere_cli.planning.plan import Plan
 from liere_cli.report.formats.registry import FORMATS
@@ -56,7 +57,9 @@ def example(folder: Path, efficiency: bool = True) -> ComparisonTable:
         rows.append(replace(row, runs=tuple(runs)))
     dataset = replace(dataset, encodings=tuple(rows))
     recipe = Recipe.validated({"compare": {"efficiency": efficiency}}, "a test")
-    return make_table(Plan("x", (dataset,), (0, 1, 2), recipe), outcomes)
+    return make_table(
+        Plan("x", (dataset,), (0, 1, 2), recipe.compare or CompareSettings()), outcomes
+    )
 
 
 def test_every_format_shows_learning_curves(tmp_path: Path) -> None:

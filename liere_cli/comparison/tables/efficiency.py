@@ -22,8 +22,7 @@ def efficiencies(
     Returns:
         A tuple for each data set, empty if the recipe doesn't set ``compare.efficiency``.
     """
-    compare = plan.recipe.compare if plan.recipe else None
-    if compare is None or not compare.efficiency:
+    if not plan.compare.efficiency:
         return [() for _ in tables]
     rows, upwards, indices = [], [], []
     for index, table in enumerate(tables):

@@ -25,13 +25,12 @@ def interactions(
     Returns:
         Nothing if the recipe has no ``compare.interaction``.
     """
-    compare = plan.recipe.compare if plan.recipe else None
-    if compare is None or compare.interaction is None:
+    settings = plan.compare.interaction
+    if settings is None:
         return ()
     # finished runs are compared without importing the encodings
     from liere_cli.encodings.registry import label
 
-    settings = compare.interaction
     control = label(settings.control)
     requested = None if settings.encodings is None else [label(spec) for spec in settings.encodings]
     pairs = []

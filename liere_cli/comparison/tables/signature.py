@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from liere_cli.planning.plan import Plan
+from liere_cli.planning.plan import Plan, RecipePlan
 from liere_cli.planning.tuning_result import grid_text
 from liere_cli.statistics.sequential import SPENDING, InterimAnalyses
 from liere_cli.statistics.verdicts import ALPHA, Verdict
@@ -32,7 +32,9 @@ def signature(
     ]
     digest = digest_of(json.dumps(runs), 12)
     parts = {
-        "recipe" if plan.recipe else "runs": f"{plan.experiment}@{digest}".lstrip("@"),
+        "recipe" if isinstance(plan, RecipePlan) else "runs": f"{plan.experiment}@{digest}".lstrip(
+            "@"
+        ),
         "data": ",".join(f"{dataset.data}@{dataset.fingerprint}" for dataset in plan.datasets),
         "budget": ",".join(dict.fromkeys(dataset.budget.text for dataset in plan.datasets)),
         "seeds": ",".join(map(str, plan.seeds)),
