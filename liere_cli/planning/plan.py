@@ -130,7 +130,7 @@ class Plan(Generic[RunT]):
     experiment: str
     datasets: tuple[DatasetPlan[RunT], ...]
     seeds: tuple[int, ...]
-    compare: CompareSettings = CompareSettings()
+    compare: CompareSettings = field(default_factory=CompareSettings)
     interim: InterimAnalyses | None = None
 
     @cached_property
