@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.stress
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 #: the script's own exit code where it can't do its work on this machine
 NOT_HERE = 3

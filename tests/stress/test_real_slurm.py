@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.stress
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 #: the script's exit code where Slurm can't be run
 CANNOT = 77
