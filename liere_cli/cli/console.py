@@ -58,7 +58,7 @@ def printable(text: str) -> str:
 
 
 def shown(text: object) -> str:
-    """Text for the midst of markup, which shows it as it stands."""
+    """Text escaped for use inside markup."""
     from rich.markup import escape
 
     return escape(printable(str(text)))

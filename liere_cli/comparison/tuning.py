@@ -79,22 +79,22 @@ def plan_search(plan: RecipePlan, context: Context) -> Search | None:
     datasets: list[DatasetPlan[PlannedRun]] = []
     searched: dict[tuple[int, str], tuple[Candidate, ...]] = {}
     searches, listing = [], Listing(context.outputs)
-    for index, (dataset, settings) in enumerate(zip(plan.datasets, compare.data, strict=True)):
-        where = f"compare.data, '{dataset.data}', tuning" if settings.tuning else "compare.tuning"
-        asked = _asked(compare.tuning, settings.tuning, where)
-        _check(asked, plan, asked.budget or dataset.budget, allowed, where)
-        searches.append(asked)
+    for index, (dataset, entry) in enumerate(zip(plan.datasets, compare.data, strict=True)):
+        where = f"compare.data, '{dataset.data}', tuning" if entry.tuning else "compare.tuning"
+        settings = _settings(compare.tuning, entry.tuning, where)
+        _check(settings, plan, settings.budget or dataset.budget, allowed, where)
+        searches.append(settings)
         rows = []
         for row in dataset.encodings:
             if row.undefined is None:
-                request = _tuning_request(_request(row), asked, recipe.experiment)
-                candidates = _candidates(request, asked, where, listing, context)
+                request = _tuning_request(_request(row), settings, recipe.experiment)
+                candidates = _candidates(request, settings, where, listing, context)
                 searched[index, row.label] = candidates
                 runs = tuple(run for candidate in candidates for run in candidate.runs)
                 rows.append(PlannedEncoding(row.label, runs))
-        budget = asked.budget or dataset.budget
+        budget = settings.budget or dataset.budget
         datasets.append(replace(dataset, encodings=tuple(rows), budget=budget))
-    seeds = dict.fromkeys(seed for asked in searches for seed in asked.seeds)
+    seeds = dict.fromkeys(seed for settings in searches for seed in settings.seeds)
     experiment = _experiment(plan.experiment)
     search = RecipePlan(experiment, tuple(datasets), tuple(seeds), compare, recipe=recipe)
     return Search(search, searched, tuple(searches))
@@ -124,13 +124,13 @@ def tuned_plan(
 
 def _tuned(
     dataset: DatasetPlan,
-    asked: TuningSettings,
+    settings: TuningSettings,
     candidates: Sequence[Candidate],
     outcomes: Mapping[str, Outcome],
 ) -> TuningResult:
-    budget = (asked.budget or dataset.budget).text
+    budget = (settings.budget or dataset.budget).text
     trials = tuple(_trial(candidate, outcomes) for candidate in candidates)
-    return TuningResult(trials, dataset.higher_is_better, budget, tuple(asked.seeds))
+    return TuningResult(trials, dataset.higher_is_better, budget, tuple(settings.seeds))
 
 
 def _trial(candidate: Candidate, outcomes: Mapping[str, Outcome]) -> Trial:
@@ -181,9 +181,9 @@ def _experiment(name: str) -> str:
     return f"{name[:72]}-tuning"
 
 
-def _tuning_request(request: Recipe, asked: TuningSettings, experiment: str) -> Recipe:
+def _tuning_request(request: Recipe, settings: TuningSettings, experiment: str) -> Recipe:
     """The recipe of a run that tunes, before its values."""
-    changes = {"tested": False, "budget": asked.budget or request.training.budget}
+    changes = {"tested": False, "budget": settings.budget or request.training.budget}
     return request.model_copy(
         update={
             "experiment": _experiment(experiment),
@@ -194,7 +194,7 @@ def _tuning_request(request: Recipe, asked: TuningSettings, experiment: str) -> 
 
 def _candidates(
     request: Recipe,
-    asked: TuningSettings,
+    settings: TuningSettings,
     where: str,
     listing: Listing,
     context: Context,
@@ -204,35 +204,35 @@ def _candidates(
     shape = model_shape(base.recipe, base.dataset)
     learns = any(True for _ in encoding_for(shape, base.recipe.encoding).parameters())
     tried: dict[str, tuple[dict[str, Any], Recipe, RunSpec]] = {}
-    for values in _combinations(asked):
-        own = {key: value for key, value in values.items() if _useful(key, request, learns)}
-        wanted = _with(request, own, where)
+    for values in _combinations(settings):
+        useful = {key: value for key, value in values.items() if _useful(key, request, learns)}
+        recipe = _with(request, useful, where)
         try:
-            run_spec = assemble(wanted, root=context.data_root, device=context.torch_device)
+            run_spec = assemble(recipe, root=context.data_root, device=context.torch_device)
         except LiereError as error:
-            what = f"{base.data}, {base.encoding} with {values_text(own)}"
+            what = f"{base.data}, {base.encoding} with {values_text(useful)}"
             raise type(error)(f"{where}: {what}: {error}") from None
-        tried.setdefault(run_spec.run_id, (_resolved(own, run_spec.recipe), wanted, run_spec))
+        tried.setdefault(run_spec.run_id, (_resolved(useful, run_spec.recipe), recipe, run_spec))
     if len(tried) == 1:
         return tuple(Candidate(values, ()) for values, _, _ in tried.values())
     return tuple(
         Candidate(
             values,
             tuple(
-                replace(planned_run(run_spec, wanted, seed, listing), detail=values_text(values))
-                for seed in asked.seeds
+                replace(planned_run(run_spec, recipe, seed, listing), detail=values_text(values))
+                for seed in settings.seeds
             ),
         )
-        for values, wanted, run_spec in tried.values()
+        for values, recipe, run_spec in tried.values()
     )
 
 
-def _combinations(asked: TuningSettings) -> Iterator[dict[str, Any]]:
-    if asked.candidates:
-        yield from asked.candidates
+def _combinations(settings: TuningSettings) -> Iterator[dict[str, Any]]:
+    if settings.candidates:
+        yield from settings.candidates
         return
-    for values in itertools.product(*asked.grid.values()):
-        yield dict(zip(asked.grid, values, strict=True))
+    for values in itertools.product(*settings.grid.values()):
+        yield dict(zip(settings.grid, values, strict=True))
 
 
 def _useful(key: str, request: Recipe, learns: bool) -> bool:
@@ -249,12 +249,14 @@ def _useful(key: str, request: Recipe, learns: bool) -> bool:
 def _with(request: Recipe, values: Mapping[str, Any], where: str) -> Recipe:
     """The recipe with those values in place of its own."""
     training = {key: value for key, value in values.items() if not key.startswith(_OWN)}
-    own = {key.removeprefix(_OWN): value for key, value in values.items() if key.startswith(_OWN)}
+    options = {
+        key.removeprefix(_OWN): value for key, value in values.items() if key.startswith(_OWN)
+    }
     settings = request.training.model_dump(mode="json") | training
     return request.model_copy(
         update={
             "training": TrainingSettings.validated(settings, where),
-            "encoding": request.encoding | own,
+            "encoding": request.encoding | options,
         }
     )
 
@@ -268,41 +270,41 @@ def _resolved(values: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _asked(whole: TuningSettings, own: Mapping[str, Any], where: str) -> TuningSettings:
-    """The search of one data set: a list of its own replaces a grid, and the other way round."""
+def _settings(whole: TuningSettings, changes: Mapping[str, Any], where: str) -> TuningSettings:
+    """The search of one data set: its own list replaces a grid, and its own grid a list."""
     settings = whole.model_dump(mode="json")
     for key, other in (("grid", "candidates"), ("candidates", "grid")):
-        if key in own:
+        if key in changes:
             del settings[other]
-    return TuningSettings.validated(merged(settings, own), where)
+    return TuningSettings.validated(merged(settings, changes), where)
 
 
 def _check(
-    asked: TuningSettings,
+    settings: TuningSettings,
     plan: RecipePlan,
     budget: Budget,
     allowed: Sequence[str],
     where: str,
 ) -> None:
-    if bool(asked.grid) == bool(asked.candidates):
+    if bool(settings.grid) == bool(settings.candidates):
         raise UsageError(
             f"{where}: needs a 'grid' or a list of 'candidates', not both; as "
             "grid: {learning_rate: [1e-3, 2e-3, 4e-3]}"
         )
     count = 1
-    for values in asked.grid.values():
+    for values in settings.grid.values():
         count *= len(values)
-    if max(count, len(asked.candidates)) > MAX_CANDIDATES:
+    if max(count, len(settings.candidates)) > MAX_CANDIDATES:
         raise UsageError(f"{where}: {count:,} combinations, but at most {MAX_CANDIDATES} are tried")
     used = sorted({run.request.seed for run in plan.runs})
-    both = [seed for seed in asked.seeds if seed in used]
+    both = [seed for seed in settings.seeds if seed in used]
     if both:
         added = " or may add" if plan.interim is not None else ""
         raise UsageError(
             f"{where}.seeds: the comparison itself uses{added} seed {both[0]} (its seeds: "
             f"{_span(used)}); tune with others, such as {max(used) + 1000}"
         )
-    for key in dict.fromkeys(itertools.chain(asked.grid, *asked.candidates)):
+    for key in dict.fromkeys(itertools.chain(settings.grid, *settings.candidates)):
         if key not in allowed:
             raise unknown(f"key in {where}", key, allowed)
         if key == "batch" and budget.unit == "steps":

@@ -1,4 +1,4 @@
-"""From run folders to a comparison: which runs may stand in one table."""
+"""From run folders to a comparison: which runs share a table."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def runs_as_plan(
 ) -> tuple[Plan, dict[str, Outcome]]:
     """Runs with the same data and settings share a table; encodings are rows, seeds are pairs.
 
-    Runs that differ in data, model or training in any way stand in tables of their own, whose
+    Runs that differ in data, model or training in any way get tables of their own, whose
     titles say what differs. Without ``baseline`` a table without any of the usual ones has no
     differences.
 
@@ -52,15 +52,18 @@ def runs_as_plan(
     found = list(tables.values())
     for table in found:
         table.name_apart()
-    wanted = [format_spec(parse_spec(spec)) for spec in split_specs(baseline)] if baseline else None
-    usual = [format_spec(spec) for spec in CompareSettings().baseline]
+    baselines = (
+        [format_spec(parse_spec(spec)) for spec in split_specs(baseline)] if baseline else None
+    )
+    default_baselines = [format_spec(spec) for spec in CompareSettings().baseline]
     titles = dataset_titles(
         [table.data for table in found], [json.loads(shared) for shared in tables]
     )
     datasets = tuple(
-        table.dataset(title, wanted or usual) for table, title in zip(found, titles, strict=True)
+        table.dataset(title, baselines or default_baselines)
+        for table, title in zip(found, titles, strict=True)
     )
-    if wanted and not any(dataset.baseline for dataset in datasets):
+    if baselines and not any(dataset.baseline for dataset in datasets):
         names = sorted({row.label for dataset in datasets for row in dataset.encodings})
         raise UsageError(
             f"--baseline {baseline}: none of the runs has it (allowed: {', '.join(names)})"
@@ -145,7 +148,7 @@ class _Table:
             )
         self.entries[record.run_id] = self.by_place[place] = entry
 
-    def dataset(self, title: str, wanted: Sequence[str]) -> DatasetPlan:
+    def dataset(self, title: str, baselines: Sequence[str]) -> DatasetPlan:
         entries = self.entries.values()
         first = next((entry.record for entry in entries if entry.record.summary), None)
         if first is None:
@@ -164,7 +167,7 @@ class _Table:
             metric=first.metric,
             budget=first.budget,
             encodings=tuple(PlannedEncoding(name, tuple(runs)) for name, runs in rows.items()),
-            baseline=next((name for name in wanted if name in rows), None),
+            baseline=next((name for name in baselines if name in rows), None),
             test_limit=first.test_limit,
             **family_of(json.loads(first.shared)),
         )

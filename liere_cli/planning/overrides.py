@@ -119,18 +119,18 @@ def _refuse_tuned(recipe: Recipe, assignments: Sequence[str]) -> None:
 
 
 def _settling(
-    known: dict[str, Any] | None, wanted: bool, max_seeds: int | None, time: str | None
+    settings: dict[str, Any] | None, requested: bool, max_seeds: int | None, time: str | None
 ) -> dict[str, Any] | None:
     limits = {"max_seeds": max_seeds, "time": time}
-    given = {key: value for key, value in limits.items() if value is not None}
-    if known is None and not wanted:
-        for key, value in given.items():
+    limits_given = {key: value for key, value in limits.items() if value is not None}
+    if settings is None and not requested:
+        for key, value in limits_given.items():
             raise UsageError(
                 f"--{key.replace('_', '-')} {value}: limits a comparison that adds seeds: "
                 "add --until-settled"
             )
         return None
-    return (known or {}) | given
+    return (settings or {}) | limits_given
 
 
 def _specs(text: str) -> list[dict[str, Any]]:
