@@ -83,7 +83,7 @@ def test_displacement_is_another_run_with_other_losses(part: Any, tmp_path: Path
     plain, noisy = run_spec_of(), run_spec_of(positions=part)
     assert plain.run_id != noisy.run_id
     first, second = (train_run(cell, outputs=tmp_path, device=CPU) for cell in (plain, noisy))
-    assert first["val_loss"] != second["val_loss"]
+    assert first.val_loss != second.val_loss
     # an encoding without positions is unaffected: no other stream changes
     none = [
         train_run(run_spec_of("none", **extra), outputs=tmp_path, device=CPU).val_loss
