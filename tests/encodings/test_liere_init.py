@@ -25,7 +25,7 @@ def build(options: str, head_dim: int = 64, axes: int = 2, heads: int = 4, seed:
 
 def frequencies(encoding: LieRE) -> Tensor:
     """Frequencies of every generator, ascending, [L, N, n, A, b // 2]: half of the eigenvalues."""
-    values = torch.linalg.eigvals(encoding.generators().detach().double()).imag.abs().sort().values
+    values = torch.linalg.eigvalsh(1j * encoding.generators().detach().double()).abs().sort().values
     block = values.shape[-1]
     return values[..., block % 2 :: 2]
 
