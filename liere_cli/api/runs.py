@@ -1,15 +1,15 @@
 """Runs on disk as tidy rows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from liere_cli.api.frames import data_frame
-from liere_cli.api.request import PathLike, Source
+from liere_cli.api.compare import Source
+from liere_cli.api.comparison import data_frame
 from liere_cli.errors import LiereError
 from liere_cli.planning.from_runs import runs_of
 from liere_cli.runs.folder import Run
-from liere_cli.utils.paths import expand
+from liere_cli.utils.paths import PathLike, expand
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +76,7 @@ class Runs(Sequence[RunRow]):
         Raises:
             LiereError: pandas is not installed.
         """
-        return data_frame([asdict(row) for row in self.rows])
+        return data_frame(self.rows)
 
 
 def load_runs(*sources: Source, out: PathLike = "outputs") -> Runs:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from liere_cli.api.request import PathLike
 from liere_cli.config.files import load_recipe, refuse_foreign_code
 from liere_cli.config.recipe import Recipe
 from liere_cli.errors import UsageError
@@ -14,7 +13,7 @@ from liere_cli.runs.build import assemble, choose_device
 from liere_cli.runs.folder import Run
 from liere_cli.training.run import tidy, train_run
 from liere_cli.utils.distributed import joined, own_device
-from liere_cli.utils.paths import expand
+from liere_cli.utils.paths import PathLike, expand
 
 
 def train(

@@ -8,6 +8,7 @@ from liere_cli.report.escape import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 #: seconds between lines of progress where stderr is no terminal
 QUIET_SECONDS = 15.0
@@ -32,6 +33,14 @@ def stderr() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, quiet=_silent)
+
+
+def table(**settings: Any) -> Table:
+    """A table without lines; ``settings`` are those of rich's ``Table``."""
+    from rich.table import Table
+
+    defaults = {"box": None, "pad_edge": False, "header_style": "bold", "title_justify": "left"}
+    return Table(**defaults | settings)
 
 
 def note(message: str) -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from liere_cli.cli import console
 from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, Assignments, DataRoot, Device, Outputs
 from liere_cli.report.numbers import duration
 
@@ -39,7 +40,6 @@ def train(
     One large run in N processes: torchrun --nproc-per-node N -m liere_cli train ...
     """
     from liere_cli.api.train import train as train_model
-    from liere_cli.cli import console
     from liere_cli.cli.progress import ProgressBar
     from liere_cli.utils.distributed import is_main_process
 
@@ -72,8 +72,6 @@ def train(
 
 
 def _print_result(summary: "RunSummary", folder: str) -> None:
-    from liere_cli.cli import console
-
     screen = console.stdout()
     encoding, data = console.shown(summary.encoding), console.shown(summary.data)
     title = f"[bold]{encoding}[/bold] on {data}, seed {summary.seed}"

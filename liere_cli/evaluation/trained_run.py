@@ -14,7 +14,6 @@ from liere_cli.encodings import Grid
 from liere_cli.encodings.extension import extend
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.evaluation.conditions import Condition, grid_text
-from liere_cli.evaluation.row import EvaluationRow
 from liere_cli.evaluation.transfer import measure
 from liere_cli.model import Transformer
 from liere_cli.runs.build import RunSpec, assemble, build_model
@@ -22,6 +21,34 @@ from liere_cli.runs.checkpoint import load_weights
 from liere_cli.runs.find import open_run
 from liere_cli.runs.folder import Run
 from liere_cli.utils.seeding import stream
+
+
+@dataclass(frozen=True)
+class EvaluationRow:
+    """A trained run on a split, at one grid.
+
+    Args:
+        grid: as ``512`` or ``48x48``.
+        trained: whether that is the grid of training.
+        extension: method by which the encoding serves it.
+        shuffled: whether patches are in random order.
+        tokens: of an example.
+        metric: ``bits_per_byte`` or ``top1``.
+        value: of the metric; None where a loss is not finite.
+        loss: mean cross-entropy in nats; None where it is not finite.
+        count: bytes or items that are scored.
+    """
+
+    grid: str
+    trained: bool
+    extension: str
+    shuffled: bool
+    tokens: int
+    split: str
+    metric: str
+    value: float | None
+    loss: float | None
+    count: int
 
 
 @dataclass(frozen=True)
