@@ -6,8 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liere_cli.comparison.result import ComparisonResult
-from liere_cli.comparison.tables.build import ComparisonTable
+from liere_cli.comparison.tables.build import ComparisonResult, ComparisonTable
 from liere_cli.comparison.tables.table import DatasetTable, Row
 from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.planning.plan import RecipePlan

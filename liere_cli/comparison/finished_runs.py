@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from liere_cli.comparison.result import ComparisonResult
-from liere_cli.comparison.tables.build import make_table
+from liere_cli.comparison.tables.build import ComparisonResult, make_table
 from liere_cli.comparison.tables.cache import RunIndex
 from liere_cli.config.files import read_settings
 from liere_cli.config.recipe import Recipe

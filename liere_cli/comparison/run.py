@@ -11,8 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from liere_cli.comparison.adaptive_seeds import begun_part, next_runs
-from liere_cli.comparison.result import ComparisonResult
-from liere_cli.comparison.tables.build import make_table
+from liere_cli.comparison.tables.build import ComparisonResult, make_table
 from liere_cli.comparison.tables.transfer import unmeasured
 from liere_cli.comparison.tuning import Search, plan_search, tuned_plan
 from liere_cli.config.compare import CompareSettings

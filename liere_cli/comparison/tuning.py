@@ -6,6 +6,7 @@ on where it stopped and a repeated one trains nothing.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +19,7 @@ from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.model import encoding_for
 from liere_cli.planning.from_recipe import planned_run
 from liere_cli.planning.plan import DatasetPlan, PlannedEncoding, PlannedRun, RecipePlan
-from liere_cli.planning.progress import Outcome
+from liere_cli.planning.progress import Outcome, distinct_errors, scores_of
 from liere_cli.planning.tuning_result import Trial, TuningResult, values_text
 from liere_cli.runs.build import RunSpec, assemble, model_shape
 from liere_cli.runs.context import Context
@@ -134,23 +135,15 @@ def _tuned(
 
 
 def _trial(candidate: Candidate, outcomes: Mapping[str, Outcome]) -> Trial:
-    results = [(run, outcomes[run.run_id]) for run in candidate.runs]
-    states = [outcome.state for _, outcome in results]
-    scores = {
-        run.seed: value
-        for run, outcome in results
-        if outcome.state == "finished"
-        and outcome.summary
-        and (value := outcome.summary.val) is not None
-    }
-    errors = dict.fromkeys(outcome.error for _, outcome in results if outcome.error)
+    results = [outcomes[run.run_id] for run in candidate.runs]
+    states = Counter(outcome.state for outcome in results)
     return Trial(
         candidate.values,
-        scores,
+        scores_of(candidate.runs, outcomes, "val"),
         len(results),
-        states.count("diverged"),
-        states.count("failed"),
-        tuple(errors),
+        states["diverged"],
+        states["failed"],
+        distinct_errors(results),
     )
 
 

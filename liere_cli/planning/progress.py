@@ -1,12 +1,12 @@
 """How far each run has come, and how much training time is left."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from liere_cli.config.budget import Budget
 from liere_cli.errors import LiereError
-from liere_cli.planning.plan import ComparedRun, Plan, PlannedEncoding
+from liere_cli.planning.plan import ComparedRun, Plan
 from liere_cli.runs.folder import MAX_SUMMARY_BYTES, Run
 from liere_cli.runs.summary import RunSummary
 from liere_cli.utils.files import read_json, seal
@@ -68,6 +68,25 @@ def outcome_of(summary: RunSummary) -> Outcome:
     return Outcome(state, summary, share, summary.seconds or 0.0, error)
 
 
+def scores_of(
+    runs: Iterable[ComparedRun], outcomes: Mapping[str, Outcome], split: Literal["val", "test"]
+) -> dict[int, float]:
+    """The closing score on a split of each finished run that has one, by seed."""
+    scores = {}
+    for run in runs:
+        outcome = outcomes[run.run_id]
+        if outcome.state == "finished" and outcome.summary is not None:
+            value = outcome.summary.test if split == "test" else outcome.summary.val
+            if value is not None:
+                scores[run.seed] = value
+    return scores
+
+
+def distinct_errors(outcomes: Iterable[Outcome]) -> tuple[str, ...]:
+    """The errors of failed and diverged runs, each once."""
+    return tuple(dict.fromkeys(outcome.error for outcome in outcomes if outcome.error))
+
+
 def outcomes_of(plan: Plan) -> dict[str, Outcome]:
     """Outcome of every run of the plan, by identity."""
     return {
@@ -92,14 +111,13 @@ def seconds_left(plan: Plan, outcomes: Mapping[str, Outcome], jobs: int = 1) -> 
         by_encoding = {row.label: full_seconds(row.runs, outcomes) for row in dataset.encodings}
         known = [seconds for seconds in by_encoding.values() if seconds is not None]
         for row in dataset.encodings:
-            shares = [1 - outcomes[run.run_id].share for run in _unfinished(row, outcomes)]
+            states = [outcomes[run.run_id] for run in row.runs]
+            shares = [1 - state.share for state in states if not state.over]
             if not shares:
                 continue
-            seconds = (
-                dataset.budget.amount
-                if dataset.budget.unit == "seconds"
-                else by_encoding[row.label]
-            )
+            seconds = by_encoding[row.label]
+            if dataset.budget.unit == "seconds":
+                seconds = dataset.budget.amount
             if seconds is None:
                 if not known:
                     return None
@@ -111,17 +129,12 @@ def seconds_left(plan: Plan, outcomes: Mapping[str, Outcome], jobs: int = 1) -> 
 
 def full_seconds(runs: tuple[ComparedRun, ...], outcomes: Mapping[str, Outcome]) -> float | None:
     """Mean training seconds of a whole run, from those that finished or used some of the budget."""
-    states = [outcomes[run.run_id] for run in runs]
     whole = [
         state.seconds / state.share
-        for state in states
+        for state in (outcomes[run.run_id] for run in runs)
         if state.state in ("finished", "partial") and state.share > 0 and state.seconds > 0
     ]
     return sum(whole) / len(whole) if whole else None
-
-
-def _unfinished(row: PlannedEncoding, outcomes: Mapping[str, Outcome]) -> Iterator[ComparedRun]:
-    return (run for run in row.runs if not outcomes[run.run_id].over)
 
 
 def _newest_checkpoint(run: Run) -> dict[str, Any] | None:

@@ -72,3 +72,7 @@ class DatasetTable:
     rows: tuple[Row, ...]
     warnings: tuple[str, ...] = ()
     efficiency: tuple[Efficiency, ...] = ()
+
+    def compares(self, row: Row) -> bool:
+        """Whether the row is compared with a baseline."""
+        return self.baseline is not None and not row.is_baseline and row.undefined is None
