@@ -166,8 +166,7 @@ class Comparison:
 
 
 def _row(dataset: DatasetTable, row: Row) -> ComparisonRow:
-    verdict = row.verdict
-    estimate = None if verdict is None else verdict.estimate
+    verdict, estimate = row.verdict, row.estimate
     label = None if verdict is None else verdict.label
     return ComparisonRow(
         data=dataset.title,

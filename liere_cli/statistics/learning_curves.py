@@ -74,15 +74,11 @@ class Efficiency:
 
 
 def first_passage(scores: Array, target: float, *axes: Array) -> tuple[float, ...] | None:
-    """Where a curve first reaches ``target``, on each of its axes.
-
-    Args:
-        scores: [k], joined by straight lines.
-        axes: [k] each.
+    """Where a curve, scores [k] joined by straight lines, first reaches ``target``.
 
     Returns:
-        One coordinate an axis; the first one of the curve if it begins at or above the target;
-        None if it never reaches it.
+        One coordinate on each of the axes [k]; the first one of the curve if it begins at or above
+        the target; None if it never reaches it.
     """
     above = np.flatnonzero(scores >= target)
     if not above.size:
@@ -98,12 +94,7 @@ def first_passage(scores: Array, target: float, *axes: Array) -> tuple[float, ..
 def efficiency(
     encoding: str, pairs: Sequence[tuple[ScoreCurve, ScoreCurve]], higher_is_better: bool
 ) -> Efficiency:
-    """One encoding against its baseline, before any correction.
-
-    Args:
-        pairs: [n] curves of encoding and baseline at the same seeds.
-        higher_is_better: direction of the metric, in whose units differences are given.
-    """
+    """One encoding against its baseline by n pairs of curves at the same seeds, uncorrected."""
     sign = 1 if higher_is_better else -1
     seconds = [min(ours.seconds[-1], theirs.seconds[-1]) for ours, theirs in pairs]
     steps = [min(ours.steps[-1], theirs.steps[-1]) for ours, theirs in pairs]
@@ -142,7 +133,7 @@ def judge_efficiency(
     """Judges the four tests of every row, Holm-corrected as one family.
 
     Args:
-        rows, higher_is_better: of every encoding, with the direction of its metric.
+        higher_is_better: direction of each row's metric.
         interim: of a comparison that adds seeds until it is settled.
     """
     p = np.array(

@@ -7,11 +7,7 @@ Array = NDArray[np.float64]
 
 
 def vector(values: ArrayLike) -> Array:
-    """``values`` as [n] float64.
-
-    Raises:
-        ValueError: more than one axis, or a number that is not finite.
-    """
+    """``values`` as [n] float64; raises ValueError for more axes or a number that is not finite."""
     array = np.atleast_1d(np.array(values, dtype=np.float64))
     if array.ndim != 1 or not np.isfinite(array).all():
         raise ValueError("expected a vector of finite numbers")

@@ -87,11 +87,7 @@ class InterimAnalyses:
 
 
 def interim_p(p: float | None, n: int, interim: InterimAnalyses | None) -> float | None:
-    """The p-value of n seeds, corrected for interim analyses if there are any.
-
-    Returns:
-        1 if no analysis has n seeds; None without a p-value.
-    """
+    """The p-value of n seeds, corrected for interim analyses if any; 1 if none has n seeds."""
     if p is None or interim is None:
         return p
     return float(interim.corrected(np.array(p), n)) if n in interim.sizes else 1.0

@@ -33,7 +33,7 @@ def student_p(mean: ArrayLike, error: ArrayLike, freedom: float) -> Array:
     """Two-sided p-value of Student's t test under "the mean is zero", elementwise.
 
     Args:
-        mean, error: estimates and their standard errors above zero, in one unit.
+        error: standard errors above zero, in the unit of ``mean``.
         freedom: degrees of freedom.
     """
     ratio = np.abs(np.asarray(mean)) / np.asarray(error)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from liere_cli.planning.tuning_result import TuningResult
 from liere_cli.statistics.learning_curves import Efficiency
+from liere_cli.statistics.paired import Paired
 from liere_cli.statistics.verdicts import Verdict
 
 
@@ -48,6 +49,11 @@ class Row:
     throughput: float | None = None
     throughput_unit: str | None = None
     seconds: float | None = None
+
+    @property
+    def estimate(self) -> Paired | None:
+        """The paired difference to the baseline."""
+        return self.verdict.estimate if self.verdict else None
 
 
 @dataclass(frozen=True)
