@@ -17,15 +17,8 @@ from liere_cli.comparison.tuning import Search, plan_search, tuned_plan
 from liere_cli.config.compare import CompareSettings
 from liere_cli.config.recipe import Recipe
 from liere_cli.errors import unwritable
-from liere_cli.launchers.events import (
-    Listener,
-    Notice,
-    PhaseEnded,
-    PlanReady,
-    TrainingStarted,
-    TransferStarted,
-    ignore,
-)
+from liere_cli.launchers import events
+from liere_cli.launchers.events import Listener, Notice, PlanReady, ignore
 from liere_cli.launchers.select import Execution
 from liere_cli.launchers.transfer_eval import evaluate_runs
 from liere_cli.planning.from_recipe import plan_comparison, repeated
@@ -145,11 +138,11 @@ class _Flow:
             return {}
         _check_writable(self.context.outputs / plan.experiment)
         context = replace(self.context, experiment=plan.experiment)
-        self.listener(TrainingStarted(plan, outcomes, min(self.jobs, len(left))))
+        self.listener(events.TrainingStarted(plan, outcomes, min(self.jobs, len(left))))
         try:
             return self.execution.launcher(left, context, self.listener)
         finally:
-            self.listener(PhaseEnded())
+            self.listener(events.PhaseEnded())
 
     def _evaluate_elsewhere(
         self, plan: Plan[PlannedRun], outcomes: Mapping[str, Outcome]
@@ -159,7 +152,7 @@ class _Flow:
         if not missing:
             return {}
         passes = sum(len(evaluations) for _, evaluations in missing.values())
-        self.listener(TransferStarted(len(missing), passes))
+        self.listener(events.TransferStarted(len(missing), passes))
         try:
             return evaluate_runs(
                 missing,
@@ -168,7 +161,7 @@ class _Flow:
                 listener=self.listener,
             )
         finally:
-            self.listener(PhaseEnded())
+            self.listener(events.PhaseEnded())
 
 
 def _check_writable(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Learning curves: scores at equal steps and seconds, and the cost of reaching a score.
+"""Learning curves: scores at equal cost, and ratios of the costs of reaching a score.
 
 Curves are scores at validations, joined by straight lines. All runs of a table share one schedule
 of the learning rate over their budget, so a point inside a curve is not the score of a run that was
@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from liere_cli.statistics.paired import Paired, paired
-from liere_cli.statistics.ratios import Ratio, paired_ratio
 from liere_cli.statistics.samples import Array
 from liere_cli.statistics.sequential import InterimAnalyses, interim_p
+from liere_cli.statistics.student import holm
 from liere_cli.statistics.verdicts import VerdictLabel, decide
 
 
@@ -45,6 +45,28 @@ class ScoreCurve:
         """Steps and seconds at which the curve first reaches a score; None: it never does."""
         passage = first_passage(self.scores, score, self.steps, self.seconds)
         return None if passage is None else (passage[0], passage[1])
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times less an encoding needs than its baseline; above 1 it needs less.
+
+    Args:
+        n: shared seeds.
+        missed: seeds at which the encoding never reached the baseline's score.
+        value: geometric mean over seeds; None if it missed any.
+        low, high: ends of the 95% interval, by Student's t on logarithms.
+        p: two-sided, under "the ratio is 1".
+        p_holm: corrected over the family of the ratio.
+    """
+
+    n: int
+    missed: int = 0
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -166,3 +188,34 @@ def judge_efficiency(
             )
         )
     return judged
+
+
+def paired_ratio(needed: Sequence[float | None], baseline: Sequence[float]) -> Ratio:
+    """The ratio of what the baseline needed to what the encoding needed, seed by seed.
+
+    Args:
+        needed: [n] of the encoding, such as seconds; None where it never reached the score.
+        baseline: [n] of the baseline, in the same unit.
+    """
+    n, missed = len(baseline), sum(amount is None for amount in needed)
+    amounts = [amount for amount in needed if amount is not None and amount > 0]
+    if n == 0 or len(amounts) < n or not min(baseline) > 0:
+        return Ratio(n, missed)
+    logs = paired(np.log(baseline), np.log(amounts))
+    assert logs is not None
+    low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
+    return Ratio(n, missed, math.exp(logs.difference), low, high, logs.p)
+
+
+def judge_ratios(ratios: Sequence[Ratio], interim: InterimAnalyses | None = None) -> list[Ratio]:
+    """The ratios with p-values that are Holm-corrected over all of them.
+
+    Args:
+        interim: of a comparison that adds seeds until it is settled.
+    """
+    p = [interim_p(ratio.p, ratio.n, interim) for ratio in ratios]
+    corrected = holm(np.array(p, dtype=np.float64)).tolist()
+    return [
+        replace(ratio, p_holm=None if math.isnan(value) else value)
+        for ratio, value in zip(ratios, corrected, strict=True)
+    ]

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from liere_cli.statistics import paired, power, seed_correlation
-from liere_cli.statistics.holm import holm
 from liere_cli.statistics.item_errors import ItemDifferences, ItemError, StoredItemError
 from liere_cli.statistics.paired import Paired
 from liere_cli.statistics.samples import Array
 from liere_cli.statistics.seed_correlation import Pairing
 from liere_cli.statistics.sequential import SETTLED_CONFIDENCE, InterimAnalyses
+from liere_cli.statistics.student import holm
 
 VerdictLabel = Literal["better", "worse", "equivalent", "undecided"]
 #: chance of any wrong ``better`` or ``worse`` in a table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # commands that only read runs never import torch
     from liere_cli.runs.build import RunSpec
@@ -31,8 +31,8 @@ class Report:
     seconds_left: float
 
 
-class Callbacks(Protocol):
-    """Called by the training loop."""
+class Callbacks:
+    """Called by the training loop; these do nothing."""
 
     def on_start(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None:
         """Before the first step; ``step`` is that of the checkpoint that training resumes from."""
@@ -42,13 +42,3 @@ class Callbacks(Protocol):
 
     def on_evaluate(self, split: str) -> None:
         """Before an evaluation."""
-
-
-class NoCallbacks:
-    """Callbacks that do nothing."""
-
-    def on_start(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None: ...
-
-    def on_report(self, report: Report) -> None: ...
-
-    def on_evaluate(self, split: str) -> None: ...

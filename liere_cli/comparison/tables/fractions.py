@@ -12,8 +12,7 @@ import numpy as np
 
 from liere_cli.comparison.tables.results import Results
 from liere_cli.comparison.tables.table import DatasetTable, Row
-from liere_cli.statistics.learning_curves import first_passage
-from liere_cli.statistics.ratios import Ratio, judge_ratios, paired_ratio
+from liere_cli.statistics.learning_curves import Ratio, first_passage, judge_ratios, paired_ratio
 from liere_cli.statistics.samples import mean_and_std
 
 

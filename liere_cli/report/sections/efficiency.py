@@ -7,9 +7,8 @@ from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, Unit
 from liere_cli.report.sections.base import Section, renamed
 from liere_cli.report.table import Column, Columns, TextTable
-from liere_cli.statistics.learning_curves import Efficiency
+from liere_cli.statistics.learning_curves import Efficiency, Ratio
 from liere_cli.statistics.paired import Paired
-from liere_cli.statistics.ratios import Ratio
 
 
 def _tables(dataset: DatasetTable) -> list[TextTable]:
