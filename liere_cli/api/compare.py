@@ -124,10 +124,7 @@ class ComparisonRequest:
         return comparison
 
     def preview(self) -> list[PlanReady]:
-        """The plans that :meth:`run` would carry out; see :func:`liere_cli.comparison.run.preview`.
-
-        Finished runs have none.
-        """
+        """As :func:`liere_cli.comparison.run.preview`; finished runs have no plans."""
         from liere_cli.comparison.run import preview
 
         recipe = self._recipe()

@@ -104,11 +104,7 @@ class Comparison:
         return self.row(encoding, data).verdict
 
     def to_pandas(self) -> "pd.DataFrame":
-        """:attr:`rows` as a data frame.
-
-        Raises:
-            LiereError: pandas is not installed.
-        """
+        """:attr:`rows` as a data frame; raises LiereError where pandas is not installed."""
         return data_frame(self.rows)
 
     def to_markdown(self) -> str:
@@ -190,11 +186,7 @@ def _row(dataset: DatasetTable, row: Row) -> ComparisonRow:
 
 
 def data_frame(records: Iterable[object]) -> "pd.DataFrame":
-    """The data frame of dataclasses, one row each.
-
-    Raises:
-        LiereError: pandas is not installed.
-    """
+    """The data frame of dataclasses, one row each; raises LiereError without pandas."""
     try:
         import pandas as pd
     except ModuleNotFoundError:

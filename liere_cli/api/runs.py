@@ -8,6 +8,7 @@ from liere_cli.api.compare import Source
 from liere_cli.api.comparison import data_frame
 from liere_cli.errors import LiereError
 from liere_cli.planning.from_runs import runs_of
+from liere_cli.planning.run_record import signature_of
 from liere_cli.runs.folder import Run
 from liere_cli.utils.paths import PathLike, expand
 
@@ -71,11 +72,7 @@ class Runs(Sequence[RunRow]):
         return f"Runs({len(self.rows)} runs)"
 
     def to_pandas(self) -> "pd.DataFrame":
-        """One row a run.
-
-        Raises:
-            LiereError: pandas is not installed.
-        """
+        """One row a run; raises LiereError where pandas is not installed."""
         return data_frame(self.rows)
 
 
@@ -98,27 +95,17 @@ def _row(run: Run) -> RunRow:
     try:
         summary = run.summary()
         if summary is None:
-            recipe, labels = run.recipe(), _labels(run)
+            recipe, labels = run.recipe(), signature_of(run) or {}
             return replace(
                 row,
                 encoding=labels.get("encoding"),
-                data=labels.get("data", "").rpartition("@")[0] or None,
+                data=labels.get("data") or None,
                 seed=recipe.seed,
                 status="partial",
                 budget=str(recipe.training.budget),
             )
     except LiereError as error:
         return replace(row, error=str(error))
-    names = {"score": "test"}
-    same = [one.name for one in fields(RunRow) if one.name not in ("experiment", "folder")]
-    values = {name: getattr(summary, names.get(name, name)) for name in same}
-    return replace(row, **values)
-
-
-def _labels(run: Run) -> dict[str, str]:
-    """What a run that is not over signed before its first step."""
-    try:
-        line = run.path("signature.txt").read_text().strip()
-    except (OSError, ValueError):
-        return {}
-    return dict(part.split(":", 1) for part in line.split("|") if ":" in part)
+    names = {field.name: field.name for field in fields(RunRow)} | {"score": "test"}
+    del names["experiment"], names["folder"]
+    return replace(row, **{name: getattr(summary, own) for name, own in names.items()})

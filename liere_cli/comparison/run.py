@@ -16,7 +16,7 @@ from liere_cli.comparison.tables.transfer import unmeasured
 from liere_cli.comparison.tuning import Search, plan_search, tuned_plan
 from liere_cli.config.compare import CompareSettings
 from liere_cli.config.recipe import Recipe
-from liere_cli.errors import unwritable
+from liere_cli.errors import counted, unwritable
 from liere_cli.launchers import events
 from liere_cli.launchers.events import Listener, Notice, PlanReady, ignore
 from liere_cli.launchers.select import Execution
@@ -109,16 +109,16 @@ class _Flow:
             if not batch.runs:
                 break
             if batch.going:
-                open_count = _count(batch.going, "comparison")
-                self.listener(Notice(f"{open_count} not settled: seed {batch.runs[0].seed}"))
+                count = counted(batch.going, "comparison")
+                self.listener(Notice(f"{count} not settled: seed {batch.runs[0].seed}"))
             chosen = {run.run_id for run in batch.runs}
             part = begun_part(plan, outcomes, chosen)
             later = {run.run_id for run in part.runs if not outcomes[run.run_id].over} - chosen
             outcomes |= self._train(part, outcomes, later | failed)
             failed |= {run_id for run_id in chosen if not outcomes[run_id].over}
         if batch.out_of_time:
-            open_count = _count(batch.going, "comparison")
-            self.listener(Notice(f"the time is up; {open_count} not settled"))
+            count = counted(batch.going, "comparison")
+            self.listener(Notice(f"the time is up; {count} not settled"))
         return begun_part(plan, outcomes), outcomes
 
     def _train(
@@ -172,7 +172,3 @@ def _check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise unwritable(folder, error) from None
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from liere_cli.errors import LiereError
+from liere_cli.errors import LiereError, unwritable
 from liere_cli.runs.folder import JOBS_FILE, MAX_SUMMARY_BYTES
 from liere_cli.utils.files import make_folder, read_json, to_json, write_atomically
 
@@ -72,7 +72,7 @@ class JobBook:
         except Timeout:
             raise LiereError(f"{self.folder}: another process is submitting its jobs") from None
         except OSError as error:
-            raise LiereError(f"{self.folder}: can't be written ({error.strerror})") from None
+            raise unwritable(self.folder, error) from None
         try:
             jobs = self.read()
             before = dict(jobs)

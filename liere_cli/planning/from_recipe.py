@@ -50,7 +50,12 @@ def plan_comparison(recipe: Recipe, context: Context) -> RecipePlan:
         for index, entry in enumerate(entries)
     ]
     plans, settings = [plan for plan, _ in planned], [shared for _, shared in planned]
-    _refuse_equal_datasets(plans, settings)
+    for index, plan in enumerate(plans):
+        if settings[index] in settings[:index]:
+            raise UsageError(
+                f"compare.data: '{plan.data}' is listed twice with the same settings; "
+                "list it once, with all its encodings"
+            )
     titles = dataset_titles([plan.data for plan in plans], settings)
     if compare.interaction is not None:
         _check_interaction(compare.interaction.against, plans)
@@ -85,13 +90,10 @@ def _with_fractions(
 
 def _check_interaction(against: str, plans: Sequence[DatasetPlan]) -> None:
     """A modality may be absent where a flag leaves out its data sets; other names must be there."""
-    names = dict.fromkeys(
-        (*MODALITIES, *(name for plan in plans for name in (plan.modality, plan.data)))
-    )
-    if against not in names and not any(
-        is_called(plan.modality, plan.data, against) for plan in plans
-    ):
-        raise unknown("data in compare.interaction.against", against, names)
+    names = [*MODALITIES, *(name for plan in plans for name in (plan.modality, plan.data))]
+    called = any(is_called(plan.modality, plan.data, against) for plan in plans)
+    if against not in names and not called:
+        raise unknown("data in compare.interaction.against", against, dict.fromkeys(names))
 
 
 def _interim(compare: CompareSettings) -> tuple[InterimAnalyses | None, tuple[int, ...]]:
@@ -113,17 +115,13 @@ def _interim(compare: CompareSettings) -> tuple[InterimAnalyses | None, tuple[in
 
 @dataclass(frozen=True)
 class _Planner:
-    """Plans one data set after the other.
-
-    Args:
-        alone: the comparison has one data set only.
-    """
+    """Plans one data set after the other."""
 
     compare: CompareSettings
     seeds: Sequence[int]
     context: Context
     listing: Listing
-    alone: bool
+    alone: bool  # the comparison has one data set only
 
     def dataset_plan(
         self, request: Recipe, entry: DatasetSettings
@@ -139,7 +137,7 @@ class _Planner:
         axes = len(dataset.grid)
         specs, notes = _replaced(_distinct(entry.encodings or compare.encodings), axes)
         names = unambiguous([(spec["name"], label(spec)) for spec in specs])
-        rows, first = self._rows(request, dataset, specs, names)
+        rows, first = self._rows(request, dataset, dict(zip(names, specs, strict=True)))
         data_label = first.data if first else dataset.name
         baselines = _labels(compare.baseline, specs, names)
         counterparts = _labels(_replaced(compare.baseline, axes)[0], specs, names)
@@ -172,17 +170,13 @@ class _Planner:
         return plan, shared
 
     def _rows(
-        self,
-        request: Recipe,
-        dataset: Dataset,
-        specs: Sequence[Mapping[str, Any]],
-        names: Sequence[str],
+        self, request: Recipe, dataset: Dataset, specs: Mapping[str, Mapping[str, Any]]
     ) -> tuple[list[PlannedEncoding[PlannedRun]], RunSpec | None]:
-        """A row for each encoding, and the first run of the first that is defined here."""
+        """A row for each encoding by name, and the first run of the first that is defined here."""
         axes = len(dataset.grid)
         rows: list[PlannedEncoding[PlannedRun]] = []
         first: RunSpec | None = None
-        for spec, name in zip(specs, names, strict=True):
+        for name, spec in specs.items():
             if not encoding_class(spec["name"]).serves(axes) and not self.alone:
                 rows.append(PlannedEncoding(name, undefined=f"not defined on {axes} axes"))
                 continue
@@ -264,9 +258,7 @@ def repeated(specs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _labels(
-    baselines: Sequence[Mapping[str, Any]],
-    specs: Sequence[Mapping[str, Any]],
-    names: Sequence[str],
+    baselines: Sequence[Mapping[str, Any]], specs: Sequence[Mapping[str, Any]], names: Sequence[str]
 ) -> list[str]:
     """What the table calls each encoding, whether or not it takes part."""
     resolved = [resolve_spec(spec) for spec in specs]
@@ -313,23 +305,10 @@ def _baseline(
 def _margin(
     data: str, dataset: Dataset, entry: DatasetSettings, compare: CompareSettings
 ) -> float | None:
-    margin = entry.margin
-    if margin is None:
-        margin = compare.margins.get(dataset.metric)
+    margin = entry.margin or compare.margins.get(dataset.metric)
     if margin is not None and dataset.metric == "top1" and margin >= 1:
         raise UsageError(
             f"{data}: a margin of {margin:g} is no difference in top1, which is a share of 1; "
             f"{margin:g} points are written {margin / 100:g}"
         )
     return margin
-
-
-def _refuse_equal_datasets(
-    plans: Sequence[DatasetPlan], settings: Sequence[dict[str, Any]]
-) -> None:
-    for index, plan in enumerate(plans):
-        if settings[index] in settings[:index]:
-            raise UsageError(
-                f"compare.data: '{plan.data}' is listed twice with the same settings; "
-                "list it once, with all its encodings"
-            )

@@ -17,8 +17,6 @@ _DATASET_SECTIONS = ("model", "training")
 def split_specs(text: str) -> list[str]:
     """Specs written in one flag: ``liere:block=8,share=layers,rope`` are two.
 
-    A part that reads ``key=value`` and has no name of its own belongs to the spec before it.
-
     Raises:
         UsageError: nothing is named, or the first part is an option.
     """
@@ -36,11 +34,7 @@ def split_specs(text: str) -> list[str]:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """``3`` as seeds 0, 1 and 2; ``4,7`` as those.
-
-    Raises:
-        UsageError: neither a number above zero nor a list of numbers.
-    """
+    """``3`` as seeds 0, 1 and 2; ``4,7`` as those; raises UsageError for other texts."""
     parts = [part.strip() for part in text.split(",")]
     if "," in text and not parts[-1]:
         parts.pop()
@@ -73,8 +67,6 @@ def comparison_recipe(
     A flag outweighs the file everywhere: ``encodings``, ``budget`` and the model and training
     keys of ``assignments`` also replace what single data sets of the recipe have of their own.
     ``data`` picks the recipe's data set of that name, with its settings, where there is one.
-    ``until_settled`` adds seeds where they are needed, up to ``max_seeds`` of each encoding and
-    ``time`` of training by all runs together. ``against_itself`` adds the baseline at other seeds.
 
     Raises:
         UsageError: a flag that can't be read, or settings that don't validate.
@@ -162,15 +154,10 @@ def _outweighed(
 
 
 def dataset_recipe(recipe: Recipe, index: int) -> Recipe:
-    """The recipe with the settings of its ``index``-th data set merged in.
-
-    Raises:
-        UsageError: they don't validate; says for which data set.
-    """
+    """The recipe with the settings of its ``index``-th data set merged in and validated."""
     assert recipe.compare is not None
     dataset = recipe.compare.data[index]
     settings = recipe.model_dump(mode="json", exclude={"compare"})
     settings = merged(settings, {"model": dataset.model, "training": dataset.training})
     settings["data"] = dataset.data
-    where = f"compare.data, '{format_spec(dataset.data)}'"
-    return Recipe.validated(settings, where)
+    return Recipe.validated(settings, f"compare.data, '{format_spec(dataset.data)}'")

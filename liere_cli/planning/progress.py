@@ -21,8 +21,6 @@ class Outcome:
     Args:
         summary: of a run that is over, else None.
         share: used share of the budget, from the newest checkpoint of a run that is not over.
-        seconds: of training so far.
-        error: why it failed or diverged.
     """
 
     state: State
@@ -92,19 +90,15 @@ def outcomes_of(plan: Plan) -> dict[str, Outcome]:
     return {
         run.run_id: outcome(run, dataset.budget)
         for dataset in plan.datasets
-        for row in dataset.encodings
-        for run in row.runs
+        for run in dataset.runs
     }
 
 
 def seconds_left(plan: Plan, outcomes: Mapping[str, Outcome], jobs: int = 1) -> float | None:
     """Estimated training time of what is left, without loading and evaluation.
 
-    From the budget where it is one of time; else from runs that have used some of the same
-    budget: of the same encoding if there is one, else of the same data set.
-
-    Returns:
-        None while nothing of some data set has been trained.
+    From the budget where it is one of time; else from runs of the same encoding, or else of the
+    same data set; None while nothing of some data set has been trained.
     """
     left, count = 0.0, 0
     for dataset in plan.datasets:

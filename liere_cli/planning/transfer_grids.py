@@ -21,10 +21,7 @@ def grids_of(
     shape: ModelShape,
     test_limit: int | None,
 ) -> TransferProtocol | None:
-    """What ``compare.transfer``, with the data set's ``own`` laid over it, asks of it.
-
-    Returns:
-        None where nothing is asked.
+    """What ``compare.transfer``, with the data set's ``own`` laid over it, asks of it, if anything.
 
     Raises:
         UsageError: unknown keys, grids that don't fit the data or the patches, or text to shuffle.

@@ -16,8 +16,7 @@ class Trial:
     Args:
         values: by key as in the recipe: ``learning_rate``, ``encoding.scale``.
         scores: closing validation score of each finished run, by seed.
-        planned, diverged, failed: runs; without others left, the rest are not finished.
-        errors: of failed and diverged runs, each once.
+        planned, diverged, failed: runs; the others without a score are not finished.
     """
 
     values: Mapping[str, Any]
@@ -41,8 +40,7 @@ class TuningResult:
 
     Args:
         trials: in the order of the recipe; one without runs where there was nothing to choose.
-        budget: of each of its runs.
-        seeds: of its runs.
+        budget, seeds: of the runs.
     """
 
     trials: tuple[Trial, ...]
@@ -76,10 +74,6 @@ class TuningResult:
     @property
     def failed(self) -> int:
         return sum(trial.failed for trial in self.trials)
-
-    @property
-    def diverged(self) -> int:
-        return sum(trial.diverged for trial in self.trials)
 
     @property
     def unfinished(self) -> int:

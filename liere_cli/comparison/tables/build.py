@@ -194,8 +194,8 @@ def _pair(results: Results, dataset: DatasetPlan, table: DatasetTable, position:
 
 
 def _summaries(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[RunSummary]:
-    runs = [outcomes[run.run_id] for row in dataset.encodings for run in row.runs]
-    return [outcome.summary for outcome in runs if outcome.summary is not None]
+    summaries = [outcomes[run.run_id].summary for run in dataset.runs]
+    return [summary for summary in summaries if summary is not None]
 
 
 def _warnings(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[str]:

@@ -122,8 +122,8 @@ def transfer_tables(
     transfers = []
     for index, part in enumerate(evaluated):
         verdicts = {key[1:]: verdict for key, verdict in judged.items() if key[0] == index}
-        runs = [run for row in part.dataset.encodings for run in row.runs]
-        own_errors = {run.label: errors[run.run_id] for run in runs if run.run_id in errors}
+        runs = [run for run in part.dataset.runs if run.run_id in errors]
+        own_errors = {run.label: errors[run.run_id] for run in runs}
         table = part.transfer_table(verdicts)
         transfers.append(replace(table, comparisons=comparisons, errors=own_errors))
     return tuple(transfers)

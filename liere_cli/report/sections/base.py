@@ -34,11 +34,6 @@ def fields_of(item: "DataclassInstance", omit: Sequence[str] = ()) -> dict[str, 
     }
 
 
-def counted(number: int, noun: str) -> str:
-    """``1 seed``, ``2 seeds``"""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def renamed(record: Mapping[str, object], **names: str) -> dict[str, object]:
     """The record with some keys replaced: ``renamed(row, label="verdict")``."""
     return {names.get(key, key): value for key, value in record.items()}

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 
 from liere_cli.comparison.tables.build import ComparisonTable
+from liere_cli.errors import counted
 from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, percent
-from liere_cli.report.sections.base import Section, counted, fields_of, renamed
+from liere_cli.report.sections.base import Section, fields_of, renamed
 from liere_cli.report.table import Column, Columns, TextTable
 from liere_cli.statistics.interaction import Interaction, RelativeGain
 

@@ -1,7 +1,7 @@
 """How scores are compared: the notes that hold for all tables."""
 
 from liere_cli.comparison.tables.build import ComparisonTable
-from liere_cli.report.sections.base import counted
+from liere_cli.errors import counted
 from liere_cli.statistics.sequential import SETTLED_CONFIDENCE
 
 

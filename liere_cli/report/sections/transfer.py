@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from liere_cli.comparison.tables.build import ComparisonTable
 from liere_cli.comparison.tables.transfer import TransferCell, TransferRow, TransferTable
+from liere_cli.errors import counted
 from liere_cli.evaluation.conditions import grid_text
 from liere_cli.report.numbers import NONE, Unit
-from liere_cli.report.sections.base import Section, counted, fields_of
+from liere_cli.report.sections.base import Section, fields_of
 from liere_cli.report.sections.verdict import verdict_data
 from liere_cli.report.table import Column, Columns, TextTable
 
