@@ -30,11 +30,7 @@ def builtin_recipes() -> dict[str, Path]:
 
 
 def find_recipe(name: str) -> Path:
-    """The file at that path, or else the built-in recipe of that name.
-
-    Raises:
-        UsageError: there is neither.
-    """
+    """The file at that path, or else the built-in recipe of that name; UsageError without both."""
     path = Path(name)
     if path.is_file():
         return path
@@ -68,11 +64,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def parse_settings(content: bytes, path: str) -> dict[str, Any]:
-    """The mapping in YAML, not yet validated; ``path`` is for the error message.
-
-    Raises:
-        UsageError: as :func:`read_settings`.
-    """
+    """As :func:`read_settings`, of the file's content; ``path`` is for the error message."""
     try:
         settings = load_yaml(content.decode())
     except UnicodeDecodeError:
@@ -152,9 +144,6 @@ def refuse_foreign_code(recipe: Recipe, where: str, given: Iterable[str | None])
     Args:
         where: the recipe's file or folder, for the error message.
         given: values of the flags that may name encodings.
-
-    Raises:
-        UsageError: names the file, and the flag that allows it.
     """
     flags = [text for text in given if text]
     for name in _names_in(recipe.model_dump(mode="json")):

@@ -12,9 +12,9 @@ from liere_cli.errors import MAX_SHOWN, UsageError, nearest, shortened
 def added(default: Any, **constraints: Any) -> Any:
     """A field added to its section after runs existed.
 
-    Its default is the behaviour before it was added, and at its default it is not part of an
-    identity, so that earlier runs are found again. A change of the default requires a new
-    ``FORMAT`` in :mod:`liere_cli.runs.identity`.
+    At its default, the behaviour before, it is not part of an identity, so that earlier runs are
+    found again. A change of the default requires a new ``FORMAT`` in
+    :mod:`liere_cli.runs.identity`.
     """
     return Field(default, json_schema_extra={"added": True}, **constraints)
 

@@ -33,11 +33,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def load_yaml(text: str) -> Any:
-    """A YAML value of plain types, without aliases or duplicate keys.
-
-    Raises:
-        yaml.YAMLError, ValueError, RecursionError: the text is not such a value.
-    """
+    """A YAML value of plain types; raises yaml.YAMLError, ValueError or RecursionError."""
     return yaml.load(text, Loader=_Loader)
 
 

@@ -42,11 +42,7 @@ class Condition:
     shuffle: bool = False
 
     def canonical(self, trained: tuple[int, ...]) -> "Condition":
-        """An equivalent condition, without an extension that has no effect.
-
-        Args:
-            trained: the training grid.
-        """
+        """An equivalent condition, without an extension that has no effect on that grid."""
         grown = any(n > m for n, m in zip(self.grid, trained, strict=True))
         extended = self.grid != trained if self.extend == "refit" else grown
         return self if extended else Condition(self.grid, "none", self.shuffle)
@@ -145,11 +141,7 @@ class StoredEvaluation:
         return f"{FOLDER}/{'-'.join(parts)}.safetensors"
 
     def write(self, items: Items) -> None:
-        """Writes the results with their digest.
-
-        Raises:
-            LiereError: the folder can't be written.
-        """
+        """Writes the results with their digest."""
         from safetensors.numpy import save
 
         sealed = {name: np.ascontiguousarray(value) for name, value in items.items()}

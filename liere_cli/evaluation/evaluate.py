@@ -121,12 +121,7 @@ def evaluate(
 
 
 def _scores(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Results per item, tensors [batch].
-
-    Args:
-        logits: [batch, classes], or [batch, tokens, bytes] of text.
-        targets: [batch], or [batch, tokens].
-    """
+    """Results per item [batch] of logits [batch, classes], or [batch, tokens, bytes] of text."""
     loss = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), reduction="none")
     scores = {
         "loss": loss.view(len(targets), -1).sum(1),

@@ -32,10 +32,8 @@ class EvaluationRow:
         trained: whether that is the grid of training.
         extension: method by which the encoding serves it.
         shuffled: whether patches are in random order.
-        tokens: of an example.
         metric: ``bits_per_byte`` or ``top1``.
-        value: of the metric; None where a loss is not finite.
-        loss: mean cross-entropy in nats; None where it is not finite.
+        value, loss: metric, and mean cross-entropy in nats; None where a loss is not finite.
         count: bytes or items that are scored.
     """
 
@@ -98,11 +96,7 @@ class TrainedRun:
         return cls(run, run_spec, model.to(device).eval(), device)
 
     def parse_grid(self, text: str) -> tuple[int, ...]:
-        """``512``, ``48x48`` or ``8x32x32`` as a grid for this model.
-
-        Raises:
-            UsageError: wrong number of axes, or not divisible by the model's patches.
-        """
+        """``512``, ``48x48`` or ``8x32x32`` as a grid for this model; UsageError if it has none."""
         dataset, shape = self.run_spec.dataset, self.model.shape
         grid = parse_grid(text, len(dataset.grid))
         # first, since the model's own check suggests grids by its patches alone
@@ -117,20 +111,11 @@ class TrainedRun:
     def measure(
         self, split: Split, condition: Condition, limit: int | None, block: int | None
     ) -> EvaluationRow:
-        """One row of results: metric, loss in nats (None if not finite), counts.
-
-        Args:
-            limit, block: as in :func:`liere_cli.evaluation.transfer.measure`.
-        """
+        """One row of results; ``limit`` and ``block`` as in :func:`evaluate`."""
         result = measure(
-            self.model,
-            self.run_spec,
-            condition,
-            split=split,
-            device=self.device,
-            limit=limit,
-            block=block,
-        )
+            self.model, self.run_spec, condition,
+            split=split, device=self.device, limit=limit, block=block,
+        )  # fmt: skip
         return EvaluationRow(
             grid=grid_text(condition.grid),
             trained=condition.grid == self.run_spec.dataset.grid,

@@ -29,11 +29,7 @@ def measure(
     limit: int | None,
     block: int | None,
 ) -> Evaluation:
-    """One pass of a trained model over a split under a condition.
-
-    Args:
-        limit: maximum items or blocks, evenly spaced; the same under every condition.
-        block: of text, bytes at the end of every window that are predicted; None: all of them.
+    """One pass of a trained model over a split under a condition, as :func:`evaluate`.
 
     Raises:
         UsageError: a grid that does not fit the data or the patches, an extension that the

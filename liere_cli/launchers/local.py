@@ -26,23 +26,12 @@ from liere_cli.training.run import train_run
 Launcher = Callable[[Sequence[PlannedRun], Context, Listener], dict[str, Outcome]]
 
 
-def local(jobs: int = 1) -> Launcher:
-    """The launcher on this machine: in this process, or ``jobs`` worker processes."""
-
-    def launcher(
-        runs: Sequence[PlannedRun], context: Context, listener: Listener
-    ) -> dict[str, Outcome]:
-        return launch(runs, context, jobs=jobs, listener=listener)
-
-    return launcher
-
-
 def launch(
     runs: Sequence[PlannedRun],
     context: Context,
+    listener: Listener = ignore,
     *,
     jobs: int = 1,
-    listener: Listener = ignore,
     trainer: TrainFunction | None = None,
 ) -> dict[str, Outcome]:
     """Trains runs on this machine, in their order.
@@ -52,8 +41,7 @@ def launch(
     says how many threads it had.
 
     Args:
-        trainer: trains one run, ``train_run`` unless given; importable by name, so that
-            workers find it.
+        trainer: in place of ``train_run``; importable by name, so that workers find it.
 
     Returns, raises:
         As every :data:`Launcher`.

@@ -68,16 +68,11 @@ def elsewhere(planned: PlannedRun, owner: Owner | None) -> events.RunLockedElsew
 
 
 def progress_of(planned: PlannedRun, anywhere: bool = False) -> Outcome:
-    """How far a run has come that another process trains, from its folder.
-
-    Args:
-        anywhere: also searches other experiments, which may have begun the run since.
-    """
-    budget = planned.request.training.budget
+    """How far a run has come, from its folder; ``anywhere``: or that in another experiment."""
     if anywhere:
         outputs = planned.run.folder.parent.parent
         planned = replace(planned, run=find_run(outputs, planned.run_id) or planned.run)
-    return outcome_so_far(planned, budget)
+    return outcome_so_far(planned, planned.request.training.budget)
 
 
 def _outcome(
@@ -124,11 +119,7 @@ class Waiting:
         return bool(self.runs)
 
     def poll(self) -> tuple[dict[str, Outcome], list[PlannedRun]]:
-        """Checks every run once, and reports who holds those that are still in training.
-
-        Returns:
-            Outcomes of the runs that are over, and the runs that nobody trains any more.
-        """
+        """Outcomes of the runs that are over, and the runs that nobody trains any more."""
         over: dict[str, Outcome] = {}
         free = []
         for planned in list(self.runs.values()):

@@ -60,7 +60,7 @@ class Run:
         return self.folder / name
 
     def summary(self) -> RunSummary | None:
-        """The closing summary, or None while the run is not over.
+        """The closing summary; None while the run is not over.
 
         Raises:
             LiereError: the file is damaged, or of a later version of liere.

@@ -10,12 +10,8 @@ from numpy.typing import NDArray
 
 from liere_cli.errors import LiereError
 from liere_cli.runs.folder import MAX_ITEMS_BYTES, Run
-from liere_cli.statistics.item_errors import (
-    ItemDifferences,
-    ItemResults,
-    StoredItemError,
-    item_differences,
-)
+from liere_cli.statistics import item_errors
+from liere_cli.statistics.item_errors import ItemDifferences, ItemResults, StoredItemError
 
 FILE = "items-test.safetensors"
 #: runs whose results a reader keeps
@@ -39,7 +35,7 @@ class ItemReader:
     ) -> ItemDifferences | StoredItemError | None:
         """Differences between two encodings' runs at equal seeds; None where the items differ."""
         values, baseline = ([self._results(run, metric) for run in runs] for runs in (ours, theirs))
-        return item_differences(values, baseline)
+        return item_errors.item_differences(values, baseline)
 
 
 def item_results(run: Run, metric: str) -> ItemResults | None:

@@ -15,12 +15,11 @@ class Report:
     """The state of training at a logged step.
 
     Args:
-        step: steps taken.
         share: used share of the budget, 0 to 1.
         loss: mean training loss in nats since the last report.
         value: latest validation metric, if any.
         throughput: examples (or tokens of text) per second of training.
-        seconds_left: estimated training time that is left.
+        seconds_left: estimated training time.
     """
 
     step: int

@@ -11,15 +11,8 @@ from liere_cli.data.subset import subset
 from liere_cli.encodings.registry import code_digest, encoding_class, error_summary
 from liere_cli.errors import LiereError, RunFailed
 from liere_cli.evaluation.evaluate import Evaluation, evaluate
+from liere_cli.runs import checkpoint
 from liere_cli.runs.build import RunSpec, build_model
-from liere_cli.runs.checkpoint import (
-    best_weights,
-    load_checkpoint,
-    save_best,
-    save_checkpoint,
-    save_items,
-    save_weights,
-)
 from liere_cli.runs.folder import Run, metrics_in
 from liere_cli.runs.lock import RunLock
 from liere_cli.runs.summary import RunSummary
@@ -75,7 +68,7 @@ class Trainer:
         self.take_step = TrainingStep(
             run_spec, self.model, self.optimizer, train_split, device, ranks
         )
-        restored = load_checkpoint(run, self.model, self.optimizer, ranks)
+        restored = checkpoint.load_checkpoint(run, self.model, self.optimizer, ranks)
         self.progress, self.warnings = restored.progress, list(restored.warnings)
         #: training losses [] of the steps since the last line of metrics.jsonl
         self.losses = [torch.tensor(loss, device=device) for loss in self.progress.pending]
@@ -184,7 +177,7 @@ class Trainer:
         if not all(map(math.isfinite, pending)):
             return  # the next line of metrics.jsonl ends the run, whenever checkpoints are due
         self.progress.pending = pending
-        save_checkpoint(
+        checkpoint.save_checkpoint(
             self.run, self.model, self.optimizer, self.progress, bytes(self.metrics_log.content)
         )
 
@@ -230,7 +223,7 @@ class Trainer:
             progress.best_value, progress.best_step = result.value, progress.step
             if self.ranks.is_main:
                 self.lock.check()
-                progress.best_digest = save_best(self.run, self.model, progress.step)
+                progress.best_digest = checkpoint.save_best(self.run, self.model, progress.step)
 
     def _evaluate(self, examples: ByteStream | Examples, limit: int | None) -> Evaluation:
         return evaluate(
@@ -249,7 +242,7 @@ class Trainer:
         """Writes the weights, and evaluates on the validation and test splits."""
         self._save()  # the closing evaluation may take long
         if self.ranks.is_main:
-            save_weights(self.run, "last", self.model)
+            checkpoint.save_weights(self.run, "last", self.model)
         self._keep_best()
         results: dict[Split, Evaluation] = {}
         splits: tuple[Split, ...] = ("val", "test") if self.settings.tested else ("val",)
@@ -258,7 +251,7 @@ class Trainer:
             examples = self.val_split if split == "val" else self._load(split)
             result = results[split] = self._evaluate(examples, self.settings.test_limit)
             if self.ranks.is_main:
-                save_items(self.run, split, result.items)
+                checkpoint.save_items(self.run, split, result.items)
             if not result.finite:
                 raise Diverged(f"the {split} loss was {result.loss} after training")
         return closing_summary(
@@ -273,7 +266,7 @@ class Trainer:
     def _keep_best(self) -> None:
         """Writes best.safetensors, where there was a validation."""
         if self.ranks.is_main and self.progress.best_step is not None:
-            content = best_weights(self.run, self.progress)
+            content = checkpoint.best_weights(self.run, self.progress)
             write_atomically(self.run.path("best.safetensors"), content)
 
     def _load(self, split: Split) -> ByteStream | Examples:

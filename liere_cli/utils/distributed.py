@@ -49,11 +49,7 @@ class Ranks:
         return self.rank == 0
 
     def rows(self, batch: int) -> slice:
-        """This rank's rows of a batch.
-
-        Raises:
-            UsageError: the batch can't be divided equally.
-        """
+        """This rank's rows of a batch; raises UsageError if it can't be divided equally."""
         if batch % self.size:
             near = max(batch // self.size, 1) * self.size
             raise UsageError(
@@ -155,11 +151,7 @@ def joined() -> Iterator[Ranks]:
 
 
 def launched() -> int:
-    """Number of processes that a launcher started for one run; 1 without a launcher.
-
-    Raises:
-        UsageError: ``WORLD_SIZE`` is not a number.
-    """
+    """Number of processes that a launcher started for one run; 1 without a launcher."""
     if not all(name in os.environ for name in ENVIRONMENT):
         return 1
     try:

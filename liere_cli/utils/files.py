@@ -19,11 +19,7 @@ TEMPORARY = ".tmp-"
 
 
 def make_folder(folder: Path) -> None:
-    """Creates a folder and its parents.
-
-    Raises:
-        LiereError: it can't be created.
-    """
+    """Creates a folder and its parents; raises LiereError if that can't be done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -56,21 +52,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise unwritable(path, error) from None
     finally:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_limited(path: Path, most: int) -> bytes:
@@ -93,12 +85,7 @@ def read_limited(path: Path, most: int) -> bytes:
 
 
 def read_json(path: Path, most: int) -> Any:
-    """The JSON value in a file that need not be trusted.
-
-    Raises:
-        OSError: it can't be read.
-        ValueError: it is too large, or not JSON of finite numbers.
-    """
+    """The JSON value in a file, with the errors of :func:`read_limited` and :func:`parse_json`."""
     return parse_json(read_limited(path, most))
 
 
