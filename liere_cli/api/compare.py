@@ -94,7 +94,7 @@ class ComparisonRequest:
     data: Names | None = None
     seeds: int | str | Sequence[int] | None = None
     baseline: Names | None = None
-    assignments: Sequence[str] = ()
+    assignments: Sequence[str] | None = None
     budget: str | None = None
     until_settled: bool = False
     max_seeds: int | None = None
@@ -102,7 +102,7 @@ class ComparisonRequest:
     against_itself: bool = False
     jobs: int | None = None
     launcher: Literal["local", "slurm"] = "local"
-    slurm: Sequence[str] = ()
+    slurm: Sequence[str] | None = None
     device: str = "auto"
     out: PathLike = "outputs"
     data_root: PathLike | None = None
@@ -185,16 +185,16 @@ class ComparisonRequest:
             max_seeds=self.max_seeds,
             time=self.time,
             against_itself=self.against_itself,
-            assignments=[*self.assignments, *self._slurm_assignments()],
+            assignments=[*(self.assignments or ()), *self._slurm_assignments()],
         )
 
     def _slurm_assignments(self) -> list[str]:
         if self.slurm and self.launcher != "slurm":
             raise UsageError(f"--slurm {self.slurm[0]}: is for jobs; add --launcher slurm")
-        for assignment in self.slurm:
+        for assignment in self.slurm or ():
             if "=" not in assignment:
                 raise UsageError(f"--slurm {assignment}: expected KEY=VALUE, as partition=gpu")
-        return [f"compare.slurm.{assignment}" for assignment in self.slurm]
+        return [f"compare.slurm.{assignment}" for assignment in self.slurm or ()]
 
     def _execution(self, recipe: Recipe) -> "Execution":
         from liere_cli.launchers.select import select_launcher

@@ -42,31 +42,16 @@ def compare(
 
     Runs that are done are reused, interrupted ones go on. Exit code 1 when a run failed.
     """
+    flags = dict(locals())
+    for name in ("sources", "form", "plot", "dry_run"):
+        del flags[name]
     from liere_cli.api.compare import ComparisonRequest
 
+    request = ComparisonRequest(sources, **flags)
     if plot is not None:
         from liere_cli.report.plots.style import check_plot_path
 
         check_plot_path(plot)
-    request = ComparisonRequest(
-        source=sources,
-        encodings=encodings,
-        data=data,
-        seeds=seeds,
-        baseline=baseline,
-        assignments=assignments or (),
-        budget=budget,
-        until_settled=until_settled,
-        max_seeds=max_seeds,
-        time=time,
-        against_itself=against_itself,
-        jobs=jobs,
-        launcher=launcher,
-        slurm=slurm or (),
-        device=device,
-        out=out,
-        data_root=data_root,
-    )
     if dry_run and not request.of_finished_runs:
         _show_plans(request.preview())
         return

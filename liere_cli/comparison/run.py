@@ -28,15 +28,7 @@ from liere_cli.training.run import tidy
 
 
 def compare(recipe: Recipe, execution: Execution, listener: Listener = ignore) -> ComparisonResult:
-    """Trains what is missing of a comparison, and judges it.
-
-    A run that fails does not stop the others; the table counts it.
-
-    Raises:
-        UsageError: a recipe that can't be planned.
-        LiereError: data that is not available, or a folder that can't be written.
-        KeyboardInterrupt: after SIGINT or SIGTERM; the same call continues.
-    """
+    """Trains what is missing of a comparison, and judges it, as :func:`liere_cli.compare`."""
     return _Flow(execution, listener).compare(recipe)
 
 

@@ -6,6 +6,7 @@ on where it stopped and a repeated one trains nothing.
 """
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -58,10 +59,7 @@ class Search:
 
 
 def plan_search(plan: RecipePlan, context: Context) -> Search | None:
-    """The runs that tune each encoding of a comparison; None where its recipe doesn't ask.
-
-    They share the comparison's data and model, have seeds of their own, and never read the test
-    split. They lie in an experiment beside that of the comparison.
+    """The runs that tune each encoding, in an experiment of their own; None unless asked for.
 
     Raises:
         UsageError: keys or values that can't be tuned, nothing to try, or a seed of the comparison.
@@ -104,34 +102,21 @@ def plan_search(plan: RecipePlan, context: Context) -> Search | None:
 def tuned_plan(
     plan: RecipePlan, search: Search, outcomes: Mapping[str, Outcome], context: Context
 ) -> RecipePlan:
-    """The comparison with the values that won; encodings without any have no runs.
-
-    Args:
-        outcomes: of every run of the search, by identity.
-    """
+    """The comparison with the values that won; encodings without any have no runs."""
     datasets, listing = [], Listing(context.outputs)
     for index, dataset in enumerate(plan.datasets):
-        rows = []
+        rows, settings = [], search.settings[index]
+        budget = (settings.budget or dataset.budget).text
         for row in dataset.encodings:
             candidates = search.candidates.get((index, row.label))
             if candidates is not None:
-                tuned = _tuned(dataset, search.settings[index], candidates, outcomes)
-                runs = _runs(row, tuned, listing, context)
-                row = replace(row, runs=runs, tuned=tuned)
+                trials = tuple(_trial(candidate, outcomes) for candidate in candidates)
+                seeds = tuple(settings.seeds)
+                tuned = TuningResult(trials, dataset.higher_is_better, budget, seeds)
+                row = replace(row, runs=_runs(row, tuned, listing, context), tuned=tuned)
             rows.append(row)
         datasets.append(replace(dataset, encodings=tuple(rows)))
     return replace(plan, datasets=tuple(datasets))
-
-
-def _tuned(
-    dataset: DatasetPlan,
-    settings: TuningSettings,
-    candidates: Sequence[Candidate],
-    outcomes: Mapping[str, Outcome],
-) -> TuningResult:
-    budget = (settings.budget or dataset.budget).text
-    trials = tuple(_trial(candidate, outcomes) for candidate in candidates)
-    return TuningResult(trials, dataset.higher_is_better, budget, tuple(settings.seeds))
 
 
 def _trial(candidate: Candidate, outcomes: Mapping[str, Outcome]) -> Trial:
@@ -148,10 +133,7 @@ def _trial(candidate: Candidate, outcomes: Mapping[str, Outcome]) -> Trial:
 
 
 def _runs(
-    row: PlannedEncoding[PlannedRun],
-    tuned: TuningResult,
-    listing: Listing,
-    context: Context,
+    row: PlannedEncoding[PlannedRun], tuned: TuningResult, listing: Listing, context: Context
 ) -> tuple[PlannedRun, ...]:
     """The comparison's runs of one encoding with the values that won."""
     if tuned.chosen is None:
@@ -177,20 +159,12 @@ def _experiment(name: str) -> str:
 def _tuning_request(request: Recipe, settings: TuningSettings, experiment: str) -> Recipe:
     """The recipe of a run that tunes, before its values."""
     changes = {"tested": False, "budget": settings.budget or request.training.budget}
-    return request.model_copy(
-        update={
-            "experiment": _experiment(experiment),
-            "training": request.training.model_copy(update=changes),
-        }
-    )
+    training = request.training.model_copy(update=changes)
+    return request.model_copy(update={"experiment": _experiment(experiment), "training": training})
 
 
 def _candidates(
-    request: Recipe,
-    settings: TuningSettings,
-    where: str,
-    listing: Listing,
-    context: Context,
+    request: Recipe, settings: TuningSettings, where: str, listing: Listing, context: Context
 ) -> tuple[Candidate, ...]:
     """The candidates of one encoding: combinations that differ in a key that applies to it."""
     base = assemble(request, root=context.data_root, device=context.torch_device)
@@ -273,20 +247,14 @@ def _settings(whole: TuningSettings, changes: Mapping[str, Any], where: str) -> 
 
 
 def _check(
-    settings: TuningSettings,
-    plan: RecipePlan,
-    budget: Budget,
-    allowed: Sequence[str],
-    where: str,
+    settings: TuningSettings, plan: RecipePlan, budget: Budget, allowed: Sequence[str], where: str
 ) -> None:
     if bool(settings.grid) == bool(settings.candidates):
         raise UsageError(
             f"{where}: needs a 'grid' or a list of 'candidates', not both; as "
             "grid: {learning_rate: [1e-3, 2e-3, 4e-3]}"
         )
-    count = 1
-    for values in settings.grid.values():
-        count *= len(values)
+    count = math.prod(map(len, settings.grid.values()))
     if max(count, len(settings.candidates)) > MAX_CANDIDATES:
         raise UsageError(f"{where}: {count:,} combinations, but at most {MAX_CANDIDATES} are tried")
     used = sorted({run.request.seed for run in plan.runs})

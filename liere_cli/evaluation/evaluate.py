@@ -78,16 +78,9 @@ def evaluate(
     batch_size, context = max(1, BATCH_VALUES // size), grid[0] if text else None
     turns = slice(ranks.rank, None, ranks.size)
     batches = evaluation_batches(
-        examples,
-        batch_size=batch_size,
-        context=context,
-        block=block,
-        mean=dataset.mean,
-        std=dataset.std,
-        device=device,
-        limit=limit,
-        turns=turns,
-    )
+        examples, batch_size=batch_size, context=context, block=block, limit=limit,
+        mean=dataset.mean, std=dataset.std, device=device, turns=turns,
+    )  # fmt: skip
     parts = evaluation_parts(
         examples, batch_size=batch_size, context=context, block=block, limit=limit
     )

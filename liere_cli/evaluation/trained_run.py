@@ -69,17 +69,7 @@ class TrainedRun:
         weights: str,
         code: str | None = None,
     ) -> Self:
-        """Rebuilds the model of a run and loads its weights.
-
-        Args:
-            code: ``FILE.py:Class`` of a run whose encoding is in a file of its own; that file is
-                executed, and must be the one that the run was trained with.
-
-        Raises:
-            UsageError: there is no such run, or its encoding is in a file that ``code`` does not
-                name.
-            LiereError: no weights yet, damaged files, or data or code that changed since.
-        """
+        """As :func:`liere_cli.open_trained`; ``code`` is ``FILE.py:Class`` of a user's encoding."""
         run = open_run(path, outputs)
         recipe = run.recipe()
         if code is not None:
@@ -130,11 +120,7 @@ class TrainedRun:
         )
 
     def sample(self, length: int, *, prompt: str, temperature: float) -> str:
-        """``length`` bytes of text that a language model generates after ``prompt``.
-
-        Raises:
-            UsageError: the run is not a language model, or the prompt is empty.
-        """
+        """``length`` bytes of text that a language model generates after ``prompt``."""
         if self.run_spec.dataset.task != "language-model":
             raise UsageError(
                 f"--sample generates text, but {self.run.name} classifies {self.run_spec.data}"

@@ -5,8 +5,6 @@ that fails does not stop the others; one that another process trains is left for
 for, and taken over where its owner dies.
 """
 
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +17,7 @@ from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.context import Context
 from liere_cli.training.run import train_run
+from liere_cli.utils.signals import handled
 
 #: takes runs in their order, where to train them, and a listener, called in this process; returns
 #: the outcome of each run by identity. Raises KeyboardInterrupt after SIGINT or SIGTERM, once all
@@ -77,15 +76,9 @@ def _one_after_the_other(
 @contextmanager
 def terminated_as_interrupt() -> Iterator[None]:
     """SIGTERM ends a comparison like Ctrl-C, so that workers stop."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
+    with handled(["SIGTERM"], interrupt):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -43,13 +43,7 @@ def slurm(settings: SlurmSettings, at_once: int | None = None) -> Launcher:
 
     Jobs outlive this process: interrupted, it leaves them alone, and launched again it waits for
     those that it finds in ``EXPERIMENT/slurm/jobs.json``. A job that dies without saying why is
-    submitted again, a bounded number of times.
-
-    Args:
-        at_once: jobs that run at a time; None: as many as Slurm grants.
-
-    Raises:
-        UsageError: no submitit, or no Slurm here.
+    submitted again, a bounded number of times. At most ``at_once`` jobs run at a time.
     """
     try:
         import submitit  # noqa: F401
@@ -240,24 +234,18 @@ def _executor(
     import submitit
 
     executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=MAX_RESTARTS)
-    others = {"mem": settings.memory, "reservation": settings.reservation}
+    others = {"requeue": True, "mem": settings.memory, "reservation": settings.reservation}
+    same = {"partition", "account", "qos", "gres", "constraint", "exclude"}
     parameters: dict[str, Any] = {
         "job_name": f"liere-{experiment}",
-        "partition": settings.partition,
-        "account": settings.account,
-        "qos": settings.qos,
         "time": settings.minutes,
         "gpus_per_node": settings.gpus or None,
-        "gres": settings.gres,
         "cpus_per_task": settings.cpus,
-        "constraint": settings.constraint,
-        "exclude": settings.exclude,
         "array_parallelism": at_once or MAX_ARRAY,
         "stderr_to_stdout": True,
-        "additional_parameters": {
-            "requeue": True, **{key: value for key, value in others.items() if value is not None},
-        },
-    }  # fmt: skip
+        "additional_parameters": {key: value for key, value in others.items() if value is not None},
+        **settings.model_dump(include=same),
+    }
     executor.update_parameters(
         **{key: value for key, value in parameters.items() if value is not None}
     )

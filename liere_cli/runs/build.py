@@ -46,11 +46,8 @@ class RunSpec:
 def choose_device(name: str, here: bool = True) -> torch.device:
     """The device named ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
-    Args:
-        here: the device must exist on this machine; False for one of another machine.
-
     Raises:
-        UsageError: another name, or a device that this machine does not have.
+        UsageError: another name, or (if ``here``) a device that this machine does not have.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -148,15 +145,9 @@ def model_shape(recipe: Recipe, dataset: Dataset) -> ModelShape:
     if not (model.layers and model.dim and model.heads and model.patch):
         raise ValueError("the recipe is not resolved")
     return ModelShape(
-        layers=model.layers,
-        dim=model.dim,
-        heads=model.heads,
-        mlp_ratio=model.mlp_ratio,
-        dropout=model.dropout,
-        pooling=model.pooling,
+        **model.model_dump(exclude={"size"}),
         causal=dataset.task == "language-model",
         grid=dataset.grid,
-        patch=model.patch,
         channels=dataset.channels,
         classes=dataset.classes,
     )

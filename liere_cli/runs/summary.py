@@ -132,11 +132,7 @@ _LATER: dict[str, object] = {"tested": None, "format": 1, "files": {}, "sha256":
 
 
 def verified(record: object, run_id: str) -> RunSummary:
-    """The summary in a JSON record, if it is intact and that run's.
-
-    Raises:
-        ValueError: it is damaged, another run's, or of a later version of liere.
-    """
+    """The summary in a JSON record; raises ValueError unless it is intact and that run's."""
     if isinstance(record, dict):
         version = record.get("format", 1)
         if isinstance(version, int) and version > FORMAT:

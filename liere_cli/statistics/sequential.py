@@ -67,8 +67,7 @@ class InterimAnalyses:
         would be shown, as a difference or as equivalence, with a power of 20%.
 
         Args:
-            difference, error: [...] so far, with the standard error over seeds.
-            n: [...] seeds so far, at least 2.
+            error: [...] standard error over the seeds so far, n [...] of at least 2.
             alpha: level of one comparison before it is shared among analyses.
             margin: [...] in units of the metric; NaN: there is none.
             min_detectable: the difference that unlimited seeds show on this test set with that

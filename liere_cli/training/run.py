@@ -32,11 +32,8 @@ def train_run(
 
     Args:
         fresh: discards earlier results of this run.
-        callbacks: called by the training loop, on rank 0.
+        callbacks: called on rank 0.
         ranks: the processes that train it together, of which this is one.
-
-    Returns:
-        The summary, as written to summary.json. ``status`` is ``finished`` or ``diverged``.
 
     Raises:
         RunLocked: another process trains this run.

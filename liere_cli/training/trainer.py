@@ -3,6 +3,7 @@
 import math
 import time
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 
@@ -79,14 +80,12 @@ class Trainer:
             MetricsLog(run.path("metrics.jsonl"), restored.metrics) if ranks.is_main else None
         )
         self.stop = Stop()
+        self._summary = partial(closing_summary, run_spec, self.model, self.progress, device)
 
     def train(self) -> RunSummary:
-        """Trains until the budget is spent, and evaluates.
+        """Trains until the budget is spent, and evaluates; raises as :func:`train_run`.
 
-        Raises:
-            LiereError: a file can't be written, or another rank has ended.
-            RunFailed: an encoding of the user's own raised.
-            KeyboardInterrupt: a signal asked to stop; a checkpoint has been written.
+        An error of a user's own encoding becomes RunFailed.
         """
         self.callbacks.on_start(self.run_spec, self.run, self.progress.step, self.warnings)
         patient = self.ranks.size > 1
@@ -96,9 +95,7 @@ class Trainer:
                 return self._finish()
             except Diverged as error:
                 self._keep_best()
-                return closing_summary(
-                    self.run_spec, self.model, self.progress, self.device, error=str(error)
-                )
+                return self._summary(error=str(error))
             except (LiereError, KeyboardInterrupt):
                 raise
             except Exception as error:
@@ -254,14 +251,7 @@ class Trainer:
                 checkpoint.save_items(self.run, split, result.items)
             if not result.finite:
                 raise Diverged(f"the {split} loss was {result.loss} after training")
-        return closing_summary(
-            self.run_spec,
-            self.model,
-            self.progress,
-            self.device,
-            val=results["val"],
-            test=results.get("test"),
-        )
+        return self._summary(val=results["val"], test=results.get("test"))
 
     def _keep_best(self) -> None:
         """Writes best.safetensors, where there was a validation."""

@@ -117,12 +117,9 @@ ALONE = Ranks()
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """Connects the processes that a launcher started for one run.
+    """Connects the processes that a launcher started for one run; LiereError if they can't be.
 
     Of an error on several ranks, all but one are marked as ``error.reported``.
-
-    Raises:
-        LiereError: the others can't be reached.
     """
     size = launched()
     if size == 1:

@@ -36,9 +36,6 @@ class ComparisonTable:
         alpha: chance of any wrong ``better`` or ``worse`` in all tables together.
         signature: a line that identifies the tables and how their p-values were computed.
         interim: of a comparison that adds seeds until it is settled.
-        interactions: gains on one data set against those on another, where the recipe asks.
-        fractions: a table for each data set that is compared at several fractions.
-        transfers: scores at other lengths and resolutions, where the recipe asks.
     """
 
     experiment: str

@@ -63,12 +63,10 @@ class _Folder:
     """The cache of one outputs folder.
 
     Args:
-        path: of the file.
         runs: entries as in the file, by ``EXPERIMENT/RUN``.
         shared: texts of :attr:`RunRecord.shared`, to which entries refer by index.
-        pairs: the test set's error between two rows of runs, by a digest of their results.
-        used: the pairs that this process used.
-        changed: whether the file must be written.
+        pairs, used: the test set's error between two rows of runs, by a digest of their results:
+            as in the file, and those that this process used.
     """
 
     path: Path
@@ -80,11 +78,7 @@ class _Folder:
 
 
 class RunIndex(ItemReader):
-    """Records of runs and their differences per item, cached in each outputs folder.
-
-    Args:
-        runs: those of the table; nothing is cached in a folder that has few of them.
-    """
+    """Records of runs and their differences per item, cached in outputs folders of many runs."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         super().__init__()

@@ -17,11 +17,7 @@ _DataSet = tuple[DatasetPlan, DatasetTable]
 
 
 def interactions(results: Results, tables: Sequence[DatasetTable]) -> tuple[Interaction, ...]:
-    """Every encoding's interaction between the reference data sets and the others.
-
-    Returns:
-        Nothing if the recipe has no ``compare.interaction``.
-    """
+    """Every encoding's interaction between the reference data sets and the others, if asked for."""
     settings = results.plan.compare.interaction
     if settings is None:
         return ()

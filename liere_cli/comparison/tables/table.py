@@ -13,8 +13,6 @@ class Row:
     """One encoding on one data set.
 
     Args:
-        encoding: label.
-        is_baseline: whether the other rows are compared with this one.
         planned, finished, diverged, failed, unfinished: runs; the first is the sum of the others.
         values: test value of every finished run, by seed, in the metric's unit.
         mean, std: over finished runs (ddof 1); None where there are too few.
@@ -24,7 +22,6 @@ class Row:
             by the seeds of the runs that it is compared with.
         errors: of failed and diverged runs, without repetition.
         verdict: against the baseline; None for the baseline itself and in a table without one.
-        parameters, encoding_parameters: of the whole model, and of the encoding alone.
         throughput: mean examples or tokens (``throughput_unit``) a second of training.
         seconds: mean training time of a finished run.
     """
