@@ -1,6 +1,5 @@
 """Runs on disk as tidy rows."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
@@ -53,27 +52,15 @@ class RunRow:
     folder: str = ""
 
 
-class Runs(Sequence[RunRow]):
+class Runs(tuple[RunRow, ...]):
     """What :func:`load_runs` returns: rows in the order of their folders."""
 
-    def __init__(self, rows: Sequence[RunRow]) -> None:
-        self.rows = tuple(rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return self.rows[index]
-
-    def __iter__(self) -> Iterator[RunRow]:
-        return iter(self.rows)
-
     def __repr__(self) -> str:
-        return f"Runs({len(self.rows)} runs)"
+        return f"Runs({len(self)} runs)"
 
     def to_pandas(self) -> "pd.DataFrame":
         """One row a run; raises LiereError where pandas is not installed."""
-        return data_frame(self.rows)
+        return data_frame(self)
 
 
 def load_runs(*sources: Source, out: PathLike = "outputs") -> Runs:
@@ -87,7 +74,7 @@ def load_runs(*sources: Source, out: PathLike = "outputs") -> Runs:
     texts = [
         str(source.folder if isinstance(source, Run) else expand(source)) for source in sources
     ]
-    return Runs([_row(run) for run in runs_of(texts, expand(out))])
+    return Runs(_row(run) for run in runs_of(texts, expand(out)))
 
 
 def _row(run: Run) -> RunRow:

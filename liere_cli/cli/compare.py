@@ -121,7 +121,6 @@ def _begun(ready: "PlanReady") -> tuple["Plan", str]:
 
 
 def _show_plan(ready: "PlanReady") -> None:
-    """Every row of a plan, on stdout."""
     from rich.text import Text
 
     table = console.table()

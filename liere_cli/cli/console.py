@@ -44,7 +44,6 @@ def table(**settings: Any) -> Table:
 
 
 def note(message: str) -> None:
-    """A line of explanation on stderr."""
     stderr().print(f"[dim]{shown(message)}[/dim]", soft_wrap=True)
 
 
@@ -54,7 +53,6 @@ def warn(message: str, screen: Console | None = None) -> None:
 
 
 def error(message: str) -> None:
-    """An error on stderr."""
     from rich.console import Console
 
     line = f"[bold red]error[/bold red]: {shown(message)}"

@@ -7,7 +7,6 @@ NARROW = 70
 
 
 def option_rows(section: type[Any]) -> list[dict[str, Any]]:
-    """Every option with its default and meaning."""
     described = []
     for key, field in section.model_fields.items():
         default = None if field.is_required() else field.get_default(call_default_factory=True)

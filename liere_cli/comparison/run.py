@@ -51,8 +51,6 @@ def preview(recipe: Recipe, execution: Execution) -> list[PlanReady]:
 
 
 class _Flow:
-    """The steps of one comparison."""
-
     def __init__(self, execution: Execution, listener: Listener) -> None:
         self.execution, self.listener = execution, listener
         self.context, self.jobs = execution.training, execution.jobs

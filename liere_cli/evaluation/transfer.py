@@ -73,7 +73,6 @@ def cannot_shuffle(data: str) -> str:
 
 @contextmanager
 def _encoding(model: Transformer, encoding: PositionEncoding) -> Iterator[None]:
-    """Replaces the model's encoding temporarily."""
     trained = model.encoding
     model.encoding = encoding
     try:

@@ -82,7 +82,6 @@ class JobBook:
                     write_atomically(self.folder / JOBS_FILE, content)
 
     def read(self) -> dict[str, Submitted]:
-        """The jobs by identity of their runs."""
         path = self.folder / JOBS_FILE
         try:
             content = read_json(path, 10 * MAX_SUMMARY_BYTES)

@@ -1,23 +1,26 @@
 """From a recipe to the runs of a comparison."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from liere_cli.config.compare import CompareSettings, DatasetSettings
-from liere_cli.config.recipe import Recipe
+from liere_cli.config.compare import CompareSettings, DatasetSettings, TransferSettings
+from liere_cli.config.recipe import Recipe, merged
 from liere_cli.data import Dataset, build_dataset
+from liere_cli.data.options import parse_grid
 from liere_cli.encodings.extension import methods_for
 from liere_cli.encodings.registry import encoding_class, label, resolve_spec
 from liere_cli.errors import LiereError, UsageError, unknown
-from liere_cli.model import encoding_for
+from liere_cli.evaluation.conditions import TransferProtocol, block_of
+from liere_cli.evaluation.transfer import cannot_shuffle
+from liere_cli.model import ModelShape, encoding_for
 from liere_cli.planning.from_runs import family_of
 from liere_cli.planning.labels import MODALITIES, dataset_titles, is_called, modality, unambiguous
 from liere_cli.planning.overrides import dataset_recipe
 from liere_cli.planning.plan import DatasetPlan, PlannedEncoding, PlannedRun, RecipePlan
 from liere_cli.planning.run_record import shared_settings
-from liere_cli.planning.transfer_grids import grids_of
 from liere_cli.runs.build import RunSpec, assemble, model_shape, run_identity
 from liere_cli.runs.context import Context
 from liere_cli.runs.find import Listing
@@ -115,8 +118,6 @@ def _interim(compare: CompareSettings) -> tuple[InterimAnalyses | None, tuple[in
 
 @dataclass(frozen=True)
 class _Planner:
-    """Plans one data set after the other."""
-
     compare: CompareSettings
     seeds: Sequence[int]
     context: Context
@@ -151,7 +152,7 @@ class _Planner:
         transfer, shared = None, {}
         if first is not None:
             shape = model_shape(first.recipe, dataset)
-            transfer = grids_of(compare.transfer, entry.transfer, dataset, shape, limit)
+            transfer = _transfer(compare.transfer, entry.transfer, dataset, shape, limit)
             shared = shared_settings(first.recipe, dataset.fingerprint)
         plan = DatasetPlan(
             title=data_label,
@@ -312,3 +313,41 @@ def _margin(
             f"{margin:g} points are written {margin / 100:g}"
         )
     return margin
+
+
+def _transfer(
+    common: TransferSettings | None,
+    own: Mapping[str, Any] | None,
+    dataset: Dataset,
+    shape: ModelShape,
+    test_limit: int | None,
+) -> TransferProtocol | None:
+    """What ``compare.transfer``, with the data set's ``own`` laid over it, asks of it, if anything.
+
+    Raises:
+        UsageError: unknown keys, grids that don't fit the data or the patches, or text to shuffle.
+    """
+    if own is None or (common is None and not own):
+        return None
+    where = f"compare.data, '{dataset.name}', transfer" if own else "compare.transfer"
+    base = common.model_dump(mode="json") if common else {}
+    asked = TransferSettings.validated(merged(base, own), where)
+    if not asked.grids and not asked.shuffle:
+        return None
+    axes = len(dataset.grid)
+    try:
+        grids = [parse_grid(grid, axes) for grid in asked.grids]
+        for grid in grids:
+            dataset.check_grid(grid, shape.patch)
+            shape.tokens(grid)
+        if asked.shuffle and dataset.task == "language-model":
+            raise UsageError(cannot_shuffle(dataset.name))
+    except UsageError as error:
+        hint = "" if own else "; a data set of a comparison may have a 'transfer' of its own"
+        raise UsageError(f"{where}, {dataset.name}: {error}{hint}") from None
+    every = sorted({dataset.grid, *grids}, key=lambda grid: (math.prod(grid), grid))
+    methods = tuple(dict.fromkeys(["none", *asked.extend]))
+    limit = asked.limit or test_limit
+    return TransferProtocol(
+        dataset.grid, tuple(every), methods, asked.shuffle, limit, block_of(every, dataset.grid)
+    )

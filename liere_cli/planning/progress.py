@@ -36,7 +36,6 @@ class Outcome:
 
 
 def outcome(planned: ComparedRun, budget: Budget) -> Outcome:
-    """How far the run has come, from its folder."""
     try:
         summary = planned.run.summary()
     except LiereError as error:

@@ -179,7 +179,6 @@ def clear_checkpoints(run: Run) -> None:
 
 
 def save_weights(run: Run, name: str, model: nn.Module) -> None:
-    """Writes NAME.safetensors."""
     write(run.path(f"{name}.safetensors"), save(_weights(model)))
 
 

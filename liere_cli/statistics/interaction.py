@@ -112,7 +112,6 @@ class Interaction:
 
 
 def relative_gain(side: Side) -> RelativeGain:
-    """The relative gain on one data set, or why it is undefined."""
     if side.missing is not None:
         return RelativeGain(side, undefined=side.missing)
     if len(side.seeds) < 2:
@@ -219,7 +218,6 @@ def _error_share(interaction: Interaction, interim: InterimAnalyses | None) -> f
 
 
 def _correlation(on: RelativeGain, against: RelativeGain) -> float | None:
-    """Correlation of both sides' values over the seeds that they share."""
     ours = dict(zip(on.side.seeds, on.values, strict=True))
     theirs = dict(zip(against.side.seeds, against.values, strict=True))
     shared = sorted(ours.keys() & theirs.keys())

@@ -154,7 +154,6 @@ def _row(planned: PlannedEncoding, baseline: str | None, outcomes: Mapping[str, 
 def _with_verdicts(
     results: Results, tables: Sequence[DatasetTable]
 ) -> tuple[list[DatasetTable], list[Verdict]]:
-    """The tables with verdicts, all judged together, and the verdicts in order."""
     pairs = [
         _pair(results, dataset, table, position)
         for dataset, table in zip(results.plan.datasets, tables, strict=True)

@@ -57,7 +57,6 @@ def _data_set_pairs(
 
 
 def _side(results: Results, dataset: _DataSet, encoding: str, control: str) -> Side:
-    """An encoding, its baseline and the control on one data set."""
     plan, table = dataset
     side = Side(table.title, table.modality, table.baseline or "the baseline")
     planned = {row.label: row for row in plan.encodings}

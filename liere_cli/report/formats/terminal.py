@@ -87,7 +87,6 @@ def _stacked(header: str) -> str:
 
 
 def _block(columns: Sequence[Column], index: int) -> RenderableType:
-    """One row, with a line for each column."""
     block = Table.grid(padding=(0, 1))
     block.add_column(style="dim", overflow="fold")
     block.add_column(overflow="fold")

@@ -80,7 +80,6 @@ def _learning_curves(
     learning_curves: Sequence[LearningCurve],
     colours: Mapping[str, str],
 ) -> None:
-    """Validation scores over steps."""
     unit = Unit.of(dataset)
     panel.set_title(f"{dataset.title}: learning curves", loc="left")
     panel.set_xlabel("step")

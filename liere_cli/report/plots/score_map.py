@@ -52,7 +52,6 @@ def draw(score_map: ScoreMap, path: Path, *, title: str, caption: str) -> None:
 
 
 def _panels(figure: "Figure", rows: int, columns: int, aspect: float = 1.0) -> Panels:
-    """Rows of axes of size PANEL."""
     figure.set_size_inches(
         max(columns * PANEL + MARGIN + 0.3, 4.6), rows * (PANEL * aspect + 0.25) + MARGIN
     )

@@ -31,7 +31,6 @@ def method_notes(comparison: ComparisonTable) -> list[str]:
 
 
 def _uncertainty(comparison: ComparisonTable) -> str:
-    """The sources of uncertainty that intervals cover."""
     estimates = [
         row.estimate
         for dataset in comparison.datasets
