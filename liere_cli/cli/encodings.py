@@ -172,12 +172,7 @@ def plot_encoding(
     out: Path,
     data_root: Path | None,
 ) -> None:
-    """Plots a named encoding at initialisation, or that of a run as trained.
-
-    Raises:
-        UsageError: both or none are given, or a suffix, grid or layer that does not fit.
-        LiereError: the run can't be opened, or the plot can't be drawn.
-    """
+    """Plots a named encoding at initialisation, or that of a run as trained."""
     from liere_cli.encodings.score_map import score_map
     from liere_cli.report.plots.score_map import draw
     from liere_cli.report.plots.style import check_plot_path
@@ -185,13 +180,11 @@ def plot_encoding(
     check_plot_path(path)
     if (name is None) == (run is None):
         raise UsageError("--plot draws either NAME at initialisation or, with --run RUN, that run")
-    if run is None:
-        assert name is not None
-        title = name
+    if name is not None:
+        title, moment = name, "at initialisation, seed 0"
         encoding, extents = _at_initialisation(name, grid)
-        moment = "at initialisation, seed 0"
     else:
-        encoding, extents, title = _trained(run, grid, out, data_root)
+        encoding, extents, title = _trained(str(run), grid, out, data_root)
         moment = "as trained"
     kernel = score_map(encoding, extents, layer or 0)
     text = caption(kernel, encoding, moment, layer or 0)
@@ -252,12 +245,9 @@ def caption(kernel: "ScoreMap", encoding: "PositionEncoding", moment: str, layer
     ]
     if kernel.values.shape[1] == 1 and kernel.place != "embed":
         sentences.append("Every head has the same")
-    if kernel.relative:
-        sentences.append(
-            "Relative: scores depend on differences of positions alone, so any query gives the same"
-        )
-    else:
-        sentences.append(
-            "Not relative: scores depend on the position of the query, so a second query is shown"
-        )
+    sentences.append(
+        "Relative: scores depend on differences of positions alone, so any query gives the same"
+        if kernel.relative
+        else "Not relative: scores depend on the position of the query, so a second query is shown"
+    )
     return ". ".join(sentences) + "."

@@ -73,7 +73,6 @@ class TransferProtocol:
         trained: the training grid.
         grids: by size, including the training grid.
         methods: extensions, ``none`` first.
-        shuffle: also the training grid with permuted patches.
         limit: number of items or blocks that are scored; None: all.
         block: of text, bytes at the end of every window that are predicted.
     """
@@ -119,10 +118,7 @@ class TransferProtocol:
 class StoredEvaluation:
     """The file of one evaluation's results on the test split, and what determines them.
 
-    Args:
-        weights: digest of the trained weights.
-        limit: maximum items or blocks, evenly spaced.
-        block: of text, bytes that a window predicts.
+    ``weights`` is the digest of the trained weights; the rest is as in :class:`TransferProtocol`.
     """
 
     run: Run

@@ -58,11 +58,7 @@ class JobBook:
 
     @contextmanager
     def open(self) -> Iterator[dict[str, Submitted]]:
-        """The jobs by identity of their runs, for this process alone; written at the end.
-
-        Raises:
-            LiereError: it can't be read or written, or another process keeps it.
-        """
+        """The jobs by identity of their runs, for this process alone; written at the end."""
         make_folder(self.folder)
         with ExitStack() as stack:
             try:
@@ -129,11 +125,7 @@ class JobBook:
 
 
 def job_states() -> dict[str, JobState]:
-    """What Slurm says of this user's jobs, those that just ended included, by job.
-
-    Raises:
-        LiereError: Slurm does not answer.
-    """
+    """What Slurm says of this user's jobs, those that just ended included; LiereError if silent."""
     command = ["squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i|%T|%N|%r"]
     try:
         answer = subprocess.run(

@@ -28,12 +28,8 @@ LOG_SECONDS = 15.0
 class Job:
     """One run as submitit has it: called in the job, and asked before the job is put back.
 
-    It gives nothing back. The run's own folder is the result; where there is none, a note in the
-    job book says why.
-
-    Args:
-        folder: of the job book.
-        threads: that the run may use.
+    It returns nothing. The run's own folder is the result; where there is none, a note in the job
+    book (in ``folder``) says why.
     """
 
     planned: PlannedRun

@@ -322,11 +322,7 @@ def _transfer(
     shape: ModelShape,
     test_limit: int | None,
 ) -> TransferProtocol | None:
-    """What ``compare.transfer``, with the data set's ``own`` laid over it, asks of it, if anything.
-
-    Raises:
-        UsageError: unknown keys, grids that don't fit the data or the patches, or text to shuffle.
-    """
+    """What ``compare.transfer``, with the data set's ``own`` laid over it, asks of it, if any."""
     if own is None or (common is None and not own):
         return None
     where = f"compare.data, '{dataset.name}', transfer" if own else "compare.transfer"

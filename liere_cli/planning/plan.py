@@ -64,7 +64,6 @@ class PlannedEncoding(Generic[RunT]):
     """One row: an encoding with its runs, or the reason why it has none on this data set.
 
     Args:
-        tuned: how its settings were chosen, where the recipe asks for that.
         own_seeds: of the baseline where it is compared with itself, which no other row has.
         extensions: methods by which it can serve other grids.
     """
@@ -88,7 +87,6 @@ class DatasetPlan(Generic[RunT]):
         baseline: label of the encoding that the others are compared with; None: there is none.
         margin: the smallest difference worth caring about, in the metric's unit.
         test_limit: items or windows of the test split that are scored; None: all.
-        fraction: share of the training split.
         family: the same for data sets that differ in nothing but the fraction.
         transfer: other grids at which its runs are measured, where the recipe asks.
         notes: what was changed in what the recipe asks.

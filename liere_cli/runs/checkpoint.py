@@ -59,12 +59,7 @@ class _LaterVersion(LiereError):
 
 @dataclass(frozen=True)
 class Restored:
-    """The state that a run resumes from.
-
-    Args:
-        metrics: the content of metrics.jsonl at that step.
-        warnings: about damaged checkpoints that were skipped, and versions that differ.
-    """
+    """The state that a run resumes from, with the content of metrics.jsonl at that step."""
 
     progress: Progress
     metrics: bytes = b""

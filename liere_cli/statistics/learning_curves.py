@@ -191,11 +191,9 @@ def judge_efficiency(
 
 
 def paired_ratio(needed: Sequence[float | None], baseline: Sequence[float]) -> Ratio:
-    """The ratio of what the baseline needed to what the encoding needed, seed by seed.
+    """The ratio of what the baseline needed to what the encoding needed, both [n], seed by seed.
 
-    Args:
-        needed: [n] of the encoding, such as seconds; None where it never reached the score.
-        baseline: [n] of the baseline, in the same unit.
+    ``needed`` is None where the encoding never reached the score.
     """
     n, missed = len(baseline), sum(amount is None for amount in needed)
     amounts = [amount for amount in needed if amount is not None and amount > 0]
@@ -208,11 +206,7 @@ def paired_ratio(needed: Sequence[float | None], baseline: Sequence[float]) -> R
 
 
 def judge_ratios(ratios: Sequence[Ratio], interim: InterimAnalyses | None = None) -> list[Ratio]:
-    """The ratios with p-values that are Holm-corrected over all of them.
-
-    Args:
-        interim: of a comparison that adds seeds until it is settled.
-    """
+    """The ratios with p-values that are Holm-corrected over all of them."""
     p = [interim_p(ratio.p, ratio.n, interim) for ratio in ratios]
     corrected = holm(np.array(p, dtype=np.float64)).tolist()
     return [

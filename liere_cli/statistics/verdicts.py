@@ -35,7 +35,6 @@ class Pair:
 
     Args:
         values, baseline: [n] at the same seeds, in units of the metric.
-        higher_is_better: direction of the metric.
         margin: the smallest difference that matters, in units of the metric.
         items: differences over the test items at the same seeds, where runs stored them.
     """
@@ -70,7 +69,6 @@ class Verdict:
     """The judgement of one comparison.
 
     Args:
-        pair: the scores that were judged.
         estimate: the paired difference, None without a shared seed.
         p_holm: ``estimate.p``, or the sequential p-value, corrected over the table.
         p_equivalent: of the two one-sided tests, corrected over the table's margins.

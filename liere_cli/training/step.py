@@ -19,11 +19,7 @@ from liere_cli.utils.seeding import stream, stream_seed
 
 
 class TrainingStep:
-    """Takes optimizer steps, each a function of the seed, the step and the state before it.
-
-    Raises:
-        UsageError: on construction, where the ranks can't share a batch equally.
-    """
+    """Takes optimizer steps, each a function of the seed, the step and the state before it."""
 
     def __init__(
         self,

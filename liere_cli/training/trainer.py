@@ -40,10 +40,6 @@ class Trainer:
     """Trains a run from new weights, or from its newest checkpoint, to its summary.
 
     Construction builds the model, loads the data and restores the checkpoint.
-
-    Raises:
-        LiereError: data or a checkpoint can't be used.
-        UsageError: the ranks can't share a batch equally.
     """
 
     def __init__(

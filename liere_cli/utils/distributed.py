@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -34,10 +34,6 @@ class Ranks:
 
     Every method but :meth:`rows` is collective: all ranks call it at the same point (``receive``
     where rank 0 calls ``broadcast``). It raises LiereError where another rank has ended.
-
-    Args:
-        rank: of this process, from 0.
-        size: number of processes.
     """
 
     rank: int = 0
@@ -86,14 +82,11 @@ class Ranks:
         """Sends the value of ``make()``, which only rank 0 calls, to all ranks."""
         if self.size == 1:
             return make()
-        made = [make() if self.is_main else None]
-        with _collective():
-            dist.broadcast_object_list(made, device=torch.device("cpu"))
-        return made[0]  # type: ignore[return-value]
+        return cast(T, self.receive(make() if self.is_main else None))
 
-    def receive(self) -> Any:
+    def receive(self, sent: object = None) -> Any:
         """The value that rank 0 broadcasts; for every other rank."""
-        made = [None]
+        made = [sent]
         with _collective():
             dist.broadcast_object_list(made, device=torch.device("cpu"))
         return made[0]

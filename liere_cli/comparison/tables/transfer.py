@@ -25,7 +25,6 @@ class TransferCell:
 
     Args:
         values: by seed, in units of the metric.
-        mean, std: over them; None where there are too few.
         low, high: ends of the mean's 95% interval by Student's t.
         not_finite: seeds at which a loss was not finite, so that there is no value.
         missing: finished seeds that were not evaluated.
@@ -67,7 +66,6 @@ class TransferTable:
     """One data set at several grids.
 
     Args:
-        whole: its main table.
         comparisons: tests over which p-values are corrected: those of all transfer tables.
         count: bytes or items that are scored; None if nothing was evaluated.
         errors: why runs could not be evaluated, by their labels.

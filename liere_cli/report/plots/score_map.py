@@ -30,12 +30,7 @@ BOTH_SIGNS, ONE_SIGN = "RdBu_r", "cividis"
 
 
 def draw(score_map: ScoreMap, path: Path, *, title: str, caption: str) -> None:
-    """Writes the plot of a score map as png, svg or pdf, by suffix.
-
-    Raises:
-        UsageError, LiereError: as :func:`liere_cli.report.plots.style.check_plot_path`, or the file
-            can't be written.
-    """
+    """Writes the plot of a score map as png, svg or pdf, by suffix."""
     check_plot_path(path)
     import matplotlib
     from matplotlib.figure import Figure
@@ -140,11 +135,8 @@ def _slices(figure: "Figure", score_map: ScoreMap) -> None:
 def _map(
     panel: "Axes", score_map: ScoreMap, values: NDArray[np.float32], query: int
 ) -> "AxesImage":
-    """A map over rows and columns, from the query if relative, else over the grid; all maps of a
-    plot share their colour scale.
-
-    Args:
-        values: [rows, columns].
+    """A map of values [rows, columns], from the query if relative, else over the grid; all maps of
+    a plot share their colour scale.
     """
     at = np.array(score_map.references[query][-2:])
     row, column = -at if score_map.relative else (0, 0)
