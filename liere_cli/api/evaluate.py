@@ -86,7 +86,7 @@ def evaluate(
             data_root=data_root,
         )  # fmt: skip
     dataset = trained.run_spec.dataset
-    texts = [grid if isinstance(grid, str) else _grid_text(grid) for grid in grids]
+    texts = [str(grid) if isinstance(grid, str | int) else grid_text(grid) for grid in grids]
     for text in texts:
         # first, since the grids that the model suggests know of patches alone
         dataset.check_grid(parse_grid(text, len(dataset.grid)), trained.model.shape.patch)
@@ -109,7 +109,3 @@ def evaluate(
         for method in methods
         for order in orders
     ]
-
-
-def _grid_text(grid: int | Sequence[int]) -> str:
-    return str(grid) if isinstance(grid, int) else grid_text(grid)

@@ -1,7 +1,6 @@
 """``liere compare``: plan, train what is missing, judge."""
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -53,7 +52,11 @@ def compare(
 
         check_plot_path(plot)
     if dry_run and not request.of_finished_runs:
-        _show_plans(request.preview())
+        plans = request.preview()
+        for ready in plans:
+            _show_plan(ready)
+        if plans[-1].plan.experiment.endswith("-tuning"):
+            console.note("the comparison's own runs follow from what tuning chooses")
         return
     comparison = _run(request)
     _show_table(comparison, form)
@@ -86,13 +89,6 @@ def _run(request: "ComparisonRequest") -> "Comparison":
                     f"{display.over} of {display.total} runs are done; the others can be resumed"
                 )
             raise
-
-
-def _show_plans(plans: Sequence["PlanReady"]) -> None:
-    for ready in plans:
-        _show_plan(ready)
-    if plans[-1].plan.experiment.endswith("-tuning"):
-        console.note("the comparison's own runs follow from what tuning chooses")
 
 
 def _closing(ready: "PlanReady") -> str:

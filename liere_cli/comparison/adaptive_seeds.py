@@ -4,8 +4,9 @@ A function of the runs that there are, and of nothing else: an interrupted compa
 it stopped, and one that is repeated trains nothing.
 """
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TypeVar
 
 import numpy as np
@@ -52,7 +53,8 @@ def next_runs(
         jobs: runs at a time.
     """
     assert plan.interim is not None
-    limit = _seconds_allowed(plan)
+    settings = plan.compare.until_settled
+    limit = settings.time.amount if settings and settings.time else None
     begun = set(plan.seeds[: plan.interim.first])
     first = [
         run
@@ -64,8 +66,10 @@ def next_runs(
     else:
         ranked = _ranked(plan, plan.interim, outcomes, failed)
         going = len(ranked)
-        batches = ranked if limit is None else _fill(ranked, jobs)
-        batch = list({run.run_id: run for runs in batches for run in runs}.values())
+        if limit is not None:  # as many comparisons as keep the workers busy
+            begins = accumulate(map(len, ranked), initial=0)
+            ranked = [runs for runs, count in zip(ranked, begins, strict=False) if count < jobs]
+        batch = list({run.run_id: run for runs in ranked for run in runs}.values())
     if batch and limit is not None and _seconds_after(plan, outcomes, batch) > limit:
         return Next((), going, out_of_time=True)
     return Next(tuple(batch), going)
@@ -144,21 +148,6 @@ def _next_seed(
         if left:
             return [] if any(one.run_id in failed for one in left) else left
     return []
-
-
-def _fill(ranked: list[list[PlannedRun]], jobs: int) -> Iterator[list[PlannedRun]]:
-    """Runs of as many comparisons as keep the workers busy."""
-    count = 0
-    for runs in ranked:
-        if count >= jobs:
-            return
-        count += len(runs)
-        yield runs
-
-
-def _seconds_allowed(plan: Plan[PlannedRun]) -> float | None:
-    settings = plan.compare.until_settled
-    return None if settings is None or settings.time is None else settings.time.amount
 
 
 def _seconds_after(

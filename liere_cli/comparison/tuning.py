@@ -8,7 +8,7 @@ on where it stopped and a repeated one trains nothing.
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,7 +81,8 @@ def plan_search(plan: RecipePlan, context: Context) -> Search | None:
     for index, (dataset, entry) in enumerate(zip(plan.datasets, compare.data, strict=True)):
         where = f"compare.data, '{dataset.data}', tuning" if entry.tuning else "compare.tuning"
         settings = _settings(compare.tuning, entry.tuning, where)
-        _check(settings, plan, settings.budget or dataset.budget, allowed, where)
+        budget = settings.budget or dataset.budget
+        _check(settings, plan, budget, allowed, where)
         searches.append(settings)
         rows = []
         for row in dataset.encodings:
@@ -91,7 +92,6 @@ def plan_search(plan: RecipePlan, context: Context) -> Search | None:
                 searched[index, row.label] = candidates
                 runs = tuple(run for candidate in candidates for run in candidate.runs)
                 rows.append(PlannedEncoding(row.label, runs))
-        budget = settings.budget or dataset.budget
         datasets.append(replace(dataset, encodings=tuple(rows), budget=budget))
     seeds = dict.fromkeys(seed for settings in searches for seed in settings.seeds)
     experiment = _experiment(plan.experiment)
@@ -171,7 +171,9 @@ def _candidates(
     shape = model_shape(base.recipe, base.dataset)
     learns = any(True for _ in encoding_for(shape, base.recipe.encoding).parameters())
     tried: dict[str, tuple[dict[str, Any], Recipe, RunSpec]] = {}
-    for values in _combinations(settings):
+    grid = itertools.product(*settings.grid.values())
+    combinations = [dict(zip(settings.grid, values, strict=True)) for values in grid]
+    for values in settings.candidates or combinations:
         useful = {key: value for key, value in values.items() if _useful(key, request, learns)}
         recipe = _with(request, useful, where)
         try:
@@ -180,26 +182,14 @@ def _candidates(
             what = f"{base.data}, {base.encoding} with {values_text(useful)}"
             raise type(error)(f"{where}: {what}: {error}") from None
         tried.setdefault(run_spec.run_id, (_resolved(useful, run_spec.recipe), recipe, run_spec))
-    if len(tried) == 1:
-        return tuple(Candidate(values, ()) for values, _, _ in tried.values())
-    return tuple(
-        Candidate(
-            values,
-            tuple(
-                replace(planned_run(run_spec, recipe, seed, listing), detail=values_text(values))
-                for seed in settings.seeds
-            ),
-        )
-        for values, recipe, run_spec in tried.values()
-    )
-
-
-def _combinations(settings: TuningSettings) -> Iterator[dict[str, Any]]:
-    if settings.candidates:
-        yield from settings.candidates
-        return
-    for values in itertools.product(*settings.grid.values()):
-        yield dict(zip(settings.grid, values, strict=True))
+    candidates = []
+    for values, recipe, run_spec in tried.values():
+        runs = [
+            replace(planned_run(run_spec, recipe, seed, listing), detail=values_text(values))
+            for seed in settings.seeds
+        ]
+        candidates.append(Candidate(values, tuple(runs) if len(tried) > 1 else ()))
+    return tuple(candidates)
 
 
 def _useful(key: str, request: Recipe, learns: bool) -> bool:
@@ -215,17 +205,11 @@ def _useful(key: str, request: Recipe, learns: bool) -> bool:
 
 def _with(request: Recipe, values: Mapping[str, Any], where: str) -> Recipe:
     """The recipe with those values in place of its own."""
-    training = {key: value for key, value in values.items() if not key.startswith(_OWN)}
-    options = {
-        key.removeprefix(_OWN): value for key, value in values.items() if key.startswith(_OWN)
-    }
-    settings = request.training.model_dump(mode="json") | training
-    return request.model_copy(
-        update={
-            "training": TrainingSettings.validated(settings, where),
-            "encoding": request.encoding | options,
-        }
-    )
+    settings, encoding = request.training.model_dump(mode="json"), dict(request.encoding)
+    for key, value in values.items():
+        (encoding if key.startswith(_OWN) else settings)[key.removeprefix(_OWN)] = value
+    training = TrainingSettings.validated(settings, where)
+    return request.model_copy(update={"training": training, "encoding": encoding})
 
 
 def _resolved(values: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:

@@ -14,19 +14,11 @@ from liere_cli.errors import UsageError, nearest, shortened, unreadable
 MAX_RECIPE_BYTES = 1_000_000
 
 
-def recipe_folders() -> list[Path]:
-    """Where recipes that come with liere lie: installed, or beside the package in a checkout."""
-    package = Path(__file__).parent.parent
-    return [
-        folder for folder in (package / "_recipes", package.parent / "recipes") if folder.is_dir()
-    ]
-
-
 def builtin_recipes() -> dict[str, Path]:
-    """Name and file of each built-in recipe."""
-    return {
-        path.stem: path for folder in recipe_folders() for path in sorted(folder.glob("*.yaml"))
-    }
+    """Name and file of each built-in recipe: installed, or beside the package in a checkout."""
+    package = Path(__file__).parent.parent
+    folders = (package / "_recipes", package.parent / "recipes")
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
 def find_recipe(name: str) -> Path:
@@ -86,9 +78,6 @@ def apply_overrides(settings: dict[str, Any], assignments: Iterable[str]) -> dic
     """A copy of the settings with each ``section.key=value`` applied.
 
     A spec written as text becomes a mapping where one of its options is set.
-
-    Raises:
-        UsageError: an assignment without '=', or into a value that is not a section.
     """
     settings = deepcopy(settings)
     for assignment in assignments:

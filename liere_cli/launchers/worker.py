@@ -43,13 +43,10 @@ class ForwardEvents(Callbacks):
 def train_planned_run(
     planned: PlannedRun, context: Context, trainer: TrainFunction, listener: events.Listener
 ) -> Outcome | None:
-    """Trains a planned run; an error becomes its outcome.
+    """Trains a planned run; an error becomes its outcome, but for KeyboardInterrupt.
 
     Returns:
         None where another process trains it, after a :class:`RunLockedElsewhere` event.
-
-    Raises:
-        KeyboardInterrupt: after SIGINT or SIGTERM; the run can be resumed.
     """
     try:
         if seems_held(planned.run):

@@ -242,13 +242,10 @@ def _is_valid(counterpart: Mapping[str, Any], taking_part: Sequence[Mapping[str,
 
 def _distinct(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Specs that differ once every option has its value."""
-    resolved: list[dict[str, Any]] = []
-    distinct = []
-    for spec in specs:
-        if resolve_spec(spec) not in resolved:
-            resolved.append(resolve_spec(spec))
-            distinct.append(dict(spec))
-    return distinct
+    resolved = [resolve_spec(spec) for spec in specs]
+    return [
+        dict(spec) for index, spec in enumerate(specs) if resolved.index(resolved[index]) == index
+    ]
 
 
 def repeated(specs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -142,12 +142,10 @@ def _outweighed(
 ) -> dict[str, Any]:
     """The entry without what a flag replaces."""
     dataset = dict(dataset)
-    keys = [assignment.partition("=")[0].strip().split(".") for assignment in assignments]
+    replaced = {assignment.partition("=")[0].strip() for assignment in assignments}
     for section in _DATASET_SECTIONS:
-        replaced = {key[1] for key in keys if len(key) == 2 and key[0] == section}
-        dataset[section] = {
-            key: value for key, value in dataset.get(section, {}).items() if key not in replaced
-        }
+        own = dataset.get(section, {}).items()
+        dataset[section] = {key: value for key, value in own if f"{section}.{key}" not in replaced}
     if not own_encodings:
         dataset["encodings"] = None
     return dataset

@@ -69,14 +69,13 @@ def scores_of(
     runs: Iterable[ComparedRun], outcomes: Mapping[str, Outcome], split: Literal["val", "test"]
 ) -> dict[int, float]:
     """The closing score on a split of each finished run that has one, by seed."""
-    scores = {}
-    for run in runs:
-        outcome = outcomes[run.run_id]
-        if outcome.state == "finished" and outcome.summary is not None:
-            value = outcome.summary.test if split == "test" else outcome.summary.val
-            if value is not None:
-                scores[run.seed] = value
-    return scores
+    results = {run.seed: outcomes[run.run_id] for run in runs}
+    return {
+        seed: score
+        for seed, outcome in results.items()
+        if outcome.state == "finished"
+        and (score := getattr(outcome.summary, split, None)) is not None
+    }
 
 
 def distinct_errors(outcomes: Iterable[Outcome]) -> tuple[str, ...]:

@@ -9,10 +9,7 @@ from liere_cli.runs.folder import Run
 
 
 class Listing:
-    """The runs in an outputs folder, listed once for a plan of many runs.
-
-    Runs that are begun later are not in it, so training searches the folder again.
-    """
+    """The runs in an outputs folder, listed once for a plan of many; later ones are not in it."""
 
     def __init__(self, outputs: Path) -> None:
         self.outputs = outputs

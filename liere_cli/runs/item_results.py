@@ -57,10 +57,8 @@ def results_of(items: Mapping[str, NDArray[Any]], metric: str) -> ItemResults | 
     key = "loss" if metric == "bits_per_byte" else "correct"
     if not {key, "weight", "group"} <= items.keys():
         return None
-    if any(
-        items[name].ndim != 1 or items[name].dtype.kind not in kinds
-        for name, kinds in ((key, "biuf"), ("weight", "iuf"), ("group", "iu"))
-    ):
+    kinds = {key: "biuf", "weight": "iuf", "group": "iu"}
+    if any(items[name].ndim != 1 or items[name].dtype.kind not in kinds[name] for name in kinds):
         return None
     scores = items[key].astype(np.float64)
     if metric == "bits_per_byte":

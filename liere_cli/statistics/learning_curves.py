@@ -152,12 +152,7 @@ def judge_efficiency(
     higher_is_better: Sequence[bool],
     interim: InterimAnalyses | None = None,
 ) -> list[Efficiency]:
-    """Judges the four tests of every row, Holm-corrected as one family.
-
-    Args:
-        higher_is_better: direction of each row's metric.
-        interim: of a comparison that adds seeds until it is settled.
-    """
+    """Judges the four tests of every row, Holm-corrected as one family."""
     p = np.array(
         [
             interim_p(test.p, test.n, interim) if test else None

@@ -32,9 +32,7 @@ class Source:
 def student_p(mean: ArrayLike, error: ArrayLike, freedom: float) -> Array:
     """Two-sided p-value of Student's t test under "the mean is zero", elementwise.
 
-    Args:
-        error: standard errors above zero, in the unit of ``mean``.
-        freedom: degrees of freedom.
+    ``error`` are standard errors above zero, ``freedom`` their degrees of freedom.
     """
     ratio = np.abs(np.asarray(mean)) / np.asarray(error)
     return np.asarray(2 * special.stdtr(freedom, -ratio), dtype=np.float64)
@@ -58,8 +56,7 @@ def half_width(alpha: float, sources: Sequence[Source]) -> float:
 def combined_p(mean: float, sources: Sequence[Source]) -> float:
     """Two-sided p-value: the level whose interval around ``mean`` ends at zero.
 
-    Args:
-        sources: with standard errors above zero; without any, every mean but zero is certain.
+    Errors of the sources are above zero; without any, every mean but zero is certain.
     """
     if mean == 0 or not sources:
         return float(mean == 0)

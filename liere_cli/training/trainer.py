@@ -193,14 +193,9 @@ class Trainer:
     def _log(self, **values: float | None) -> None:
         """Writes a line of metrics.jsonl."""
         if self.metrics_log is not None:
-            self.metrics_log.write(
-                {
-                    "step": self.progress.step,
-                    "examples": self.progress.examples,
-                    "seconds": round(self.progress.seconds, 3),
-                    **values,
-                }
-            )
+            seconds = round(self.progress.seconds, 3)
+            seen = {"step": self.progress.step, "examples": self.progress.examples}
+            self.metrics_log.write({**seen, "seconds": seconds, **values})
 
     def _validate(self) -> None:
         self.callbacks.on_evaluate("val")

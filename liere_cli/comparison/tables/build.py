@@ -74,11 +74,9 @@ def make_table(
     items: ItemReader | None = None,
     errors: Mapping[str, str] | None = None,
 ) -> ComparisonTable:
-    """Tables, statistics and verdicts of a plan.
+    """Tables, statistics and verdicts of a plan; ``outcomes`` and ``items`` as in :class:`Results`.
 
-    Args:
-        outcomes, items: as in :class:`Results`.
-        errors: why runs could not be evaluated at other grids, by identity.
+    ``errors`` are why runs could not be evaluated at other grids, by identity.
     """
     results = Results(plan, outcomes, items or ItemReader())
     tables = [_dataset_table(dataset, results) for dataset in plan.datasets]

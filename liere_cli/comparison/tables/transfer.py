@@ -100,10 +100,7 @@ def transfer_tables(
     """A table for every data set whose runs are evaluated at other grids.
 
     All their comparisons are judged together, as a family of their own; a condition under which two
-    methods are the same counts once.
-
-    Args:
-        errors: why runs could not be evaluated, by identity.
+    methods are the same counts once. ``errors`` are why runs could not be evaluated, by identity.
     """
     evaluated = [
         _Evaluated(results, dataset, table)
