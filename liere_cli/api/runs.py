@@ -21,7 +21,6 @@ class RunRow:
 
     Args:
         experiment: the folder that holds the run's.
-        encoding, data: short labels.
         status: ``finished``, ``diverged``, ``partial`` or ``damaged``.
         score: on the test split after the last step, in the metric's unit; ``top1`` is a share of
             1. None where there is none.

@@ -48,9 +48,7 @@ def next_runs(
     neither settled nor futile, and for its baseline. Where time is limited, only for those that
     need the fewest seeds, as many as run at a time.
 
-    Args:
-        failed: identities of runs that failed just now and are not repeated.
-        jobs: runs at a time.
+    ``failed`` are identities of runs that failed just now and are not repeated.
     """
     assert plan.interim is not None
     settings = plan.compare.until_settled

@@ -17,7 +17,10 @@ from liere_cli.planning.from_runs import runs_as_plan, runs_of
 def compare_runs(
     sources: Sequence[str], outputs: Path, baseline: str | None, listener: Listener = ignore
 ) -> ComparisonResult:
-    """Judges the runs at folders, of names, or in the folders of experiments."""
+    """Judges the runs at folders, of names, or in the folders of experiments.
+
+    Raises UsageError for runs that can't be compared, LiereError for unreadable files.
+    """
     runs = runs_of(sources, outputs)
     for folder in sorted({run.folder.parent for run in runs}):
         for warning in _recipe_warnings(folder / "comparison.yaml"):

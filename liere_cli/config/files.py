@@ -42,9 +42,7 @@ def find_recipe(name: str) -> Path:
 def read_settings(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, not yet validated.
 
-    Raises:
-        UsageError: not YAML, not a mapping, or too large; names the line of a syntax error.
-        LiereError: the file can't be read.
+    Raises UsageError, with the line of a syntax error, or LiereError if it can't be read.
     """
     try:
         content = path.read_bytes()
@@ -77,7 +75,8 @@ def parse_settings(content: bytes, path: str) -> dict[str, Any]:
 def apply_overrides(settings: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
     """A copy of the settings with each ``section.key=value`` applied.
 
-    A spec written as text becomes a mapping where one of its options is set.
+    A spec written as text becomes a mapping where one of its options is set. Raises UsageError for
+    an assignment without '=', or into a value that is not a section.
     """
     settings = deepcopy(settings)
     for assignment in assignments:

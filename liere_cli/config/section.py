@@ -40,12 +40,9 @@ class Section(BaseModel):
     def validated(cls, values: object, where: str) -> Self:
         """``values`` as this section.
 
-        Args:
-            where: the origin of the values, for the error message: a recipe's path, flag or key.
-
         Raises:
-            UsageError: one sentence about the first error: origin, key, value, what is allowed
-                and the nearest valid key.
+            UsageError: one sentence about the first error: ``where`` the values come from (a path,
+                flag or key), key, value, what is allowed and the nearest valid key.
         """
         if not isinstance(values, Mapping):
             raise UsageError(

@@ -86,8 +86,7 @@ def measured(
 ) -> Items:
     """Results per item under a condition on the test split, measured and stored on first use.
 
-    Raises:
-        LiereError: they can't be measured; names the condition.
+    Raises LiereError, with the condition, if they can't be measured.
     """
     items = stored.read()
     if items is None:

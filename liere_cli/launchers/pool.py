@@ -171,8 +171,7 @@ class _Worker:
 def work(connection: Connection, context: Context, threads: int, trainer: TrainFunction) -> None:
     """A worker process: trains each run that arrives, until None arrives.
 
-    SIGTERM stops the run in training, which leaves a resumable run. So does the end of the
-    process that reads the events.
+    SIGTERM, or the end of the process that reads the events, stops the run resumably.
     """
     torch.set_num_threads(threads)
     alone = False

@@ -37,6 +37,8 @@ def select_launcher(
     Args:
         context: with the device as requested, which may be ``auto``.
         jobs: runs at a time; None: 1 on this machine, as many as Slurm grants on a cluster.
+
+    Raises UsageError without such a device or launcher here.
     """
     if name == "local":
         here, jobs = replace(context, device=str(choose_device(context.device))), jobs or 1

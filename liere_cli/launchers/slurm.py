@@ -43,7 +43,8 @@ def slurm(settings: SlurmSettings, at_once: int | None = None) -> Launcher:
 
     Jobs outlive this process: interrupted, it leaves them alone, and launched again it waits for
     those that it finds in ``EXPERIMENT/slurm/jobs.json``. A job that dies without saying why is
-    submitted again, a bounded number of times. At most ``at_once`` jobs run at a time.
+    submitted again, a bounded number of times. At most ``at_once`` jobs run at a time. Raises
+    UsageError where there is no submitit or no Slurm.
     """
     try:
         import submitit  # noqa: F401

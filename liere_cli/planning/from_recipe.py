@@ -39,7 +39,6 @@ def plan_comparison(recipe: Recipe, context: Context) -> RecipePlan:
     Raises:
         UsageError: unknown names, wrong options or sizes, a margin in the wrong unit, no baseline,
             one data set twice with the same settings, or too few seeds for interim analyses.
-        LiereError: data that is not available or broken.
     """
     compare = recipe.compare or CompareSettings()
     entries = _with_fractions(compare.data or [DatasetSettings(data=recipe.data)], recipe, compare)

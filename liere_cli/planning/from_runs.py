@@ -41,7 +41,6 @@ def runs_as_plan(
     Raises:
         UsageError: no run of a table is over, two runs have the same encoding and seed, or no table
             holds the baseline.
-        LiereError: a run's recipe or summary can't be read.
     """
     read = read or RunRecordReader().read
     tables: dict[str, _Table] = {}

@@ -15,11 +15,7 @@ _DATASET_SECTIONS = ("model", "training")
 
 
 def split_specs(text: str) -> list[str]:
-    """Specs written in one flag: ``liere:block=8,share=layers,rope`` are two.
-
-    Raises:
-        UsageError: nothing is named, or the first part is an option.
-    """
+    """Specs written in one flag: ``liere:block=8,share=layers,rope`` are two; or UsageError."""
     specs: list[str] = []
     for part in (piece.strip() for piece in text.split(",")):
         if re.match(r"\w+\s*=", part):
@@ -67,10 +63,7 @@ def comparison_recipe(
     A flag outweighs the file everywhere: ``encodings``, ``budget`` and the model and training
     keys of ``assignments`` also replace what single data sets of the recipe have of their own.
     ``data`` picks the recipe's data set of that name, with its settings, where there is one.
-
-    Raises:
-        UsageError: a flag that can't be read, or settings that don't validate.
-        LiereError: the file can't be read.
+    Raises UsageError for flags and settings that are not valid, LiereError for an unreadable file.
     """
     assignments = list(assignments)
     if budget is not None:

@@ -55,11 +55,7 @@ class RunRecordReader:
     _parsed: dict[bytes, tuple[Recipe, str]] = field(default_factory=dict)
 
     def read(self, run: Run) -> RunRecord:
-        """
-        Raises:
-            LiereError: a file of the run is missing or damaged.
-            UsageError: it was never scored on the test split.
-        """
+        """The run's record; UsageError if it was never scored on the test split."""
         summary = run.summary()
         known = signature_of(run) if summary is None else vars(summary)
         if known is None:

@@ -70,9 +70,7 @@ def choose_device(name: str, here: bool = True) -> torch.device:
 def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) -> RunSpec:
     """Resolves every value of a recipe, and checks that the model can be built.
 
-    Args:
-        root: folder with local copies of the data sets.
-        device: decides what ``training.precision: auto`` means.
+    ``device`` decides what ``training.precision: auto`` means.
 
     Raises:
         UsageError: unknown names, options out of range, or sizes that don't fit together.

@@ -145,7 +145,7 @@ def save_best(run: Run, model: nn.Module, step: int) -> str:
 
 
 def best_weights(run: Run, progress: Progress) -> bytes:
-    """The weights of the best validation so far; raises LiereError if missing or damaged."""
+    """The weights of the best validation so far, as a safetensors file; LiereError if damaged."""
     path = run.path(f"checkpoints/best-{progress.best_step or 0:09d}.safetensors")
     try:
         content = path.read_bytes()

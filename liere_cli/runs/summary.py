@@ -81,11 +81,7 @@ class RunSummary:
 
     @classmethod
     def from_record(cls, record: object) -> Self:
-        """The summary in a JSON record, whose digest is not verified.
-
-        Raises:
-            ValueError: a key is missing, or has a value of another type; says which.
-        """
+        """The summary in a JSON record, its digest not verified; ValueError names a wrong key."""
         if not isinstance(record, dict):
             raise ValueError(f"is not a run summary; {AGAIN}")
         if missing := sorted(_REQUIRED - record.keys()):

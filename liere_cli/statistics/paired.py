@@ -61,8 +61,7 @@ def paired(
 ) -> Paired | None:
     """Student's paired t test of ``values`` against ``baseline``, both [n], seed by seed.
 
-    Args:
-        test_set: error that the choice of test items adds; None: errors are over seeds alone.
+    ``test_set`` is the error that the choice of test items adds.
 
     Returns:
         The difference ``values - baseline`` with its interval and two-sided p-value under

@@ -15,11 +15,7 @@ def vector(values: ArrayLike) -> Array:
 
 
 def paired_differences(values: ArrayLike, baseline: ArrayLike) -> Array:
-    """``values - baseline``, [n]; differences that rounding alone tells apart are made equal.
-
-    Raises:
-        ValueError: the arrays differ in length or hold a non-finite number.
-    """
+    """``values - baseline``, [n]; differences that rounding alone tells apart are made equal."""
     first, second = vector(values), vector(baseline)
     if first.shape != second.shape:
         raise ValueError(f"{first.size} values can't be paired with {second.size}")

@@ -12,7 +12,7 @@ from liere_cli.utils.files import write_atomically
 
 
 class MetricsLog:
-    """metrics.jsonl, rewound to ``content`` and written line by line."""
+    """metrics.jsonl, rewound to ``content`` and written line by line; LiereError if it can't be."""
 
     def __init__(self, path: Path, content: bytes) -> None:
         self.path, self.content = path, bytearray(content)

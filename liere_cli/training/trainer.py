@@ -39,7 +39,8 @@ class Diverged(Exception):
 class Trainer:
     """Trains a run from new weights, or from its newest checkpoint, to its summary.
 
-    Construction builds the model, loads the data and restores the checkpoint.
+    Construction builds the model, loads the data and restores the checkpoint; raises LiereError if
+    these can't be used.
     """
 
     def __init__(

@@ -141,7 +141,10 @@ def joined() -> Iterator[Ranks]:
 
 
 def launched() -> int:
-    """Number of processes that a launcher started for one run; 1 without a launcher."""
+    """Number of processes that a launcher started for one run; 1 without a launcher.
+
+    Raises UsageError if ``WORLD_SIZE`` is not a number.
+    """
     if not all(name in os.environ for name in ENVIRONMENT):
         return 1
     try:

@@ -36,9 +36,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a temporary file, flushes it to disk, and renames it: readers see all or nothing.
 
     File and folder are both synchronised, so that a power failure at any moment is harmless.
-
-    Raises:
-        LiereError: the folder can't be written, or the disk is full.
+    Raises LiereError where the folder can't be written, or the disk is full.
     """
     # labels may contain a file name, which need not be valid UTF-8
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
@@ -68,9 +66,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def read_limited(path: Path, most: int) -> bytes:
     """The content of a file that need not be trusted.
 
-    Raises:
-        OSError: it can't be read.
-        ValueError: it is not a regular file, or has more than ``most`` bytes.
+    Raises ValueError if it is not a regular file, or has more than ``most`` bytes, and OSError.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
     with os.fdopen(descriptor, "rb") as file:
@@ -121,9 +117,7 @@ def digest_of(content: bytes | str, digits: int = 64) -> str:
 def locked(path: Path, patience_seconds: float = -1) -> Iterator[None]:
     """Holds the lock file at ``path``; waits for another holder, without limit by default.
 
-    Raises:
-        TimeoutError: another process still holds it after ``patience_seconds``.
-        OSError: the file can't be created.
+    Raises TimeoutError if another process still holds it then, and OSError.
     """
     from filelock import FileLock
 

@@ -39,7 +39,7 @@ def check_plot_path(path: Path) -> None:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Writes a figure atomically, in the format of the suffix."""
+    """Writes a figure atomically, in the format of the suffix; LiereError if it can't be."""
     suffix, content = path.suffix.lower(), io.BytesIO()
     figure.savefig(content, format=suffix[1:], metadata=FORMATS[suffix] or None)
     write_atomically(path, content.getvalue())
