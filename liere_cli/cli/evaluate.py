@@ -48,8 +48,7 @@ def evaluate(
         float, typer.Option(min=0, max=100, help="Of the sample; 0 takes the likeliest byte.")
     ] = 0.8,
     limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="At most so many items or blocks, evenly spaced."),
+        int | None, typer.Option(min=1, help="At most so many items or blocks, evenly spaced.")
     ] = None,
     encoding: Annotated[
         str | None,

@@ -143,13 +143,9 @@ class _Flow:
             return {}
         passes = sum(len(evaluations) for _, evaluations in missing.values())
         self.listener(events.TransferStarted(len(missing), passes))
+        context, jobs = self.execution.evaluation, self.execution.evaluation_jobs
         try:
-            return evaluate_runs(
-                missing,
-                self.execution.evaluation,
-                jobs=self.execution.evaluation_jobs,
-                listener=self.listener,
-            )
+            return evaluate_runs(missing, context, jobs=jobs, listener=self.listener)
         finally:
             self.listener(events.PhaseEnded())
 

@@ -103,18 +103,9 @@ class Notice:
     warning: bool = False
 
 
-Event = (
-    PlanReady
-    | TrainingStarted
-    | TransferStarted
-    | PhaseEnded
-    | RunStarted
-    | RunReported
-    | RunEvaluating
-    | RunEnded
-    | RunLockedElsewhere
-    | Notice
-)
+_PhaseEvent = PlanReady | TrainingStarted | TransferStarted | PhaseEnded
+_RunEvent = RunStarted | RunReported | RunEvaluating | RunEnded | RunLockedElsewhere
+Event = _PhaseEvent | _RunEvent | Notice
 Listener = Callable[[Event], None]
 
 

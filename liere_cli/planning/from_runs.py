@@ -21,9 +21,7 @@ from liere_cli.utils.files import digest_of
 
 
 def runs_as_plan(
-    runs: Sequence[Run],
-    baseline: str | None = None,
-    read: Callable[[Run], RunRecord] | None = None,
+    runs: Sequence[Run], baseline: str | None = None, read: Callable[[Run], RunRecord] | None = None
 ) -> tuple[Plan, dict[str, Outcome]]:
     """Runs with the same data and settings share a table; encodings are rows, seeds are pairs.
 

@@ -107,15 +107,15 @@ def _settling(
     settings: dict[str, Any] | None, requested: bool, max_seeds: int | None, time: str | None
 ) -> dict[str, Any] | None:
     limits = {"max_seeds": max_seeds, "time": time}
-    limits_given = {key: value for key, value in limits.items() if value is not None}
-    if settings is None and not requested:
-        for key, value in limits_given.items():
-            raise UsageError(
-                f"--{key.replace('_', '-')} {value}: limits a comparison that adds seeds: "
-                "add --until-settled"
-            )
-        return None
-    return (settings or {}) | limits_given
+    given = {key: value for key, value in limits.items() if value is not None}
+    if settings is not None or requested:
+        return (settings or {}) | given
+    for key, value in given.items():
+        flag = key.replace("_", "-")
+        raise UsageError(
+            f"--{flag} {value}: limits a comparison that adds seeds: add --until-settled"
+        )
+    return None
 
 
 def _specs(text: str) -> list[dict[str, Any]]:

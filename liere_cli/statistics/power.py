@@ -13,11 +13,7 @@ MAX_SEEDS = 1000
 
 
 def detectable_difference(
-    std: float,
-    n: int,
-    alpha: float = 0.05,
-    power: float = 0.8,
-    test_set: ItemError | None = None,
+    std: float, n: int, alpha: float = 0.05, power: float = 0.8, test_set: ItemError | None = None
 ) -> float:
     """The true difference that n seeds show with that power, by a two-sided paired t test.
 

@@ -47,6 +47,7 @@ Stamp = list[int] | None
 ItemsProblem = Literal["missing", "damaged"] | None
 _NAMES = [attribute.name for attribute in fields(RunRecord)]
 _TEXTS = ("encoding", "data", "fingerprint", "run_id", "metric", "name", "dataset")
+_TYPES: dict[str, type] = dict.fromkeys(_TEXTS, str) | {"seed": int, "axes": int}
 
 
 @dataclass
@@ -217,11 +218,7 @@ def _valid_entry(folder: _Folder, stored: Any, stamps: list[Stamp]) -> _Entry | 
         by_name["budget"] = Budget.parse(by_name["budget"])
         by_name["summary"] = RunSummary.from_record(by_name["summary"])
         record = RunRecord(**by_name)
-        well_formed = (
-            all(isinstance(by_name[name], str) for name in _TEXTS)
-            and isinstance(record.seed, int)
-            and isinstance(record.axes, int)
-        )
+        well_formed = all(isinstance(by_name[name], kind) for name, kind in _TYPES.items())
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, UsageError):
         return None
     if not well_formed:

@@ -70,8 +70,7 @@ def _scores(table: TransferTable) -> list[Column]:
 def _differences(table: TransferTable) -> list[Column]:
     unit = Unit.of(table.whole)
     return _columns(
-        table,
-        lambda row, cell: "baseline" if row.is_baseline else _difference_text(cell, unit),
+        table, lambda row, cell: "baseline" if row.is_baseline else _difference_text(cell, unit)
     )
 
 
