@@ -92,7 +92,8 @@ def begun_part(plan: PlanT, outcomes: Mapping[str, Outcome], also: Set[str] = fr
         for dataset in plan.datasets
     )
     used = {run.seed for dataset in datasets for run in dataset.runs}
-    return replace(plan, datasets=datasets, seeds=tuple(filter(used.__contains__, plan.seeds)))
+    seeds = tuple(seed for seed in plan.seeds if seed in used)
+    return replace(plan, datasets=datasets, seeds=seeds)
 
 
 def _ranked(
