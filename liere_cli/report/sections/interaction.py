@@ -84,7 +84,7 @@ def _notes(interactions: Sequence[Interaction]) -> list[str]:
         "Null hypothesis: both gains are equal. Ratios are linearised (delta method); seeds are "
         "independent between data sets (Welch's t test); errors of the test sets are added. p is "
         f"Holm-corrected over {counted(count, 'interaction')} and, where seeds were added, "
-        " for the interim analyses on both data sets.",
+        "for the interim analyses on both data sets.",
     ]
     notes += [f"{row.encoding}: {row.undefined}" for row in interactions if row.undefined]
     correlations = [

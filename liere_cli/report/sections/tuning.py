@@ -47,7 +47,7 @@ def _notes(dataset: DatasetTable) -> list[str]:
     notes = [
         f"Chosen for the {direction} {unit.header} on the validation split after {first.budget}, "
         f"mean over seed{'s' * (len(first.seeds) > 1)} {seeds}. The comparison uses other seeds; "
-        " the test split was not read. A candidate that diverges is not chosen."
+        "the test split was not read. A candidate that diverges is not chosen."
     ]
     for row, tuned in rows:
         if not tuned.runs:
