@@ -74,3 +74,8 @@ def shortened(value: object) -> str:
     except ValueError:  # Python writes no whole number of thousands of digits
         text = "a number of thousands of digits"
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 seed``, ``2 seeds``"""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from liere_cli.cli.app import app
-from liere_cli.comparison.tables.efficiency import unreadable_curves
+from liere_cli.comparison.tables.learning_curves import unreadable_curves
 from liere_cli.config.budget import Budget
 from liere_cli.errors import LiereError
 from liere_cli.planning.plan import ComparedRun, DatasetPlan, PlannedEncoding

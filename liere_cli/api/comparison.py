@@ -1,15 +1,14 @@
 """A finished comparison: its verdicts as Python values, data frames and tables."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liere_cli.api.frames import data_frame
-from liere_cli.comparison.result import ComparisonResult
-from liere_cli.comparison.tables.build import ComparisonTable
+from liere_cli.comparison.tables.build import ComparisonResult, ComparisonTable
 from liere_cli.comparison.tables.table import DatasetTable, Row
-from liere_cli.errors import UsageError, unknown
+from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.planning.plan import RecipePlan
 
 if TYPE_CHECKING:
@@ -105,12 +104,8 @@ class Comparison:
         return self.row(encoding, data).verdict
 
     def to_pandas(self) -> "pd.DataFrame":
-        """:attr:`rows` as a data frame.
-
-        Raises:
-            LiereError: pandas is not installed.
-        """
-        return data_frame([asdict(row) for row in self.rows])
+        """:attr:`rows` as a data frame; raises LiereError where pandas is not installed."""
+        return data_frame(self.rows)
 
     def to_markdown(self) -> str:
         return self._written("markdown")
@@ -167,8 +162,7 @@ class Comparison:
 
 
 def _row(dataset: DatasetTable, row: Row) -> ComparisonRow:
-    verdict = row.verdict
-    estimate = None if verdict is None else verdict.estimate
+    verdict, estimate = row.verdict, row.estimate
     label = None if verdict is None else verdict.label
     return ComparisonRow(
         data=dataset.title,
@@ -189,6 +183,17 @@ def _row(dataset: DatasetTable, row: Row) -> ComparisonRow:
         parameters=row.parameters,
         seconds=row.seconds,
     )
+
+
+def data_frame(records: Iterable[object]) -> "pd.DataFrame":
+    """The data frame of dataclasses, one row each; raises LiereError without pandas."""
+    try:
+        import pandas as pd
+    except ModuleNotFoundError:
+        raise LiereError(
+            "a data frame needs pandas, which is not installed; install it with pip install pandas"
+        ) from None
+    return pd.DataFrame.from_records([vars(record) for record in records])
 
 
 def _is_called(title: str, name: str) -> bool:

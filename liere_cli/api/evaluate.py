@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from liere_cli.api.request import PathLike
 from liere_cli.data import Split
 from liere_cli.data.options import parse_grid
 from liere_cli.errors import UsageError
 from liere_cli.evaluation.conditions import Condition, block_of, grid_text
-from liere_cli.evaluation.row import EvaluationRow
-from liere_cli.evaluation.trained_run import TrainedRun
+from liere_cli.evaluation.trained_run import EvaluationRow, TrainedRun
 from liere_cli.evaluation.transfer import cannot_shuffle
 from liere_cli.runs.build import choose_device
 from liere_cli.runs.folder import Run
-from liere_cli.utils.paths import expand
+from liere_cli.utils.paths import PathLike, expand
 
 #: 512, "48x48" or (48, 48)
 GridLike = int | str | Sequence[int]
@@ -88,7 +86,7 @@ def evaluate(
             data_root=data_root,
         )  # fmt: skip
     dataset = trained.run_spec.dataset
-    texts = [grid if isinstance(grid, str) else _grid_text(grid) for grid in grids]
+    texts = [str(grid) if isinstance(grid, str | int) else grid_text(grid) for grid in grids]
     for text in texts:
         # first, since the grids that the model suggests know of patches alone
         dataset.check_grid(parse_grid(text, len(dataset.grid)), trained.model.shape.patch)
@@ -111,7 +109,3 @@ def evaluate(
         for method in methods
         for order in orders
     ]
-
-
-def _grid_text(grid: int | Sequence[int]) -> str:
-    return str(grid) if isinstance(grid, int) else grid_text(grid)

@@ -1,15 +1,15 @@
 """Runs on disk as tidy rows."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from liere_cli.api.frames import data_frame
-from liere_cli.api.request import PathLike, Source
+from liere_cli.api.compare import Source
+from liere_cli.api.comparison import data_frame
 from liere_cli.errors import LiereError
 from liere_cli.planning.from_runs import runs_of
+from liere_cli.planning.run_record import signature_of
 from liere_cli.runs.folder import Run
-from liere_cli.utils.paths import expand
+from liere_cli.utils.paths import PathLike, expand
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,6 @@ class RunRow:
 
     Args:
         experiment: the folder that holds the run's.
-        encoding, data: short labels.
         status: ``finished``, ``diverged``, ``partial`` or ``damaged``.
         score: on the test split after the last step, in the metric's unit; ``top1`` is a share of
             1. None where there is none.
@@ -52,31 +51,15 @@ class RunRow:
     folder: str = ""
 
 
-class Runs(Sequence[RunRow]):
+class Runs(tuple[RunRow, ...]):
     """What :func:`load_runs` returns: rows in the order of their folders."""
 
-    def __init__(self, rows: Sequence[RunRow]) -> None:
-        self.rows = tuple(rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return self.rows[index]
-
-    def __iter__(self) -> Iterator[RunRow]:
-        return iter(self.rows)
-
     def __repr__(self) -> str:
-        return f"Runs({len(self.rows)} runs)"
+        return f"Runs({len(self)} runs)"
 
     def to_pandas(self) -> "pd.DataFrame":
-        """One row a run.
-
-        Raises:
-            LiereError: pandas is not installed.
-        """
-        return data_frame([asdict(row) for row in self.rows])
+        """One row a run; raises LiereError where pandas is not installed."""
+        return data_frame(self)
 
 
 def load_runs(*sources: Source, out: PathLike = "outputs") -> Runs:
@@ -90,7 +73,7 @@ def load_runs(*sources: Source, out: PathLike = "outputs") -> Runs:
     texts = [
         str(source.folder if isinstance(source, Run) else expand(source)) for source in sources
     ]
-    return Runs([_row(run) for run in runs_of(texts, expand(out))])
+    return Runs(_row(run) for run in runs_of(texts, expand(out)))
 
 
 def _row(run: Run) -> RunRow:
@@ -98,27 +81,17 @@ def _row(run: Run) -> RunRow:
     try:
         summary = run.summary()
         if summary is None:
-            recipe, labels = run.recipe(), _labels(run)
+            recipe, labels = run.recipe(), signature_of(run) or {}
             return replace(
                 row,
                 encoding=labels.get("encoding"),
-                data=labels.get("data", "").rpartition("@")[0] or None,
+                data=labels.get("data") or None,
                 seed=recipe.seed,
                 status="partial",
                 budget=str(recipe.training.budget),
             )
     except LiereError as error:
         return replace(row, error=str(error))
-    names = {"score": "test"}
-    same = [one.name for one in fields(RunRow) if one.name not in ("experiment", "folder")]
-    values = {name: getattr(summary, names.get(name, name)) for name in same}
-    return replace(row, **values)
-
-
-def _labels(run: Run) -> dict[str, str]:
-    """What a run that is not over signed before its first step."""
-    try:
-        line = run.path("signature.txt").read_text().strip()
-    except (OSError, ValueError):
-        return {}
-    return dict(part.split(":", 1) for part in line.split("|") if ":" in part)
+    names = {field.name: field.name for field in fields(RunRow)} | {"score": "test"}
+    del names["experiment"], names["folder"]
+    return replace(row, **{name: getattr(summary, own) for name, own in names.items()})

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from liere_cli.api.request import PathLike
 from liere_cli.config.files import load_recipe, refuse_foreign_code
-from liere_cli.config.recipe import Recipe
 from liere_cli.errors import UsageError
 from liere_cli.launchers.events import Listener, ignore
 from liere_cli.launchers.worker import ForwardEvents
@@ -14,7 +12,7 @@ from liere_cli.runs.build import assemble, choose_device
 from liere_cli.runs.folder import Run
 from liere_cli.training.run import tidy, train_run
 from liere_cli.utils.distributed import joined, own_device
-from liere_cli.utils.paths import expand
+from liere_cli.utils.paths import PathLike, expand
 
 
 def train(
@@ -67,7 +65,11 @@ def train(
         chosen = own_device(choose_device(device))
         settings = load_recipe(source, flags=flags, assignments=assignments)
         refuse_foreign_code(settings, source or "flags", [encoding, *assignments])
-        _refuse_comparison(settings, source)
+        if settings.compare is not None and "data" not in settings.model_fields_set:
+            raise UsageError(
+                f"recipe '{source}' compares {len(settings.compare.data)} data sets; choose one "
+                f"with --data, or run liere compare {source}"
+            )
         root = None if data_root is None else expand(data_root)
         run_spec = assemble(settings, root=root, device=chosen)
         outputs = expand(out)
@@ -89,11 +91,3 @@ def train(
             ranks=ranks,
         )
         return run_spec.run(outputs)
-
-
-def _refuse_comparison(settings: Recipe, source: str | None) -> None:
-    if settings.compare is not None and "data" not in settings.model_fields_set:
-        raise UsageError(
-            f"recipe '{source}' compares {len(settings.compare.data)} data sets; choose one "
-            f"with --data, or run liere compare {source}"
-        )

@@ -7,7 +7,6 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Entry point of the console script."""
     try:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from liere_cli import __version__
-from liere_cli.cli import INTERRUPTED
+from liere_cli.cli import INTERRUPTED, console
 from liere_cli.cli.bench import bench
 from liere_cli.cli.compare import compare
 from liere_cli.cli.data import data
@@ -24,8 +24,6 @@ class _Commands(TyperGroup):
 
     def main(self, *args: Any, **settings: Any) -> Any:
         """As the base class, but a wrong flag gets a sentence like every other error."""
-        from liere_cli.cli import console
-
         standalone = settings.pop("standalone_mode", True)
         try:
             result = super().main(*args, **settings | {"standalone_mode": False})
@@ -40,8 +38,6 @@ class _Commands(TyperGroup):
         sys.exit(result if isinstance(result, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
-        from liere_cli.cli import console
-
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()

@@ -1,23 +1,19 @@
 """``liere bench``: speed as a ratio to a reference in the same run, and how true verdicts are."""
 
 from collections.abc import Mapping
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from liere_cli.cli import console
 from liere_cli.cli.options import AsJson, Device
+from liere_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from liere_cli.bench.timing import Row
 
 
-class What(StrEnum):
-    """What is measured."""
-
-    ROTATIONS = "rotations"
-    STEP = "step"
-    VERDICTS = "verdicts"
+What = Literal["rotations", "step", "verdicts"]
 
 
 def bench(
@@ -43,13 +39,11 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Time rotations or training steps against their references, or put verdicts to the test."""
-    from liere_cli.errors import UsageError
-
-    if shape and what != What.STEP:
+    if shape and what != "step":
         raise UsageError(f"--shape {shape}: belongs to 'liere bench step'")
-    if tables is not None and what != What.VERDICTS:
+    if tables is not None and what != "verdicts":
         raise UsageError(f"--tables {tables}: belongs to 'liere bench verdicts'")
-    if what == What.VERDICTS:
+    if what == "verdicts":
         _bench_verdicts(tables, as_json)
     else:
         _bench_speed(what, shape, repeats, device, as_json)
@@ -58,7 +52,6 @@ def bench(
 def _bench_speed(what: What, shape: str | None, repeats: int, device: str, as_json: bool) -> None:
     import torch
 
-    from liere_cli.cli import console
     from liere_cli.rotations.kernels.compiler import describe
     from liere_cli.runs.build import choose_device
 
@@ -68,7 +61,7 @@ def _bench_speed(what: What, shape: str | None, repeats: int, device: str, as_js
         def show(name: str) -> None:
             status.update(f"timing {name}")
 
-        if what == What.STEP:
+        if what == "step":
             from liere_cli.bench.step import CASES, cases_for, parse_shape, step_rows
 
             cases = cases_for(parse_shape(shape)) if shape else CASES
@@ -88,18 +81,7 @@ def _bench_speed(what: What, shape: str | None, repeats: int, device: str, as_js
 
 
 def _print_rows(rows: "list[Row]", title: str) -> None:
-    from rich.table import Table
-
-    from liere_cli.cli import console
-
-    table = Table(
-        title=title,
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        collapse_padding=True,
-        header_style="bold",
-    )
+    table = console.table(title=title, collapse_padding=True)
     table.add_column("case", no_wrap=True)
     table.add_column("against")
     for heading in ("ours, ms", "its, ms", "ratio", "quartiles"):
@@ -127,10 +109,7 @@ def _print_rows(rows: "list[Row]", title: str) -> None:
 
 
 def _bench_verdicts(tables: int | None, as_json: bool) -> None:
-    from rich.table import Table
-
     from liere_cli.bench.calibration import TABLES, simulate_verdicts
-    from liere_cli.cli import console
 
     with console.stderr().status("simulating") as status:
         figures = simulate_verdicts(
@@ -143,10 +122,7 @@ def _bench_verdicts(tables: int | None, as_json: bool) -> None:
     for key, (title, columns) in _VERDICT_TABLES.items():
         rows: list[Mapping[str, Any]] = figures[key]  # type: ignore[literal-required]
         values = {**rows[0], **{name: figures[name] for name in ("encodings", "data_sets")}}
-        table = Table(
-            title=title.format_map(values), title_justify="left", box=None, pad_edge=False,
-            header_style="bold",
-        )  # fmt: skip
+        table = console.table(title=title.format_map(values))
         for index, heading in enumerate(columns):
             table.add_column(heading.format_map(values), justify="right" if index else "left")
         for row in rows:

@@ -1,99 +1,62 @@
 """``liere compare``: plan, train what is missing, judge."""
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
-from liere_cli.cli.options import (
-    DEFAULT_OUTPUTS,
-    AgainstItself,
-    Assignments,
-    Baseline,
-    Budget,
-    DataRoot,
-    DataSets,
-    Device,
-    DryRun,
-    Encodings,
-    Format,
-    Jobs,
-    Launcher,
-    LauncherName,
-    MaxSeeds,
-    Outputs,
-    Plot,
-    Seeds,
-    SlurmSettings,
-    Sources,
-    TableFormat,
-    Time,
-    UntilSettled,
-)
+from liere_cli.cli import console, options
 from liere_cli.report.numbers import duration
 
 if TYPE_CHECKING:
+    from liere_cli.api.compare import ComparisonRequest
     from liere_cli.api.comparison import Comparison
-    from liere_cli.api.request import ComparisonRequest
     from liere_cli.launchers.events import PlanReady
     from liere_cli.planning.plan import Plan
 
 
 def compare(
-    sources: Sources = None,
-    encodings: Encodings = None,
-    data: DataSets = None,
-    seeds: Seeds = None,
-    baseline: Baseline = None,
-    assignments: Assignments = None,
-    budget: Budget = None,
-    until_settled: UntilSettled = False,
-    max_seeds: MaxSeeds = None,
-    time: Time = None,
-    against_itself: AgainstItself = False,
-    jobs: Jobs = None,
-    launcher: LauncherName = Launcher.LOCAL,
-    slurm: SlurmSettings = None,
-    form: TableFormat = Format.TABLE,
-    plot: Plot = None,
-    device: Device = "auto",
-    out: Outputs = DEFAULT_OUTPUTS,
-    data_root: DataRoot = None,
-    dry_run: DryRun = False,
+    sources: options.Sources = None,
+    encodings: options.Encodings = None,
+    data: options.DataSets = None,
+    seeds: options.Seeds = None,
+    baseline: options.Baseline = None,
+    assignments: options.Assignments = None,
+    budget: options.Budget = None,
+    until_settled: options.UntilSettled = False,
+    max_seeds: options.MaxSeeds = None,
+    time: options.Time = None,
+    against_itself: options.AgainstItself = False,
+    jobs: options.Jobs = None,
+    launcher: options.Launcher = "local",
+    slurm: options.Slurm = None,
+    form: options.TableFormat = "table",
+    plot: options.Plot = None,
+    device: options.Device = "auto",
+    out: options.Outputs = options.DEFAULT_OUTPUTS,
+    data_root: options.DataRoot = None,
+    dry_run: options.DryRun = False,
 ) -> None:
     """Compare encodings over data sets and seeds, and say which differences are real.
 
     Runs that are done are reused, interrupted ones go on. Exit code 1 when a run failed.
     """
-    from liere_cli.api.request import ComparisonRequest
-    from liere_cli.cli import console
+    flags = dict(locals())
+    for name in ("sources", "form", "plot", "dry_run"):
+        del flags[name]
+    from liere_cli.api.compare import ComparisonRequest
 
+    request = ComparisonRequest(sources, **flags)
     if plot is not None:
         from liere_cli.report.plots.style import check_plot_path
 
         check_plot_path(plot)
-    request = ComparisonRequest(
-        source=sources,
-        encodings=encodings,
-        data=data,
-        seeds=seeds,
-        baseline=baseline,
-        assignments=assignments or (),
-        budget=budget,
-        until_settled=until_settled,
-        max_seeds=max_seeds,
-        time=time,
-        against_itself=against_itself,
-        jobs=jobs,
-        launcher=launcher.value,
-        slurm=slurm or (),
-        device=device,
-        out=out,
-        data_root=data_root,
-    )
     if dry_run and not request.of_finished_runs:
-        _show_plans(request.preview())
+        plans = request.preview()
+        for ready in plans:
+            _show_plan(ready)
+        if plans[-1].plan.experiment.endswith("-tuning"):
+            console.note("the comparison's own runs follow from what tuning chooses")
         return
     comparison = _run(request)
     _show_table(comparison, form)
@@ -108,7 +71,6 @@ def compare(
 
 def _run(request: "ComparisonRequest") -> "Comparison":
     """Runs the comparison and shows its progress, also how far it came when interrupted."""
-    from liere_cli.cli import console
     from liere_cli.cli.progress import ProgressBar
     from liere_cli.launchers.events import Event, PlanReady
 
@@ -127,15 +89,6 @@ def _run(request: "ComparisonRequest") -> "Comparison":
                     f"{display.over} of {display.total} runs are done; the others can be resumed"
                 )
             raise
-
-
-def _show_plans(plans: Sequence["PlanReady"]) -> None:
-    from liere_cli.cli import console
-
-    for ready in plans:
-        _show_plan(ready)
-    if plans[-1].plan.experiment.endswith("-tuning"):
-        console.note("the comparison's own runs follow from what tuning chooses")
 
 
 def _closing(ready: "PlanReady") -> str:
@@ -164,13 +117,9 @@ def _begun(ready: "PlanReady") -> tuple["Plan", str]:
 
 
 def _show_plan(ready: "PlanReady") -> None:
-    """Every row of a plan, on stdout."""
-    from rich.table import Table
     from rich.text import Text
 
-    from liere_cli.cli import console
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = console.table()
     for column in ("data", "encoding", "budget", "seeds"):
         table.add_column(column, overflow="fold")
     plan, _ = _begun(ready)
@@ -197,14 +146,13 @@ def _seeds(seeds: list[str]) -> str:
     return f"{' '.join(distinct)} ({len(seeds)} runs)"
 
 
-def _show_table(comparison: "Comparison", form: Format) -> None:
-    from liere_cli.cli import console
+def _show_table(comparison: "Comparison", form: options.Format) -> None:
     from liere_cli.report.formats.registry import FORMATS
 
-    screen = console.stdout()
-    if form == Format.TABLE:
-        from liere_cli.report.formats.terminal import terminal
-
-        screen.print(terminal(comparison.table, screen.width))
+    if form != "table":
+        typer.echo(FORMATS[form](comparison.table), nl=False)
         return
-    typer.echo(FORMATS[form](comparison.table), nl=False)
+    from liere_cli.report.formats.terminal import terminal
+
+    screen = console.stdout()
+    screen.print(terminal(comparison.table, screen.width))

@@ -8,6 +8,7 @@ from liere_cli.report.escape import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 #: seconds between lines of progress where stderr is no terminal
 QUIET_SECONDS = 15.0
@@ -34,8 +35,15 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False, quiet=_silent)
 
 
+def table(**settings: Any) -> Table:
+    """A table without lines; ``settings`` are those of rich's ``Table``."""
+    from rich.table import Table
+
+    defaults = {"box": None, "pad_edge": False, "header_style": "bold", "title_justify": "left"}
+    return Table(**defaults | settings)
+
+
 def note(message: str) -> None:
-    """A line of explanation on stderr."""
     stderr().print(f"[dim]{shown(message)}[/dim]", soft_wrap=True)
 
 
@@ -45,7 +53,6 @@ def warn(message: str, screen: Console | None = None) -> None:
 
 
 def error(message: str) -> None:
-    """An error on stderr."""
     from rich.console import Console
 
     line = f"[bold red]error[/bold red]: {shown(message)}"

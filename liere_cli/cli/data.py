@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from liere_cli.cli import console
 from liere_cli.cli.listing import NARROW, option_rows, option_text
 from liere_cli.cli.options import AsJson, DataRoot
 
@@ -14,7 +15,6 @@ def data(
     as_json: AsJson = False,
 ) -> None:
     """List the data sets: axes, metric, licence, whether they are available."""
-    from liere_cli.cli import console
     from liere_cli.data import available, dataset_class
     from liere_cli.data.registry import mirror
 
@@ -41,14 +41,10 @@ def data(
 
 
 def _show(rows: list[dict[str, Any]], columns: list[str], as_json: bool, full: bool) -> None:
-    from rich.table import Table
-
-    from liere_cli.cli import console
-
     if as_json:
         console.print_json(rows)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = console.table()
     if full:
         table.show_header = False
         table.add_column(style="bold")

@@ -1,10 +1,12 @@
 """``liere encodings``: the position encodings there are."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from liere_cli.cli import console
 from liere_cli.cli.listing import NARROW, option_rows, option_text
 from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Outputs
 from liere_cli.errors import UsageError
@@ -43,9 +45,6 @@ def encodings(
     for flag, value in {"--grid": grid, "--layer": layer, "--run": run}.items():
         if value is not None:
             raise UsageError(f"{flag} {value} says what to draw; it needs --plot FILE")
-    from dataclasses import asdict
-
-    from liere_cli.cli import console
     from liere_cli.encodings import available, encoding_class, resolve_spec
     from liere_cli.encodings.describe import profile
 
@@ -77,43 +76,29 @@ FAMILIES = {
 
 
 def _list_encodings(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    from liere_cli.cli import console
-
     narrow = console.stdout().width < NARROW
     for family, title in FAMILIES.items():
         members = [row for row in rows if row["family"] == family]
         if not members:
             continue
-        table = Table(
-            title=title, title_justify="left", title_style="italic", box=None, pad_edge=False,
-            header_style="bold", show_header=not narrow,
-        )  # fmt: skip
+        table = console.table(title=title, title_style="italic", show_header=not narrow)
         width = max(len(row["name"]) for row in rows)
         table.add_column("name", min_width=width, no_wrap=True, style="bold")
         if not narrow:
-            table.add_column("axes", min_width=4)
-            table.add_column("relative", min_width=9)
-            table.add_column("learned", min_width=7)
-            table.add_column("units", min_width=8)
+            for heading, least in (("axes", 4), ("relative", 9), ("learned", 7), ("units", 8)):
+                table.add_column(heading, min_width=least)
         table.add_column("summary", overflow="fold")
         for row in members:
-            columns = (
-                _axes_text(row), _relative(row), _learned(row), row["units"] or "-",
-            )  # fmt: skip
+            columns = (_axes_text(row), _relative(row), _learned(row), row["units"] or "-")
             table.add_row(row["name"], *(() if narrow else columns), row["summary"])
         console.stdout().print(table)
         console.stdout().print()
 
 
 def _show_encoding(row: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    from liere_cli.cli import console
     from liere_cli.positions.grid import MEANINGS
 
-    table = Table(box=None, pad_edge=False, show_header=False)
+    table = console.table(show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     width = row["qk_width"]
@@ -141,7 +126,7 @@ def _show_encoding(row: dict[str, Any]) -> None:
     console.stdout().print(
         "\n[italic]at a nano model (4 layers of 4 heads of 32) and 64 tokens[/italic]"
     )
-    costs = Table(box=None, pad_edge=False, header_style="bold")
+    costs = console.table()
     for heading in ("grid", "relative", "parameters", "extra FLOPs per token"):
         costs.add_column(heading, justify="left" if heading == "grid" else "right")
     for at in row["by_axes"]:
@@ -187,13 +172,7 @@ def plot_encoding(
     out: Path,
     data_root: Path | None,
 ) -> None:
-    """Plots a named encoding at initialisation, or that of a run as trained.
-
-    Raises:
-        UsageError: both or none are given, or a suffix, grid or layer that does not fit.
-        LiereError: the run can't be opened, or the plot can't be drawn.
-    """
-    from liere_cli.cli import console
+    """Plots a named encoding at initialisation, or that of a run as trained."""
     from liere_cli.encodings.score_map import score_map
     from liere_cli.report.plots.score_map import draw
     from liere_cli.report.plots.style import check_plot_path
@@ -201,13 +180,11 @@ def plot_encoding(
     check_plot_path(path)
     if (name is None) == (run is None):
         raise UsageError("--plot draws either NAME at initialisation or, with --run RUN, that run")
-    if run is None:
-        assert name is not None
-        title = name
+    if name is not None:
+        title, moment = name, "at initialisation, seed 0"
         encoding, extents = _at_initialisation(name, grid)
-        moment = "at initialisation, seed 0"
     else:
-        encoding, extents, title = _trained(run, grid, out, data_root)
+        encoding, extents, title = _trained(str(run), grid, out, data_root)
         moment = "as trained"
     kernel = score_map(encoding, extents, layer or 0)
     text = caption(kernel, encoding, moment, layer or 0)
@@ -268,12 +245,9 @@ def caption(kernel: "ScoreMap", encoding: "PositionEncoding", moment: str, layer
     ]
     if kernel.values.shape[1] == 1 and kernel.place != "embed":
         sentences.append("Every head has the same")
-    if kernel.relative:
-        sentences.append(
-            "Relative: scores depend on differences of positions alone, so any query gives the same"
-        )
-    else:
-        sentences.append(
-            "Not relative: scores depend on the position of the query, so a second query is shown"
-        )
+    sentences.append(
+        "Relative: scores depend on differences of positions alone, so any query gives the same"
+        if kernel.relative
+        else "Not relative: scores depend on the position of the query, so a second query is shown"
+    )
     return ". ".join(sentences) + "."

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from liere_cli.cli import console
 from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Device, Outputs
 
 if TYPE_CHECKING:
-    from liere_cli.evaluation.row import EvaluationRow
+    from liere_cli.evaluation.trained_run import EvaluationRow
 
 
 def evaluate(
@@ -47,8 +48,7 @@ def evaluate(
         float, typer.Option(min=0, max=100, help="Of the sample; 0 takes the likeliest byte.")
     ] = 0.8,
     limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="At most so many items or blocks, evenly spaced."),
+        int | None, typer.Option(min=1, help="At most so many items or blocks, evenly spaced.")
     ] = None,
     encoding: Annotated[
         str | None,
@@ -68,7 +68,6 @@ def evaluate(
     """
     from liere_cli.api.evaluate import evaluate as evaluate_run
     from liere_cli.api.evaluate import open_trained
-    from liere_cli.cli import console
 
     trained = open_trained(
         run, weights=weights, encoding=encoding, device=device, out=out, data_root=data_root
@@ -95,14 +94,7 @@ def evaluate(
 
 
 def _print_rows(rows: "Sequence[EvaluationRow]", title: str) -> None:
-    from rich.table import Table
-
-    from liere_cli.cli import console
-
-    table = Table(
-        title=console.shown(title), title_justify="left", box=None, pad_edge=False,
-        header_style="bold",
-    )  # fmt: skip
+    table = console.table(title=console.shown(title))
     table.add_column("grid")
     extended = any(row.extension != "none" for row in rows)
     if extended:

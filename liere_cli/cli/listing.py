@@ -7,19 +7,17 @@ NARROW = 70
 
 
 def option_rows(section: type[Any]) -> list[dict[str, Any]]:
-    """Every option with its default and meaning."""
-    described = []
-    for key, field in section.model_fields.items():
-        default = None if field.is_required() else field.get_default(call_default_factory=True)
-        described.append(
-            {
-                "name": key,
-                "default": default,
-                "required": field.is_required(),
-                "meaning": field.description or "",
-            }
-        )
-    return described
+    return [
+        {
+            "name": key,
+            "default": None
+            if field.is_required()
+            else field.get_default(call_default_factory=True),
+            "required": field.is_required(),
+            "meaning": field.description or "",
+        }
+        for key, field in section.model_fields.items()
+    ]
 
 
 def option_text(value: Any) -> str:

@@ -1,8 +1,7 @@
 """Flags that several commands share, and those of ``liere compare``."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,33 +18,12 @@ DataRoot = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
 DEFAULT_OUTPUTS = Path("outputs")
 
-#: as in :mod:`liere_cli.api.request`, which is not imported for a help text
-DEFAULT_RECIPE = "quick"
-
-
-class Format(StrEnum):
-    """Ways to show the tables."""
-
-    TABLE = "table"
-    MARKDOWN = "markdown"
-    CSV = "csv"
-    LATEX = "latex"
-    JSON = "json"
-
-
-class Launcher(StrEnum):
-    """What trains the runs: processes of this machine, or jobs of a cluster."""
-
-    LOCAL = "local"
-    SLURM = "slurm"
-
-
 Sources = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="RECIPE|RUN",
         help="A recipe's path, a built-in one's name, or folders of finished runs. "
-        f"Nothing at all means the recipe '{DEFAULT_RECIPE}'.",
+        "Nothing at all means the recipe 'quick'.",
         show_default=False,
     ),
 ]
@@ -77,8 +55,7 @@ UntilSettled = Annotated[
     ),
 ]
 MaxSeeds = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="With --until-settled: maximum seeds (default 10)."),
+    int | None, typer.Option(metavar="N", help="With --until-settled: maximum seeds (default 10).")
 ]
 Time = Annotated[
     str | None,
@@ -100,17 +77,18 @@ Jobs = Annotated[
         min=1, help="Runs at a time: here 1, sharing cores and GPUs; in Slurm all of them."
     ),
 ]
-LauncherName = Annotated[
-    Launcher,
-    typer.Option("--launcher", help="What trains the runs: this machine, or Slurm jobs."),
+Launcher = Annotated[
+    Literal["local", "slurm"],
+    typer.Option(help="What trains the runs: this machine, or Slurm jobs."),
 ]
-SlurmSettings = Annotated[
+Slurm = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=VALUE",
         help="With --launcher slurm: what each job asks for, as partition=gpu or time=4h.",
     ),
 ]
+Format = Literal["table", "markdown", "csv", "latex", "json"]
 TableFormat = Annotated[
     Format, typer.Option("--format", help="How the tables are shown on stdout.")
 ]

@@ -6,19 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from liere_cli.cli import console
-from liere_cli.launchers.events import (
-    Event,
-    Notice,
-    PhaseEnded,
-    PlanReady,
-    RunEnded,
-    RunEvaluating,
-    RunLockedElsewhere,
-    RunReported,
-    RunStarted,
-    TrainingStarted,
-    TransferStarted,
-)
+from liere_cli.launchers import events
 from liere_cli.planning.progress import Outcome, seconds_left
 from liere_cli.report.numbers import duration
 
@@ -47,9 +35,9 @@ class ProgressBar:
         #: finished runs that are evaluated at other grids, while that lasts, and how many are done
         self.evaluations: int | None = None
         self.evaluated = 0
-        self.started: dict[str, RunStarted] = {}
+        self.started: dict[str, events.RunStarted] = {}
         #: who else holds which run, and why it is not in training yet
-        self.elsewhere: dict[str, RunLockedElsewhere] = {}
+        self.elsewhere: dict[str, events.RunLockedElsewhere] = {}
         self.printed_at = time.monotonic()
 
     def __enter__(self) -> ProgressBar:
@@ -58,26 +46,26 @@ class ProgressBar:
     def __exit__(self, *exception: object) -> None:
         self._end_phase()
 
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, PlanReady):
+    def __call__(self, event: events.Event) -> None:
+        if isinstance(event, events.PlanReady):
             self.plan = None  # shown by the command that asked for it
-        elif isinstance(event, TrainingStarted):
+        elif isinstance(event, events.TrainingStarted):
             self._start_training(event)
-        elif isinstance(event, TransferStarted):
+        elif isinstance(event, events.TransferStarted):
             self._start_transfer(event)
-        elif isinstance(event, PhaseEnded):
+        elif isinstance(event, events.PhaseEnded):
             self._end_phase()
-        elif isinstance(event, RunStarted):
+        elif isinstance(event, events.RunStarted):
             self._start_run(event)
-        elif isinstance(event, RunReported):
+        elif isinstance(event, events.RunReported):
             self._report(event)
-        elif isinstance(event, RunEvaluating):
+        elif isinstance(event, events.RunEvaluating):
             self._evaluate(event)
-        elif isinstance(event, RunLockedElsewhere):
+        elif isinstance(event, events.RunLockedElsewhere):
             self._wait_for(event)
-        elif isinstance(event, RunEnded):
+        elif isinstance(event, events.RunEnded):
             self._end_run(event)
-        elif isinstance(event, Notice):
+        elif isinstance(event, events.Notice):
             self._notice(event)
         self._update_total()
 
@@ -91,12 +79,12 @@ class ProgressBar:
         """Runs of the phase."""
         return len(self.plan.runs) if self.plan is not None else 0
 
-    def _start_training(self, event: TrainingStarted) -> None:
+    def _start_training(self, event: events.TrainingStarted) -> None:
         self.plan, self.outcomes, self.jobs = event.plan, dict(event.outcomes), event.jobs
         self.elsewhere.clear()
         self._start_bars("all runs", self.total)
 
-    def _start_transfer(self, event: TransferStarted) -> None:
+    def _start_transfer(self, event: events.TransferStarted) -> None:
         self.plan, self.evaluations, self.evaluated = None, event.runs, 0
         self._line(
             f"measuring {event.runs} runs at other grids: {event.passes} passes over test items"
@@ -109,7 +97,7 @@ class ProgressBar:
         self.bars, self.evaluations = None, None
         self.tasks.clear()
 
-    def _start_run(self, event: RunStarted) -> None:
+    def _start_run(self, event: events.RunStarted) -> None:
         self.started[event.run.run_id] = event
         if self.evaluations is not None:
             return
@@ -121,7 +109,7 @@ class ProgressBar:
         self.elsewhere.pop(event.run.run_id, None)
         self._add_bar(event.run, "first step")
 
-    def _report(self, event: RunReported) -> None:
+    def _report(self, event: events.RunReported) -> None:
         report, started = event.report, self.started[event.run.run_id]
         details = [f"step {report.step:,}", f"loss {report.loss:.4f}"]
         if report.value is not None:
@@ -139,13 +127,13 @@ class ProgressBar:
             name = f"{self._count()} {event.run.label}: " if self.plan is not None else ""
             self._line(f"{name}{report.share:.0%} · {text}")
 
-    def _evaluate(self, event: RunEvaluating) -> None:
+    def _evaluate(self, event: events.RunEvaluating) -> None:
         if self.evaluations is not None:
             self._show(_ALL, details=console.printable(f"{event.run.label} at {event.split}"))
         else:
             self._show(event.run.run_id, details=f"evaluating on {event.split}")
 
-    def _wait_for(self, event: RunLockedElsewhere) -> None:
+    def _wait_for(self, event: events.RunLockedElsewhere) -> None:
         """A bar for a run that others train; runs that nobody trains yet are only counted."""
         run_id = event.run.run_id
         before = self.elsewhere.get(run_id)
@@ -173,7 +161,7 @@ class ProgressBar:
             parts.append(f"{len(queued)} queued" + (f" ({reasons})" if reasons else ""))
         return " · ".join(parts)
 
-    def _end_run(self, event: RunEnded) -> None:
+    def _end_run(self, event: events.RunEnded) -> None:
         outcome = event.outcome
         if self.evaluations is not None:
             self.evaluated += 1
@@ -192,7 +180,7 @@ class ProgressBar:
             result = f"{outcome.state}: {outcome.error or 'no reason given'}"
         self._line(f"{self._count()} {event.run.label}: {result}", style)
 
-    def _notice(self, event: Notice) -> None:
+    def _notice(self, event: events.Notice) -> None:
         (self._warn if event.warning else self._line)(event.text)
 
     def _count(self) -> str:

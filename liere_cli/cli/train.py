@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from liere_cli.cli import console
 from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, Assignments, DataRoot, Device, Outputs
 from liere_cli.report.numbers import duration
 
@@ -38,27 +39,16 @@ def train(
     Without flags: liere on stdlib, Python's own source. Exit code 1 when a run fails or diverges.
     One large run in N processes: torchrun --nproc-per-node N -m liere_cli train ...
     """
+    flags = {name: value for name, value in locals().items() if value is not None}
+    del flags["as_json"]
     from liere_cli.api.train import train as train_model
-    from liere_cli.cli import console
     from liere_cli.cli.progress import ProgressBar
     from liere_cli.utils.distributed import is_main_process
 
     if not is_main_process():
         console.silence()
     with ProgressBar() as display:
-        run = train_model(
-            recipe,
-            encoding=encoding,
-            data=data,
-            seed=seed,
-            budget=budget,
-            assignments=assignments or (),
-            device=device,
-            out=out,
-            data_root=data_root,
-            fresh=fresh,
-            on_progress=display,
-        )
+        run = train_model(**flags, on_progress=display)
     summary = run.summary()
     assert summary is not None
     if not display.started:
@@ -72,8 +62,6 @@ def train(
 
 
 def _print_result(summary: "RunSummary", folder: str) -> None:
-    from liere_cli.cli import console
-
     screen = console.stdout()
     encoding, data = console.shown(summary.encoding), console.shown(summary.data)
     title = f"[bold]{encoding}[/bold] on {data}, seed {summary.seed}"

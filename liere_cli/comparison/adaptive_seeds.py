@@ -4,14 +4,15 @@ A function of the runs that there are, and of nothing else: an interrupted compa
 it stopped, and one that is repeated trains nothing.
 """
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TypeVar
 
 import numpy as np
 
 from liere_cli.comparison.tables.build import make_table
-from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding, PlannedRun
+from liere_cli.planning.plan import Plan, PlannedEncoding, PlannedRun
 from liere_cli.planning.progress import Outcome, full_seconds
 from liere_cli.statistics.power import MAX_SEEDS, detectable_difference
 from liere_cli.statistics.sequential import FUTILE_POWER, InterimAnalyses
@@ -47,13 +48,11 @@ def next_runs(
     neither settled nor futile, and for its baseline. Where time is limited, only for those that
     need the fewest seeds, as many as run at a time.
 
-    Args:
-        outcomes: of every run of the plan, by identity.
-        failed: identities of runs that failed just now and are not repeated.
-        jobs: runs at a time.
+    ``failed`` are identities of runs that failed just now and are not repeated.
     """
     assert plan.interim is not None
-    limit = _seconds_allowed(plan)
+    settings = plan.compare.until_settled
+    limit = settings.time.amount if settings and settings.time else None
     begun = set(plan.seeds[: plan.interim.first])
     first = [
         run
@@ -65,19 +64,17 @@ def next_runs(
     else:
         ranked = _ranked(plan, plan.interim, outcomes, failed)
         going = len(ranked)
-        batches = ranked if limit is None else _fill(ranked, jobs)
-        batch = list({run.run_id: run for runs in batches for run in runs}.values())
+        if limit is not None:  # as many comparisons as keep the workers busy
+            begins = accumulate(map(len, ranked), initial=0)
+            ranked = [runs for runs, count in zip(ranked, begins, strict=False) if count < jobs]
+        batch = list({run.run_id: run for runs in ranked for run in runs}.values())
     if batch and limit is not None and _seconds_after(plan, outcomes, batch) > limit:
         return Next((), going, out_of_time=True)
     return Next(tuple(batch), going)
 
 
 def begun_part(plan: PlanT, outcomes: Mapping[str, Outcome], also: Set[str] = frozenset()) -> PlanT:
-    """The plan without the seeds that are not needed yet.
-
-    Args:
-        also: identities of runs to keep though nothing of them is trained yet.
-    """
+    """The plan without the seeds that are not needed yet, but with the runs ``also``."""
     assert plan.interim is not None
     first = set(plan.seeds[: plan.interim.first])
 
@@ -85,17 +82,18 @@ def begun_part(plan: PlanT, outcomes: Mapping[str, Outcome], also: Set[str] = fr
         begun = outcomes[run.run_id].state != "missing"
         return begun or run.seed in first or run.run_id in also
 
-    def part(row: PlannedEncoding[PlannedRun]) -> PlannedEncoding[PlannedRun]:
-        return replace(row, runs=tuple(run for run in row.runs if kept(run)))
-
     datasets = tuple(
-        replace(dataset, encodings=tuple(part(row) for row in dataset.encodings))
+        replace(
+            dataset,
+            encodings=tuple(
+                replace(row, runs=tuple(filter(kept, row.runs))) for row in dataset.encodings
+            ),
+        )
         for dataset in plan.datasets
     )
-    seeds = {run.seed for dataset in datasets for row in dataset.encodings for run in row.runs}
-    return replace(
-        plan, datasets=datasets, seeds=tuple(seed for seed in plan.seeds if seed in seeds)
-    )
+    used = {run.seed for dataset in datasets for run in dataset.runs}
+    seeds = tuple(seed for seed in plan.seeds if seed in used)
+    return replace(plan, datasets=datasets, seeds=seeds)
 
 
 def _ranked(
@@ -110,15 +108,13 @@ def _ranked(
     for dataset, its_table in zip(plan.datasets, table.datasets, strict=True):
         baseline = next((row for row in dataset.encodings if row.label == dataset.baseline), None)
         for planned, row in zip(dataset.encodings, its_table.rows, strict=True):
-            verdict = row.verdict
-            if baseline is None or verdict is None:
+            verdict, estimate = row.verdict, row.estimate
+            if baseline is None or verdict is None or estimate is None:
                 continue
-            if not _is_open(verdict, interim, table.comparisons):
-                continue
-            runs = _next_seed(planned, baseline, outcomes, failed)
-            if runs:
-                entries.append((_seeds_missing(verdict), runs))
-    return [runs for _, runs in sorted(entries, key=lambda entry: entry[0])]
+            if _is_open(verdict, interim, table.comparisons):
+                missing = (verdict.seeds_needed or MAX_SEEDS) - estimate.n
+                entries.append((missing, _next_seed(planned, baseline, outcomes, failed)))
+    return [runs for _, runs in sorted(entries, key=lambda entry: entry[0]) if runs]
 
 
 def _is_open(verdict: Verdict, interim: InterimAnalyses, comparisons: int) -> bool:
@@ -132,15 +128,10 @@ def _is_open(verdict: Verdict, interim: InterimAnalyses, comparisons: int) -> bo
         level = alpha * interim.share(interim.last)
         hidden = detectable_difference(0.0, estimate.n, level, FUTILE_POWER, estimate.test_set)
     margin = verdict.pair.margin
-    futile = interim.futile(
-        np.array(estimate.difference),
-        np.array(estimate.seed_error),
-        np.array(estimate.n),
-        alpha,
-        np.array(np.nan if margin is None else margin),
-        hidden,
-    )
-    return not futile
+    figures = (estimate.difference, estimate.seed_error, estimate.n)
+    difference, error, n = map(np.array, figures)
+    nan_or_margin = np.array(np.nan if margin is None else margin)
+    return not interim.futile(difference, error, n, alpha, nan_or_margin, hidden)
 
 
 def _next_seed(
@@ -158,27 +149,6 @@ def _next_seed(
     return []
 
 
-def _seeds_missing(verdict: Verdict) -> int:
-    """Seeds that are probably still needed."""
-    n = verdict.estimate.n if verdict.estimate else 0
-    return (verdict.seeds_needed or MAX_SEEDS) - n
-
-
-def _fill(ranked: list[list[PlannedRun]], jobs: int) -> Iterator[list[PlannedRun]]:
-    """Runs of as many comparisons as keep the workers busy."""
-    count = 0
-    for runs in ranked:
-        if count >= jobs:
-            return
-        count += len(runs)
-        yield runs
-
-
-def _seconds_allowed(plan: Plan[PlannedRun]) -> float | None:
-    settings = plan.compare.until_settled
-    return None if settings is None or settings.time is None else settings.time.amount
-
-
 def _seconds_after(
     plan: Plan[PlannedRun], outcomes: Mapping[str, Outcome], batch: list[PlannedRun]
 ) -> float:
@@ -186,7 +156,9 @@ def _seconds_after(
     spent = sum(outcomes[run.run_id].seconds for run in plan.runs)
     chosen = {run.run_id for run in batch}
     for dataset in plan.datasets:
-        typical = _known_seconds(dataset, outcomes)
+        typical = full_seconds(dataset.runs, outcomes) or 0.0
+        if dataset.budget.unit == "seconds":
+            typical = dataset.budget.amount
         for row in dataset.encodings:
             whole = full_seconds(row.runs, outcomes) or typical
             for run in row.runs:
@@ -194,11 +166,3 @@ def _seconds_after(
                     chosen.remove(run.run_id)
                     spent += whole * (1 - outcomes[run.run_id].share)
     return spent
-
-
-def _known_seconds(dataset: DatasetPlan[PlannedRun], outcomes: Mapping[str, Outcome]) -> float:
-    """Of a run on that data set, by its budget or its other encodings; 0 while nothing is known."""
-    if dataset.budget.unit == "seconds":
-        return dataset.budget.amount
-    runs = tuple(run for row in dataset.encodings for run in row.runs)
-    return full_seconds(runs, outcomes) or 0.0

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from liere_cli.comparison.result import ComparisonResult
-from liere_cli.comparison.tables.build import make_table
+from liere_cli.comparison.tables.build import ComparisonResult, make_table
 from liere_cli.comparison.tables.cache import RunIndex
 from liere_cli.config.files import read_settings
 from liere_cli.config.recipe import Recipe
@@ -20,9 +19,7 @@ def compare_runs(
 ) -> ComparisonResult:
     """Judges the runs at folders, of names, or in the folders of experiments.
 
-    Raises:
-        UsageError: no runs, or runs that can't be compared.
-        LiereError: a run's recipe or summary can't be read.
+    Raises UsageError for runs that can't be compared, LiereError for unreadable files.
     """
     runs = runs_of(sources, outputs)
     for folder in sorted({run.folder.parent for run in runs}):

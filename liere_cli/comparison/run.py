@@ -11,22 +11,14 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from liere_cli.comparison.adaptive_seeds import begun_part, next_runs
-from liere_cli.comparison.result import ComparisonResult
-from liere_cli.comparison.tables.build import make_table
+from liere_cli.comparison.tables.build import ComparisonResult, make_table
 from liere_cli.comparison.tables.transfer import unmeasured
 from liere_cli.comparison.tuning import Search, plan_search, tuned_plan
 from liere_cli.config.compare import CompareSettings
 from liere_cli.config.recipe import Recipe
-from liere_cli.errors import unwritable
-from liere_cli.launchers.events import (
-    Listener,
-    Notice,
-    PhaseEnded,
-    PlanReady,
-    TrainingStarted,
-    TransferStarted,
-    ignore,
-)
+from liere_cli.errors import counted, unwritable
+from liere_cli.launchers import events
+from liere_cli.launchers.events import Listener, Notice, PlanReady, ignore
 from liere_cli.launchers.select import Execution
 from liere_cli.launchers.transfer_eval import evaluate_runs
 from liere_cli.planning.from_recipe import plan_comparison, repeated
@@ -36,15 +28,7 @@ from liere_cli.training.run import tidy
 
 
 def compare(recipe: Recipe, execution: Execution, listener: Listener = ignore) -> ComparisonResult:
-    """Trains what is missing of a comparison, and judges it.
-
-    A run that fails does not stop the others; the table counts it.
-
-    Raises:
-        UsageError: a recipe that can't be planned.
-        LiereError: data that is not available, or a folder that can't be written.
-        KeyboardInterrupt: after SIGINT or SIGTERM; the same call continues.
-    """
+    """Trains what is missing of a comparison, and judges it, as :func:`liere_cli.compare`."""
     return _Flow(execution, listener).compare(recipe)
 
 
@@ -67,8 +51,6 @@ def preview(recipe: Recipe, execution: Execution) -> list[PlanReady]:
 
 
 class _Flow:
-    """The steps of one comparison."""
-
     def __init__(self, execution: Execution, listener: Listener) -> None:
         self.execution, self.listener = execution, listener
         self.context, self.jobs = execution.training, execution.jobs
@@ -117,16 +99,16 @@ class _Flow:
             if not batch.runs:
                 break
             if batch.going:
-                open_count = _count(batch.going, "comparison")
-                self.listener(Notice(f"{open_count} not settled: seed {batch.runs[0].seed}"))
+                count = counted(batch.going, "comparison")
+                self.listener(Notice(f"{count} not settled: seed {batch.runs[0].seed}"))
             chosen = {run.run_id for run in batch.runs}
             part = begun_part(plan, outcomes, chosen)
             later = {run.run_id for run in part.runs if not outcomes[run.run_id].over} - chosen
             outcomes |= self._train(part, outcomes, later | failed)
             failed |= {run_id for run_id in chosen if not outcomes[run_id].over}
         if batch.out_of_time:
-            open_count = _count(batch.going, "comparison")
-            self.listener(Notice(f"the time is up; {open_count} not settled"))
+            count = counted(batch.going, "comparison")
+            self.listener(Notice(f"the time is up; {count} not settled"))
         return begun_part(plan, outcomes), outcomes
 
     def _train(
@@ -146,11 +128,11 @@ class _Flow:
             return {}
         _check_writable(self.context.outputs / plan.experiment)
         context = replace(self.context, experiment=plan.experiment)
-        self.listener(TrainingStarted(plan, outcomes, min(self.jobs, len(left))))
+        self.listener(events.TrainingStarted(plan, outcomes, min(self.jobs, len(left))))
         try:
             return self.execution.launcher(left, context, self.listener)
         finally:
-            self.listener(PhaseEnded())
+            self.listener(events.PhaseEnded())
 
     def _evaluate_elsewhere(
         self, plan: Plan[PlannedRun], outcomes: Mapping[str, Outcome]
@@ -160,16 +142,12 @@ class _Flow:
         if not missing:
             return {}
         passes = sum(len(evaluations) for _, evaluations in missing.values())
-        self.listener(TransferStarted(len(missing), passes))
+        self.listener(events.TransferStarted(len(missing), passes))
+        context, jobs = self.execution.evaluation, self.execution.evaluation_jobs
         try:
-            return evaluate_runs(
-                missing,
-                self.execution.evaluation,
-                jobs=self.execution.evaluation_jobs,
-                listener=self.listener,
-            )
+            return evaluate_runs(missing, context, jobs=jobs, listener=self.listener)
         finally:
-            self.listener(PhaseEnded())
+            self.listener(events.PhaseEnded())
 
 
 def _check_writable(folder: Path) -> None:
@@ -180,7 +158,3 @@ def _check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise unwritable(folder, error) from None
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -6,7 +6,9 @@ on where it stopped and a repeated one trains nothing.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +20,7 @@ from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.model import encoding_for
 from liere_cli.planning.from_recipe import planned_run
 from liere_cli.planning.plan import DatasetPlan, PlannedEncoding, PlannedRun, RecipePlan
-from liere_cli.planning.progress import Outcome
+from liere_cli.planning.progress import Outcome, distinct_errors, scores_of
 from liere_cli.planning.tuning_result import Trial, TuningResult, values_text
 from liere_cli.runs.build import RunSpec, assemble, model_shape
 from liere_cli.runs.context import Context
@@ -57,10 +59,7 @@ class Search:
 
 
 def plan_search(plan: RecipePlan, context: Context) -> Search | None:
-    """The runs that tune each encoding of a comparison; None where its recipe doesn't ask.
-
-    They share the comparison's data and model, have seeds of their own, and never read the test
-    split. They lie in an experiment beside that of the comparison.
+    """The runs that tune each encoding, in an experiment of their own; None unless asked for.
 
     Raises:
         UsageError: keys or values that can't be tuned, nothing to try, or a seed of the comparison.
@@ -82,7 +81,8 @@ def plan_search(plan: RecipePlan, context: Context) -> Search | None:
     for index, (dataset, entry) in enumerate(zip(plan.datasets, compare.data, strict=True)):
         where = f"compare.data, '{dataset.data}', tuning" if entry.tuning else "compare.tuning"
         settings = _settings(compare.tuning, entry.tuning, where)
-        _check(settings, plan, settings.budget or dataset.budget, allowed, where)
+        budget = settings.budget or dataset.budget
+        _check(settings, plan, budget, allowed, where)
         searches.append(settings)
         rows = []
         for row in dataset.encodings:
@@ -92,7 +92,6 @@ def plan_search(plan: RecipePlan, context: Context) -> Search | None:
                 searched[index, row.label] = candidates
                 runs = tuple(run for candidate in candidates for run in candidate.runs)
                 rows.append(PlannedEncoding(row.label, runs))
-        budget = settings.budget or dataset.budget
         datasets.append(replace(dataset, encodings=tuple(rows), budget=budget))
     seeds = dict.fromkeys(seed for settings in searches for seed in settings.seeds)
     experiment = _experiment(plan.experiment)
@@ -103,62 +102,38 @@ def plan_search(plan: RecipePlan, context: Context) -> Search | None:
 def tuned_plan(
     plan: RecipePlan, search: Search, outcomes: Mapping[str, Outcome], context: Context
 ) -> RecipePlan:
-    """The comparison with the values that won; encodings without any have no runs.
-
-    Args:
-        outcomes: of every run of the search, by identity.
-    """
+    """The comparison with the values that won; encodings without any have no runs."""
     datasets, listing = [], Listing(context.outputs)
     for index, dataset in enumerate(plan.datasets):
-        rows = []
+        rows, settings = [], search.settings[index]
+        budget = (settings.budget or dataset.budget).text
         for row in dataset.encodings:
             candidates = search.candidates.get((index, row.label))
             if candidates is not None:
-                tuned = _tuned(dataset, search.settings[index], candidates, outcomes)
-                runs = _runs(row, tuned, listing, context)
-                row = replace(row, runs=runs, tuned=tuned)
+                trials = tuple(_trial(candidate, outcomes) for candidate in candidates)
+                seeds = tuple(settings.seeds)
+                tuned = TuningResult(trials, dataset.higher_is_better, budget, seeds)
+                row = replace(row, runs=_runs(row, tuned, listing, context), tuned=tuned)
             rows.append(row)
         datasets.append(replace(dataset, encodings=tuple(rows)))
     return replace(plan, datasets=tuple(datasets))
 
 
-def _tuned(
-    dataset: DatasetPlan,
-    settings: TuningSettings,
-    candidates: Sequence[Candidate],
-    outcomes: Mapping[str, Outcome],
-) -> TuningResult:
-    budget = (settings.budget or dataset.budget).text
-    trials = tuple(_trial(candidate, outcomes) for candidate in candidates)
-    return TuningResult(trials, dataset.higher_is_better, budget, tuple(settings.seeds))
-
-
 def _trial(candidate: Candidate, outcomes: Mapping[str, Outcome]) -> Trial:
-    results = [(run, outcomes[run.run_id]) for run in candidate.runs]
-    states = [outcome.state for _, outcome in results]
-    scores = {
-        run.seed: value
-        for run, outcome in results
-        if outcome.state == "finished"
-        and outcome.summary
-        and (value := outcome.summary.val) is not None
-    }
-    errors = dict.fromkeys(outcome.error for _, outcome in results if outcome.error)
+    results = [outcomes[run.run_id] for run in candidate.runs]
+    states = Counter(outcome.state for outcome in results)
     return Trial(
         candidate.values,
-        scores,
+        scores_of(candidate.runs, outcomes, "val"),
         len(results),
-        states.count("diverged"),
-        states.count("failed"),
-        tuple(errors),
+        states["diverged"],
+        states["failed"],
+        distinct_errors(results),
     )
 
 
 def _runs(
-    row: PlannedEncoding[PlannedRun],
-    tuned: TuningResult,
-    listing: Listing,
-    context: Context,
+    row: PlannedEncoding[PlannedRun], tuned: TuningResult, listing: Listing, context: Context
 ) -> tuple[PlannedRun, ...]:
     """The comparison's runs of one encoding with the values that won."""
     if tuned.chosen is None:
@@ -184,27 +159,21 @@ def _experiment(name: str) -> str:
 def _tuning_request(request: Recipe, settings: TuningSettings, experiment: str) -> Recipe:
     """The recipe of a run that tunes, before its values."""
     changes = {"tested": False, "budget": settings.budget or request.training.budget}
-    return request.model_copy(
-        update={
-            "experiment": _experiment(experiment),
-            "training": request.training.model_copy(update=changes),
-        }
-    )
+    training = request.training.model_copy(update=changes)
+    return request.model_copy(update={"experiment": _experiment(experiment), "training": training})
 
 
 def _candidates(
-    request: Recipe,
-    settings: TuningSettings,
-    where: str,
-    listing: Listing,
-    context: Context,
+    request: Recipe, settings: TuningSettings, where: str, listing: Listing, context: Context
 ) -> tuple[Candidate, ...]:
     """The candidates of one encoding: combinations that differ in a key that applies to it."""
     base = assemble(request, root=context.data_root, device=context.torch_device)
     shape = model_shape(base.recipe, base.dataset)
     learns = any(True for _ in encoding_for(shape, base.recipe.encoding).parameters())
     tried: dict[str, tuple[dict[str, Any], Recipe, RunSpec]] = {}
-    for values in _combinations(settings):
+    grid = itertools.product(*settings.grid.values())
+    combinations = [dict(zip(settings.grid, values, strict=True)) for values in grid]
+    for values in settings.candidates or combinations:
         useful = {key: value for key, value in values.items() if _useful(key, request, learns)}
         recipe = _with(request, useful, where)
         try:
@@ -213,26 +182,14 @@ def _candidates(
             what = f"{base.data}, {base.encoding} with {values_text(useful)}"
             raise type(error)(f"{where}: {what}: {error}") from None
         tried.setdefault(run_spec.run_id, (_resolved(useful, run_spec.recipe), recipe, run_spec))
-    if len(tried) == 1:
-        return tuple(Candidate(values, ()) for values, _, _ in tried.values())
-    return tuple(
-        Candidate(
-            values,
-            tuple(
-                replace(planned_run(run_spec, recipe, seed, listing), detail=values_text(values))
-                for seed in settings.seeds
-            ),
-        )
-        for values, recipe, run_spec in tried.values()
-    )
-
-
-def _combinations(settings: TuningSettings) -> Iterator[dict[str, Any]]:
-    if settings.candidates:
-        yield from settings.candidates
-        return
-    for values in itertools.product(*settings.grid.values()):
-        yield dict(zip(settings.grid, values, strict=True))
+    candidates = []
+    for values, recipe, run_spec in tried.values():
+        runs = [
+            replace(planned_run(run_spec, recipe, seed, listing), detail=values_text(values))
+            for seed in settings.seeds
+        ]
+        candidates.append(Candidate(values, tuple(runs) if len(tried) > 1 else ()))
+    return tuple(candidates)
 
 
 def _useful(key: str, request: Recipe, learns: bool) -> bool:
@@ -248,17 +205,11 @@ def _useful(key: str, request: Recipe, learns: bool) -> bool:
 
 def _with(request: Recipe, values: Mapping[str, Any], where: str) -> Recipe:
     """The recipe with those values in place of its own."""
-    training = {key: value for key, value in values.items() if not key.startswith(_OWN)}
-    options = {
-        key.removeprefix(_OWN): value for key, value in values.items() if key.startswith(_OWN)
-    }
-    settings = request.training.model_dump(mode="json") | training
-    return request.model_copy(
-        update={
-            "training": TrainingSettings.validated(settings, where),
-            "encoding": request.encoding | options,
-        }
-    )
+    settings, encoding = request.training.model_dump(mode="json"), dict(request.encoding)
+    for key, value in values.items():
+        (encoding if key.startswith(_OWN) else settings)[key.removeprefix(_OWN)] = value
+    training = TrainingSettings.validated(settings, where)
+    return request.model_copy(update={"training": training, "encoding": encoding})
 
 
 def _resolved(values: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
@@ -280,20 +231,14 @@ def _settings(whole: TuningSettings, changes: Mapping[str, Any], where: str) -> 
 
 
 def _check(
-    settings: TuningSettings,
-    plan: RecipePlan,
-    budget: Budget,
-    allowed: Sequence[str],
-    where: str,
+    settings: TuningSettings, plan: RecipePlan, budget: Budget, allowed: Sequence[str], where: str
 ) -> None:
     if bool(settings.grid) == bool(settings.candidates):
         raise UsageError(
             f"{where}: needs a 'grid' or a list of 'candidates', not both; as "
             "grid: {learning_rate: [1e-3, 2e-3, 4e-3]}"
         )
-    count = 1
-    for values in settings.grid.values():
-        count *= len(values)
+    count = math.prod(map(len, settings.grid.values()))
     if max(count, len(settings.candidates)) > MAX_CANDIDATES:
         raise UsageError(f"{where}: {count:,} combinations, but at most {MAX_CANDIDATES} are tried")
     used = sorted({run.request.seed for run in plan.runs})

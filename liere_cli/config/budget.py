@@ -35,8 +35,7 @@ class Budget:
     def parse(cls, text: str) -> Self:
         """Reads a budget; k, M and G multiply steps, examples and tokens, not times.
 
-        Raises:
-            UsageError: the text is not a budget, or not above zero.
+        Raises UsageError if the text is not a budget, or not above zero.
         """
         match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)([a-z]+)", text.strip())
         if match is None:

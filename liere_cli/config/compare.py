@@ -192,7 +192,6 @@ class SlurmSettings(Section):
 
     @property
     def minutes(self) -> int:
-        """The time limit of a job."""
         return math.ceil(self.time.amount / 60)
 
 

@@ -14,27 +14,15 @@ from liere_cli.errors import UsageError, nearest, shortened, unreadable
 MAX_RECIPE_BYTES = 1_000_000
 
 
-def recipe_folders() -> list[Path]:
-    """Where recipes that come with liere lie: installed, or beside the package in a checkout."""
-    package = Path(__file__).parent.parent
-    return [
-        folder for folder in (package / "_recipes", package.parent / "recipes") if folder.is_dir()
-    ]
-
-
 def builtin_recipes() -> dict[str, Path]:
-    """Name and file of each built-in recipe."""
-    return {
-        path.stem: path for folder in recipe_folders() for path in sorted(folder.glob("*.yaml"))
-    }
+    """Name and file of each built-in recipe: installed, or beside the package in a checkout."""
+    package = Path(__file__).parent.parent
+    folders = (package / "_recipes", package.parent / "recipes")
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
 def find_recipe(name: str) -> Path:
-    """The file at that path, or else the built-in recipe of that name.
-
-    Raises:
-        UsageError: there is neither.
-    """
+    """The file at that path, or else the built-in recipe of that name; UsageError without both."""
     path = Path(name)
     if path.is_file():
         return path
@@ -54,9 +42,7 @@ def find_recipe(name: str) -> Path:
 def read_settings(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, not yet validated.
 
-    Raises:
-        UsageError: not YAML, not a mapping, or too large; names the line of a syntax error.
-        LiereError: the file can't be read.
+    Raises UsageError, with the line of a syntax error, or LiereError if it can't be read.
     """
     try:
         content = path.read_bytes()
@@ -68,11 +54,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def parse_settings(content: bytes, path: str) -> dict[str, Any]:
-    """The mapping in YAML, not yet validated; ``path`` is for the error message.
-
-    Raises:
-        UsageError: as :func:`read_settings`.
-    """
+    """As :func:`read_settings`, of the file's content; ``path`` is for the error message."""
     try:
         settings = load_yaml(content.decode())
     except UnicodeDecodeError:
@@ -93,10 +75,8 @@ def parse_settings(content: bytes, path: str) -> dict[str, Any]:
 def apply_overrides(settings: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
     """A copy of the settings with each ``section.key=value`` applied.
 
-    A spec written as text becomes a mapping where one of its options is set.
-
-    Raises:
-        UsageError: an assignment without '=', or into a value that is not a section.
+    A spec written as text becomes a mapping where one of its options is set. Raises UsageError for
+    an assignment without '=', or into a value that is not a section.
     """
     settings = deepcopy(settings)
     for assignment in assignments:
@@ -152,9 +132,6 @@ def refuse_foreign_code(recipe: Recipe, where: str, given: Iterable[str | None])
     Args:
         where: the recipe's file or folder, for the error message.
         given: values of the flags that may name encodings.
-
-    Raises:
-        UsageError: names the file, and the flag that allows it.
     """
     flags = [text for text in given if text]
     for name in _names_in(recipe.model_dump(mode="json")):

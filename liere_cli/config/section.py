@@ -12,9 +12,9 @@ from liere_cli.errors import MAX_SHOWN, UsageError, nearest, shortened
 def added(default: Any, **constraints: Any) -> Any:
     """A field added to its section after runs existed.
 
-    Its default is the behaviour before it was added, and at its default it is not part of an
-    identity, so that earlier runs are found again. A change of the default requires a new
-    ``FORMAT`` in :mod:`liere_cli.runs.identity`.
+    At its default, the behaviour before, it is not part of an identity, so that earlier runs are
+    found again. A change of the default requires a new ``FORMAT`` in
+    :mod:`liere_cli.runs.identity`.
     """
     return Field(default, json_schema_extra={"added": True}, **constraints)
 
@@ -40,12 +40,9 @@ class Section(BaseModel):
     def validated(cls, values: object, where: str) -> Self:
         """``values`` as this section.
 
-        Args:
-            where: the origin of the values, for the error message: a recipe's path, flag or key.
-
         Raises:
-            UsageError: one sentence about the first error: origin, key, value, what is allowed
-                and the nearest valid key.
+            UsageError: one sentence about the first error: ``where`` the values come from (a path,
+                flag or key), key, value, what is allowed and the nearest valid key.
         """
         if not isinstance(values, Mapping):
             raise UsageError(

@@ -33,11 +33,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def load_yaml(text: str) -> Any:
-    """A YAML value of plain types, without aliases or duplicate keys.
-
-    Raises:
-        yaml.YAMLError, ValueError, RecursionError: the text is not such a value.
-    """
+    """A YAML value of plain types; raises yaml.YAMLError, ValueError or RecursionError."""
     return yaml.load(text, Loader=_Loader)
 
 
@@ -62,10 +58,8 @@ def parse_spec(text: str) -> dict[str, Any]:
     """``name:key=value,key=value`` as ``{"name": ..., key: value}``.
 
     A part without '=' is the path: ``text:notes/a.txt,grid=512``. The name of a class in a file
-    includes a colon: ``my/file.py:Class:key=value`` has the name ``my/file.py:Class``.
-
-    Raises:
-        UsageError: for a part that is neither a setting nor the only path, or a duplicate key.
+    includes a colon: ``my/file.py:Class:key=value`` has the name ``my/file.py:Class``. Raises
+    UsageError for a part that is neither a setting nor the only path, or a duplicate key.
     """
     match = re.match(r"(.+?\.py:\w+|[^:]*)(?::(.*))?$", text, re.DOTALL)
     if match is None or not match[1].strip():

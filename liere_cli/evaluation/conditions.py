@@ -42,11 +42,7 @@ class Condition:
     shuffle: bool = False
 
     def canonical(self, trained: tuple[int, ...]) -> "Condition":
-        """An equivalent condition, without an extension that has no effect.
-
-        Args:
-            trained: the training grid.
-        """
+        """An equivalent condition, without an extension that has no effect on that grid."""
         grown = any(n > m for n, m in zip(self.grid, trained, strict=True))
         extended = self.grid != trained if self.extend == "refit" else grown
         return self if extended else Condition(self.grid, "none", self.shuffle)
@@ -77,7 +73,6 @@ class TransferProtocol:
         trained: the training grid.
         grids: by size, including the training grid.
         methods: extensions, ``none`` first.
-        shuffle: also the training grid with permuted patches.
         limit: number of items or blocks that are scored; None: all.
         block: of text, bytes at the end of every window that are predicted.
     """
@@ -123,10 +118,7 @@ class TransferProtocol:
 class StoredEvaluation:
     """The file of one evaluation's results on the test split, and what determines them.
 
-    Args:
-        weights: digest of the trained weights.
-        limit: maximum items or blocks, evenly spaced.
-        block: of text, bytes that a window predicts.
+    ``weights`` is the digest of the trained weights; the rest is as in :class:`TransferProtocol`.
     """
 
     run: Run
@@ -145,11 +137,7 @@ class StoredEvaluation:
         return f"{FOLDER}/{'-'.join(parts)}.safetensors"
 
     def write(self, items: Items) -> None:
-        """Writes the results with their digest.
-
-        Raises:
-            LiereError: the folder can't be written.
-        """
+        """Writes the results with their digest."""
         from safetensors.numpy import save
 
         sealed = {name: np.ascontiguousarray(value) for name, value in items.items()}

@@ -78,16 +78,9 @@ def evaluate(
     batch_size, context = max(1, BATCH_VALUES // size), grid[0] if text else None
     turns = slice(ranks.rank, None, ranks.size)
     batches = evaluation_batches(
-        examples,
-        batch_size=batch_size,
-        context=context,
-        block=block,
-        mean=dataset.mean,
-        std=dataset.std,
-        device=device,
-        limit=limit,
-        turns=turns,
-    )
+        examples, batch_size=batch_size, context=context, block=block, limit=limit,
+        mean=dataset.mean, std=dataset.std, device=device, turns=turns,
+    )  # fmt: skip
     parts = evaluation_parts(
         examples, batch_size=batch_size, context=context, block=block, limit=limit
     )
@@ -121,12 +114,7 @@ def evaluate(
 
 
 def _scores(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Results per item, tensors [batch].
-
-    Args:
-        logits: [batch, classes], or [batch, tokens, bytes] of text.
-        targets: [batch], or [batch, tokens].
-    """
+    """Results per item [batch] of logits [batch, classes], or [batch, tokens, bytes] of text."""
     loss = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), reduction="none")
     scores = {
         "loss": loss.view(len(targets), -1).sum(1),

@@ -14,7 +14,6 @@ from liere_cli.encodings import Grid
 from liere_cli.encodings.extension import extend
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.evaluation.conditions import Condition, grid_text
-from liere_cli.evaluation.row import EvaluationRow
 from liere_cli.evaluation.transfer import measure
 from liere_cli.model import Transformer
 from liere_cli.runs.build import RunSpec, assemble, build_model
@@ -22,6 +21,32 @@ from liere_cli.runs.checkpoint import load_weights
 from liere_cli.runs.find import open_run
 from liere_cli.runs.folder import Run
 from liere_cli.utils.seeding import stream
+
+
+@dataclass(frozen=True)
+class EvaluationRow:
+    """A trained run on a split, at one grid.
+
+    Args:
+        grid: as ``512`` or ``48x48``.
+        trained: whether that is the grid of training.
+        extension: method by which the encoding serves it.
+        shuffled: whether patches are in random order.
+        metric: ``bits_per_byte`` or ``top1``.
+        value, loss: metric, and mean cross-entropy in nats; None where a loss is not finite.
+        count: bytes or items that are scored.
+    """
+
+    grid: str
+    trained: bool
+    extension: str
+    shuffled: bool
+    tokens: int
+    split: str
+    metric: str
+    value: float | None
+    loss: float | None
+    count: int
 
 
 @dataclass(frozen=True)
@@ -44,17 +69,7 @@ class TrainedRun:
         weights: str,
         code: str | None = None,
     ) -> Self:
-        """Rebuilds the model of a run and loads its weights.
-
-        Args:
-            code: ``FILE.py:Class`` of a run whose encoding is in a file of its own; that file is
-                executed, and must be the one that the run was trained with.
-
-        Raises:
-            UsageError: there is no such run, or its encoding is in a file that ``code`` does not
-                name.
-            LiereError: no weights yet, damaged files, or data or code that changed since.
-        """
+        """As :func:`liere_cli.open_trained`; ``code`` is ``FILE.py:Class`` of a user's encoding."""
         run = open_run(path, outputs)
         recipe = run.recipe()
         if code is not None:
@@ -71,11 +86,7 @@ class TrainedRun:
         return cls(run, run_spec, model.to(device).eval(), device)
 
     def parse_grid(self, text: str) -> tuple[int, ...]:
-        """``512``, ``48x48`` or ``8x32x32`` as a grid for this model.
-
-        Raises:
-            UsageError: wrong number of axes, or not divisible by the model's patches.
-        """
+        """``512``, ``48x48`` or ``8x32x32`` as a grid for this model; UsageError if it has none."""
         dataset, shape = self.run_spec.dataset, self.model.shape
         grid = parse_grid(text, len(dataset.grid))
         # first, since the model's own check suggests grids by its patches alone
@@ -90,20 +101,11 @@ class TrainedRun:
     def measure(
         self, split: Split, condition: Condition, limit: int | None, block: int | None
     ) -> EvaluationRow:
-        """One row of results: metric, loss in nats (None if not finite), counts.
-
-        Args:
-            limit, block: as in :func:`liere_cli.evaluation.transfer.measure`.
-        """
+        """One row of results; ``limit`` and ``block`` as in :func:`evaluate`."""
         result = measure(
-            self.model,
-            self.run_spec,
-            condition,
-            split=split,
-            device=self.device,
-            limit=limit,
-            block=block,
-        )
+            self.model, self.run_spec, condition,
+            split=split, device=self.device, limit=limit, block=block,
+        )  # fmt: skip
         return EvaluationRow(
             grid=grid_text(condition.grid),
             trained=condition.grid == self.run_spec.dataset.grid,
@@ -118,11 +120,7 @@ class TrainedRun:
         )
 
     def sample(self, length: int, *, prompt: str, temperature: float) -> str:
-        """``length`` bytes of text that a language model generates after ``prompt``.
-
-        Raises:
-            UsageError: the run is not a language model, or the prompt is empty.
-        """
+        """``length`` bytes of text that a language model generates after ``prompt``."""
         if self.run_spec.dataset.task != "language-model":
             raise UsageError(
                 f"--sample generates text, but {self.run.name} classifies {self.run_spec.data}"

@@ -29,11 +29,7 @@ def measure(
     limit: int | None,
     block: int | None,
 ) -> Evaluation:
-    """One pass of a trained model over a split under a condition.
-
-    Args:
-        limit: maximum items or blocks, evenly spaced; the same under every condition.
-        block: of text, bytes at the end of every window that are predicted; None: all of them.
+    """One pass of a trained model over a split under a condition, as :func:`evaluate`.
 
     Raises:
         UsageError: a grid that does not fit the data or the patches, an extension that the
@@ -77,7 +73,6 @@ def cannot_shuffle(data: str) -> str:
 
 @contextmanager
 def _encoding(model: Transformer, encoding: PositionEncoding) -> Iterator[None]:
-    """Replaces the model's encoding temporarily."""
     trained = model.encoding
     model.encoding = encoding
     try:
@@ -91,8 +86,7 @@ def measured(
 ) -> Items:
     """Results per item under a condition on the test split, measured and stored on first use.
 
-    Raises:
-        LiereError: they can't be measured; names the condition.
+    Raises LiereError, with the condition, if they can't be measured.
     """
     items = stored.read()
     if items is None:

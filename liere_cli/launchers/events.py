@@ -15,12 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlanReady:
-    """The runs are known, and how far each has come; nothing is trained yet.
-
-    Args:
-        outcomes: of every run of the plan, by identity.
-        jobs: runs at a time.
-    """
+    """The runs are known, with their outcomes by identity; nothing is trained yet."""
 
     plan: Plan[PlannedRun]
     outcomes: Mapping[str, Outcome]
@@ -38,11 +33,7 @@ class TrainingStarted:
 
 @dataclass(frozen=True)
 class TransferStarted:
-    """Finished runs are about to be evaluated at other grids.
-
-    Args:
-        passes: over the test items, of all runs together.
-    """
+    """Finished runs are about to be evaluated at other grids, in so many passes over test items."""
 
     runs: int
     passes: int
@@ -55,12 +46,7 @@ class PhaseEnded:
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A run begins, or continues from ``step``.
-
-    Args:
-        metric: of its validations.
-        unit: of its throughput.
-    """
+    """A run begins, or continues from ``step``; ``unit`` is that of its throughput."""
 
     run: PlannedRun
     step: int
@@ -117,18 +103,9 @@ class Notice:
     warning: bool = False
 
 
-Event = (
-    PlanReady
-    | TrainingStarted
-    | TransferStarted
-    | PhaseEnded
-    | RunStarted
-    | RunReported
-    | RunEvaluating
-    | RunEnded
-    | RunLockedElsewhere
-    | Notice
-)
+_PhaseEvent = PlanReady | TrainingStarted | TransferStarted | PhaseEnded
+_RunEvent = RunStarted | RunReported | RunEvaluating | RunEnded | RunLockedElsewhere
+Event = _PhaseEvent | _RunEvent | Notice
 Listener = Callable[[Event], None]
 
 

@@ -5,8 +5,6 @@ that fails does not stop the others; one that another process trains is left for
 for, and taken over where its owner dies.
 """
 
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +17,7 @@ from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.context import Context
 from liere_cli.training.run import train_run
+from liere_cli.utils.signals import handled
 
 #: takes runs in their order, where to train them, and a listener, called in this process; returns
 #: the outcome of each run by identity. Raises KeyboardInterrupt after SIGINT or SIGTERM, once all
@@ -26,23 +25,12 @@ from liere_cli.training.run import train_run
 Launcher = Callable[[Sequence[PlannedRun], Context, Listener], dict[str, Outcome]]
 
 
-def local(jobs: int = 1) -> Launcher:
-    """The launcher on this machine: in this process, or ``jobs`` worker processes."""
-
-    def launcher(
-        runs: Sequence[PlannedRun], context: Context, listener: Listener
-    ) -> dict[str, Outcome]:
-        return launch(runs, context, jobs=jobs, listener=listener)
-
-    return launcher
-
-
 def launch(
     runs: Sequence[PlannedRun],
     context: Context,
+    listener: Listener = ignore,
     *,
     jobs: int = 1,
-    listener: Listener = ignore,
     trainer: TrainFunction | None = None,
 ) -> dict[str, Outcome]:
     """Trains runs on this machine, in their order.
@@ -52,8 +40,7 @@ def launch(
     says how many threads it had.
 
     Args:
-        trainer: trains one run, ``train_run`` unless given; importable by name, so that
-            workers find it.
+        trainer: in place of ``train_run``; importable by name, so that workers find it.
 
     Returns, raises:
         As every :data:`Launcher`.
@@ -89,15 +76,9 @@ def _one_after_the_other(
 @contextmanager
 def terminated_as_interrupt() -> Iterator[None]:
     """SIGTERM ends a comparison like Ctrl-C, so that workers stop."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
+    with handled(["SIGTERM"], interrupt):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

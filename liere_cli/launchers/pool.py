@@ -32,9 +32,8 @@ def threads_each(jobs: int) -> int:
 
 
 def gpu_of(slot: int, device: str) -> str | None:
-    """What a worker sees of the GPUs (``CUDA_VISIBLE_DEVICES``): one, in turn; None: all there are.
-
-    A device that was named, as ``cuda:1``, is everyone's.
+    """What a worker sees of the GPUs (``CUDA_VISIBLE_DEVICES``): one, in turn; None: all of them,
+    as where one was named: ``cuda:1``.
     """
     count = torch.cuda.device_count() if device == "cuda" else 0
     if not count:
@@ -94,10 +93,8 @@ class Pool:
             if not self.queue:
                 return
             if slot not in self.workers:
-                gpu = gpu_of(slot, self.context.device)
-                self.workers[slot] = _Worker(
-                    self.context, threads_each(self.jobs), gpu, self.trainer
-                )
+                threads, gpu = threads_each(self.jobs), gpu_of(slot, self.context.device)
+                self.workers[slot] = _Worker(self.context, threads, gpu, self.trainer)
             if self.workers[slot].current is None:
                 self.workers[slot].give(self.queue.popleft())
 
@@ -174,8 +171,7 @@ class _Worker:
 def work(connection: Connection, context: Context, threads: int, trainer: TrainFunction) -> None:
     """A worker process: trains each run that arrives, until None arrives.
 
-    SIGTERM stops the run in training, which leaves a resumable run. So does the end of the
-    process that reads the events.
+    SIGTERM, or the end of the process that reads the events, stops the run resumably.
     """
     torch.set_num_threads(threads)
     alone = False

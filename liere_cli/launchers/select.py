@@ -1,10 +1,11 @@
 """From the name of a launcher to what trains and evaluates the runs of a comparison."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from liere_cli.config.compare import SlurmSettings
-from liere_cli.launchers.local import Launcher, local
+from liere_cli.launchers.local import Launcher, launch
 from liere_cli.runs.build import choose_device
 from liere_cli.runs.context import Context
 
@@ -17,9 +18,8 @@ class Execution:
 
     Args:
         jobs: runs trained at a time, for estimates.
-        training: where runs are trained; its device may be another machine's.
-        evaluation: the same on this machine, which evaluates finished runs at other grids.
-        evaluation_jobs: evaluations at a time.
+        training: its device may be another machine's.
+        evaluation: on this machine, which evaluates finished runs at other grids.
     """
 
     launcher: Launcher
@@ -38,12 +38,11 @@ def select_launcher(
         context: with the device as requested, which may be ``auto``.
         jobs: runs at a time; None: 1 on this machine, as many as Slurm grants on a cluster.
 
-    Raises:
-        UsageError: no such device or launcher here.
+    Raises UsageError without such a device or launcher here.
     """
     if name == "local":
-        here = replace(context, device=str(choose_device(context.device)))
-        return Execution(local(jobs or 1), jobs or 1, here, here, jobs or 1)
+        here, jobs = replace(context, device=str(choose_device(context.device))), jobs or 1
+        return Execution(partial(launch, jobs=jobs), jobs, here, here, jobs)
     from liere_cli.launchers.slurm import WIDTH, slurm
 
     device = slurm_settings.device

@@ -7,11 +7,12 @@ job leaves behind is opened.
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liere_cli.config.compare import SlurmSettings
-from liere_cli.errors import LiereError, UsageError
+from liere_cli.errors import LiereError, UsageError, counted, unwritable
 from liere_cli.launchers.events import Listener, Notice, RunEnded, RunLockedElsewhere
 from liere_cli.launchers.local import Launcher, terminated_as_interrupt
 from liere_cli.launchers.slurm_jobs import JobBook, JobState, Submitted, job_states
@@ -42,13 +43,8 @@ def slurm(settings: SlurmSettings, at_once: int | None = None) -> Launcher:
 
     Jobs outlive this process: interrupted, it leaves them alone, and launched again it waits for
     those that it finds in ``EXPERIMENT/slurm/jobs.json``. A job that dies without saying why is
-    submitted again, a bounded number of times.
-
-    Args:
-        at_once: jobs that run at a time; None: as many as Slurm grants.
-
-    Raises:
-        UsageError: no submitit, or no Slurm here.
+    submitted again, a bounded number of times. At most ``at_once`` jobs run at a time. Raises
+    UsageError where there is no submitit or no Slurm.
     """
     try:
         import submitit  # noqa: F401
@@ -107,7 +103,7 @@ class _Launch:
         with self.book.open() as jobs:
             known = {run_id: jobs[run_id] for run_id in self.left if run_id in jobs}
             if known:
-                self.listener(Notice(f"waiting for {_counted(len(known))} submitted earlier"))
+                self.listener(Notice(f"waiting for {counted(len(known), 'job')} submitted earlier"))
             self.jobs = dict(known)
             new = [run for run_id, run in self.left.items() if run_id not in known]
             self._submit(new, jobs)
@@ -124,22 +120,15 @@ class _Launch:
                 entry = Submitted(name, before.submissions + 1 if before else 1)
                 jobs[run.run_id] = self.jobs[run.run_id] = entry
             array = names[0].partition("_")[0]
-            self.listener(
-                Notice(
-                    f"submitted {_counted(len(part))} to Slurm as {array}; logs: {self.book.folder}"
-                )
-            )
+            count, folder = counted(len(part), "job"), self.book.folder
+            self.listener(Notice(f"submitted {count} to Slurm as {array}; logs: {folder}"))
 
     def _sbatch(self, runs: Sequence[PlannedRun]) -> list[str]:
         """Names of the jobs, in the order of the runs."""
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        context = Context(
-            self.context.outputs.resolve(),
-            self.context.data_root and self.context.data_root.resolve(),
-            self.context.device,
-            self.context.experiment,
-        )
+        outputs, root = self.context.outputs.resolve(), self.context.data_root
+        context = replace(self.context, outputs=outputs, data_root=root and root.resolve())
         tasks = [Job(run, context, self.book.folder, self.settings.cpus) for run in runs]
         try:
             executor = _executor(self.book.folder, self.settings, self.at_once, context.experiment)
@@ -150,7 +139,7 @@ class _Launch:
             reason = " ".join(str(error).split())[:500] or "no reason given"
             raise LiereError(f"sbatch did not take the jobs: {reason}") from None
         except OSError as error:
-            raise LiereError(f"{self.book.folder}: can't be written ({error.strerror})") from None
+            raise unwritable(self.book.folder, error) from None
 
     def _poll(self) -> bool:
         """Polls every run once; whether any ended or was submitted again."""
@@ -212,9 +201,8 @@ class _Launch:
                     self.jobs[run.run_id] = entry  # another liere submitted it meanwhile
                     continue
                 job = self.jobs[run.run_id].job
-                self.listener(
-                    Notice(f"{run.label}: {_death(job, states.get(job))}; submitted again")
-                )
+                death = _death(job, states.get(job))
+                self.listener(Notice(f"{run.label}: {death}; submitted again"))
                 mine.append(run)
             self._submit(mine, jobs)
         self.gone -= {run.run_id for run in lost}
@@ -234,12 +222,11 @@ class _Launch:
 
     def _take_leave(self) -> None:
         names = sorted({self.jobs[run_id].job.partition("_")[0] for run_id in self.left})
-        self.listener(
-            Notice(
-                f"{_counted(len(self.left))} went on in Slurm when this was stopped; the same "
-                f"command waits for them again, and 'scancel {' '.join(names)}' ends them"
-            )
+        text = (
+            f"{counted(len(self.left), 'job')} went on in Slurm when this was stopped; the same "
+            f"command waits for them again, and 'scancel {' '.join(names)}' ends them"
         )
+        self.listener(Notice(text))
 
 
 def _executor(
@@ -248,24 +235,18 @@ def _executor(
     import submitit
 
     executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=MAX_RESTARTS)
-    others = {"mem": settings.memory, "reservation": settings.reservation}
+    others = {"requeue": True, "mem": settings.memory, "reservation": settings.reservation}
+    same = {"partition", "account", "qos", "gres", "constraint", "exclude"}
     parameters: dict[str, Any] = {
         "job_name": f"liere-{experiment}",
-        "partition": settings.partition,
-        "account": settings.account,
-        "qos": settings.qos,
         "time": settings.minutes,
         "gpus_per_node": settings.gpus or None,
-        "gres": settings.gres,
         "cpus_per_task": settings.cpus,
-        "constraint": settings.constraint,
-        "exclude": settings.exclude,
         "array_parallelism": at_once or MAX_ARRAY,
         "stderr_to_stdout": True,
-        "additional_parameters": {
-            "requeue": True, **{key: value for key, value in others.items() if value is not None},
-        },
-    }  # fmt: skip
+        "additional_parameters": {key: value for key, value in others.items() if value is not None},
+        **settings.model_dump(include=same),
+    }
     executor.update_parameters(
         **{key: value for key, value in parameters.items() if value is not None}
     )
@@ -275,7 +256,3 @@ def _executor(
 def _death(job: str, state: JobState | None) -> str:
     how = "" if state is None else f" ({state.state})"
     return f"job {job} ended without a result{how}"
-
-
-def _counted(count: int) -> str:
-    return f"{count} job{'' if count == 1 else 's'}"

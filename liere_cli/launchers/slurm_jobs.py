@@ -5,16 +5,14 @@ Another ``liere compare`` reads the file once the terminal of the first is gone.
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from liere_cli.errors import LiereError
+from liere_cli.errors import LiereError, unwritable
 from liere_cli.runs.folder import JOBS_FILE, MAX_SUMMARY_BYTES
-from liere_cli.utils.files import make_folder, read_json, to_json, write_atomically
+from liere_cli.utils.files import locked, make_folder, read_json, to_json, write_atomically
 
 FORMAT = 1
 #: for another process to submit its jobs, and for Slurm to answer
@@ -60,20 +58,15 @@ class JobBook:
 
     @contextmanager
     def open(self) -> Iterator[dict[str, Submitted]]:
-        """The jobs by identity of their runs, for this process alone; written at the end.
-
-        Raises:
-            LiereError: it can't be read or written, or another process keeps it.
-        """
+        """The jobs by identity of their runs, for this process alone; written at the end."""
         make_folder(self.folder)
-        lock = FileLock(self.folder / "jobs.lock", timeout=PATIENCE_SECONDS)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise LiereError(f"{self.folder}: another process is submitting its jobs") from None
-        except OSError as error:
-            raise LiereError(f"{self.folder}: can't be written ({error.strerror})") from None
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.folder / "jobs.lock", PATIENCE_SECONDS))
+            except TimeoutError:
+                raise LiereError(f"{self.folder}: another process is submitting its jobs") from None
+            except OSError as error:
+                raise unwritable(self.folder, error) from None
             jobs = self.read()
             before = dict(jobs)
             try:
@@ -83,11 +76,8 @@ class JobBook:
                     entries = {run_id: asdict(entry) for run_id, entry in sorted(jobs.items())}
                     content = to_json({"format": FORMAT, "jobs": entries})
                     write_atomically(self.folder / JOBS_FILE, content)
-        finally:
-            lock.release()
 
     def read(self) -> dict[str, Submitted]:
-        """The jobs by identity of their runs."""
         path = self.folder / JOBS_FILE
         try:
             content = read_json(path, 10 * MAX_SUMMARY_BYTES)
@@ -135,11 +125,7 @@ class JobBook:
 
 
 def job_states() -> dict[str, JobState]:
-    """What Slurm says of this user's jobs, those that just ended included, by job.
-
-    Raises:
-        LiereError: Slurm does not answer.
-    """
+    """What Slurm says of this user's jobs, those that just ended included; LiereError if silent."""
     command = ["squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i|%T|%N|%r"]
     try:
         answer = subprocess.run(

@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from liere_cli.errors import LiereError
-from liere_cli.launchers.events import (
-    Event,
-    RunEnded,
-    RunEvaluating,
-    RunLockedElsewhere,
-    RunReported,
-    RunStarted,
-)
+from liere_cli.launchers import events
 from liere_cli.launchers.local import launch
 from liere_cli.launchers.slurm_jobs import JobBook
 from liere_cli.planning.plan import PlannedRun
@@ -35,12 +28,8 @@ LOG_SECONDS = 15.0
 class Job:
     """One run as submitit has it: called in the job, and asked before the job is put back.
 
-    It gives nothing back. The run's own folder is the result; where there is none, a note in the
-    job book says why.
-
-    Args:
-        folder: of the job book.
-        threads: that the run may use.
+    It returns nothing. The run's own folder is the result; where there is none, a note in the job
+    book (in ``folder``) says why.
     """
 
     planned: PlannedRun
@@ -90,21 +79,21 @@ class _Log:
         self.logger = get_logger()
         self.written_at = float("-inf")
 
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, RunStarted):
+    def __call__(self, event: events.Event) -> None:
+        if isinstance(event, events.RunStarted):
             self.logger.info("%s: from step %d", event.run.label, event.step)
             for warning in event.warnings:
                 self.logger.warning("%s", warning)
-        elif isinstance(event, RunReported):
+        elif isinstance(event, events.RunReported):
             if time.monotonic() - self.written_at > LOG_SECONDS:
                 self.written_at = time.monotonic()
                 report = event.report
                 self.logger.info(
                     "%.0f%%, step %d, loss %.4f", 100 * report.share, report.step, report.loss
                 )
-        elif isinstance(event, RunEvaluating):
+        elif isinstance(event, events.RunEvaluating):
             self.logger.info("evaluating on %s", event.split)
-        elif isinstance(event, RunLockedElsewhere):
+        elif isinstance(event, events.RunLockedElsewhere):
             self.logger.info("%s trains it; waiting", event.who)
-        elif isinstance(event, RunEnded):
+        elif isinstance(event, events.RunEnded):
             self.logger.info("%s: %s", event.outcome.state, event.outcome.error or "done")

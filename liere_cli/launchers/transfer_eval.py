@@ -26,16 +26,10 @@ def evaluate_runs(
     jobs: int = 1,
     listener: Listener = ignore,
 ) -> dict[str, str]:
-    """Computes the evaluations that runs lack, and stores them; a failure does not stop the others.
-
-    Args:
-        missing: from :func:`liere_cli.comparison.tables.transfer.unmeasured`.
+    """Computes the evaluations that runs lack, and stores each; the same call continues.
 
     Returns:
         Errors of runs that could not be evaluated, by identity.
-
-    Raises:
-        KeyboardInterrupt: finished evaluations are stored; the same call continues.
     """
     evaluations = {run_id: stored for run_id, (_, stored) in missing.items()}
     runs = [run for run, _ in missing.values()]
@@ -57,14 +51,7 @@ def evaluate_run(
     callbacks: Callbacks,
     evaluations: Mapping[str, tuple[StoredEvaluation, ...]],
 ) -> RunSummary:
-    """In place of training: evaluates a finished run, and returns its summary.
-
-    Args:
-        fresh: not used; a run is evaluated as it is.
-
-    Raises:
-        LiereError: the run has changed or can't be evaluated.
-    """
+    """In place of training (so ``fresh`` is not used): evaluates a finished run as it is."""
     stored = evaluations[run_spec.run_id]
     run = stored[0].run
     summary = run.summary()

@@ -6,14 +6,7 @@ from dataclasses import replace
 import torch
 
 from liere_cli.errors import LiereError
-from liere_cli.launchers.events import (
-    Listener,
-    RunEnded,
-    RunEvaluating,
-    RunLockedElsewhere,
-    RunReported,
-    RunStarted,
-)
+from liere_cli.launchers import events
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome, outcome_of
 from liere_cli.planning.progress import outcome as outcome_so_far
@@ -23,40 +16,37 @@ from liere_cli.runs.find import find_run
 from liere_cli.runs.folder import Run
 from liere_cli.runs.lock import Owner, RunLocked, owner_of, seems_held
 from liere_cli.runs.summary import RunSummary
-from liere_cli.training.callbacks import Report
+from liere_cli.training.callbacks import Callbacks, Report
 
 #: with the parameters of :func:`liere_cli.training.run.train_run`
 TrainFunction = Callable[..., RunSummary]
 
 
-class ForwardEvents:
+class ForwardEvents(Callbacks):
     """Training callbacks that pass everything on as events of one run."""
 
-    def __init__(self, planned: PlannedRun, listener: Listener) -> None:
+    def __init__(self, planned: PlannedRun, listener: events.Listener) -> None:
         self.planned, self.listener = planned, listener
 
     def on_start(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None:
         dataset = run_spec.dataset
         unit = "tokens/s" if dataset.task == "language-model" else "examples/s"
-        self.listener(RunStarted(self.planned, step, dataset.metric, unit, tuple(warnings)))
+        self.listener(events.RunStarted(self.planned, step, dataset.metric, unit, tuple(warnings)))
 
     def on_report(self, report: Report) -> None:
-        self.listener(RunReported(self.planned, report))
+        self.listener(events.RunReported(self.planned, report))
 
     def on_evaluate(self, split: str) -> None:
-        self.listener(RunEvaluating(self.planned, split))
+        self.listener(events.RunEvaluating(self.planned, split))
 
 
 def train_planned_run(
-    planned: PlannedRun, context: Context, trainer: TrainFunction, listener: Listener
+    planned: PlannedRun, context: Context, trainer: TrainFunction, listener: events.Listener
 ) -> Outcome | None:
-    """Trains a planned run; an error becomes its outcome.
+    """Trains a planned run; an error becomes its outcome, but for KeyboardInterrupt.
 
     Returns:
         None where another process trains it, after a :class:`RunLockedElsewhere` event.
-
-    Raises:
-        KeyboardInterrupt: after SIGINT or SIGTERM; the run can be resumed.
     """
     try:
         if seems_held(planned.run):
@@ -65,30 +55,25 @@ def train_planned_run(
     except RunLocked as error:
         listener(elsewhere(planned, error.owner))
         return None
-    listener(RunEnded(planned, outcome))
+    listener(events.RunEnded(planned, outcome))
     return outcome
 
 
-def elsewhere(planned: PlannedRun, owner: Owner | None) -> RunLockedElsewhere:
+def elsewhere(planned: PlannedRun, owner: Owner | None) -> events.RunLockedElsewhere:
     """The event of a run that another process trains."""
-    return RunLockedElsewhere(planned, str(owner or "another process"), progress_of(planned))
+    return events.RunLockedElsewhere(planned, str(owner or "another process"), progress_of(planned))
 
 
 def progress_of(planned: PlannedRun, anywhere: bool = False) -> Outcome:
-    """How far a run has come that another process trains, from its folder.
-
-    Args:
-        anywhere: also searches other experiments, which may have begun the run since.
-    """
-    budget = planned.request.training.budget
+    """How far a run has come, from its folder; ``anywhere``: or that in another experiment."""
     if anywhere:
         outputs = planned.run.folder.parent.parent
         planned = replace(planned, run=find_run(outputs, planned.run_id) or planned.run)
-    return outcome_so_far(planned, budget)
+    return outcome_so_far(planned, planned.request.training.budget)
 
 
 def _outcome(
-    planned: PlannedRun, context: Context, trainer: TrainFunction, listener: Listener
+    planned: PlannedRun, context: Context, trainer: TrainFunction, listener: events.Listener
 ) -> Outcome:
     device = torch.device(context.device)
     try:
@@ -120,7 +105,7 @@ POLL_SECONDS = 2.0
 class Waiting:
     """Runs that other processes train, by identity: polled until over, or free to be taken."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: events.Listener) -> None:
         self.runs: dict[str, PlannedRun] = {}
         self.listener = listener
 
@@ -131,18 +116,14 @@ class Waiting:
         return bool(self.runs)
 
     def poll(self) -> tuple[dict[str, Outcome], list[PlannedRun]]:
-        """Checks every run once, and reports who holds those that are still in training.
-
-        Returns:
-            Outcomes of the runs that are over, and the runs that nobody trains any more.
-        """
+        """Outcomes of the runs that are over, and the runs that nobody trains any more."""
         over: dict[str, Outcome] = {}
         free = []
         for planned in list(self.runs.values()):
             outcome = progress_of(planned)
             if outcome.over:
                 over[planned.run_id] = outcome
-                self.listener(RunEnded(planned, outcome))
+                self.listener(events.RunEnded(planned, outcome))
             elif not seems_held(planned.run):
                 free.append(planned)
             else:

@@ -1,23 +1,26 @@
 """From a recipe to the runs of a comparison."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from liere_cli.config.compare import CompareSettings, DatasetSettings
-from liere_cli.config.recipe import Recipe
+from liere_cli.config.compare import CompareSettings, DatasetSettings, TransferSettings
+from liere_cli.config.recipe import Recipe, merged
 from liere_cli.data import Dataset, build_dataset
+from liere_cli.data.options import parse_grid
 from liere_cli.encodings.extension import methods_for
 from liere_cli.encodings.registry import encoding_class, label, resolve_spec
 from liere_cli.errors import LiereError, UsageError, unknown
-from liere_cli.model import encoding_for
+from liere_cli.evaluation.conditions import TransferProtocol, block_of
+from liere_cli.evaluation.transfer import cannot_shuffle
+from liere_cli.model import ModelShape, encoding_for
 from liere_cli.planning.from_runs import family_of
 from liere_cli.planning.labels import MODALITIES, dataset_titles, is_called, modality, unambiguous
 from liere_cli.planning.overrides import dataset_recipe
 from liere_cli.planning.plan import DatasetPlan, PlannedEncoding, PlannedRun, RecipePlan
 from liere_cli.planning.run_record import shared_settings
-from liere_cli.planning.transfer_grids import grids_of
 from liere_cli.runs.build import RunSpec, assemble, model_shape, run_identity
 from liere_cli.runs.context import Context
 from liere_cli.runs.find import Listing
@@ -36,7 +39,6 @@ def plan_comparison(recipe: Recipe, context: Context) -> RecipePlan:
     Raises:
         UsageError: unknown names, wrong options or sizes, a margin in the wrong unit, no baseline,
             one data set twice with the same settings, or too few seeds for interim analyses.
-        LiereError: data that is not available or broken.
     """
     compare = recipe.compare or CompareSettings()
     entries = _with_fractions(compare.data or [DatasetSettings(data=recipe.data)], recipe, compare)
@@ -50,7 +52,12 @@ def plan_comparison(recipe: Recipe, context: Context) -> RecipePlan:
         for index, entry in enumerate(entries)
     ]
     plans, settings = [plan for plan, _ in planned], [shared for _, shared in planned]
-    _refuse_equal_datasets(plans, settings)
+    for index, plan in enumerate(plans):
+        if settings[index] in settings[:index]:
+            raise UsageError(
+                f"compare.data: '{plan.data}' is listed twice with the same settings; "
+                "list it once, with all its encodings"
+            )
     titles = dataset_titles([plan.data for plan in plans], settings)
     if compare.interaction is not None:
         _check_interaction(compare.interaction.against, plans)
@@ -85,13 +92,10 @@ def _with_fractions(
 
 def _check_interaction(against: str, plans: Sequence[DatasetPlan]) -> None:
     """A modality may be absent where a flag leaves out its data sets; other names must be there."""
-    names = dict.fromkeys(
-        (*MODALITIES, *(name for plan in plans for name in (plan.modality, plan.data)))
-    )
-    if against not in names and not any(
-        is_called(plan.modality, plan.data, against) for plan in plans
-    ):
-        raise unknown("data in compare.interaction.against", against, names)
+    names = [*MODALITIES, *(name for plan in plans for name in (plan.modality, plan.data))]
+    called = any(is_called(plan.modality, plan.data, against) for plan in plans)
+    if against not in names and not called:
+        raise unknown("data in compare.interaction.against", against, dict.fromkeys(names))
 
 
 def _interim(compare: CompareSettings) -> tuple[InterimAnalyses | None, tuple[int, ...]]:
@@ -113,17 +117,11 @@ def _interim(compare: CompareSettings) -> tuple[InterimAnalyses | None, tuple[in
 
 @dataclass(frozen=True)
 class _Planner:
-    """Plans one data set after the other.
-
-    Args:
-        alone: the comparison has one data set only.
-    """
-
     compare: CompareSettings
     seeds: Sequence[int]
     context: Context
     listing: Listing
-    alone: bool
+    alone: bool  # the comparison has one data set only
 
     def dataset_plan(
         self, request: Recipe, entry: DatasetSettings
@@ -139,7 +137,7 @@ class _Planner:
         axes = len(dataset.grid)
         specs, notes = _replaced(_distinct(entry.encodings or compare.encodings), axes)
         names = unambiguous([(spec["name"], label(spec)) for spec in specs])
-        rows, first = self._rows(request, dataset, specs, names)
+        rows, first = self._rows(request, dataset, dict(zip(names, specs, strict=True)))
         data_label = first.data if first else dataset.name
         baselines = _labels(compare.baseline, specs, names)
         counterparts = _labels(_replaced(compare.baseline, axes)[0], specs, names)
@@ -153,7 +151,7 @@ class _Planner:
         transfer, shared = None, {}
         if first is not None:
             shape = model_shape(first.recipe, dataset)
-            transfer = grids_of(compare.transfer, entry.transfer, dataset, shape, limit)
+            transfer = _transfer(compare.transfer, entry.transfer, dataset, shape, limit)
             shared = shared_settings(first.recipe, dataset.fingerprint)
         plan = DatasetPlan(
             title=data_label,
@@ -172,17 +170,13 @@ class _Planner:
         return plan, shared
 
     def _rows(
-        self,
-        request: Recipe,
-        dataset: Dataset,
-        specs: Sequence[Mapping[str, Any]],
-        names: Sequence[str],
+        self, request: Recipe, dataset: Dataset, specs: Mapping[str, Mapping[str, Any]]
     ) -> tuple[list[PlannedEncoding[PlannedRun]], RunSpec | None]:
-        """A row for each encoding, and the first run of the first that is defined here."""
+        """A row for each encoding by name, and the first run of the first that is defined here."""
         axes = len(dataset.grid)
         rows: list[PlannedEncoding[PlannedRun]] = []
         first: RunSpec | None = None
-        for spec, name in zip(specs, names, strict=True):
+        for name, spec in specs.items():
             if not encoding_class(spec["name"]).serves(axes) and not self.alone:
                 rows.append(PlannedEncoding(name, undefined=f"not defined on {axes} axes"))
                 continue
@@ -247,13 +241,10 @@ def _is_valid(counterpart: Mapping[str, Any], taking_part: Sequence[Mapping[str,
 
 def _distinct(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Specs that differ once every option has its value."""
-    resolved: list[dict[str, Any]] = []
-    distinct = []
-    for spec in specs:
-        if resolve_spec(spec) not in resolved:
-            resolved.append(resolve_spec(spec))
-            distinct.append(dict(spec))
-    return distinct
+    resolved = [resolve_spec(spec) for spec in specs]
+    return [
+        dict(spec) for index, spec in enumerate(specs) if resolved.index(resolved[index]) == index
+    ]
 
 
 def repeated(specs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -264,9 +255,7 @@ def repeated(specs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _labels(
-    baselines: Sequence[Mapping[str, Any]],
-    specs: Sequence[Mapping[str, Any]],
-    names: Sequence[str],
+    baselines: Sequence[Mapping[str, Any]], specs: Sequence[Mapping[str, Any]], names: Sequence[str]
 ) -> list[str]:
     """What the table calls each encoding, whether or not it takes part."""
     resolved = [resolve_spec(spec) for spec in specs]
@@ -313,9 +302,7 @@ def _baseline(
 def _margin(
     data: str, dataset: Dataset, entry: DatasetSettings, compare: CompareSettings
 ) -> float | None:
-    margin = entry.margin
-    if margin is None:
-        margin = compare.margins.get(dataset.metric)
+    margin = entry.margin or compare.margins.get(dataset.metric)
     if margin is not None and dataset.metric == "top1" and margin >= 1:
         raise UsageError(
             f"{data}: a margin of {margin:g} is no difference in top1, which is a share of 1; "
@@ -324,12 +311,35 @@ def _margin(
     return margin
 
 
-def _refuse_equal_datasets(
-    plans: Sequence[DatasetPlan], settings: Sequence[dict[str, Any]]
-) -> None:
-    for index, plan in enumerate(plans):
-        if settings[index] in settings[:index]:
-            raise UsageError(
-                f"compare.data: '{plan.data}' is listed twice with the same settings; "
-                "list it once, with all its encodings"
-            )
+def _transfer(
+    common: TransferSettings | None,
+    own: Mapping[str, Any] | None,
+    dataset: Dataset,
+    shape: ModelShape,
+    test_limit: int | None,
+) -> TransferProtocol | None:
+    """What ``compare.transfer``, with the data set's ``own`` laid over it, asks of it, if any."""
+    if own is None or (common is None and not own):
+        return None
+    where = f"compare.data, '{dataset.name}', transfer" if own else "compare.transfer"
+    base = common.model_dump(mode="json") if common else {}
+    asked = TransferSettings.validated(merged(base, own), where)
+    if not asked.grids and not asked.shuffle:
+        return None
+    axes = len(dataset.grid)
+    try:
+        grids = [parse_grid(grid, axes) for grid in asked.grids]
+        for grid in grids:
+            dataset.check_grid(grid, shape.patch)
+            shape.tokens(grid)
+        if asked.shuffle and dataset.task == "language-model":
+            raise UsageError(cannot_shuffle(dataset.name))
+    except UsageError as error:
+        hint = "" if own else "; a data set of a comparison may have a 'transfer' of its own"
+        raise UsageError(f"{where}, {dataset.name}: {error}{hint}") from None
+    every = sorted({dataset.grid, *grids}, key=lambda grid: (math.prod(grid), grid))
+    methods = tuple(dict.fromkeys(["none", *asked.extend]))
+    limit = asked.limit or test_limit
+    return TransferProtocol(
+        dataset.grid, tuple(every), methods, asked.shuffle, limit, block_of(every, dataset.grid)
+    )

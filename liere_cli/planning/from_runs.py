@@ -1,6 +1,5 @@
 """From run folders to a comparison: which runs share a table."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -18,22 +17,20 @@ from liere_cli.planning.progress import Outcome, outcome, outcome_of
 from liere_cli.planning.run_record import RunRecord, RunRecordReader
 from liere_cli.runs.find import open_run
 from liere_cli.runs.folder import JOBS_FILE, Run
+from liere_cli.utils.files import digest_of
 
 
 def runs_as_plan(
-    runs: Sequence[Run],
-    baseline: str | None = None,
-    read: Callable[[Run], RunRecord] | None = None,
+    runs: Sequence[Run], baseline: str | None = None, read: Callable[[Run], RunRecord] | None = None
 ) -> tuple[Plan, dict[str, Outcome]]:
     """Runs with the same data and settings share a table; encodings are rows, seeds are pairs.
 
     Runs that differ in data, model or training in any way get tables of their own, whose
-    titles say what differs. Without ``baseline`` a table without any of the usual ones has no
-    differences.
+    titles say what differs.
 
     Args:
         baseline: labels of the encodings to compare with, as on the flag; the first that is in a
-            table is its baseline.
+            table is its baseline. None: the usual ones, and a table without them has none.
         read: reads the record of a run; from its files unless given.
 
     Returns:
@@ -42,39 +39,34 @@ def runs_as_plan(
     Raises:
         UsageError: no run of a table is over, two runs have the same encoding and seed, or no table
             holds the baseline.
-        LiereError: a run's recipe or summary can't be read.
     """
     read = read or RunRecordReader().read
     tables: dict[str, _Table] = {}
     for run in _distinct(runs):
         record = read(run)
         tables.setdefault(record.shared, _Table()).add(_Entry(run, record))
-    found = list(tables.values())
-    for table in found:
+    for table in tables.values():
         table.name_apart()
-    baselines = (
-        [format_spec(parse_spec(spec)) for spec in split_specs(baseline)] if baseline else None
-    )
-    default_baselines = [format_spec(spec) for spec in CompareSettings().baseline]
+    usual = CompareSettings().baseline
+    requested = map(parse_spec, split_specs(baseline)) if baseline else usual
+    baselines = [format_spec(spec) for spec in requested]
     titles = dataset_titles(
-        [table.data for table in found], [json.loads(shared) for shared in tables]
+        [table.data for table in tables.values()], [json.loads(shared) for shared in tables]
     )
     datasets = tuple(
-        table.dataset(title, baselines or default_baselines)
-        for table, title in zip(found, titles, strict=True)
+        table.dataset(title, baselines)
+        for table, title in zip(tables.values(), titles, strict=True)
     )
-    if baselines and not any(dataset.baseline for dataset in datasets):
+    if baseline and not any(dataset.baseline for dataset in datasets):
         names = sorted({row.label for dataset in datasets for row in dataset.encodings})
         raise UsageError(
             f"--baseline {baseline}: none of the runs has it (allowed: {', '.join(names)})"
         )
-    seeds = sorted(
-        {run.seed for dataset in datasets for row in dataset.encodings for run in row.runs}
-    )
-    outcomes = {
-        entry.record.run_id: entry.outcome for table in found for entry in table.entries.values()
+    entries = [entry for table in tables.values() for entry in table.entries.values()]
+    seeds = sorted({entry.record.seed for entry in entries})
+    return Plan("", datasets, tuple(seeds)), {
+        entry.record.run_id: entry.outcome for entry in entries
     }
-    return Plan("", datasets, tuple(seeds)), outcomes
 
 
 def _distinct(runs: Sequence[Run]) -> list[Run]:
@@ -114,7 +106,7 @@ def family_of(shared: Mapping[str, Any]) -> dict[str, Any]:
     training = dict(shared["training"])
     fraction = training.pop("fraction")
     rest = json.dumps({**shared, "training": training}, sort_keys=True)
-    return {"fraction": fraction, "family": hashlib.sha256(rest.encode()).hexdigest()[:12]}
+    return {"fraction": fraction, "family": digest_of(rest, 12)}
 
 
 class _Table:
@@ -193,11 +185,7 @@ def _lies_beside_runs(path: Path) -> bool:
 
 
 def runs_at(path: str, outputs: Path) -> list[Run]:
-    """The run at a folder or of a name under ``outputs``, or all runs right inside a folder.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """The run at a folder or of a name under ``outputs``, or all runs right inside a folder."""
     folder = Path(path)
     if (folder / "recipe.yaml").is_file():
         return [Run(folder)]

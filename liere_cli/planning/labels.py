@@ -26,11 +26,7 @@ def place_of(name: str) -> str:
 
 
 def unambiguous(encodings: Sequence[tuple[str, str]]) -> list[str]:
-    """Labels of encodings; a label that several encodings share gets its file before it.
-
-    Args:
-        encodings: name (``path/to/file.py:Class`` or one of liere's) and label of each.
-    """
+    """Labels of encodings, given their names and labels; one that several share gets its file."""
     names: dict[str, set[str]] = {}
     for name, label in encodings:
         names.setdefault(label, set()).add(place_of(name))
@@ -44,27 +40,19 @@ def dataset_titles(labels: Sequence[str], settings: Sequence[Mapping[str, Any]])
     """Distinct titles: the data's label and, where data sets share it, the settings that differ.
 
     Args:
-        labels: of the data sets.
         settings: of each data set; nested sections become ``section.key``.
     """
-    flat = [_flatten(values) for values in settings]
-    rivals: dict[str, list[dict[str, Any]]] = {}
-    for name, values in zip(labels, flat, strict=True):
-        rivals.setdefault(name, []).append(values)
-    differing = {name: _differing(values) for name, values in rivals.items()}
+    named = list(zip(labels, map(_flatten, settings), strict=True))
     titles = []
-    for name, values in zip(labels, flat, strict=True):
-        detail = ", ".join(f"{key}={values[key]}" for key in values if key in differing[name])
+    for name, values in named:
+        rivals = [others for label, others in named if label == name]
+        detail = ", ".join(
+            f"{key}={value}"
+            for key, value in values.items()
+            if any(others.get(key) != value for others in rivals)
+        )
         titles.append(f"{name} ({detail})" if detail else name)
     return titles
-
-
-def _differing(settings: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Keys that have not the same value in all."""
-    first = settings[0]
-    return {
-        key for other in settings for key in {*other, *first} if other.get(key) != first.get(key)
-    }
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,13 +15,7 @@ _DATASET_SECTIONS = ("model", "training")
 
 
 def split_specs(text: str) -> list[str]:
-    """Specs written in one flag: ``liere:block=8,share=layers,rope`` are two.
-
-    A part that reads ``key=value`` and has no name of its own belongs to the spec before it.
-
-    Raises:
-        UsageError: nothing is named, or the first part is an option.
-    """
+    """Specs written in one flag: ``liere:block=8,share=layers,rope`` are two; or UsageError."""
     specs: list[str] = []
     for part in (piece.strip() for piece in text.split(",")):
         if re.match(r"\w+\s*=", part):
@@ -36,11 +30,7 @@ def split_specs(text: str) -> list[str]:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """``3`` as seeds 0, 1 and 2; ``4,7`` as those.
-
-    Raises:
-        UsageError: neither a number above zero nor a list of numbers.
-    """
+    """``3`` as seeds 0, 1 and 2; ``4,7`` as those; raises UsageError for other texts."""
     parts = [part.strip() for part in text.split(",")]
     if "," in text and not parts[-1]:
         parts.pop()
@@ -73,12 +63,7 @@ def comparison_recipe(
     A flag outweighs the file everywhere: ``encodings``, ``budget`` and the model and training
     keys of ``assignments`` also replace what single data sets of the recipe have of their own.
     ``data`` picks the recipe's data set of that name, with its settings, where there is one.
-    ``until_settled`` adds seeds where they are needed, up to ``max_seeds`` of each encoding and
-    ``time`` of training by all runs together. ``against_itself`` adds the baseline at other seeds.
-
-    Raises:
-        UsageError: a flag that can't be read, or settings that don't validate.
-        LiereError: the file can't be read.
+    Raises UsageError for flags and settings that are not valid, LiereError for an unreadable file.
     """
     assignments = list(assignments)
     if budget is not None:
@@ -122,15 +107,15 @@ def _settling(
     settings: dict[str, Any] | None, requested: bool, max_seeds: int | None, time: str | None
 ) -> dict[str, Any] | None:
     limits = {"max_seeds": max_seeds, "time": time}
-    limits_given = {key: value for key, value in limits.items() if value is not None}
-    if settings is None and not requested:
-        for key, value in limits_given.items():
-            raise UsageError(
-                f"--{key.replace('_', '-')} {value}: limits a comparison that adds seeds: "
-                "add --until-settled"
-            )
-        return None
-    return (settings or {}) | limits_given
+    given = {key: value for key, value in limits.items() if value is not None}
+    if settings is not None or requested:
+        return (settings or {}) | given
+    for key, value in given.items():
+        flag = key.replace("_", "-")
+        raise UsageError(
+            f"--{flag} {value}: limits a comparison that adds seeds: add --until-settled"
+        )
+    return None
 
 
 def _specs(text: str) -> list[dict[str, Any]]:
@@ -150,27 +135,20 @@ def _outweighed(
 ) -> dict[str, Any]:
     """The entry without what a flag replaces."""
     dataset = dict(dataset)
-    keys = [assignment.partition("=")[0].strip().split(".") for assignment in assignments]
+    replaced = {assignment.partition("=")[0].strip() for assignment in assignments}
     for section in _DATASET_SECTIONS:
-        replaced = {key[1] for key in keys if len(key) == 2 and key[0] == section}
-        dataset[section] = {
-            key: value for key, value in dataset.get(section, {}).items() if key not in replaced
-        }
+        own = dataset.get(section, {}).items()
+        dataset[section] = {key: value for key, value in own if f"{section}.{key}" not in replaced}
     if not own_encodings:
         dataset["encodings"] = None
     return dataset
 
 
 def dataset_recipe(recipe: Recipe, index: int) -> Recipe:
-    """The recipe with the settings of its ``index``-th data set merged in.
-
-    Raises:
-        UsageError: they don't validate; says for which data set.
-    """
+    """The recipe with the settings of its ``index``-th data set merged in and validated."""
     assert recipe.compare is not None
     dataset = recipe.compare.data[index]
     settings = recipe.model_dump(mode="json", exclude={"compare"})
     settings = merged(settings, {"model": dataset.model, "training": dataset.training})
     settings["data"] = dataset.data
-    where = f"compare.data, '{format_spec(dataset.data)}'"
-    return Recipe.validated(settings, where)
+    return Recipe.validated(settings, f"compare.data, '{format_spec(dataset.data)}'")

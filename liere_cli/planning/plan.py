@@ -23,8 +23,7 @@ class ComparedRun:
         data, encoding: short labels.
         seed: under which it is paired with others; its own, except for an encoding that is compared
             with itself.
-        run: the folder where the run lies or will lie.
-        run_id: its identity.
+        run: the folder where it lies or will lie.
     """
 
     data: str
@@ -65,7 +64,6 @@ class PlannedEncoding(Generic[RunT]):
     """One row: an encoding with its runs, or the reason why it has none on this data set.
 
     Args:
-        tuned: how its settings were chosen, where the recipe asks for that.
         own_seeds: of the baseline where it is compared with itself, which no other row has.
         extensions: methods by which it can serve other grids.
     """
@@ -89,7 +87,6 @@ class DatasetPlan(Generic[RunT]):
         baseline: label of the encoding that the others are compared with; None: there is none.
         margin: the smallest difference worth caring about, in the metric's unit.
         test_limit: items or windows of the test split that are scored; None: all.
-        fraction: share of the training split.
         family: the same for data sets that differ in nothing but the fraction.
         transfer: other grids at which its runs are measured, where the recipe asks.
         notes: what was changed in what the recipe asks.
@@ -114,6 +111,10 @@ class DatasetPlan(Generic[RunT]):
     def higher_is_better(self) -> bool:
         return self.metric != "bits_per_byte"
 
+    @property
+    def runs(self) -> tuple[RunT, ...]:
+        return tuple(run for row in self.encodings for run in row.runs)
+
 
 @dataclass(frozen=True)
 class Plan(Generic[RunT]):
@@ -122,7 +123,6 @@ class Plan(Generic[RunT]):
     Args:
         experiment: folder of the runs, under the outputs folder.
         seeds: in the order in which they run.
-        compare: what the tables are asked for.
         interim: of a comparison that adds seeds until it is settled; the plan then holds all runs
             that may be needed.
     """
@@ -137,7 +137,7 @@ class Plan(Generic[RunT]):
     def runs(self) -> tuple[RunT, ...]:
         """Every run once, seed by seed, so that an interrupted comparison has whole pairs."""
         order = {seed: index for index, seed in enumerate(self.seeds)}
-        runs = [run for dataset in self.datasets for row in dataset.encodings for run in row.runs]
+        runs = [run for dataset in self.datasets for run in dataset.runs]
 
         def by_seed(run: ComparedRun) -> int:
             return order[run.seed]
@@ -150,10 +150,6 @@ class Plan(Generic[RunT]):
 
 @dataclass(frozen=True)
 class RecipePlan(Plan[PlannedRun]):
-    """A comparison that can be run.
-
-    Args:
-        recipe: with every flag merged in.
-    """
+    """A comparison that can be run, with the recipe that every flag is merged into."""
 
     recipe: Recipe = field(kw_only=True)

@@ -1,12 +1,12 @@
 """How far each run has come, and how much training time is left."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from liere_cli.config.budget import Budget
 from liere_cli.errors import LiereError
-from liere_cli.planning.plan import ComparedRun, Plan, PlannedEncoding
+from liere_cli.planning.plan import ComparedRun, Plan
 from liere_cli.runs.folder import MAX_SUMMARY_BYTES, Run
 from liere_cli.runs.summary import RunSummary
 from liere_cli.utils.files import read_json, seal
@@ -21,8 +21,6 @@ class Outcome:
     Args:
         summary: of a run that is over, else None.
         share: used share of the budget, from the newest checkpoint of a run that is not over.
-        seconds: of training so far.
-        error: why it failed or diverged.
     """
 
     state: State
@@ -38,7 +36,6 @@ class Outcome:
 
 
 def outcome(planned: ComparedRun, budget: Budget) -> Outcome:
-    """How far the run has come, from its folder."""
     try:
         summary = planned.run.summary()
     except LiereError as error:
@@ -68,38 +65,51 @@ def outcome_of(summary: RunSummary) -> Outcome:
     return Outcome(state, summary, share, summary.seconds or 0.0, error)
 
 
+def scores_of(
+    runs: Iterable[ComparedRun], outcomes: Mapping[str, Outcome], split: Literal["val", "test"]
+) -> dict[int, float]:
+    """The closing score on a split of each finished run that has one, by seed."""
+    results = {run.seed: outcomes[run.run_id] for run in runs}
+    return {
+        seed: score
+        for seed, outcome in results.items()
+        if outcome.state == "finished"
+        and (score := getattr(outcome.summary, split, None)) is not None
+    }
+
+
+def distinct_errors(outcomes: Iterable[Outcome]) -> tuple[str, ...]:
+    """The errors of failed and diverged runs, each once."""
+    return tuple(dict.fromkeys(outcome.error for outcome in outcomes if outcome.error))
+
+
 def outcomes_of(plan: Plan) -> dict[str, Outcome]:
     """Outcome of every run of the plan, by identity."""
     return {
         run.run_id: outcome(run, dataset.budget)
         for dataset in plan.datasets
-        for row in dataset.encodings
-        for run in row.runs
+        for run in dataset.runs
     }
 
 
 def seconds_left(plan: Plan, outcomes: Mapping[str, Outcome], jobs: int = 1) -> float | None:
     """Estimated training time of what is left, without loading and evaluation.
 
-    From the budget where it is one of time; else from runs that have used some of the same
-    budget: of the same encoding if there is one, else of the same data set.
-
-    Returns:
-        None while nothing of some data set has been trained.
+    From the budget where it is one of time; else from runs of the same encoding, or else of the
+    same data set; None while nothing of some data set has been trained.
     """
     left, count = 0.0, 0
     for dataset in plan.datasets:
         by_encoding = {row.label: full_seconds(row.runs, outcomes) for row in dataset.encodings}
         known = [seconds for seconds in by_encoding.values() if seconds is not None]
         for row in dataset.encodings:
-            shares = [1 - outcomes[run.run_id].share for run in _unfinished(row, outcomes)]
+            states = [outcomes[run.run_id] for run in row.runs]
+            shares = [1 - state.share for state in states if not state.over]
             if not shares:
                 continue
-            seconds = (
-                dataset.budget.amount
-                if dataset.budget.unit == "seconds"
-                else by_encoding[row.label]
-            )
+            seconds = by_encoding[row.label]
+            if dataset.budget.unit == "seconds":
+                seconds = dataset.budget.amount
             if seconds is None:
                 if not known:
                     return None
@@ -111,17 +121,12 @@ def seconds_left(plan: Plan, outcomes: Mapping[str, Outcome], jobs: int = 1) -> 
 
 def full_seconds(runs: tuple[ComparedRun, ...], outcomes: Mapping[str, Outcome]) -> float | None:
     """Mean training seconds of a whole run, from those that finished or used some of the budget."""
-    states = [outcomes[run.run_id] for run in runs]
     whole = [
         state.seconds / state.share
-        for state in states
+        for state in (outcomes[run.run_id] for run in runs)
         if state.state in ("finished", "partial") and state.share > 0 and state.seconds > 0
     ]
     return sum(whole) / len(whole) if whole else None
-
-
-def _unfinished(row: PlannedEncoding, outcomes: Mapping[str, Outcome]) -> Iterator[ComparedRun]:
-    return (run for run in row.runs if not outcomes[run.run_id].over)
 
 
 def _newest_checkpoint(run: Run) -> dict[str, Any] | None:

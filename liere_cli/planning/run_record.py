@@ -8,7 +8,7 @@ from typing import Any
 from liere_cli.config.budget import Budget
 from liere_cli.config.files import MAX_RECIPE_BYTES, parse_settings
 from liere_cli.config.recipe import Recipe
-from liere_cli.errors import LiereError, UsageError
+from liere_cli.errors import LiereError, UsageError, unreadable
 from liere_cli.runs.folder import Run
 from liere_cli.runs.item_results import FILE as ITEMS_FILE
 from liere_cli.runs.summary import RunSummary
@@ -23,14 +23,10 @@ class RunRecord:
 
     Args:
         encoding, data: short labels.
-        fingerprint: the data set's.
-        run_id: the run's identity.
         metric: empty while the run is not over.
         name: the encoding's own, or its file and class.
-        seed: of every random stream.
         test_limit: items of the test split that are scored; None: all.
         axes: of the data's grid.
-        dataset: its own name.
         shared: JSON of the settings that all runs of a table have in common.
         summary: of a run that is over, without the digests of its files.
         items: digest of its results per test item, where the summary has it.
@@ -59,13 +55,13 @@ class RunRecordReader:
     _parsed: dict[bytes, tuple[Recipe, str]] = field(default_factory=dict)
 
     def read(self, run: Run) -> RunRecord:
-        """
-        Raises:
-            LiereError: a file of the run is missing or damaged.
-            UsageError: it was never scored on the test split.
-        """
+        """The run's record; UsageError if it was never scored on the test split."""
         summary = run.summary()
-        known = _from_signature(run) if summary is None else vars(summary)
+        known = signature_of(run) if summary is None else vars(summary)
+        if known is None:
+            raise LiereError(
+                f"{run.folder}: is not a run folder, or the run had not begun to train"
+            )
         recipe, shared = self._recipe(run, summary)
         try:
             record = RunRecord(
@@ -80,7 +76,9 @@ class RunRecordReader:
                 test_limit=recipe.training.test_limit,
                 axes=len(recipe.model.patch or ()),
                 dataset=str(recipe.data["name"]),
-                shared=_with_fingerprint(shared, str(known["fingerprint"])),
+                shared=json.dumps(
+                    json.loads(shared) | {"fingerprint": str(known["fingerprint"])}, sort_keys=True
+                ),
                 summary=summary and replace(summary, files={}, sha256=None),
                 items=summary.files.get(ITEMS_FILE) if summary else None,
             )
@@ -99,7 +97,7 @@ class RunRecordReader:
         try:
             content = run.checked(path.name, MAX_RECIPE_BYTES, summary)
         except OSError as error:
-            raise LiereError(f"{path}: can't be read ({error.strerror})") from None
+            raise unreadable(path, error) from None
         seeds = _SEED.findall(content)
         rest = _SEED.sub(b"", content)
         if len(seeds) == 1 and rest in self._parsed and len(seeds[0]) < 10:
@@ -121,19 +119,12 @@ def shared_settings(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
     return settings | {"fingerprint": fingerprint}
 
 
-def _with_fingerprint(shared: str, fingerprint: str) -> str:
-    return json.dumps(json.loads(shared) | {"fingerprint": fingerprint}, sort_keys=True)
-
-
-def _from_signature(run: Run) -> dict[str, str]:
-    """What a run that is not over signed before its first step."""
-    path = run.path("signature.txt")
+def signature_of(run: Run) -> dict[str, str] | None:
+    """The parts of the line that a run writes before its first step; None without one."""
     try:
-        line = path.read_text().strip()
+        line = run.path("signature.txt").read_text().strip()
     except (OSError, ValueError):
-        raise LiereError(
-            f"{run.folder}: is not a run folder, or the run had not begun to train"
-        ) from None
+        return None
     fields = dict(part.split(":", 1) for part in line.split("|") if ":" in part)
     data, _, fingerprint = fields.pop("data", "").rpartition("@")
     return fields | {"data": data, "fingerprint": fingerprint}

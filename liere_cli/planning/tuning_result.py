@@ -16,8 +16,7 @@ class Trial:
     Args:
         values: by key as in the recipe: ``learning_rate``, ``encoding.scale``.
         scores: closing validation score of each finished run, by seed.
-        planned, diverged, failed: runs; without others left, the rest are not finished.
-        errors: of failed and diverged runs, each once.
+        planned, diverged, failed: runs; the others without a score are not finished.
     """
 
     values: Mapping[str, Any]
@@ -41,8 +40,7 @@ class TuningResult:
 
     Args:
         trials: in the order of the recipe; one without runs where there was nothing to choose.
-        budget: of each of its runs.
-        seeds: of its runs.
+        budget, seeds: of the runs.
     """
 
     trials: tuple[Trial, ...]
@@ -63,23 +61,21 @@ class TuningResult:
     def ranked(self) -> tuple[Trial, ...]:
         """The best mean first, equal ones in the order of the recipe; the last have none."""
         sign = -1 if self.higher_is_better else 1
-        return tuple(
-            sorted(self.trials, key=lambda one: math.inf if one.mean is None else sign * one.mean)
-        )
+
+        def loss(trial: Trial) -> float:
+            return math.inf if trial.mean is None else sign * trial.mean
+
+        return tuple(sorted(self.trials, key=loss))
 
     @property
     def runner_up(self) -> Trial | None:
         """The best of the others."""
-        rest = [one for one in self.ranked[1:] if one.mean is not None]
+        rest = [trial for trial in self.ranked[1:] if trial.mean is not None]
         return rest[0] if self.chosen is not None and rest else None
 
     @property
     def failed(self) -> int:
         return sum(trial.failed for trial in self.trials)
-
-    @property
-    def diverged(self) -> int:
-        return sum(trial.diverged for trial in self.trials)
 
     @property
     def unfinished(self) -> int:
@@ -110,12 +106,13 @@ class TuningResult:
         """Keys whose chosen value is the smallest or largest number that was tried."""
         if self.chosen is None:
             return {}
-        found = {}
+        edges = {}
         for key, value in self.chosen.values.items():
-            tried = {number for one in self.trials if (number := _number(one, key)) is not None}
+            numbers = [_number(trial, key) for trial in self.trials]
+            tried = {number for number in numbers if number is not None}
             if len(tried) > 1 and _number(self.chosen, key) in (min(tried), max(tried)):
-                found[key] = value
-        return found
+                edges[key] = value
+        return edges
 
 
 def _number(trial: Trial, key: str) -> float | None:

@@ -18,7 +18,6 @@ COMPARISON_SECTIONS: tuple[Section[ComparisonTable], ...] = (FRACTIONS, TRANSFER
 
 
 def text_tables(comparison: ComparisonTable) -> list[TextTable]:
-    """All tables as cells of text."""
     tables = [
         table
         for dataset in comparison.datasets

@@ -22,7 +22,6 @@ class Unit:
         header: name of the metric with its unit.
         difference: unit of a difference between two values.
         scale: factor from stored to shown values.
-        decimals: digits after the decimal point.
     """
 
     header: str
@@ -35,10 +34,9 @@ class Unit:
         """Percent for top1; one more decimal than usual where the spread is that small."""
         if dataset.metric == "top1":
             header, difference, scale, decimals = "top-1 %", "points", 100.0, 1
-        elif dataset.metric == "bits_per_byte":
-            header, difference, scale, decimals = "bits/byte", "bits/byte", 1.0, 4
         else:
-            header, difference, scale, decimals = dataset.metric, dataset.metric, 1.0, 4
+            name = "bits/byte" if dataset.metric == "bits_per_byte" else dataset.metric
+            header, difference, scale, decimals = name, name, 1.0, 4
         spreads = [row.std * scale for row in dataset.rows if row.std]
         needed = -math.floor(math.log10(min(spreads))) if spreads else decimals
         return cls(header, difference, scale, min(max(needed, decimals), decimals + 1))

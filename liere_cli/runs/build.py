@@ -9,13 +9,7 @@ from liere_cli import __version__
 from liere_cli.config.recipe import SIZES, Recipe, TrainingSettings
 from liere_cli.config.spec import format_spec
 from liere_cli.data import Dataset, build_dataset
-from liere_cli.encodings.registry import (
-    code_digest,
-    encoding_class,
-    identifying_spec,
-    label,
-    resolve_spec,
-)
+from liere_cli.encodings import registry
 from liere_cli.errors import UsageError
 from liere_cli.model import ModelShape, Transformer, encoding_for
 from liere_cli.runs.find import Listing, find_run
@@ -25,14 +19,11 @@ from liere_cli.runs.identity import folder_name, identity
 
 @dataclass(frozen=True)
 class RunSpec:
-    """A run to train: its resolved recipe and what follows from it.
+    """A run to train: its resolved recipe, as in recipe.yaml, and what follows from it.
 
     Args:
-        recipe: with every value resolved, as written to recipe.yaml.
-        dataset: the data set, not yet loaded.
-        encoding: short label of the encoding for tables.
-        data: short label of the data set for tables.
-        run_id: the run's identity.
+        dataset: not yet loaded.
+        encoding, data: short labels for tables.
     """
 
     recipe: Recipe
@@ -55,11 +46,8 @@ class RunSpec:
 def choose_device(name: str, here: bool = True) -> torch.device:
     """The device named ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
-    Args:
-        here: the device must exist on this machine; False for one of another machine.
-
     Raises:
-        UsageError: another name, or a device that this machine does not have.
+        UsageError: another name, or (if ``here``) a device that this machine does not have.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -69,27 +57,26 @@ def choose_device(name: str, here: bool = True) -> torch.device:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
         raise UsageError(f"--device {name}: allowed are auto, cpu, cuda and cuda:N")
-    if here and device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        available = (
-            f"this machine has {count} CUDA devices" if count else "no CUDA device is available"
+    count = torch.cuda.device_count()
+    if here and device.type == "cuda" and (device.index or 0) >= count:
+        available = f"this machine has {count} CUDA devices"
+        raise UsageError(
+            f"--device {name}: {available if count else 'no CUDA device is available'}; "
+            "use --device cpu or auto"
         )
-        raise UsageError(f"--device {name}: {available}; use --device cpu or auto")
     return device
 
 
 def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) -> RunSpec:
     """Resolves every value of a recipe, and checks that the model can be built.
 
-    Args:
-        root: folder with local copies of the data sets.
-        device: decides what ``training.precision: auto`` means.
+    ``device`` decides what ``training.precision: auto`` means.
 
     Raises:
         UsageError: unknown names, options out of range, or sizes that don't fit together.
         LiereError: the data is not available, or damaged.
     """
-    encoding = resolve_spec(recipe.encoding)
+    encoding = registry.resolve_spec(recipe.encoding)
     dataset = build_dataset(recipe.data, root)
     dim, layers, heads = SIZES[recipe.model.size]
     patch = recipe.model.patch or dataset.patch
@@ -99,14 +86,11 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
         patch = (1,)
     elif len(patch) == 1:
         patch *= len(dataset.grid)
-    model = recipe.model.model_copy(
-        update={
-            "layers": recipe.model.layers or layers,
-            "dim": recipe.model.dim or dim,
-            "heads": recipe.model.heads or heads,
-            "patch": patch,
-        }
-    )
+    sizes = {
+        "layers": recipe.model.layers or layers,
+        "dim": recipe.model.dim or dim,
+        "heads": recipe.model.heads or heads,
+    }
     precision = recipe.training.precision
     if precision == "auto":
         precision = "bfloat16" if device.type == "cuda" else "float32"
@@ -115,12 +99,11 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
             f"training.batch {recipe.training.batch} can't be split into "
             f"training.accumulate {recipe.training.accumulate} equal parts"
         )
-    data = {"name": dataset.name, **dataset.options.model_dump(mode="json")}
     resolved = recipe.model_copy(
         update={
             "encoding": encoding,
-            "data": data,
-            "model": model,
+            "data": {"name": dataset.name, **dataset.options.model_dump(mode="json")},
+            "model": recipe.model.model_copy(update=sizes | {"patch": patch}),
             "training": recipe.training.model_copy(update={"precision": precision}),
         }
     )
@@ -128,7 +111,7 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
     return RunSpec(
         recipe=resolved,
         dataset=dataset,
-        encoding=label(encoding),
+        encoding=registry.label(encoding),
         data=_data_label(dataset),
         run_id=run_identity(resolved, dataset.fingerprint),
     )
@@ -137,8 +120,8 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
 def run_identity(recipe: Recipe, fingerprint: str) -> str:
     """The identity of a run, from its resolved recipe and its data's fingerprint."""
     spec = recipe.encoding
-    digest = code_digest(encoding_class(spec["name"]))
-    return identity(recipe, identifying_spec(spec), fingerprint, digest)
+    digest = registry.code_digest(registry.encoding_class(spec["name"]))
+    return identity(recipe, registry.identifying_spec(spec), fingerprint, digest)
 
 
 def _data_label(dataset: Dataset) -> str:
@@ -160,15 +143,9 @@ def model_shape(recipe: Recipe, dataset: Dataset) -> ModelShape:
     if not (model.layers and model.dim and model.heads and model.patch):
         raise ValueError("the recipe is not resolved")
     return ModelShape(
-        layers=model.layers,
-        dim=model.dim,
-        heads=model.heads,
-        mlp_ratio=model.mlp_ratio,
-        dropout=model.dropout,
-        pooling=model.pooling,
+        **model.model_dump(exclude={"size"}),
         causal=dataset.task == "language-model",
         grid=dataset.grid,
-        patch=model.patch,
         channels=dataset.channels,
         classes=dataset.classes,
     )

@@ -36,10 +36,7 @@ class Progress:
     """The counters of a run.
 
     Args:
-        step: optimizer steps taken.
-        examples, tokens: seen so far.
         seconds: of training steps, without validation.
-        validations: number of validations so far.
         best_step, best_value: of the best validation, once there is one.
         best_digest: of the weights saved then.
         pending: training losses of the steps since the last line of metrics.jsonl.
@@ -62,12 +59,7 @@ class _LaterVersion(LiereError):
 
 @dataclass(frozen=True)
 class Restored:
-    """The state that a run resumes from.
-
-    Args:
-        metrics: the content of metrics.jsonl at that step.
-        warnings: about damaged checkpoints that were skipped, and versions that differ.
-    """
+    """The state that a run resumes from, with the content of metrics.jsonl at that step."""
 
     progress: Progress
     metrics: bytes = b""
@@ -106,9 +98,7 @@ def save_checkpoint(
 def load_checkpoint(
     run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks = ALONE
 ) -> Restored:
-    """Restores the newest intact checkpoint; skips damaged ones with a warning.
-
-    Rank 0 reads it and sends it to the others.
+    """Restores the newest intact checkpoint, which rank 0 reads; warns of damaged ones.
 
     Raises:
         LiereError: it does not fit the model, or is of a later version of liere.
@@ -155,11 +145,7 @@ def save_best(run: Run, model: nn.Module, step: int) -> str:
 
 
 def best_weights(run: Run, progress: Progress) -> bytes:
-    """The weights of the best validation so far, as a safetensors file.
-
-    Raises:
-        LiereError: they are missing or damaged.
-    """
+    """The weights of the best validation so far, as a safetensors file; LiereError if damaged."""
     path = run.path(f"checkpoints/best-{progress.best_step or 0:09d}.safetensors")
     try:
         content = path.read_bytes()
@@ -188,16 +174,11 @@ def clear_checkpoints(run: Run) -> None:
 
 
 def save_weights(run: Run, name: str, model: nn.Module) -> None:
-    """Writes NAME.safetensors."""
     write(run.path(f"{name}.safetensors"), save(_weights(model)))
 
 
 def load_weights(run: Run, name: str, model: nn.Module) -> None:
-    """Reads NAME.safetensors into the model.
-
-    Raises:
-        LiereError: missing, damaged, or of another model.
-    """
+    """Reads NAME.safetensors into the model; raises LiereError if that can't be done."""
     path = run.path(f"{name}.safetensors")
     try:
         tensors = load(run.checked(path.name, _bytes_of(model)))
@@ -295,11 +276,11 @@ def _restore(
     }
     _load_into(model, weights, str(run.path("checkpoints")))
     for name, parameter in model.named_parameters():
-        moments: dict[str, Tensor] = {}
-        for key in ("step", "exp_avg", "exp_avg_sq"):
-            value = tensors.get(f"optimizer.{key}.{name}")
-            if value is not None:
-                moments[key] = value.to(parameter.device)
+        moments = {
+            key: tensors[stored].to(parameter.device)
+            for key in ("step", "exp_avg", "exp_avg_sq")
+            if (stored := f"optimizer.{key}.{name}") in tensors
+        }
         if moments:
             optimizer.state[parameter] = moments
 

@@ -13,7 +13,6 @@ class Context:
     """What every step of an experiment shares, whatever its recipe.
 
     Args:
-        outputs: folder of all experiments.
         data_root: folder of local copies of the data sets; None: LIERE_DATA, or downloads.
         device: ``cpu``, ``cuda`` or ``cuda:N``; it decides what ``training.precision: auto`` means.
         experiment: folder of a comparison's runs, under ``outputs``.

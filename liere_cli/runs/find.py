@@ -9,10 +9,7 @@ from liere_cli.runs.folder import Run
 
 
 class Listing:
-    """The runs in an outputs folder, listed once for a plan of many runs.
-
-    Runs that are begun later are not in it, so training searches the folder again.
-    """
+    """The runs in an outputs folder, listed once for a plan of many; later ones are not in it."""
 
     def __init__(self, outputs: Path) -> None:
         self.outputs = outputs
@@ -21,7 +18,6 @@ class Listing:
             self._by_id.setdefault(Run(folder).run_id, []).append(folder)
 
     def find(self, run_id: str) -> Run | None:
-        """As :func:`find_run`."""
         return _first_of(self._by_id.get(run_id, ()))
 
 
@@ -37,11 +33,7 @@ def _first_of(folders: Iterable[Path]) -> Run | None:
 
 
 def open_run(path: str | Path, outputs: Path = Path("outputs")) -> Run:
-    """The run in a folder, or of a name or identity under ``outputs``.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """The run in a folder, or of a name or identity under ``outputs``; UsageError without one."""
     folder = Path(path)
     if (folder / "recipe.yaml").is_file():
         return Run(folder)

@@ -60,11 +60,7 @@ class Run:
         return self.folder / name
 
     def summary(self) -> RunSummary | None:
-        """The closing summary, or None while the run is not over.
-
-        Raises:
-            LiereError: the file is damaged, or of a later version of liere.
-        """
+        """The closing summary; None while the run is not over; LiereError if it is damaged."""
         path = self.path("summary.json")
         try:
             record = read_json(path, MAX_SUMMARY_BYTES)
@@ -80,13 +76,9 @@ class Run:
     def checked(self, name: str, most: int, summary: RunSummary | None = None) -> bytes:
         """The content of one of the run's files, verified by the digest in the summary, if any.
 
-        Args:
-            most: maximum size in bytes.
-            summary: the run's, if it has been read.
-
         Raises:
             OSError: the file can't be read.
-            LiereError: it is too large, or its digest differs.
+            LiereError: it has more than ``most`` bytes, or its digest differs.
         """
         path = self.path(name)
         try:
@@ -112,11 +104,7 @@ class Run:
         return Recipe.validated(parse_settings(content, str(path)), str(path))
 
     def metrics(self) -> Iterator[dict[str, Any]]:
-        """Lines of metrics.jsonl, up to the first that is incomplete or damaged.
-
-        Raises:
-            LiereError: the run is over, and the file was changed since.
-        """
+        """Lines as :func:`metrics_in`; LiereError if the file was changed after the run ended."""
         try:
             content = self.checked("metrics.jsonl", MAX_METRICS_BYTES)
         except (FileNotFoundError, NotADirectoryError):

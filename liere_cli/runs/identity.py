@@ -16,10 +16,9 @@ ID_DIGITS = 12
 def identity(
     recipe: Recipe, encoding: Mapping[str, Any], fingerprint: str, code: str | None = None
 ) -> str:
-    """Hex digits that depend on everything that can change the run's results, and nothing else.
+    """The identity, in hex digits, of the run of a resolved recipe.
 
     Args:
-        recipe: a resolved recipe.
         encoding: the encoding's identifying options, from ``identifying_spec``.
         fingerprint: of the data set; used instead of its path.
         code: digest of an encoding's own file; used instead of that file's path.

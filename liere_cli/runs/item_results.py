@@ -10,12 +10,8 @@ from numpy.typing import NDArray
 
 from liere_cli.errors import LiereError
 from liere_cli.runs.folder import MAX_ITEMS_BYTES, Run
-from liere_cli.statistics.item_errors import (
-    ItemDifferences,
-    ItemResults,
-    StoredItemError,
-    item_differences,
-)
+from liere_cli.statistics import item_errors
+from liere_cli.statistics.item_errors import ItemDifferences, ItemResults, StoredItemError
 
 FILE = "items-test.safetensors"
 #: runs whose results a reader keeps
@@ -39,7 +35,7 @@ class ItemReader:
     ) -> ItemDifferences | StoredItemError | None:
         """Differences between two encodings' runs at equal seeds; None where the items differ."""
         values, baseline = ([self._results(run, metric) for run in runs] for runs in (ours, theirs))
-        return item_differences(values, baseline)
+        return item_errors.item_differences(values, baseline)
 
 
 def item_results(run: Run, metric: str) -> ItemResults | None:
@@ -61,10 +57,8 @@ def results_of(items: Mapping[str, NDArray[Any]], metric: str) -> ItemResults | 
     key = "loss" if metric == "bits_per_byte" else "correct"
     if not {key, "weight", "group"} <= items.keys():
         return None
-    if any(
-        items[name].ndim != 1 or items[name].dtype.kind not in kinds
-        for name, kinds in ((key, "biuf"), ("weight", "iuf"), ("group", "iu"))
-    ):
+    kinds = {key: "biuf", "weight": "iuf", "group": "iu"}
+    if any(items[name].ndim != 1 or items[name].dtype.kind not in kinds[name] for name in kinds):
         return None
     scores = items[key].astype(np.float64)
     if metric == "bits_per_byte":

@@ -69,8 +69,8 @@ class RunLock:
 
         Raises:
             LiereError: the outputs folder was removed, or its file system unmounted.
-            RunLocked: another process took the lock, considering this one dead. That can happen on
-                a file system without kernel locks, after this process was suspended.
+            RunLocked: another process took the lock, considering this one dead, as it may where
+                there are no kernel locks and this process was suspended.
         """
         folder = _inode(self.run.folder)
         self.run_folder = self.run_folder or folder
@@ -89,8 +89,8 @@ class RunLock:
 def lock_run(run: Run) -> Iterator[RunLock]:
     """Holds the run's lock, which a dead owner loses.
 
-    Returns at once, unless an owner on another host has a lease but no visible kernel lock: whether
-    that owner is alive is known after :data:`LEASE_SECONDS`.
+    Waits only where an owner on another host has a lease but no visible kernel lock: whether it is
+    alive is known after :data:`LEASE_SECONDS`.
 
     Raises:
         RunLocked: another process trains the run.
@@ -123,10 +123,7 @@ def lock_run(run: Run) -> Iterator[RunLock]:
 
 
 def seems_held(run: Run) -> bool:
-    """Whether another process probably trains the run.
-
-    Returns at once and may be wrong either way; only :func:`lock_run` decides.
-    """
+    """Whether another process probably trains the run; only :func:`lock_run` decides."""
     owner = owner_of(run)
     if owner is None or (owner.host == socket.gethostname() and not _is_running(owner.pid)):
         return False

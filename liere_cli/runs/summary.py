@@ -26,19 +26,15 @@ class RunSummary:
 
     Args:
         status: ``finished`` or ``diverged``.
-        id: the run's identity.
         encoding, data: short labels.
-        fingerprint: the data set's.
         metric: ``bits_per_byte`` or ``top1``.
         val, test: the metric on each split after the last step; None where it was not measured.
         val_loss, test_loss: mean cross-entropy in nats.
         best: step and value of the best validation.
         seconds: spent in training steps, without validation.
         throughput: examples or tokens per second of training, as ``throughput_unit`` says.
-        budget: as written in the recipe.
         tested: how much of the test split ``test`` is measured on: ``all``, a count or ``none``.
         error: why the run diverged.
-        format: of the file.
         files: SHA-256 of the run's other files, by name.
         sha256: of the rest of the record.
         extra: keys that this version of liere does not know.
@@ -85,11 +81,7 @@ class RunSummary:
 
     @classmethod
     def from_record(cls, record: object) -> Self:
-        """The summary in a JSON record, whose digest is not verified.
-
-        Raises:
-            ValueError: a key is missing, or has a value of another type; says which.
-        """
+        """The summary in a JSON record, its digest not verified; ValueError names a wrong key."""
         if not isinstance(record, dict):
             raise ValueError(f"is not a run summary; {AGAIN}")
         if missing := sorted(_REQUIRED - record.keys()):
@@ -136,14 +128,7 @@ _LATER: dict[str, object] = {"tested": None, "format": 1, "files": {}, "sha256":
 
 
 def verified(record: object, run_id: str) -> RunSummary:
-    """The summary in a JSON record, if it is intact and that run's.
-
-    Args:
-        run_id: the identity in the run folder's name.
-
-    Raises:
-        ValueError: it is damaged, another run's, or of a later version of liere.
-    """
+    """The summary in a JSON record; raises ValueError unless it is intact and that run's."""
     if isinstance(record, dict):
         version = record.get("format", 1)
         if isinstance(version, int) and version > FORMAT:

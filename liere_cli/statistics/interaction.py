@@ -24,12 +24,12 @@ from typing import Literal
 
 import numpy as np
 
-from liere_cli.statistics.item_errors import ItemDifferences, ItemError
+from liere_cli.statistics.item_errors import ItemDifferences, ItemError, sources_of
 from liere_cli.statistics.paired import paired
 from liere_cli.statistics.seed_correlation import correlation
 from liere_cli.statistics.sequential import InterimAnalyses
 from liere_cli.statistics.student import CONFIDENCE, Source, combined_p, half_width, one_sided_p
-from liere_cli.statistics.verdicts import ALPHA, decide
+from liere_cli.statistics.verdicts import ALPHA, Decision, decide
 
 InteractionLabel = Literal["larger", "smaller", "equivalent", "undecided"]
 
@@ -39,8 +39,6 @@ class Side:
     """An encoding, its baseline and the control on one data set.
 
     Args:
-        title, modality: of the data set.
-        baseline: label of B.
         seeds: [n] at which all three finished.
         gains: [n] of the encoding over the baseline, in units of the metric; above zero is better.
         baseline_gain: [n] of the baseline over the control, in the same unit.
@@ -63,10 +61,8 @@ class RelativeGain:
     """A relative gain.
 
     Args:
-        side: the gains that it was computed from.
         value: r, without unit: 1 is the baseline's own gain over the control; None if undefined.
         values: [n] linearised, with mean ``value``.
-        test_set: error that the choice of test items adds.
         undefined: why there is no value.
     """
 
@@ -79,9 +75,8 @@ class RelativeGain:
     @property
     def seed_error(self) -> float | None:
         """Standard error over seeds."""
-        if len(self.values) < 2:
-            return None
-        return float(np.std(self.values, ddof=1)) / math.sqrt(len(self.values))
+        n = len(self.values)
+        return float(np.std(self.values, ddof=1)) / math.sqrt(n) if n > 1 else None
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,6 @@ class Interaction:
     """One encoding's relative gain on one data set against that on another.
 
     Args:
-        encoding, control: labels.
         difference: ``on`` minus ``against``; None if one is undefined.
         low, high: ends of its 95% interval.
         p: two-sided, under "both are equal".
@@ -118,7 +112,6 @@ class Interaction:
 
 
 def relative_gain(side: Side) -> RelativeGain:
-    """The relative gain on one data set, or why it is undefined."""
     if side.missing is not None:
         return RelativeGain(side, undefined=side.missing)
     if len(side.seeds) < 2:
@@ -149,7 +142,6 @@ def judge_interactions(
     """Judges all interactions of a comparison together, Holm-corrected over them.
 
     Args:
-        interactions: with both relative gains.
         margin: the smallest difference that matters, in relative gains.
         interim: of a comparison that adds seeds until it is settled; an analysis of n and m seeds
             then spends the product of both shares of the error rate.
@@ -160,20 +152,20 @@ def judge_interactions(
     p_equivalent = np.array([test.p_equivalent for test in tested], dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         decision = decide(np.minimum(p / shares, 1.0), np.minimum(p_equivalent / shares, 1.0))
-    judged = []
-    for index, test in enumerate(tested):
-        if test.p is None or test.difference is None:
-            judged.append(test)
-            continue
-        label: InteractionLabel = "undecided"
-        if decision.equals[index]:
-            label = "equivalent"
-        elif decision.differs[index]:
-            label = "larger" if test.difference > 0 else "smaller"
-        equivalent = None if test.p_equivalent is None else float(decision.p_equivalent[index])
-        p_holm = float(decision.p_holm[index])
-        judged.append(replace(test, p_holm=p_holm, p_equivalent=equivalent, label=label))
-    return judged
+    return [_judged(test, decision, index) for index, test in enumerate(tested)]
+
+
+def _judged(test: Interaction, decision: Decision, index: int) -> Interaction:
+    if test.p is None or test.difference is None:
+        return test
+    label: InteractionLabel = "undecided"
+    if decision.equals[index]:
+        label = "equivalent"
+    elif decision.differs[index]:
+        label = "larger" if test.difference > 0 else "smaller"
+    equivalent = None if test.p_equivalent is None else float(decision.p_equivalent[index])
+    p_holm = float(decision.p_holm[index])
+    return replace(test, p_holm=p_holm, p_equivalent=equivalent, label=label)
 
 
 def _tested(interaction: Interaction, margin: float | None) -> Interaction:
@@ -185,7 +177,6 @@ def _tested(interaction: Interaction, margin: float | None) -> Interaction:
     sources = _sources(on, against)
     tested = replace(interaction, difference=difference, correlation=_correlation(on, against))
     if not sources:
-        # no noise to estimate an error from
         return tested
     half = half_width(1 - CONFIDENCE, sources)
     return replace(
@@ -203,19 +194,17 @@ def _sources(on: RelativeGain, against: RelativeGain) -> list[Source]:
     Empty if the seeds of neither side show any spread: the test set alone doesn't measure how
     other seeds would differ.
     """
-    variances = [(side.seed_error or 0.0) ** 2 for side in (on, against)]
+    sides = (on, against)
+    variances = [(side.seed_error or 0.0) ** 2 for side in sides]
     total = sum(variances)
     if total == 0:
         return []
     parts = [
         variance**2 / (len(side.values) - 1)
-        for variance, side in zip(variances, (on, against), strict=True)
+        for variance, side in zip(variances, sides, strict=True)
     ]
-    sources = [Source(math.sqrt(total), total**2 / sum(parts))]
-    for side in (on, against):
-        if side.test_set is not None and side.test_set.error > 0:
-            sources.append(Source(side.test_set.error, side.test_set.clusters - 1))
-    return sources
+    seeds = Source(math.sqrt(total), total**2 / sum(parts))
+    return [seeds, *(source for side in sides for source in sources_of(side.test_set))]
 
 
 def _error_share(interaction: Interaction, interim: InterimAnalyses | None) -> float:
@@ -229,7 +218,6 @@ def _error_share(interaction: Interaction, interim: InterimAnalyses | None) -> f
 
 
 def _correlation(on: RelativeGain, against: RelativeGain) -> float | None:
-    """Correlation of both sides' values over the seeds that they share."""
     ours = dict(zip(on.side.seeds, on.values, strict=True))
     theirs = dict(zip(against.side.seeds, against.values, strict=True))
     shared = sorted(ours.keys() & theirs.keys())

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from liere_cli.statistics.samples import Array
+from liere_cli.statistics.student import Source
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,13 @@ class ItemError:
 
     error: float
     clusters: int
+
+
+def sources_of(test_set: ItemError | None) -> list[Source]:
+    """The test set as a source of error, where it has an error above zero."""
+    if test_set is None or test_set.error <= 0:
+        return []
+    return [Source(test_set.error, test_set.clusters - 1)]
 
 
 @dataclass(frozen=True)
@@ -66,11 +74,7 @@ class ItemDifferences:
         return ItemDifferences(factor * self.sums, self.weights)
 
     def test_set(self, n: int) -> ItemError | None:
-        """The error that the choice of items adds to the first ``n`` seeds.
-
-        Returns:
-            None with fewer than 2 seeds or 2 clusters.
-        """
+        """The error of the first ``n`` seeds; None with fewer than 2 seeds or 2 clusters."""
         clusters = self.weights.size
         if min(n, len(self.sums)) < 2 or clusters < 2:
             return None
@@ -96,11 +100,7 @@ class StoredItemError:
     error: ItemError | None
 
     def test_set(self, n: int) -> ItemError | None:
-        """The stored error.
-
-        Raises:
-            ValueError: it was computed for another number of seeds.
-        """
+        """The stored error; raises ValueError if it was computed for another number of seeds."""
         if n != self.n:
             raise ValueError(f"{n} seeds, but the error is that of {self.n}")
         return self.error

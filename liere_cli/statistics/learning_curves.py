@@ -1,4 +1,4 @@
-"""Learning curves: scores at equal steps and seconds, and the cost of reaching a score.
+"""Learning curves: scores at equal cost, and ratios of the costs of reaching a score.
 
 Curves are scores at validations, joined by straight lines. All runs of a table share one schedule
 of the learning rate over their budget, so a point inside a curve is not the score of a run that was
@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from liere_cli.statistics.paired import Paired, paired
-from liere_cli.statistics.ratios import Ratio, paired_ratio
 from liere_cli.statistics.samples import Array
 from liere_cli.statistics.sequential import InterimAnalyses, interim_p
+from liere_cli.statistics.student import holm
 from liere_cli.statistics.verdicts import VerdictLabel, decide
 
 
@@ -48,6 +48,28 @@ class ScoreCurve:
 
 
 @dataclass(frozen=True)
+class Ratio:
+    """How many times less an encoding needs than its baseline; above 1 it needs less.
+
+    Args:
+        n: shared seeds.
+        missed: seeds at which the encoding never reached the baseline's score.
+        value: geometric mean over seeds; None if it missed any.
+        low, high: ends of the 95% interval, by Student's t on logarithms.
+        p: two-sided, under "the ratio is 1".
+        p_holm: corrected over the family of the ratio.
+    """
+
+    n: int
+    missed: int = 0
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+
+
+@dataclass(frozen=True)
 class Efficiency:
     """An encoding against its baseline by their learning curves.
 
@@ -74,15 +96,11 @@ class Efficiency:
 
 
 def first_passage(scores: Array, target: float, *axes: Array) -> tuple[float, ...] | None:
-    """Where a curve first reaches ``target``, on each of its axes.
-
-    Args:
-        scores: [k], joined by straight lines.
-        axes: [k] each.
+    """Where a curve, scores [k] joined by straight lines, first reaches ``target``.
 
     Returns:
-        One coordinate an axis; the first one of the curve if it begins at or above the target;
-        None if it never reaches it.
+        One coordinate on each of the axes [k]; the first one of the curve if it begins at or above
+        the target; None if it never reaches it.
     """
     above = np.flatnonzero(scores >= target)
     if not above.size:
@@ -98,12 +116,7 @@ def first_passage(scores: Array, target: float, *axes: Array) -> tuple[float, ..
 def efficiency(
     encoding: str, pairs: Sequence[tuple[ScoreCurve, ScoreCurve]], higher_is_better: bool
 ) -> Efficiency:
-    """One encoding against its baseline, before any correction.
-
-    Args:
-        pairs: [n] curves of encoding and baseline at the same seeds.
-        higher_is_better: direction of the metric, in whose units differences are given.
-    """
+    """One encoding against its baseline by n pairs of curves at the same seeds, uncorrected."""
     sign = 1 if higher_is_better else -1
     seconds = [min(ours.seconds[-1], theirs.seconds[-1]) for ours, theirs in pairs]
     steps = [min(ours.steps[-1], theirs.steps[-1]) for ours, theirs in pairs]
@@ -139,12 +152,7 @@ def judge_efficiency(
     higher_is_better: Sequence[bool],
     interim: InterimAnalyses | None = None,
 ) -> list[Efficiency]:
-    """Judges the four tests of every row, Holm-corrected as one family.
-
-    Args:
-        rows, higher_is_better: of every encoding, with the direction of its metric.
-        interim: of a comparison that adds seeds until it is settled.
-    """
+    """Judges the four tests of every row, Holm-corrected as one family."""
     p = np.array(
         [
             interim_p(test.p, test.n, interim) if test else None
@@ -175,3 +183,28 @@ def judge_efficiency(
             )
         )
     return judged
+
+
+def paired_ratio(needed: Sequence[float | None], baseline: Sequence[float]) -> Ratio:
+    """The ratio of what the baseline needed to what the encoding needed, both [n], seed by seed.
+
+    ``needed`` is None where the encoding never reached the score.
+    """
+    n, missed = len(baseline), sum(amount is None for amount in needed)
+    amounts = [amount for amount in needed if amount is not None and amount > 0]
+    if n == 0 or len(amounts) < n or not min(baseline) > 0:
+        return Ratio(n, missed)
+    logs = paired(np.log(baseline), np.log(amounts))
+    assert logs is not None
+    low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
+    return Ratio(n, missed, math.exp(logs.difference), low, high, logs.p)
+
+
+def judge_ratios(ratios: Sequence[Ratio], interim: InterimAnalyses | None = None) -> list[Ratio]:
+    """The ratios with p-values that are Holm-corrected over all of them."""
+    p = [interim_p(ratio.p, ratio.n, interim) for ratio in ratios]
+    corrected = holm(np.array(p, dtype=np.float64)).tolist()
+    return [
+        replace(ratio, p_holm=None if math.isnan(value) else value)
+        for ratio, value in zip(ratios, corrected, strict=True)
+    ]

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from liere_cli.statistics.item_errors import ItemError
+from liere_cli.statistics.item_errors import ItemError, sources_of
 from liere_cli.statistics.samples import paired_differences, standard_deviation
 from liere_cli.statistics.student import CONFIDENCE, Source, combined_p, half_width, one_sided_p
 
@@ -61,9 +61,7 @@ def paired(
 ) -> Paired | None:
     """Student's paired t test of ``values`` against ``baseline``, both [n], seed by seed.
 
-    Args:
-        test_set: error that the choice of test items adds; None: errors are over seeds alone.
-        confidence: of the interval.
+    ``test_set`` is the error that the choice of test items adds.
 
     Returns:
         The difference ``values - baseline`` with its interval and two-sided p-value under
@@ -90,10 +88,8 @@ def paired(
 
 def _sources(std: float, n: int, test_set: ItemError | None) -> list[Source]:
     """The sources of error that are above zero."""
-    sources = [Source(std / math.sqrt(n), n - 1)] if std > 0 else []
-    if test_set is not None and test_set.error > 0:
-        sources.append(Source(test_set.error, test_set.clusters - 1))
-    return sources
+    seeds = [Source(std / math.sqrt(n), n - 1)] if std > 0 else []
+    return seeds + sources_of(test_set)
 
 
 def sign_flip_p(values: ArrayLike, baseline: ArrayLike) -> float | None:
@@ -131,9 +127,7 @@ def equivalence_p(
     """Two one-sided t tests (Schuirmann 1987) of "the mean difference is within the margin".
 
     Args:
-        values, baseline: [n], seed by seed.
         margin: the smallest difference that matters, above zero, in units of the metric.
-        test_set: as in :func:`paired`.
 
     Returns:
         The larger of both one-sided p-values under "the difference is at least the margin";

@@ -13,21 +13,14 @@ MAX_SEEDS = 1000
 
 
 def detectable_difference(
-    std: float,
-    n: int,
-    alpha: float = 0.05,
-    power: float = 0.8,
-    test_set: ItemError | None = None,
+    std: float, n: int, alpha: float = 0.05, power: float = 0.8, test_set: ItemError | None = None
 ) -> float:
     """The true difference that n seeds show with that power, by a two-sided paired t test.
 
     Args:
-        std: standard deviation of the paired differences, in units of the metric.
+        std: standard deviation of the paired differences, in units of the metric, as the result.
         alpha: level of one comparison; 0.05 / m in a table of m comparisons.
         test_set: error of the test set, which is added in squares.
-
-    Returns:
-        A difference above zero, in units of the metric.
     """
     over_seeds = std * _detectable(n, alpha, power) / math.sqrt(n)
     if test_set is None:
@@ -50,11 +43,7 @@ def seeds_needed(
     power: float = 0.8,
     test_set: ItemError | None = None,
 ) -> int | None:
-    """Seeds at which a true difference of that size is shown with that power.
-
-    Args:
-        difference: in units of the metric; its sign doesn't matter.
-        std, alpha, power, test_set: as in :func:`detectable_difference`.
+    """Seeds at which a true difference of that size, in either direction, is shown.
 
     Returns:
         At least 2; None when more than 1000 would be needed, or no number on this test set.

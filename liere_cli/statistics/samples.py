@@ -7,11 +7,7 @@ Array = NDArray[np.float64]
 
 
 def vector(values: ArrayLike) -> Array:
-    """``values`` as [n] float64.
-
-    Raises:
-        ValueError: more than one axis, or a number that is not finite.
-    """
+    """``values`` as [n] float64; raises ValueError for more axes or a number that is not finite."""
     array = np.atleast_1d(np.array(values, dtype=np.float64))
     if array.ndim != 1 or not np.isfinite(array).all():
         raise ValueError("expected a vector of finite numbers")
@@ -19,11 +15,7 @@ def vector(values: ArrayLike) -> Array:
 
 
 def paired_differences(values: ArrayLike, baseline: ArrayLike) -> Array:
-    """``values - baseline``, [n]; differences that rounding alone tells apart are made equal.
-
-    Raises:
-        ValueError: the arrays differ in length or hold a non-finite number.
-    """
+    """``values - baseline``, [n]; differences that rounding alone tells apart are made equal."""
     first, second = vector(values), vector(baseline)
     if first.shape != second.shape:
         raise ValueError(f"{first.size} values can't be paired with {second.size}")

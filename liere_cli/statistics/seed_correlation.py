@@ -57,11 +57,7 @@ class Pairing:
 def pairing(values: ArrayLike, baseline: ArrayLike) -> Pairing | None:
     """Correlation over shared seeds against permuted ones, and the seeds that pairing saves.
 
-    Args:
-        values, baseline: [n] at the same seeds.
-
-    Returns:
-        None below 5 seeds, or if an encoding scores the same at all of them.
+    None below 5 seeds, or if an encoding scores the same at all of them.
     """
     first, second = vector(values), vector(baseline)
     n = first.size

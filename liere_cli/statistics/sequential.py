@@ -67,8 +67,7 @@ class InterimAnalyses:
         would be shown, as a difference or as equivalence, with a power of 20%.
 
         Args:
-            difference, error: [...] so far, with the standard error over seeds.
-            n: [...] seeds so far, at least 2.
+            error: [...] standard error over the seeds so far, n [...] of at least 2.
             alpha: level of one comparison before it is shared among analyses.
             margin: [...] in units of the metric; NaN: there is none.
             min_detectable: the difference that unlimited seeds show on this test set with that
@@ -87,11 +86,7 @@ class InterimAnalyses:
 
 
 def interim_p(p: float | None, n: int, interim: InterimAnalyses | None) -> float | None:
-    """The p-value of n seeds, corrected for interim analyses if there are any.
-
-    Returns:
-        1 if no analysis has n seeds; None without a p-value.
-    """
+    """The p-value of n seeds, corrected for interim analyses if any; 1 if none has n seeds."""
     if p is None or interim is None:
         return p
     return float(interim.corrected(np.array(p), n)) if n in interim.sizes else 1.0

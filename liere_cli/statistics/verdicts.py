@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from liere_cli.statistics import paired, power, seed_correlation
-from liere_cli.statistics.holm import holm
 from liere_cli.statistics.item_errors import ItemDifferences, ItemError, StoredItemError
 from liere_cli.statistics.paired import Paired
 from liere_cli.statistics.samples import Array
 from liere_cli.statistics.seed_correlation import Pairing
 from liere_cli.statistics.sequential import SETTLED_CONFIDENCE, InterimAnalyses
+from liere_cli.statistics.student import holm
 
 VerdictLabel = Literal["better", "worse", "equivalent", "undecided"]
 #: chance of any wrong ``better`` or ``worse`` in a table
@@ -35,7 +35,6 @@ class Pair:
 
     Args:
         values, baseline: [n] at the same seeds, in units of the metric.
-        higher_is_better: direction of the metric.
         margin: the smallest difference that matters, in units of the metric.
         items: differences over the test items at the same seeds, where runs stored them.
     """
@@ -70,7 +69,6 @@ class Verdict:
     """The judgement of one comparison.
 
     Args:
-        pair: the scores that were judged.
         estimate: the paired difference, None without a shared seed.
         p_holm: ``estimate.p``, or the sequential p-value, corrected over the table.
         p_equivalent: of the two one-sided tests, corrected over the table's margins.
@@ -97,12 +95,12 @@ class Verdict:
 
     @cached_property
     def seed_correlation(self) -> float | None:
-        """Correlation of encoding and baseline over shared seeds; None below 3 seeds."""
+        """As :func:`liere_cli.statistics.seed_correlation.correlation`."""
         return seed_correlation.correlation(self.pair.values, self.pair.baseline)
 
     @cached_property
     def pairing(self) -> Pairing | None:
-        """The effect of pairing by seed; None below 5 seeds, too few to estimate a correlation."""
+        """As :func:`liere_cli.statistics.seed_correlation.pairing`."""
         return seed_correlation.pairing(self.pair.values, self.pair.baseline)
 
 
@@ -112,8 +110,7 @@ class Decision:
 
     Args:
         p_holm, p_equivalent: Holm-corrected over the last axis; NaN where there is no test.
-        differs: p_holm is at or below 5%.
-        equals: p_equivalent is at or below 5%; takes precedence over ``differs``.
+        differs, equals: these are at or below 5%; ``equals`` takes precedence.
     """
 
     p_holm: Array
@@ -123,11 +120,7 @@ class Decision:
 
 
 def decide(p: Array, p_equivalent: Array) -> Decision:
-    """Corrects the p-values of whole tables, and decides at 5%.
-
-    Args:
-        p, p_equivalent: [..., m] of the comparisons of each table; NaN where there is no test.
-    """
+    """Corrects the p-values [..., m] of whole tables, NaN without a test, and decides at 5%."""
     differing, equal = holm(p), holm(p_equivalent)
     return Decision(differing, equal, differing <= ALPHA, equal <= ALPHA)
 
@@ -143,14 +136,8 @@ def judge(pairs: Sequence[Pair], interim: InterimAnalyses | None = None) -> list
     Args:
         interim: of a comparison that adds seeds until it is settled; both kinds of p-value are
             then corrected for the interim analyses, too.
-
-    Returns:
-        A verdict for each pair, in order.
     """
-    if interim is None:
-        tested = [_fixed(pair) for pair in pairs]
-    else:
-        tested = [_sequential(pair, interim) for pair in pairs]
+    tested = [_sequential(pair, interim) if interim else _at(pair) for pair in pairs]
     decision = decide(
         np.array([test.p for test in tested], dtype=np.float64),
         np.array([test.p_equivalent for test in tested], dtype=np.float64),
@@ -172,13 +159,9 @@ class _Tested:
     interim: tuple[InterimAnalysis, ...] = ()
 
 
-def _fixed(pair: Pair) -> _Tested:
-    """The tests on all seeds at once."""
-    return _at(pair, np.atleast_1d(pair.values), np.atleast_1d(pair.baseline))
-
-
-def _at(pair: Pair, values: Array, baseline: Array) -> _Tested:
-    """The tests on the first seeds of a pair."""
+def _at(pair: Pair, n: int | None = None) -> _Tested:
+    """The tests on the first n seeds of a pair; None: on all."""
+    values, baseline = np.atleast_1d(pair.values)[:n], np.atleast_1d(pair.baseline)[:n]
     test_set = pair.test_set(len(values))
     estimate = paired.paired(values, baseline, test_set)
     p_equivalent = None
@@ -189,15 +172,14 @@ def _at(pair: Pair, values: Array, baseline: Array) -> _Tested:
 
 def _sequential(pair: Pair, interim: InterimAnalyses) -> _Tested:
     """The estimate on all seeds, with the sequential p-values of the interim analyses."""
-    values, baseline = np.atleast_1d(pair.values), np.atleast_1d(pair.baseline)
-    whole = _at(pair, values, baseline)
+    whole = _at(pair)
     if whole.p is None:
         return whole
     p, p_equivalent, analyses = 1.0, None if whole.p_equivalent is None else 1.0, []
     for n in interim.sizes:
-        if n > len(values):
+        if n > np.size(pair.values):
             break
-        now = _at(pair, values[:n], baseline[:n])
+        now = _at(pair, n)
         if now.p is not None:
             p = min(p, float(interim.corrected(np.array(now.p), n)))
             analyses.append(InterimAnalysis(n, now.p, p))
@@ -225,11 +207,8 @@ def _verdict(pair: Pair, tested: _Tested, decision: Decision, index: int, alpha:
         estimate = settled or estimate
     detectable = needed = None
     if estimate.std:
-        detectable = power.detectable_difference(
-            estimate.std, estimate.n, alpha, POWER, estimate.test_set
-        )
+        std, level = estimate.std, (alpha, POWER, estimate.test_set)
+        detectable = power.detectable_difference(std, estimate.n, *level)
         if label == "undecided":
-            needed = power.seeds_needed(
-                estimate.difference, estimate.std, alpha, POWER, estimate.test_set
-            )
+            needed = power.seeds_needed(estimate.difference, std, *level)
     return Verdict(pair, estimate, p_holm, p_equivalent, label, detectable, needed, tested.interim)

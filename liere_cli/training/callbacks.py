@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # commands that only read runs never import torch
     from liere_cli.runs.build import RunSpec
@@ -15,12 +15,11 @@ class Report:
     """The state of training at a logged step.
 
     Args:
-        step: steps taken.
         share: used share of the budget, 0 to 1.
         loss: mean training loss in nats since the last report.
         value: latest validation metric, if any.
         throughput: examples (or tokens of text) per second of training.
-        seconds_left: estimated training time that is left.
+        seconds_left: estimated training time.
     """
 
     step: int
@@ -31,8 +30,8 @@ class Report:
     seconds_left: float
 
 
-class Callbacks(Protocol):
-    """Called by the training loop."""
+class Callbacks:
+    """Called by the training loop; these do nothing."""
 
     def on_start(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None:
         """Before the first step; ``step`` is that of the checkpoint that training resumes from."""
@@ -42,13 +41,3 @@ class Callbacks(Protocol):
 
     def on_evaluate(self, split: str) -> None:
         """Before an evaluation."""
-
-
-class NoCallbacks:
-    """Callbacks that do nothing."""
-
-    def on_start(self, run_spec: RunSpec, run: Run, step: int, warnings: list[str]) -> None: ...
-
-    def on_report(self, report: Report) -> None: ...
-
-    def on_evaluate(self, split: str) -> None: ...

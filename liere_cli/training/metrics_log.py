@@ -12,11 +12,7 @@ from liere_cli.utils.files import write_atomically
 
 
 class MetricsLog:
-    """metrics.jsonl, rewound to ``content`` and written line by line.
-
-    Raises:
-        LiereError: on entry, exit or writing, where the file can't be written.
-    """
+    """metrics.jsonl, rewound to ``content`` and written line by line; LiereError if it can't be."""
 
     def __init__(self, path: Path, content: bytes) -> None:
         self.path, self.content = path, bytearray(content)

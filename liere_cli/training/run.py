@@ -11,7 +11,7 @@ from liere_cli.runs.checkpoint import clear_checkpoints, clear_leftovers
 from liere_cli.runs.folder import Run
 from liere_cli.runs.lock import RunLock, lock_run
 from liere_cli.runs.summary import RunSummary
-from liere_cli.training.callbacks import Callbacks, NoCallbacks
+from liere_cli.training.callbacks import Callbacks
 from liere_cli.training.results import describe_run, discard_results
 from liere_cli.training.step import parts_of
 from liere_cli.training.trainer import Trainer
@@ -32,11 +32,8 @@ def train_run(
 
     Args:
         fresh: discards earlier results of this run.
-        callbacks: called by the training loop, on rank 0.
+        callbacks: called on rank 0.
         ranks: the processes that train it together, of which this is one.
-
-    Returns:
-        The summary, as written to summary.json. ``status`` is ``finished`` or ``diverged``.
 
     Raises:
         RunLocked: another process trains this run.
@@ -62,7 +59,7 @@ def train_run(
             clear_leftovers(run)
             discard_results(run)
             describe_run(run_spec, run, device, ranks.size)
-            trainer = Trainer(run_spec, run, device, callbacks or NoCallbacks(), lock, ranks)
+            trainer = Trainer(run_spec, run, device, callbacks or Callbacks(), lock, ranks)
             summary = trainer.train()
             lock.check()
             summary = run.write_summary(summary)
@@ -77,7 +74,7 @@ def _train_as_follower(
     earlier: RunSummary | None = ranks.receive()
     if earlier is None:
         run = run_spec.run(outputs)
-        Trainer(run_spec, run, device, NoCallbacks(), RunLock(run), ranks).train()
+        Trainer(run_spec, run, device, Callbacks(), RunLock(run), ranks).train()
     summary: RunSummary = ranks.receive()
     return summary
 

@@ -19,11 +19,7 @@ from liere_cli.utils.seeding import stream, stream_seed
 
 
 class TrainingStep:
-    """Takes optimizer steps, each a function of the seed, the step and the state before it.
-
-    Raises:
-        UsageError: on construction, where the ranks can't share a batch equally.
-    """
+    """Takes optimizer steps, each a function of the seed, the step and the state before it."""
 
     def __init__(
         self,
@@ -54,11 +50,7 @@ class TrainingStep:
         )
 
     def __call__(self, step: int, share: float) -> Tensor:
-        """Updates the model.
-
-        Args:
-            step: steps taken before.
-            share: used share of the budget, 0 to 1.
+        """Updates the model after ``step`` steps and that share of the budget.
 
         Returns:
             The mean loss over the batch in nats, [] on the device.
@@ -141,9 +133,7 @@ def parts_of(run_spec: RunSpec, ranks: Ranks) -> int:
 def schedule(share: float, warmup: float, final: float) -> float:
     """The learning rate's factor: linear warm-up, then half a cosine down to ``final``.
 
-    Args:
-        share: used share of the budget, 0 to 1.
-        warmup: share of the budget spent warming up.
+    ``share`` and ``warmup`` are shares of the budget.
     """
     if share < warmup:
         # never zero, so that the first step counts

@@ -3,6 +3,7 @@
 import math
 import time
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 
@@ -11,15 +12,8 @@ from liere_cli.data.subset import subset
 from liere_cli.encodings.registry import code_digest, encoding_class, error_summary
 from liere_cli.errors import LiereError, RunFailed
 from liere_cli.evaluation.evaluate import Evaluation, evaluate
+from liere_cli.runs import checkpoint
 from liere_cli.runs.build import RunSpec, build_model
-from liere_cli.runs.checkpoint import (
-    best_weights,
-    load_checkpoint,
-    save_best,
-    save_checkpoint,
-    save_items,
-    save_weights,
-)
 from liere_cli.runs.folder import Run, metrics_in
 from liere_cli.runs.lock import RunLock
 from liere_cli.runs.summary import RunSummary
@@ -45,11 +39,8 @@ class Diverged(Exception):
 class Trainer:
     """Trains a run from new weights, or from its newest checkpoint, to its summary.
 
-    Construction builds the model, loads the data and restores the checkpoint.
-
-    Raises:
-        LiereError: data or a checkpoint can't be used.
-        UsageError: the ranks can't share a batch equally.
+    Construction builds the model, loads the data and restores the checkpoint; raises LiereError if
+    these can't be used.
     """
 
     def __init__(
@@ -75,7 +66,7 @@ class Trainer:
         self.take_step = TrainingStep(
             run_spec, self.model, self.optimizer, train_split, device, ranks
         )
-        restored = load_checkpoint(run, self.model, self.optimizer, ranks)
+        restored = checkpoint.load_checkpoint(run, self.model, self.optimizer, ranks)
         self.progress, self.warnings = restored.progress, list(restored.warnings)
         #: training losses [] of the steps since the last line of metrics.jsonl
         self.losses = [torch.tensor(loss, device=device) for loss in self.progress.pending]
@@ -86,14 +77,12 @@ class Trainer:
             MetricsLog(run.path("metrics.jsonl"), restored.metrics) if ranks.is_main else None
         )
         self.stop = Stop()
+        self._summary = partial(closing_summary, run_spec, self.model, self.progress, device)
 
     def train(self) -> RunSummary:
-        """Trains until the budget is spent, and evaluates.
+        """Trains until the budget is spent, and evaluates; raises as :func:`train_run`.
 
-        Raises:
-            LiereError: a file can't be written, or another rank has ended.
-            RunFailed: an encoding of the user's own raised.
-            KeyboardInterrupt: a signal asked to stop; a checkpoint has been written.
+        An error of a user's own encoding becomes RunFailed.
         """
         self.callbacks.on_start(self.run_spec, self.run, self.progress.step, self.warnings)
         patient = self.ranks.size > 1
@@ -103,9 +92,7 @@ class Trainer:
                 return self._finish()
             except Diverged as error:
                 self._keep_best()
-                return closing_summary(
-                    self.run_spec, self.model, self.progress, self.device, error=str(error)
-                )
+                return self._summary(error=str(error))
             except (LiereError, KeyboardInterrupt):
                 raise
             except Exception as error:
@@ -184,7 +171,7 @@ class Trainer:
         if not all(map(math.isfinite, pending)):
             return  # the next line of metrics.jsonl ends the run, whenever checkpoints are due
         self.progress.pending = pending
-        save_checkpoint(
+        checkpoint.save_checkpoint(
             self.run, self.model, self.optimizer, self.progress, bytes(self.metrics_log.content)
         )
 
@@ -207,14 +194,9 @@ class Trainer:
     def _log(self, **values: float | None) -> None:
         """Writes a line of metrics.jsonl."""
         if self.metrics_log is not None:
-            self.metrics_log.write(
-                {
-                    "step": self.progress.step,
-                    "examples": self.progress.examples,
-                    "seconds": round(self.progress.seconds, 3),
-                    **values,
-                }
-            )
+            seconds = round(self.progress.seconds, 3)
+            seen = {"step": self.progress.step, "examples": self.progress.examples}
+            self.metrics_log.write({**seen, "seconds": seconds, **values})
 
     def _validate(self) -> None:
         self.callbacks.on_evaluate("val")
@@ -230,7 +212,7 @@ class Trainer:
             progress.best_value, progress.best_step = result.value, progress.step
             if self.ranks.is_main:
                 self.lock.check()
-                progress.best_digest = save_best(self.run, self.model, progress.step)
+                progress.best_digest = checkpoint.save_best(self.run, self.model, progress.step)
 
     def _evaluate(self, examples: ByteStream | Examples, limit: int | None) -> Evaluation:
         return evaluate(
@@ -249,7 +231,7 @@ class Trainer:
         """Writes the weights, and evaluates on the validation and test splits."""
         self._save()  # the closing evaluation may take long
         if self.ranks.is_main:
-            save_weights(self.run, "last", self.model)
+            checkpoint.save_weights(self.run, "last", self.model)
         self._keep_best()
         results: dict[Split, Evaluation] = {}
         splits: tuple[Split, ...] = ("val", "test") if self.settings.tested else ("val",)
@@ -258,22 +240,15 @@ class Trainer:
             examples = self.val_split if split == "val" else self._load(split)
             result = results[split] = self._evaluate(examples, self.settings.test_limit)
             if self.ranks.is_main:
-                save_items(self.run, split, result.items)
+                checkpoint.save_items(self.run, split, result.items)
             if not result.finite:
                 raise Diverged(f"the {split} loss was {result.loss} after training")
-        return closing_summary(
-            self.run_spec,
-            self.model,
-            self.progress,
-            self.device,
-            val=results["val"],
-            test=results.get("test"),
-        )
+        return self._summary(val=results["val"], test=results.get("test"))
 
     def _keep_best(self) -> None:
         """Writes best.safetensors, where there was a validation."""
         if self.ranks.is_main and self.progress.best_step is not None:
-            content = best_weights(self.run, self.progress)
+            content = checkpoint.best_weights(self.run, self.progress)
             write_atomically(self.run.path("best.safetensors"), content)
 
     def _load(self, split: Split) -> ByteStream | Examples:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -34,10 +34,6 @@ class Ranks:
 
     Every method but :meth:`rows` is collective: all ranks call it at the same point (``receive``
     where rank 0 calls ``broadcast``). It raises LiereError where another rank has ended.
-
-    Args:
-        rank: of this process, from 0.
-        size: number of processes.
     """
 
     rank: int = 0
@@ -49,11 +45,7 @@ class Ranks:
         return self.rank == 0
 
     def rows(self, batch: int) -> slice:
-        """This rank's rows of a batch.
-
-        Raises:
-            UsageError: the batch can't be divided equally.
-        """
+        """This rank's rows of a batch; raises UsageError if it can't be divided equally."""
         if batch % self.size:
             near = max(batch // self.size, 1) * self.size
             raise UsageError(
@@ -90,14 +82,11 @@ class Ranks:
         """Sends the value of ``make()``, which only rank 0 calls, to all ranks."""
         if self.size == 1:
             return make()
-        made = [make() if self.is_main else None]
-        with _collective():
-            dist.broadcast_object_list(made, device=torch.device("cpu"))
-        return made[0]  # type: ignore[return-value]
+        return cast(T, self.receive(make() if self.is_main else None))
 
-    def receive(self) -> Any:
+    def receive(self, sent: object = None) -> Any:
         """The value that rank 0 broadcasts; for every other rank."""
-        made = [None]
+        made = [sent]
         with _collective():
             dist.broadcast_object_list(made, device=torch.device("cpu"))
         return made[0]
@@ -121,12 +110,9 @@ ALONE = Ranks()
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """Connects the processes that a launcher started for one run.
+    """Connects the processes that a launcher started for one run; LiereError if they can't be.
 
     Of an error on several ranks, all but one are marked as ``error.reported``.
-
-    Raises:
-        LiereError: the others can't be reached.
     """
     size = launched()
     if size == 1:
@@ -157,8 +143,7 @@ def joined() -> Iterator[Ranks]:
 def launched() -> int:
     """Number of processes that a launcher started for one run; 1 without a launcher.
 
-    Raises:
-        UsageError: ``WORLD_SIZE`` is not a number.
+    Raises UsageError if ``WORLD_SIZE`` is not a number.
     """
     if not all(name in os.environ for name in ENVIRONMENT):
         return 1

@@ -19,11 +19,7 @@ TEMPORARY = ".tmp-"
 
 
 def make_folder(folder: Path) -> None:
-    """Creates a folder and its parents.
-
-    Raises:
-        LiereError: it can't be created.
-    """
+    """Creates a folder and its parents; raises LiereError if that can't be done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -40,9 +36,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a temporary file, flushes it to disk, and renames it: readers see all or nothing.
 
     File and folder are both synchronised, so that a power failure at any moment is harmless.
-
-    Raises:
-        LiereError: the folder can't be written, or the disk is full.
+    Raises LiereError where the folder can't be written, or the disk is full.
     """
     # labels may contain a file name, which need not be valid UTF-8
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
@@ -56,7 +50,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise unwritable(path, error) from None
     finally:
@@ -65,20 +63,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
                 temporary.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def read_limited(path: Path, most: int) -> bytes:
     """The content of a file that need not be trusted.
 
-    Raises:
-        OSError: it can't be read.
-        ValueError: it is not a regular file, or has more than ``most`` bytes.
+    Raises ValueError if it is not a regular file, or has more than ``most`` bytes, and OSError.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
     with os.fdopen(descriptor, "rb") as file:
@@ -93,12 +81,7 @@ def read_limited(path: Path, most: int) -> bytes:
 
 
 def read_json(path: Path, most: int) -> Any:
-    """The JSON value in a file that need not be trusted.
-
-    Raises:
-        OSError: it can't be read.
-        ValueError: it is too large, or not JSON of finite numbers.
-    """
+    """The JSON value in a file, with the errors of :func:`read_limited` and :func:`parse_json`."""
     return parse_json(read_limited(path, most))
 
 
@@ -134,9 +117,7 @@ def digest_of(content: bytes | str, digits: int = 64) -> str:
 def locked(path: Path, patience_seconds: float = -1) -> Iterator[None]:
     """Holds the lock file at ``path``; waits for another holder, without limit by default.
 
-    Raises:
-        TimeoutError: another process still holds it after ``patience_seconds``.
-        OSError: the file can't be created.
+    Raises TimeoutError if another process still holds it then, and OSError.
     """
     from filelock import FileLock
 

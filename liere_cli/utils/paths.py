@@ -3,8 +3,10 @@
 import os
 from pathlib import Path
 
+PathLike = str | os.PathLike[str]
 
-def expand(path: str | os.PathLike[str]) -> Path:
+
+def expand(path: PathLike) -> Path:
     """The path with a leading ``~`` or ``~USER`` as that home folder, if there is one."""
     try:
         return Path(path).expanduser()

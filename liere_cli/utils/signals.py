@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 #: Ctrl-C, a request to end, a closed terminal, and a scheduler's notice before the time limit
@@ -23,26 +23,29 @@ class Stop:
 def stoppable(patient: bool = False, stop: Stop | None = None) -> Iterator[Stop]:
     """Defers signals to the next step: they are recorded in ``stop``, which is yielded.
 
-    Does nothing outside the main thread.
-
     Args:
         patient: a second signal is ignored instead of raising KeyboardInterrupt at once. A
             launcher passes on the signal that the terminal has already sent to every process.
     """
     stop = stop or Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
 
     def record(number: int, frame: object) -> None:
         if stop.requested and not patient:
             raise KeyboardInterrupt(number)
         stop.number = number
 
-    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
-    before = {number: signal.signal(number, record) for number in numbers}
-    try:
+    with handled(_NAMES, record):
         yield stop
+
+
+@contextmanager
+def handled(names: Iterable[str], handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Handles the signals that exist here; does nothing outside the main thread."""
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = [getattr(signal, name) for name in names if is_main and hasattr(signal, name)]
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

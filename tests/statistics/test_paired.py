@@ -14,9 +14,9 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
 from liere_cli.statistics import paired, power, seed_correlation
-from liere_cli.statistics.holm import holm
 from liere_cli.statistics.item_errors import ItemError
 from liere_cli.statistics.samples import mean_and_std
+from liere_cli.statistics.student import holm
 
 SCORES = arrays(
     np.float64, st.tuples(st.integers(2, 8), st.just(2)), elements=st.integers(0, 1000).map(float)

@@ -1,23 +1,23 @@
 """The result of a comparison: a table for each data set, verdicts, and further analyses.
 
-A new analysis is a module beside this one, with a function of plan, tables and outcomes, plus a
-field of :class:`ComparisonTable` and its value in :func:`make_table`.
+A new analysis is a module beside this one, with a function of results and tables, plus a field of
+:class:`ComparisonTable` and its value in :func:`make_table`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from liere_cli import __version__
-from liere_cli.comparison.tables.efficiency import efficiencies, unreadable_curves
 from liere_cli.comparison.tables.fractions import FractionTable, fraction_tables
 from liere_cli.comparison.tables.interaction import interactions
-from liere_cli.comparison.tables.shared_seeds import runs_at, shared_seeds
+from liere_cli.comparison.tables.learning_curves import with_efficiency
+from liere_cli.comparison.tables.results import Results
 from liere_cli.comparison.tables.signature import CORRECTION, signature
 from liere_cli.comparison.tables.table import DatasetTable, Row
 from liere_cli.comparison.tables.transfer import TransferTable, transfer_tables
 from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding
-from liere_cli.planning.progress import Outcome
+from liere_cli.planning.progress import Outcome, distinct_errors, scores_of
 from liere_cli.runs.item_results import FILE as ITEMS_FILE
 from liere_cli.runs.item_results import ItemReader
 from liere_cli.runs.summary import RunSummary
@@ -36,9 +36,6 @@ class ComparisonTable:
         alpha: chance of any wrong ``better`` or ``worse`` in all tables together.
         signature: a line that identifies the tables and how their p-values were computed.
         interim: of a comparison that adds seeds until it is settled.
-        interactions: gains on one data set against those on another, where the recipe asks.
-        fractions: a table for each data set that is compared at several fractions.
-        transfers: scores at other lengths and resolutions, where the recipe asks.
     """
 
     experiment: str
@@ -62,23 +59,29 @@ class ComparisonTable:
         return trained + sum(len(table.errors) for table in self.transfers)
 
 
+@dataclass(frozen=True)
+class ComparisonResult:
+    """The runs of a comparison, how each ended (by identity), and the tables."""
+
+    plan: Plan
+    outcomes: Mapping[str, Outcome]
+    table: ComparisonTable
+
+
 def make_table(
     plan: Plan,
     outcomes: Mapping[str, Outcome],
     items: ItemReader | None = None,
     errors: Mapping[str, str] | None = None,
 ) -> ComparisonTable:
-    """Tables, statistics and verdicts of a plan.
+    """Tables, statistics and verdicts of a plan; ``outcomes`` and ``items`` as in :class:`Results`.
 
-    Args:
-        outcomes: of every run of the plan, by identity.
-        items: reader of results per item, which may have some of them in memory.
-        errors: why runs could not be evaluated at other grids, by identity.
+    ``errors`` are why runs could not be evaluated at other grids, by identity.
     """
-    items = items or ItemReader()
-    tables = [_dataset_table(dataset, outcomes, items) for dataset in plan.datasets]
-    tables, verdicts = _with_verdicts(plan, tables, outcomes, items)
-    tables = _with_efficiency(plan, tables, outcomes)
+    results = Results(plan, outcomes, items or ItemReader())
+    tables = [_dataset_table(dataset, results) for dataset in plan.datasets]
+    tables, verdicts = _with_verdicts(results, tables)
+    tables = with_efficiency(results, tables)
     summaries = [summary for dataset in plan.datasets for summary in _summaries(dataset, outcomes)]
     versions = {
         "torch": _versions(summaries, "torch") or ["none"],
@@ -92,15 +95,13 @@ def make_table(
         correction=CORRECTION,
         signature=signature(plan, verdicts, versions),
         interim=plan.interim,
-        interactions=interactions(plan, tables, outcomes),
-        fractions=fraction_tables(plan, tables, outcomes),
-        transfers=transfer_tables(plan, tables, outcomes, errors or {}),
+        interactions=interactions(results, tables),
+        fractions=fraction_tables(results, tables),
+        transfers=transfer_tables(results, tables, errors or {}),
     )
 
 
-def _dataset_table(
-    dataset: DatasetPlan, outcomes: Mapping[str, Outcome], items: ItemReader
-) -> DatasetTable:
+def _dataset_table(dataset: DatasetPlan, results: Results) -> DatasetTable:
     return DatasetTable(
         title=dataset.title,
         modality=dataset.modality,
@@ -112,48 +113,34 @@ def _dataset_table(
         margin=dataset.margin,
         budget=dataset.budget.text,
         test_limit=dataset.test_limit,
-        rows=tuple(_row(row, dataset.baseline, outcomes) for row in dataset.encodings),
-        warnings=(
-            *_warnings(dataset, _summaries(dataset, outcomes)),
-            *_without_items(dataset, outcomes, items),
-        ),
+        rows=tuple(_row(row, dataset.baseline, results.outcomes) for row in dataset.encodings),
+        warnings=(*_warnings(dataset, results.outcomes), *_without_items(dataset, results)),
     )
 
 
 def _row(planned: PlannedEncoding, baseline: str | None, outcomes: Mapping[str, Outcome]) -> Row:
-    results = [(run, outcomes[run.run_id]) for run in planned.runs]
-    values = {
-        run.seed: value
-        for run, outcome in results
-        if outcome.state == "finished"
-        and outcome.summary
-        and (value := outcome.summary.test) is not None
-    }
-    states = [outcome.state for _, outcome in results]
-    summaries = [outcome.summary for _, outcome in results if outcome.summary is not None]
-    finished = [
-        outcome.summary
-        for _, outcome in results
-        if outcome.state == "finished" and outcome.summary is not None
-    ]
-    sized = next(iter(finished or summaries), None)
+    results = [outcomes[run.run_id] for run in planned.runs]
+    values = scores_of(planned.runs, outcomes, "test")
+    states = Counter(outcome.state for outcome in results)
+    ended = [(outcome.state, outcome.summary) for outcome in results if outcome.summary]
+    finished = [summary for state, summary in ended if state == "finished"]
+    sized = next(iter(finished or [summary for _, summary in ended]), None)
     mean, std = mean_and_std(list(values.values()))
-    errors = dict.fromkeys(outcome.error for _, outcome in results if outcome.error)
     return Row(
         encoding=planned.label,
         is_baseline=planned.label == baseline,
         planned=len(results),
-        finished=states.count("finished"),
-        diverged=states.count("diverged"),
-        failed=states.count("failed"),
-        unfinished=states.count("partial") + states.count("missing"),
+        finished=states["finished"],
+        diverged=states["diverged"],
+        failed=states["failed"],
+        unfinished=states["partial"] + states["missing"],
         values=dict(sorted(values.items())),
         mean=mean,
         std=std,
         undefined=planned.undefined,
         tuned=planned.tuned,
         own_seeds=planned.own_seeds[: len(results)],
-        errors=tuple(errors),
+        errors=distinct_errors(results),
         parameters=sized.parameters if sized else None,
         encoding_parameters=sized.encoding_parameters if sized else None,
         throughput=_mean(summary.throughput for summary in finished),
@@ -163,83 +150,50 @@ def _row(planned: PlannedEncoding, baseline: str | None, outcomes: Mapping[str, 
 
 
 def _with_verdicts(
-    plan: Plan,
-    tables: Sequence[DatasetTable],
-    outcomes: Mapping[str, Outcome],
-    items: ItemReader,
+    results: Results, tables: Sequence[DatasetTable]
 ) -> tuple[list[DatasetTable], list[Verdict]]:
-    """The tables with verdicts, all judged together, and the verdicts in order."""
-    compared = [
-        (index, position)
-        for index, table in enumerate(tables)
-        for position, row in enumerate(table.rows)
-        if table.baseline is not None and not row.is_baseline and row.undefined is None
-    ]
     pairs = [
-        _pair(plan, plan.datasets[index], tables[index], position, outcomes, items)
-        for index, position in compared
+        _pair(results, dataset, table, position)
+        for dataset, table in zip(results.plan.datasets, tables, strict=True)
+        for position, row in enumerate(table.rows)
+        if table.compares(row)
     ]
-    verdicts = judge(pairs, plan.interim)
-    by_row = dict(zip(compared, verdicts, strict=True))
-    judged = [
+    verdicts = judge(pairs, results.plan.interim)
+    judged = iter(verdicts)
+    tables = [
         replace(
             table,
             rows=tuple(
-                replace(row, verdict=by_row.get((index, position)))
-                for position, row in enumerate(table.rows)
+                replace(row, verdict=next(judged)) if table.compares(row) else row
+                for row in table.rows
             ),
         )
-        for index, table in enumerate(tables)
+        for table in tables
     ]
-    return judged, verdicts
+    return tables, verdicts
 
 
-def _pair(
-    plan: Plan,
-    dataset: DatasetPlan,
-    table: DatasetTable,
-    position: int,
-    outcomes: Mapping[str, Outcome],
-    items: ItemReader,
-) -> Pair:
+def _pair(results: Results, dataset: DatasetPlan, table: DatasetTable, position: int) -> Pair:
     """Scores of the encoding in that row and of its baseline, at the seeds that both finished."""
     base = next(index for index, row in enumerate(table.rows) if row.is_baseline)
     planned = (dataset.encodings[position], dataset.encodings[base])
-    values, baseline = table.rows[position].values, table.rows[base].values
-    seeds = shared_seeds(plan, planned, outcomes)
-    ours, theirs = (runs_at(encoding, seeds) for encoding in planned)
+    seeds = results.shared_seeds(planned)
     return Pair(
-        [values[seed] for seed in seeds],
-        [baseline[seed] for seed in seeds],
+        [table.rows[position].values[seed] for seed in seeds],
+        [table.rows[base].values[seed] for seed in seeds],
         table.higher_is_better,
         table.margin,
-        items.between(ours, theirs, table.metric) if len(seeds) > 1 else None,
+        results.items_between(*planned, seeds, table.metric),
     )
 
 
-def _with_efficiency(
-    plan: Plan, tables: Sequence[DatasetTable], outcomes: Mapping[str, Outcome]
-) -> list[DatasetTable]:
-    """The tables with their learning curves' results, and warnings of curves left out."""
-    rows = efficiencies(plan, tables, outcomes)
-    return [
-        replace(
-            table,
-            efficiency=efficiency,
-            warnings=(*table.warnings, *unreadable_curves(dataset, outcomes)),
-        )
-        if efficiency
-        else table
-        for dataset, table, efficiency in zip(plan.datasets, tables, rows, strict=True)
-    ]
-
-
 def _summaries(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[RunSummary]:
-    runs = [outcomes[run.run_id] for row in dataset.encodings for run in row.runs]
-    return [outcome.summary for outcome in runs if outcome.summary is not None]
+    summaries = [outcomes[run.run_id].summary for run in dataset.runs]
+    return [summary for summary in summaries if summary is not None]
 
 
-def _warnings(dataset: DatasetPlan, summaries: Sequence[RunSummary]) -> tuple[str, ...]:
+def _warnings(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[str]:
+    summaries = _summaries(dataset, outcomes)
     timed = "scores and speed" if dataset.budget.unit == "seconds" else "speed"
     warnings = []
     for key, what in (("device", "devices"), ("threads", "numbers of threads")):
@@ -250,24 +204,19 @@ def _warnings(dataset: DatasetPlan, summaries: Sequence[RunSummary]) -> tuple[st
         seen = _versions(summaries, package)
         if len(seen) > 1:
             warnings.append(f"runs come from different versions of {package}: {', '.join(seen)}")
-    return tuple(warnings)
+    return warnings
 
 
-def _without_items(
-    dataset: DatasetPlan, outcomes: Mapping[str, Outcome], items: ItemReader
-) -> list[str]:
+def _without_items(dataset: DatasetPlan, results: Results) -> list[str]:
     """A warning for finished runs whose results per item can't be read but would be used."""
-    finished = [
-        [run for run in row.runs if outcomes[run.run_id].state == "finished"]
-        for row in dataset.encodings
-    ]
+    finished = [results.finished(row) for row in dataset.encodings]
     if dataset.baseline is None or max(map(len, finished), default=0) < 2:
         return []
     errors = {
         (row.label, run.seed): error
         for row, runs in zip(dataset.encodings, finished, strict=True)
         for run in runs
-        if (error := items.fault(run.run, dataset.metric))
+        if (error := results.items.fault(run.run, dataset.metric))
     }
     left_out = "so the test set's share of the error is left out"
     if len(errors) == sum(map(len, finished)) and set(errors.values()) == {"missing"}:
@@ -287,7 +236,7 @@ def _versions(summaries: Iterable[RunSummary], package: str) -> list[str]:
     )
 
 
-def _distinct(values: Iterable[Any]) -> list[str]:
+def _distinct(values: Iterable[object]) -> list[str]:
     return list(dict.fromkeys(str(value) for value in values))
 
 

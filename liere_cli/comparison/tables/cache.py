@@ -47,6 +47,7 @@ Stamp = list[int] | None
 ItemsProblem = Literal["missing", "damaged"] | None
 _NAMES = [attribute.name for attribute in fields(RunRecord)]
 _TEXTS = ("encoding", "data", "fingerprint", "run_id", "metric", "name", "dataset")
+_TYPES: dict[str, type] = dict.fromkeys(_TEXTS, str) | {"seed": int, "axes": int}
 
 
 @dataclass
@@ -63,12 +64,10 @@ class _Folder:
     """The cache of one outputs folder.
 
     Args:
-        path: of the file.
         runs: entries as in the file, by ``EXPERIMENT/RUN``.
         shared: texts of :attr:`RunRecord.shared`, to which entries refer by index.
-        pairs: the test set's error between two rows of runs, by a digest of their results.
-        used: the pairs that this process used.
-        changed: whether the file must be written.
+        pairs, used: the test set's error between two rows of runs, by a digest of their results:
+            as in the file, and those that this process used.
     """
 
     path: Path
@@ -80,11 +79,7 @@ class _Folder:
 
 
 class RunIndex(ItemReader):
-    """Records of runs and their differences per item, cached in each outputs folder.
-
-    Args:
-        runs: those of the table; nothing is cached in a folder that has few of them.
-    """
+    """Records of runs and their differences per item, cached in outputs folders of many runs."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         super().__init__()
@@ -223,11 +218,7 @@ def _valid_entry(folder: _Folder, stored: Any, stamps: list[Stamp]) -> _Entry | 
         by_name["budget"] = Budget.parse(by_name["budget"])
         by_name["summary"] = RunSummary.from_record(by_name["summary"])
         record = RunRecord(**by_name)
-        well_formed = (
-            all(isinstance(by_name[name], str) for name in _TEXTS)
-            and isinstance(record.seed, int)
-            and isinstance(record.axes, int)
-        )
+        well_formed = all(isinstance(by_name[name], kind) for name, kind in _TYPES.items())
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, UsageError):
         return None
     if not well_formed:

@@ -5,17 +5,14 @@ alone share a table here. The LieRE paper's data efficiency (arXiv 2406.10322) i
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from liere_cli.comparison.tables.shared_seeds import shared_seeds
+from liere_cli.comparison.tables.results import Results
 from liere_cli.comparison.tables.table import DatasetTable, Row
-from liere_cli.planning.plan import Plan
-from liere_cli.planning.progress import Outcome
-from liere_cli.statistics.learning_curves import first_passage
-from liere_cli.statistics.ratios import Ratio, judge_ratios, paired_ratio
+from liere_cli.statistics.learning_curves import Ratio, first_passage, judge_ratios, paired_ratio
 from liere_cli.statistics.samples import mean_and_std
 
 
@@ -51,17 +48,12 @@ class FractionTable:
     rows: tuple[FractionRow, ...]
 
 
-def fraction_tables(
-    plan: Plan, tables: Sequence[DatasetTable], outcomes: Mapping[str, Outcome]
-) -> tuple[FractionTable, ...]:
+def fraction_tables(results: Results, tables: Sequence[DatasetTable]) -> tuple[FractionTable, ...]:
     """A table for every data set that is compared at several fractions.
 
     The p-values of all ratios are Holm-corrected together, as a family of their own.
-
-    Args:
-        tables: of the plan's data sets, in order.
-        outcomes: of the plan's runs, by identity.
     """
+    plan = results.plan
     families: dict[str, list[int]] = {}
     for index, dataset in enumerate(plan.datasets):
         families.setdefault(dataset.family, []).append(index)
@@ -72,7 +64,7 @@ def fraction_tables(
         if len(set(fractions)) < 2:
             continue
         whole = tables[members[-1]]
-        rows = tuple(_row(plan, tables, members, row, outcomes) for row in whole.rows)
+        rows = tuple(_row(results, tables, members, row) for row in whole.rows)
         by_family.append(FractionTable(whole, tuple(fractions), rows))
     ratios = [row.ratio for table in by_family for row in table.rows if row.ratio is not None]
     judged = iter(judge_ratios(ratios, plan.interim))
@@ -89,39 +81,35 @@ def fraction_tables(
 
 
 def _row(
-    plan: Plan,
-    tables: Sequence[DatasetTable],
-    members: Sequence[int],
-    row: Row,
-    outcomes: Mapping[str, Outcome],
+    results: Results, tables: Sequence[DatasetTable], members: Sequence[int], row: Row
 ) -> FractionRow:
     """One encoding at the fractions of ``members``, indices of data sets in growing order."""
+    datasets = [results.plan.datasets[index] for index in members]
     values = [_values(tables[index], row.encoding) for index in members]
     scores = tuple((*mean_and_std(list(scores.values())), len(scores)) for scores in values)
     whole = tables[members[-1]]
-    if row.is_baseline or whole.baseline is None or row.undefined is not None:
+    if not whole.compares(row) or whole.baseline is None:
         return FractionRow(row.encoding, scores)
-    compared = [(index, row.encoding) for index in members] + [(members[-1], whole.baseline)]
+    compared = [(dataset, row.encoding) for dataset in datasets] + [(datasets[-1], whole.baseline)]
     planned = [
         encoding
-        for index, label in compared
-        for encoding in plan.datasets[index].encodings
+        for dataset, label in compared
+        for encoding in dataset.encodings
         if encoding.label == label
     ]
     if len(planned) < len(compared):  # finished runs need not have every fraction
         return FractionRow(row.encoding, scores, Ratio(0))
-    seeds = shared_seeds(plan, planned, outcomes)
+    seeds = results.shared_seeds(planned)
     sign = 1 if whole.higher_is_better else -1
     goals = _values(whole, whole.baseline)
-    logs = np.log([plan.datasets[index].fraction for index in members])
+    logs = np.log([dataset.fraction for dataset in datasets])
     needed: list[float | None] = []
     for seed in seeds:
         curve = np.array([sign * scores[seed] for scores in values])
         reached = first_passage(curve, sign * goals[seed], logs)
         needed.append(None if reached is None else math.exp(reached[0]))
-    full = plan.datasets[members[-1]].fraction
     at_smallest = sum(data is not None and data <= math.exp(logs[0]) for data in needed)
-    ratio = paired_ratio(needed, [full] * len(seeds))
+    ratio = paired_ratio(needed, [datasets[-1].fraction] * len(seeds))
     return FractionRow(row.encoding, scores, ratio, at_smallest)
 
 

@@ -1,31 +1,24 @@
 """Gains on one data set against gains on another, where the recipe asks for them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
-from liere_cli.comparison.tables.shared_seeds import items_between, shared_seeds
+from liere_cli.comparison.tables.results import Results
 from liere_cli.comparison.tables.table import DatasetTable
 from liere_cli.planning.labels import is_called
-from liere_cli.planning.plan import Plan
-from liere_cli.planning.progress import Outcome
+from liere_cli.planning.plan import DatasetPlan
 from liere_cli.statistics.interaction import Interaction, Side, judge_interactions, relative_gain
+from liere_cli.statistics.item_errors import ItemDifferences
+
+_DataSet = tuple[DatasetPlan, DatasetTable]
 
 
-def interactions(
-    plan: Plan, tables: Sequence[DatasetTable], outcomes: Mapping[str, Outcome]
-) -> tuple[Interaction, ...]:
-    """Every encoding's interaction between the reference data sets and the others.
-
-    Args:
-        tables: of the plan's data sets, in order.
-        outcomes: of the plan's runs, by identity.
-
-    Returns:
-        Nothing if the recipe has no ``compare.interaction``.
-    """
-    settings = plan.compare.interaction
+def interactions(results: Results, tables: Sequence[DatasetTable]) -> tuple[Interaction, ...]:
+    """Every encoding's interaction between the reference data sets and the others, if asked for."""
+    settings = results.plan.compare.interaction
     if settings is None:
         return ()
     # finished runs are compared without importing the encodings
@@ -34,49 +27,39 @@ def interactions(
     control = label(settings.control)
     requested = None if settings.encodings is None else [label(spec) for spec in settings.encodings]
     pairs = []
-    for on, against in _data_set_pairs(plan, tables, settings.against):
-        labels = [[row.encoding for row in tables[index].rows] for index in (on, against)]
-        apart = {control, tables[on].baseline, tables[against].baseline}
+    datasets = list(zip(results.plan.datasets, tables, strict=True))
+    for both in _data_set_pairs(datasets, settings.against):
+        labels = [[row.encoding for row in table.rows] for _, table in both]
+        apart = {control, *(table.baseline for _, table in both)}
         common = [name for name in labels[0] if name in labels[1] and name not in apart]
         for name in common if requested is None else requested:
             gain, reference = (
-                relative_gain(_side(plan, index, tables[index], name, control, outcomes))
-                for index in (on, against)
+                relative_gain(_side(results, dataset, name, control)) for dataset in both
             )
             pairs.append(Interaction(name, control, gain, reference))
-    return tuple(judge_interactions(pairs, settings.margin, plan.interim))
+    return tuple(judge_interactions(pairs, settings.margin, results.plan.interim))
 
 
 def _data_set_pairs(
-    plan: Plan, tables: Sequence[DatasetTable], against: str
-) -> Iterator[tuple[int, int]]:
-    """Indices of every data set with those that it is compared with."""
+    datasets: Sequence[_DataSet], against: str
+) -> Iterator[tuple[_DataSet, _DataSet]]:
+    """Every data set with those that it is compared with."""
     largest: dict[str, float] = {}
-    for dataset in plan.datasets:
-        largest[dataset.family] = max(dataset.fraction, largest.get(dataset.family, 0.0))
-    # smaller fractions of a data set are compared elsewhere
-    whole = [
-        index
-        for index, dataset in enumerate(plan.datasets)
-        if dataset.fraction == largest[dataset.family]
-    ]
-    references = [
-        index for index in whole if is_called(tables[index].modality, tables[index].data, against)
-    ]
-    return ((on, reference) for on in whole if on not in references for reference in references)
+    for plan, _ in datasets:
+        largest[plan.family] = max(plan.fraction, largest.get(plan.family, 0.0))
+    others: list[_DataSet] = []
+    references: list[_DataSet] = []
+    for plan, table in datasets:
+        if plan.fraction == largest[plan.family]:  # smaller fractions are compared elsewhere
+            matches = is_called(table.modality, table.data, against)
+            (references if matches else others).append((plan, table))
+    return ((on, reference) for on in others for reference in references)
 
 
-def _side(
-    plan: Plan,
-    index: int,
-    table: DatasetTable,
-    encoding: str,
-    control: str,
-    outcomes: Mapping[str, Outcome],
-) -> Side:
-    """An encoding, its baseline and the control on one data set."""
+def _side(results: Results, dataset: _DataSet, encoding: str, control: str) -> Side:
+    plan, table = dataset
     side = Side(table.title, table.modality, table.baseline or "the baseline")
-    planned = {row.label: row for row in plan.datasets[index].encodings}
+    planned = {row.label: row for row in plan.encodings}
     for label in (encoding, table.baseline, control):
         if label not in planned:
             return replace(side, missing=f"{label} is not compared on {table.title}")
@@ -87,15 +70,17 @@ def _side(
     labels = (encoding, str(table.baseline), control)
     rows = [planned[label] for label in labels]
     scores = {row.encoding: row.values for row in table.rows}
-    seeds = shared_seeds(plan, rows, outcomes)
+    seeds = results.shared_seeds(rows)
     ours, baseline, ground = (np.array([scores[label][seed] for seed in seeds]) for label in labels)
     sign = 1 if table.higher_is_better else -1
-    gains = items_between(rows[0], rows[1], seeds, table.metric)
-    baseline_gain = items_between(rows[1], rows[2], seeds, table.metric)
+    items = [results.items_between(*pair, seeds, table.metric) for pair in pairwise(rows)]
+    gains, baseline_gain = (
+        part.times(sign) if isinstance(part, ItemDifferences) else None for part in items
+    )
     return replace(
         side,
         seeds=tuple(seeds),
         gains=tuple((sign * (ours - baseline)).tolist()),
         baseline_gain=tuple((sign * (baseline - ground)).tolist()),
-        items=(gains.times(sign), baseline_gain.times(sign)) if gains and baseline_gain else None,
+        items=(gains, baseline_gain) if gains and baseline_gain else None,
     )

@@ -1,17 +1,25 @@
-"""Learning curves, read from the metrics of finished runs."""
+"""Learning curves, read from the metrics of finished runs, and judged against the baseline's."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import Literal
 
 import numpy as np
 
+from liere_cli.comparison.tables.results import Results
+from liere_cli.comparison.tables.table import DatasetTable
 from liere_cli.errors import LiereError
 from liere_cli.planning.plan import DatasetPlan
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.folder import Run
-from liere_cli.statistics.learning_curves import ScoreCurve
+from liere_cli.statistics.learning_curves import (
+    Efficiency,
+    ScoreCurve,
+    efficiency,
+    judge_efficiency,
+)
 from liere_cli.statistics.samples import Array
 
 
@@ -30,11 +38,7 @@ class LearningCurve:
 
 
 def learning_curves(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[LearningCurve]:
-    """Learning curves of a data set's encodings, over finished runs.
-
-    Args:
-        outcomes: of the runs, by identity.
-    """
+    """Learning curves of a data set's encodings, over finished runs."""
     sign = 1 if dataset.higher_is_better else -1
     by_encoding = []
     for row in dataset.encodings:
@@ -49,6 +53,62 @@ def learning_curves(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> li
             scores = [np.interp(steps, curve.steps, sign * curve.scores) for curve in curves]
             by_encoding.append(LearningCurve(row.label, steps, np.stack(scores)))
     return by_encoding
+
+
+def with_efficiency(results: Results, tables: Sequence[DatasetTable]) -> list[DatasetTable]:
+    """The tables with each encoding's efficiency, judged together, where the recipe asks for it."""
+    if not results.plan.compare.efficiency:
+        return list(tables)
+    pairs = list(zip(results.plan.datasets, tables, strict=True))
+    rows = [
+        [
+            _efficiency(results, dataset, table, row.encoding)
+            for row in table.rows
+            if table.compares(row)
+        ]
+        for dataset, table in pairs
+    ]
+    upwards = [
+        table.higher_is_better for (_, table), own in zip(pairs, rows, strict=True) for _ in own
+    ]
+    judged = iter(judge_efficiency(list(chain(*rows)), upwards, results.plan.interim))
+    return [
+        replace(
+            table,
+            efficiency=tuple(islice(judged, len(own))),
+            warnings=(*table.warnings, *unreadable_curves(dataset, results.outcomes)),
+        )
+        if own
+        else table
+        for (dataset, table), own in zip(pairs, rows, strict=True)
+    ]
+
+
+def unreadable_curves(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[str]:
+    """A warning for every finished run whose metrics can't be read."""
+    return [
+        f"{row.label}, seed {run.seed}: metrics.jsonl is {problem}, so learning curves leave it out"
+        for row in dataset.encodings
+        for run in row.runs
+        if outcomes[run.run_id].state == "finished" and (problem := metrics_problem(run.run))
+    ]
+
+
+def _efficiency(
+    results: Results, dataset: DatasetPlan, table: DatasetTable, encoding: str
+) -> Efficiency:
+    """An encoding against its baseline at the seeds at which both have curves."""
+    planned = {row.label: row for row in dataset.encodings}
+    pair = (planned[encoding], planned[str(table.baseline)])
+    ours, theirs = ({run.seed: run.run for run in row.runs} for row in pair)
+    curves = []
+    for seed in results.shared_seeds(pair):
+        curve, reference = (
+            read_curve(runs[seed], table.higher_is_better) for runs in (ours, theirs)
+        )
+        if curve is not None and reference is not None:
+            curves.append((curve, reference))
+    return efficiency(encoding, curves, table.higher_is_better)
 
 
 def read_curve(run: Run, higher_is_better: bool) -> ScoreCurve | None:

@@ -17,24 +17,15 @@ CORRECTION = "Holm"
 def signature(
     plan: Plan, verdicts: Sequence[Verdict], versions: Mapping[str, Sequence[str]]
 ) -> str:
-    """A line that identifies a comparison's runs and how its p-values were computed.
-
-    Args:
-        versions: of each package, as recorded by the runs.
-    """
+    """A line that identifies a comparison's runs and how its p-values were computed."""
     runs = [
-        [
-            dataset.baseline,
-            dataset.margin,
-            sorted(run.run_id for row in dataset.encodings for run in row.runs),
-        ]
+        [dataset.baseline, dataset.margin, sorted(run.run_id for run in dataset.runs)]
         for dataset in plan.datasets
     ]
     digest = digest_of(json.dumps(runs), 12)
+    kind = "recipe" if isinstance(plan, RecipePlan) else "runs"
     parts = {
-        "recipe" if isinstance(plan, RecipePlan) else "runs": f"{plan.experiment}@{digest}".lstrip(
-            "@"
-        ),
+        kind: f"{plan.experiment}@{digest}".lstrip("@"),
         "data": ",".join(f"{dataset.data}@{dataset.fingerprint}" for dataset in plan.datasets),
         "budget": ",".join(dict.fromkeys(dataset.budget.text for dataset in plan.datasets)),
         "seeds": ",".join(map(str, plan.seeds)),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from liere_cli.planning.tuning_result import TuningResult
 from liere_cli.statistics.learning_curves import Efficiency
+from liere_cli.statistics.paired import Paired
 from liere_cli.statistics.verdicts import Verdict
 
 
@@ -12,8 +13,6 @@ class Row:
     """One encoding on one data set.
 
     Args:
-        encoding: label.
-        is_baseline: whether the other rows are compared with this one.
         planned, finished, diverged, failed, unfinished: runs; the first is the sum of the others.
         values: test value of every finished run, by seed, in the metric's unit.
         mean, std: over finished runs (ddof 1); None where there are too few.
@@ -23,7 +22,6 @@ class Row:
             by the seeds of the runs that it is compared with.
         errors: of failed and diverged runs, without repetition.
         verdict: against the baseline; None for the baseline itself and in a table without one.
-        parameters, encoding_parameters: of the whole model, and of the encoding alone.
         throughput: mean examples or tokens (``throughput_unit``) a second of training.
         seconds: mean training time of a finished run.
     """
@@ -49,6 +47,11 @@ class Row:
     throughput_unit: str | None = None
     seconds: float | None = None
 
+    @property
+    def estimate(self) -> Paired | None:
+        """The paired difference to the baseline."""
+        return self.verdict.estimate if self.verdict else None
+
 
 @dataclass(frozen=True)
 class DatasetTable:
@@ -72,3 +75,7 @@ class DatasetTable:
     rows: tuple[Row, ...]
     warnings: tuple[str, ...] = ()
     efficiency: tuple[Efficiency, ...] = ()
+
+    def compares(self, row: Row) -> bool:
+        """Whether the row is compared with a baseline."""
+        return self.baseline is not None and not row.is_baseline and row.undefined is None

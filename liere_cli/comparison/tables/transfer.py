@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from liere_cli.comparison.tables.shared_seeds import shared_seeds
+from liere_cli.comparison.tables.results import Results
 from liere_cli.comparison.tables.table import DatasetTable
 from liere_cli.evaluation.conditions import Condition, StoredEvaluation, TransferProtocol, value_of
 from liere_cli.planning.plan import ComparedRun, DatasetPlan, Plan, PlannedEncoding, PlannedRun
@@ -25,7 +25,6 @@ class TransferCell:
 
     Args:
         values: by seed, in units of the metric.
-        mean, std: over them; None where there are too few.
         low, high: ends of the mean's 95% interval by Student's t.
         not_finite: seeds at which a loss was not finite, so that there is no value.
         missing: finished seeds that were not evaluated.
@@ -67,7 +66,6 @@ class TransferTable:
     """One data set at several grids.
 
     Args:
-        whole: its main table.
         comparisons: tests over which p-values are corrected: those of all transfer tables.
         count: bytes or items that are scored; None if nothing was evaluated.
         errors: why runs could not be evaluated, by their labels.
@@ -84,14 +82,7 @@ class TransferTable:
 def unmeasured(
     plan: Plan[PlannedRun], outcomes: Mapping[str, Outcome]
 ) -> dict[str, tuple[PlannedRun, tuple[StoredEvaluation, ...]]]:
-    """Finished runs that lack evaluations, by identity, with those that they lack.
-
-    Args:
-        outcomes: of the plan's runs, by identity.
-
-    Returns:
-        The evaluations of a run are in order of their cost.
-    """
+    """Finished runs that lack evaluations, by identity, with those they lack, cheap ones first."""
     lacking = {}
     for dataset in plan.datasets:
         for row in dataset.encodings if dataset.transfer else ():
@@ -104,39 +95,31 @@ def unmeasured(
 
 
 def transfer_tables(
-    plan: Plan,
-    tables: Sequence[DatasetTable],
-    outcomes: Mapping[str, Outcome],
-    errors: Mapping[str, str],
+    results: Results, tables: Sequence[DatasetTable], errors: Mapping[str, str]
 ) -> tuple[TransferTable, ...]:
     """A table for every data set whose runs are evaluated at other grids.
 
     All their comparisons are judged together, as a family of their own; a condition under which two
-    methods are the same counts once.
-
-    Args:
-        tables: of the plan's data sets, in order.
-        outcomes: of the plan's runs, by identity.
-        errors: why runs could not be evaluated, by identity.
+    methods are the same counts once. ``errors`` are why runs could not be evaluated, by identity.
     """
-    results = {
-        index: _Results(plan, dataset, tables[index], outcomes)
-        for index, dataset in enumerate(plan.datasets)
+    evaluated = [
+        _Evaluated(results, dataset, table)
+        for dataset, table in zip(results.plan.datasets, tables, strict=True)
         if dataset.transfer
-    }
+    ]
     pairs = {
         (index, label, condition): pair
-        for index, result in results.items()
-        for label, condition, pair in result.pairs()
+        for index, part in enumerate(evaluated)
+        for label, condition, pair in part.pairs()
     }
-    judged = dict(zip(pairs, judge(list(pairs.values()), plan.interim), strict=True))
+    judged = dict(zip(pairs, judge(list(pairs.values()), results.plan.interim), strict=True))
     comparisons = sum(verdict.p_holm is not None for verdict in judged.values())
     transfers = []
-    for index, result in results.items():
+    for index, part in enumerate(evaluated):
         verdicts = {key[1:]: verdict for key, verdict in judged.items() if key[0] == index}
-        labels = {run.run_id: run.label for row in result.dataset.encodings for run in row.runs}
-        own_errors = {label: errors[run_id] for run_id, label in labels.items() if run_id in errors}
-        table = result.transfer_table(verdicts)
+        runs = [run for run in part.dataset.runs if run.run_id in errors]
+        own_errors = {run.label: errors[run.run_id] for run in runs}
+        table = part.transfer_table(verdicts)
         transfers.append(replace(table, comparisons=comparisons, errors=own_errors))
     return tuple(transfers)
 
@@ -161,27 +144,21 @@ class _Result:
     items: ItemResults | None
 
 
-class _Results:
+class _Evaluated:
     """The results of a data set's runs under all conditions, each read once."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        dataset: DatasetPlan,
-        table: DatasetTable,
-        outcomes: Mapping[str, Outcome],
-    ) -> None:
+    def __init__(self, results: Results, dataset: DatasetPlan, table: DatasetTable) -> None:
         assert dataset.transfer is not None
-        self.plan, self.dataset, self.whole, self.outcomes = plan, dataset, table, outcomes
+        self.results, self.dataset, self.whole = results, dataset, table
         self.protocol = dataset.transfer
         self.by_condition: dict[tuple[str, Condition], dict[int, _Result]] = {}
         for row in dataset.encodings:
             for run in row.runs:
-                for stored in _evaluations(dataset, row, run, outcomes):
+                for stored in _evaluations(dataset, row, run, results.outcomes):
                     items = stored.read()
                     if items is not None:
-                        results = self.by_condition.setdefault((row.label, stored.condition), {})
-                        results[run.seed] = _Result(
+                        by_seed = self.by_condition.setdefault((row.label, stored.condition), {})
+                        by_seed[run.seed] = _Result(
                             value_of(items, dataset.metric),
                             int(items["weight"].sum()),
                             results_of(items, dataset.metric),
@@ -198,7 +175,7 @@ class _Results:
                 reference = self.protocol.at(condition.grid)
                 if condition.shuffle or (row.label, condition) == (baseline.label, reference):
                     continue
-                seeds = shared_seeds(self.plan, (row, baseline), self.outcomes)
+                seeds = self.results.shared_seeds((row, baseline))
                 ours = self.by_condition.get((row.label, condition), {})
                 theirs = self.by_condition.get((baseline.label, reference), {})
                 yield row.label, condition, self._pair(ours, theirs, seeds)
@@ -257,22 +234,22 @@ class _Results:
 
     def _cell(self, row: PlannedEncoding, condition: Condition) -> TransferCell:
         results = self.by_condition.get((row.label, condition), {})
-        finished = [run.seed for run in row.runs if self.outcomes[run.run_id].state == "finished"]
         values = dict(sorted(_values(results).items()))
         mean, std = mean_and_std(list(values.values()))
-        half = None
-        if std is not None:
+        low = high = None
+        if mean is not None and std is not None:
             quantile = float(student_quantile(1 - CONFIDENCE, len(values) - 1))
             half = quantile * std / math.sqrt(len(values))
+            low, high = mean - half, mean + half
         return TransferCell(
             condition,
             values,
             mean,
             std,
-            None if mean is None or half is None else mean - half,
-            None if mean is None or half is None else mean + half,
+            low,
+            high,
             tuple(seed for seed, result in sorted(results.items()) if result.value is None),
-            tuple(seed for seed in finished if seed not in results),
+            tuple(run.seed for run in self.results.finished(row) if run.seed not in results),
         )
 
 

@@ -70,16 +70,12 @@ def _layout(table: TextTable, width: int) -> list[RenderableType]:
 
 def _folded(shown: Sequence[Column]) -> list[Column]:
     """The columns at their narrowest: one word of a heading a line, long cells folded."""
-    return [
-        replace(
-            column,
-            header=_stacked(column.header),
-            cells=tuple(cell[:_FOLDED] for cell in column.cells)
-            if column.header in _FOLDABLE
-            else column.cells,
-        )
-        for column in shown
-    ]
+    folded = []
+    for column in shown:
+        width = _FOLDED if column.header in _FOLDABLE else None
+        cells = tuple(cell[:width] for cell in column.cells)
+        folded.append(replace(column, header=_stacked(column.header), cells=cells))
+    return folded
 
 
 def _stacked(header: str) -> str:
@@ -87,7 +83,6 @@ def _stacked(header: str) -> str:
 
 
 def _block(columns: Sequence[Column], index: int) -> RenderableType:
-    """One row, with a line for each column."""
     block = Table.grid(padding=(0, 1))
     block.add_column(style="dim", overflow="fold")
     block.add_column(overflow="fold")

@@ -5,7 +5,7 @@ highest seed.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,6 @@ from liere_cli.report.plots.style import STYLE, check_plot_path, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.lines import Line2D
     from matplotlib.typing import LineStyleType
 
 #: inches of a panel
@@ -45,10 +44,6 @@ def draw(
 
     Args:
         learning_curves: of the encodings of each data set, in the order of the data sets.
-
-    Raises:
-        UsageError, LiereError: as :func:`liere_cli.report.plots.style.check_plot_path`, or the file
-            can't be written.
     """
     check_plot_path(path)
     import matplotlib
@@ -80,7 +75,6 @@ def _learning_curves(
     learning_curves: Sequence[LearningCurve],
     colours: Mapping[str, str],
 ) -> None:
-    """Validation scores over steps."""
     unit = Unit.of(dataset)
     panel.set_title(f"{dataset.title}: learning curves", loc="left")
     panel.set_xlabel("step")
@@ -144,22 +138,20 @@ def _legend(
     panel: "Axes", dataset: DatasetTable, transfer: TransferTable | None, colours: Mapping[str, str]
 ) -> None:
     """Colours of encodings and line styles of extensions, beside the last panel of a row."""
-    handles = [*_handles(dataset, transfer, colours)]
-    panel.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=7
-    )
-
-
-def _handles(
-    dataset: DatasetTable, transfer: TransferTable | None, colours: Mapping[str, str]
-) -> "Iterator[Line2D]":
     from matplotlib.lines import Line2D
 
-    for row in dataset.rows:
-        if row.undefined is None:
-            yield Line2D([], [], color=colours[row.encoding], label=row.encoding)
+    handles = [
+        Line2D([], [], color=colours[row.encoding], label=row.encoding)
+        for row in dataset.rows
+        if row.undefined is None
+    ]
     methods = transfer.grids.methods if transfer else ()
     for method in methods if len(methods) > 1 else ():
         style, marker = LINE_STYLES[method]
         label = "not extended" if method == "none" else method
-        yield Line2D([], [], color="0.3", linestyle=style, marker=marker, markersize=3, label=label)
+        handles.append(
+            Line2D([], [], color="0.3", linestyle=style, marker=marker, markersize=3, label=label)
+        )
+    panel.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=7
+    )

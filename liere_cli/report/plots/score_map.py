@@ -30,12 +30,7 @@ BOTH_SIGNS, ONE_SIGN = "RdBu_r", "cividis"
 
 
 def draw(score_map: ScoreMap, path: Path, *, title: str, caption: str) -> None:
-    """Writes the plot of a score map as png, svg or pdf, by suffix.
-
-    Raises:
-        UsageError, LiereError: as :func:`liere_cli.report.plots.style.check_plot_path`, or the file
-            can't be written.
-    """
+    """Writes the plot of a score map as png, svg or pdf, by suffix."""
     check_plot_path(path)
     import matplotlib
     from matplotlib.figure import Figure
@@ -52,7 +47,6 @@ def draw(score_map: ScoreMap, path: Path, *, title: str, caption: str) -> None:
 
 
 def _panels(figure: "Figure", rows: int, columns: int, aspect: float = 1.0) -> Panels:
-    """Rows of axes of size PANEL."""
     figure.set_size_inches(
         max(columns * PANEL + MARGIN + 0.3, 4.6), rows * (PANEL * aspect + 0.25) + MARGIN
     )
@@ -141,11 +135,8 @@ def _slices(figure: "Figure", score_map: ScoreMap) -> None:
 def _map(
     panel: "Axes", score_map: ScoreMap, values: NDArray[np.float32], query: int
 ) -> "AxesImage":
-    """A map over rows and columns, from the query if relative, else over the grid; all maps of a
-    plot share their colour scale.
-
-    Args:
-        values: [rows, columns].
+    """A map of values [rows, columns], from the query if relative, else over the grid; all maps of
+    a plot share their colour scale.
     """
     at = np.array(score_map.references[query][-2:])
     row, column = -at if score_map.relative else (0, 0)

@@ -26,12 +26,7 @@ STYLE: Any = {
 
 
 def check_plot_path(path: Path) -> None:
-    """Checks the path of a plot before anything is computed.
-
-    Raises:
-        UsageError: a suffix of no known format.
-        LiereError: matplotlib is not installed.
-    """
+    """Raises UsageError for a suffix of no known format, LiereError without matplotlib."""
     if path.suffix.lower() not in FORMATS:
         suffix = f"ends in '{path.suffix}'" if path.suffix else "has no suffix"
         raise UsageError(f"--plot {path} {suffix}; allowed are {', '.join(FORMATS)}")
@@ -44,11 +39,7 @@ def check_plot_path(path: Path) -> None:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Writes a figure atomically, in the format of the suffix.
-
-    Raises:
-        LiereError: the file can't be written.
-    """
+    """Writes a figure atomically, in the format of the suffix; LiereError if it can't be."""
     suffix, content = path.suffix.lower(), io.BytesIO()
     figure.savefig(content, format=suffix[1:], metadata=FORMATS[suffix] or None)
     write_atomically(path, content.getvalue())

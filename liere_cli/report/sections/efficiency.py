@@ -7,9 +7,8 @@ from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, Unit
 from liere_cli.report.sections.base import Section, renamed
 from liere_cli.report.table import Column, Columns, TextTable
-from liere_cli.statistics.learning_curves import Efficiency
+from liere_cli.statistics.learning_curves import Efficiency, Ratio
 from liere_cli.statistics.paired import Paired
-from liere_cli.statistics.ratios import Ratio
 
 
 def _tables(dataset: DatasetTable) -> list[TextTable]:
@@ -20,7 +19,6 @@ def _tables(dataset: DatasetTable) -> list[TextTable]:
 
 
 def _columns(dataset: DatasetTable) -> list[Column]:
-    """All columns, in reading order."""
     unit, column = Unit.of(dataset), Columns(dataset.efficiency)
     return [
         column.text("encoding", lambda row: row.encoding),
@@ -77,8 +75,8 @@ def ratio_text(ratio: Ratio) -> str:
     return f"{ratio.value:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]"
 
 
-def _data(dataset: DatasetTable) -> list[dict[str, object]]:
-    return [renamed(asdict(row), label="verdict") for row in dataset.efficiency]
-
-
-EFFICIENCY = Section("efficiency", _tables, _data)
+EFFICIENCY = Section(
+    "efficiency",
+    _tables,
+    lambda dataset: [renamed(asdict(row), label="verdict") for row in dataset.efficiency],
+)

@@ -25,7 +25,6 @@ def _tables(comparison: ComparisonTable) -> list[TextTable]:
 
 
 def _columns(table: FractionTable) -> list[Column]:
-    """All columns, in reading order."""
     unit, column = Unit.of(table.whole), Columns(table.rows)
 
     def score(index: int) -> Callable[[FractionRow], str]:

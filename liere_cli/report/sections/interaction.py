@@ -1,8 +1,9 @@
 """Whether the gain over the baseline is larger on one data set than on another."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from liere_cli.comparison.tables.build import ComparisonTable
+from liere_cli.errors import counted
 from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, percent
 from liere_cli.report.sections.base import Section, fields_of, renamed
@@ -26,8 +27,11 @@ def _tables(comparison: ComparisonTable) -> list[TextTable]:
 
 
 def _columns(interactions: Sequence[Interaction]) -> list[Column]:
-    """All columns, in reading order."""
     column = Columns(interactions)
+
+    def of_both(cell: Callable[[RelativeGain], str]) -> Callable[[Interaction], str]:
+        return lambda row: f"{cell(row.on)} / {cell(row.against)}"
+
     return [
         column.text("encoding", lambda row: row.encoding),
         column.text("on", lambda row: row.on.side.title),
@@ -38,28 +42,10 @@ def _columns(interactions: Sequence[Interaction]) -> list[Column]:
         column.number("95% interval", _interval),
         column.number("p", lambda row: numbers.probability(row.p_holm)),
         column.text("verdict", lambda row: row.label or "undefined"),
-        column.number(
-            "seeds", lambda row: _joined(str(len(gain.values)) for gain in _gains(row)), cost=True
-        ),
-        column.number(
-            "s.e. seeds",
-            lambda row: _joined(percent(gain.seed_error, False) for gain in _gains(row)),
-            cost=True,
-        ),
-        column.number(
-            "s.e. test",
-            lambda row: _joined(percent(_test_error(gain), False) for gain in _gains(row)),
-            cost=True,
-        ),
+        column.number("seeds", of_both(lambda gain: str(len(gain.values))), True),
+        column.number("s.e. seeds", of_both(lambda gain: percent(gain.seed_error, False)), True),
+        column.number("s.e. test", of_both(lambda gain: percent(_test_error(gain), False)), True),
     ]
-
-
-def _gains(row: Interaction) -> tuple[RelativeGain, RelativeGain]:
-    return row.on, row.against
-
-
-def _joined(cells: Iterable[str]) -> str:
-    return " / ".join(cells)
 
 
 def _interval(row: Interaction) -> str:
@@ -89,15 +75,16 @@ def interaction_sentence(row: Interaction) -> str:
 def _notes(interactions: Sequence[Interaction]) -> list[str]:
     control = interactions[0].control
     count = sum(row.p_holm is not None for row in interactions)
-    baselines = dict.fromkeys(gain.side.baseline for row in interactions for gain in _gains(row))
+    gains = [gain for row in interactions for gain in (row.on, row.against)]
+    baselines = dict.fromkeys(gain.side.baseline for gain in gains)
     notes = [
         f"gain: mean(encoding - baseline) / mean(baseline - {control}) at the same seeds; 100% is "
         f"the baseline's own gain over {control}. Baselines: {', '.join(baselines)}. Undefined "
         f"where the baseline doesn't clearly beat {control} (paired t test at 5%).",
         "Null hypothesis: both gains are equal. Ratios are linearised (delta method); seeds are "
         "independent between data sets (Welch's t test); errors of the test sets are added. p is "
-        f"Holm-corrected over {count} interaction{'' if count == 1 else 's'} and, where seeds were "
-        "added, for the interim analyses on both data sets.",
+        f"Holm-corrected over {counted(count, 'interaction')} and, where seeds were added, "
+        "for the interim analyses on both data sets.",
     ]
     notes += [f"{row.encoding}: {row.undefined}" for row in interactions if row.undefined]
     correlations = [

@@ -1,17 +1,17 @@
 """How scores are compared: the notes that hold for all tables."""
 
 from liere_cli.comparison.tables.build import ComparisonTable
+from liere_cli.errors import counted
 from liere_cli.statistics.sequential import SETTLED_CONFIDENCE
 
 
 def method_notes(comparison: ComparisonTable) -> list[str]:
     """Score, difference, null hypothesis and correction, and the limits of a verdict."""
-    count = comparison.comparisons
     notes = [
         "Score: test split, weights after the last step; mean ± standard deviation over seeds. "
         "Difference: encoding minus baseline at the same seeds, with a 95% Student-t interval.",
         "Null hypothesis: the mean difference over seeds is zero. p: paired t test, "
-        f"{comparison.correction}-corrected over {count} comparison{'' if count == 1 else 's'}; "
+        f"{comparison.correction}-corrected over {counted(comparison.comparisons, 'comparison')}; "
         f"'better' and 'worse' where p ≤ {comparison.alpha:g}.",
     ]
     if comparison.interim is not None:
@@ -31,12 +31,11 @@ def method_notes(comparison: ComparisonTable) -> list[str]:
 
 
 def _uncertainty(comparison: ComparisonTable) -> str:
-    """The sources of uncertainty that intervals cover."""
     estimates = [
-        row.verdict.estimate
+        row.estimate
         for dataset in comparison.datasets
         for row in dataset.rows
-        if row.verdict and row.verdict.estimate and row.verdict.estimate.std is not None
+        if row.estimate and row.estimate.std is not None
     ]
     with_items = sum(estimate.test_set is not None for estimate in estimates)
     if not with_items:

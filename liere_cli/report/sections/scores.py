@@ -19,16 +19,21 @@ def _tables(dataset: DatasetTable) -> list[TextTable]:
 
 
 def _columns(dataset: DatasetTable) -> list[Column]:
-    """All columns, in reading order."""
     unit, column = Unit.of(dataset), Columns(dataset.rows)
     columns = [
         column.text("encoding", lambda row: row.encoding),
         column.number("seeds", _seeds),
         column.number(unit.header, lambda row: unit.spread(row.mean, row.std)),
         column.number(
-            f"minus {dataset.baseline or 'baseline'}", lambda row: _difference(row, unit)
+            f"minus {dataset.baseline or 'baseline'}",
+            lambda row: unit.signed(row.estimate.difference) if row.estimate else NONE,
         ),
-        column.number("95% interval", lambda row: _interval(row, unit)),
+        column.number(
+            "95% interval",
+            lambda row: (
+                unit.interval(row.estimate.low, row.estimate.high) if row.estimate else NONE
+            ),
+        ),
         column.number(
             "p", lambda row: numbers.probability(row.verdict.p_holm if row.verdict else None)
         ),
@@ -56,16 +61,6 @@ def _seeds(row: Row) -> str:
     return str(row.finished) if row.finished == row.planned else f"{row.finished}/{row.planned}"
 
 
-def _difference(row: Row, unit: Unit) -> str:
-    estimate = row.verdict.estimate if row.verdict else None
-    return unit.signed(estimate.difference) if estimate else NONE
-
-
-def _interval(row: Row, unit: Unit) -> str:
-    estimate = row.verdict.estimate if row.verdict else None
-    return unit.interval(estimate.low, estimate.high) if estimate else NONE
-
-
 def _interim(row: Row) -> str:
     """``3-6``: the first and last number of seeds with an interim analysis."""
     interim = row.verdict.interim if row.verdict else ()
@@ -76,10 +71,9 @@ def _interim(row: Row) -> str:
 
 def _errors(row: Row, unit: Unit) -> str:
     """``0.31 / 0.22``: standard errors over seeds and over the test set."""
-    estimate = row.verdict.estimate if row.verdict else None
-    if estimate is None or estimate.test_set is None:
+    if row.estimate is None or row.estimate.test_set is None:
         return NONE
-    return f"{unit.value(estimate.seed_error)} / {unit.value(estimate.test_set.error)}"
+    return f"{unit.value(row.estimate.seed_error)} / {unit.value(row.estimate.test_set.error)}"
 
 
 def _parameters(row: Row) -> str:
@@ -101,9 +95,9 @@ def _notes(dataset: DatasetTable) -> list[str]:
         note += f" Equivalence margin: {unit.value(dataset.margin)} {unit.difference}."
     notes = [note]
     clusters = {
-        row.verdict.estimate.test_set.clusters
+        row.estimate.test_set.clusters
         for row in dataset.rows
-        if row.verdict and row.verdict.estimate and row.verdict.estimate.test_set
+        if row.estimate and row.estimate.test_set
     }
     if clusters:
         groups = " to ".join(f"{count:,}" for count in sorted({min(clusters), max(clusters)}))
@@ -124,12 +118,12 @@ def _row_note(dataset: DatasetTable, row: Row, unit: Unit) -> str | None:
         )
     if reason := failures(row):
         parts.append(f"{reason} ({'; '.join(row.errors)})" if row.errors else reason)
-    verdict = row.verdict
-    if verdict is None or verdict.estimate is None:
+    verdict, estimate = row.verdict, row.estimate
+    if verdict is None or estimate is None:
         return "; ".join(parts) or None
-    n = verdict.estimate.n
-    if verdict.estimate.std == 0:
-        differs = verdict.estimate.difference != 0
+    n = estimate.n
+    if estimate.std == 0:
+        differs = estimate.difference != 0
         # the equivalence test is one-sided
         smallest = smallest_sign_flip_p(n) / (1 if differs else 2)
         parts.append(
@@ -149,10 +143,6 @@ def _row_note(dataset: DatasetTable, row: Row, unit: Unit) -> str | None:
     return "; ".join(parts) or None
 
 
-def _data(dataset: DatasetTable) -> list[dict[str, object]]:
-    return [_row_data(dataset, row) for row in dataset.rows]
-
-
 def _row_data(dataset: DatasetTable, row: Row) -> dict[str, object]:
     pairing = row.verdict.pairing if row.verdict else None
     return {
@@ -166,4 +156,4 @@ def _row_data(dataset: DatasetTable, row: Row) -> dict[str, object]:
     }
 
 
-SCORES = Section("rows", _tables, _data)
+SCORES = Section("rows", _tables, lambda dataset: [_row_data(dataset, row) for row in dataset.rows])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from liere_cli.comparison.tables.build import ComparisonTable
 from liere_cli.comparison.tables.transfer import TransferCell, TransferRow, TransferTable
+from liere_cli.errors import counted
 from liere_cli.evaluation.conditions import grid_text
 from liere_cli.report.numbers import NONE, Unit
 from liere_cli.report.sections.base import Section, fields_of
@@ -21,8 +22,12 @@ def _tables(comparison: ComparisonTable) -> list[TextTable]:
         tables.append(TextTable(title, whole.modality, _scores(table), _score_notes(table)))
         if whole.baseline is not None:
             title += f", minus {whole.baseline}"
-            notes = _difference_notes(table)
-            tables.append(TextTable(title, whole.modality, _differences(table), notes))
+            note = (
+                f"Paired difference to {whole.baseline} without extension on the same grid, with "
+                "its 95% interval. p, in JSON, is Holm-corrected over the "
+                f"{counted(table.comparisons, 'comparison')} of all tables of this kind."
+            )
+            tables.append(TextTable(title, whole.modality, _differences(table), [note]))
     return tables
 
 
@@ -65,15 +70,13 @@ def _scores(table: TransferTable) -> list[Column]:
 def _differences(table: TransferTable) -> list[Column]:
     unit = Unit.of(table.whole)
     return _columns(
-        table,
-        lambda row, cell: "baseline" if row.is_baseline else _difference_text(cell, unit),
+        table, lambda row, cell: "baseline" if row.is_baseline else _difference_text(cell, unit)
     )
 
 
 def _score_text(cell: TransferCell, unit: Unit) -> str:
     """``31.2 [30.4, 32.0]``; with the number of seeds at which a loss was not finite."""
-    count = len(cell.not_finite)
-    lost = f"not finite at {count} seed{'' if count == 1 else 's'}" if count else ""
+    lost = f"not finite at {counted(len(cell.not_finite), 'seed')}" if cell.not_finite else ""
     if cell.mean is None:
         return lost or "no result"
     ends = ""
@@ -95,22 +98,23 @@ def _difference_text(cell: TransferCell, unit: Unit) -> str:
 def _score_notes(table: TransferTable) -> list[str]:
     """What is scored, and how encodings are extended to other grids."""
     grids, unit = table.grids, Unit.of(table.whole)
-    notes = [
-        f"{unit.header} on the test split of models trained at {grid_text(grids.trained)}, without "
-        "further training; mean over seeds with a 95% Student-t interval."
-    ]
     items = "items" if grids.block is None else "blocks"
     limit = "" if grids.limit is None else f"; at most {grids.limit:,} {items}, evenly spaced"
     if grids.block is not None:
-        notes.append(
+        same = (
             f"All lengths predict the same {table.count or 0:,} bytes: blocks of {grids.block}, "
-            "each at the end of a window of that length, so lengths differ in context only" + limit
+            "each at the end of a window of that length, so lengths differ in context only"
         )
     else:
-        notes.append(
+        same = (
             f"All resolutions score the same {table.count or 0:,} test items, resized or rendered "
-            "again" + limit
+            "again"
         )
+    notes = [
+        f"{unit.header} on the test split of models trained at {grid_text(grids.trained)}, without "
+        "further training; mean over seeds with a 95% Student-t interval.",
+        same + limit,
+    ]
     if len(grids.methods) > 1:
         # loads torch, which a comparison without extensions does not need
         from liere_cli.encodings.extension import MEANINGS
@@ -133,25 +137,12 @@ def _score_notes(table: TransferTable) -> list[str]:
         if row.finished < row.planned
     ]
     return notes + [
-        f"{label} could not be measured: {error}" for label, error in (table.errors).items()
+        f"{label} could not be measured: {error}" for label, error in table.errors.items()
     ]
 
 
 def _lacks(row: TransferRow, method: str) -> bool:
     return row.extend == method != "none" and row.undefined is not None
-
-
-def _difference_notes(table: TransferTable) -> list[str]:
-    count = table.comparisons
-    return [
-        f"Paired difference to {table.whole.baseline} without extension on the same grid, with its "
-        f"95% interval. p, in JSON, is Holm-corrected over the {count} "
-        f"comparison{'' if count == 1 else 's'} of all tables of this kind."
-    ]
-
-
-def _data(comparison: ComparisonTable) -> list[dict[str, object]]:
-    return [_table_data(table) for table in comparison.transfers]
 
 
 def _table_data(table: TransferTable) -> dict[str, object]:
@@ -193,4 +184,6 @@ def _cell_data(cell: TransferCell) -> dict[str, object]:
     }
 
 
-TRANSFERS = Section("transfers", _tables, _data)
+TRANSFERS = Section(
+    "transfers", _tables, lambda comparison: [*map(_table_data, comparison.transfers)]
+)

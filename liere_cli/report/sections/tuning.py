@@ -23,7 +23,6 @@ def _tuned(dataset: DatasetTable) -> list[tuple[Row, TuningResult]]:
 
 
 def _columns(dataset: DatasetTable) -> list[Column]:
-    """All columns, in reading order."""
     unit, rows = Unit.of(dataset), _tuned(dataset)
     column = Columns([tuned for _, tuned in rows])
     return [
@@ -47,8 +46,8 @@ def _notes(dataset: DatasetTable) -> list[str]:
     direction = "highest" if dataset.higher_is_better else "lowest"
     notes = [
         f"Chosen for the {direction} {unit.header} on the validation split after {first.budget}, "
-        f"mean over seed{'' if len(first.seeds) == 1 else 's'} {seeds}. The comparison uses other "
-        "seeds; the test split was not read. A candidate that diverges is not chosen."
+        f"mean over seed{'s' * (len(first.seeds) > 1)} {seeds}. The comparison uses other seeds; "
+        "the test split was not read. A candidate that diverges is not chosen."
     ]
     for row, tuned in rows:
         if not tuned.runs:

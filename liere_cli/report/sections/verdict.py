@@ -89,8 +89,7 @@ def _clause(dataset: DatasetTable, row: Row) -> str:
     unit, baseline = Unit.of(dataset), dataset.baseline
     if row.undefined is not None:
         return f"{row.encoding} is {row.undefined}"
-    verdict = row.verdict
-    estimate = verdict.estimate if verdict else None
+    verdict, estimate = row.verdict, row.estimate
     if verdict is None or estimate is None:
         reason = failures(row) or "no result"
         return f"{row.encoding}: no seed shared with {baseline} ({reason})"
