@@ -89,9 +89,7 @@ class TrainingBatches:
 
     def _text(self, data: Tensor, step: int, rows: slice) -> Batch:
         starts = torch.randint(
-            len(data) - self.context,
-            (self.batch_size,),
-            generator=stream(self.seed, "order", step),
+            len(data) - self.context, (self.batch_size,), generator=stream(self.seed, "order", step)
         )
         windows = _windows(data, starts[rows], self.context, self.device)
         return windows[:, :-1], windows[:, 1:]

@@ -16,13 +16,7 @@ import numpy as np
 
 from liere_cli.data.base import Array
 from liere_cli.errors import LiereError, unwritable
-from liere_cli.utils.files import (
-    built_beside,
-    digest_of,
-    digest_of_file,
-    locked,
-    write_atomically,
-)
+from liere_cli.utils.files import built_beside, digest_of, digest_of_file, locked, write_atomically
 from liere_cli.utils.paths import cache_root
 
 Arrays = dict[str, Array]

@@ -50,9 +50,7 @@ def fit(image: "Image", size: tuple[int, ...]) -> Array:
         scale = min(width / columns, height / rows)
         left, top = (width - columns * scale) / 2, (height - rows * scale) / 2
         image = image.resize(
-            (columns, rows),
-            Resampling.BILINEAR,
-            box=(left, top, width - left, height - top),
+            (columns, rows), Resampling.BILINEAR, box=(left, top, width - left, height - top)
         )
     return np.asarray(image).transpose(2, 0, 1)
 

@@ -83,10 +83,7 @@ class Motion(Dataset):
         self.classes = options.classes
         self.grid = options.grid or (4, 4 * options.cells, 4 * options.cells)
         self._pixels(self.grid)
-        self.patch = (
-            2 - self.grid[0] % 2,
-            *(default_patch(options.cells, self.grid[1]),) * 2,
-        )
+        self.patch = (2 - self.grid[0] % 2, *(default_patch(options.cells, self.grid[1]),) * 2)
 
     def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:
         cell_pixels(self.name, grid, self.options.cells, max(patch[1:]))

@@ -44,13 +44,7 @@ BUILT_BYTES = 16 * 2**20
 PRESETS = {
     "paper-code": Preset(
         "what the authors' public code computes, at any block",
-        {
-            "share": "layers",
-            "scale": PAPER_SCALE,
-            "scaling": "unit",
-            "spectrum": None,
-            "top": None,
-        },
+        {"share": "layers", "scale": PAPER_SCALE, "scaling": "unit", "spectrum": None, "top": None},
     )
 }
 

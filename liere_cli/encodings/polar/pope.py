@@ -28,8 +28,7 @@ class PolarOptions(PositionedOptions):
         "[-2 pi, 0] (better at the training length), or none at all",
     )
     share: Literal["layers", "none"] = Field(
-        "layers",
-        description="what shares the phases of the keys: layers, as the code, or none",
+        "layers", description="what shares the phases of the keys: layers, as the code, or none"
     )
     magnitude: Literal["softplus", "relu", "none"] = Field(
         "softplus",

@@ -90,12 +90,7 @@ class BasisChange(Rotary):
         return torch.cat((x[:, :, :prefix], turned), 2) if prefix else turned
 
     def project(  # type: ignore[override]
-        self,
-        x: Tensor,
-        weight: Tensor,
-        state: BasisChangeState,
-        layer: int,
-        prefix_tokens: int = 0,
+        self, x: Tensor, weight: Tensor, state: BasisChangeState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor, Tensor]:
         table = self.table(state.rotary, layer)
         self.check_tokens(x.shape[1], table.shape[-3], prefix_tokens)

@@ -33,8 +33,7 @@ class RoPEMixedOptions(RotaryOptions):
         "in [0, 2 pi), whatever theta, the LieRE repository's)",
     )
     share: Literal["none", "layers"] = added(
-        "none",
-        description="what shares frequencies: none, or layers (as in LieRE's repository)",
+        "none", description="what shares frequencies: none, or layers (as in LieRE's repository)"
     )
     presets: ClassVar[Mapping[str, Preset]] = PRESETS
     preset: str | None = preset_field(PRESETS)

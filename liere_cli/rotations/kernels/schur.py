@@ -101,12 +101,7 @@ class SchurKernel:
         return result
 
     def _run(
-        self,
-        function: Any,
-        basis: Tensor,
-        quasi_diagonal: Tensor,
-        min_gap: float,
-        **pointers: int,
+        self, function: Any, basis: Tensor, quasi_diagonal: Tensor, min_gap: float, **pointers: int
     ) -> _Task:
         task = _Task(
             basis=basis.data_ptr(),
