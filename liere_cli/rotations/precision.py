@@ -70,14 +70,13 @@ def check_square(a: Tensor) -> None:
 
 
 def check_generators(a: Tensor, tolerance: float = 1e-5) -> None:
-    """Checks values, which waits for the device: for tests and user code, not for training steps.
+    """Checks values of [..., b, b], which waits for the device: not for training steps.
 
     Args:
-        a: [..., b, b] float32 or float64.
         tolerance: allowed deviation from skew symmetry, relative to the largest entry.
 
     Raises:
-        UsageError: not square, of another dtype, not finite, or not skew-symmetric.
+        UsageError: not square, not float32 or float64, not finite, or not skew-symmetric.
     """
     check_square(a)
     if not bool(torch.isfinite(a).all()):

@@ -22,8 +22,6 @@ CUBIC = -0.75
 
 
 class AbsoluteOptions(EncodingOptions):
-    """Options of ``absolute``."""
-
     init: float = Field(
         0.02,
         ge=0,

@@ -27,10 +27,8 @@ class Polar(Rotary):
     def count_planes(self) -> int:
         head_dim, axes = self.shape.head_dim, self.shape.axes
         if head_dim < axes:
-            raise UsageError(
-                f"encoding '{self.name}' needs at least one channel for each of {axes} axes, but "
-                f"head_dim is {head_dim}"
-            )
+            needed = f"needs at least one channel for each of {axes} axes"
+            raise UsageError(f"encoding '{self.name}' {needed}, but head_dim is {head_dim}")
         return head_dim
 
     def magnitude(self, x: Tensor) -> Tensor:

@@ -12,8 +12,6 @@ from liere_cli.encodings.rotary.base import Rotary, RotaryOptions, split_planes
 
 
 class LRPEOptions(RotaryOptions):
-    """Options of ``lrpe``."""
-
     form: Literal["cosine", "rotate"] = Field(
         "cosine",
         description="cosine, [x cos, x sin] with a frequency for each channel, twice as wide; or "

@@ -4,7 +4,7 @@ Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H h
 L depth, P = H/2 planes.
 """
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -18,11 +18,11 @@ from liere_cli.rotations import Layout, linear_angles, phases, rotate_planes, ro
 LAYOUTS = "channels that form a plane: interleaved (2i, 2i+1) or half-split (i, i + H/2)"
 #: how the planes of several axes are arranged
 Order = Literal["concatenated", "interleaved"]
+_LEARNED = "learn the frequencies of each layer and head, starting at the fixed ones"
+Learned = Annotated[bool, Field(description=_LEARNED)]
 
 
 class RotaryOptions(PositionedOptions):
-    """Options of every rotary encoding."""
-
     layout: Layout = Field("interleaved", description=LAYOUTS)
 
 
@@ -47,17 +47,11 @@ class Rotary(PositionEncoding):
         self.layout: Layout = getattr(self.options, "layout", "interleaved")
 
     def count_planes(self) -> int:
-        """Planes of a head.
-
-        Raises:
-            UsageError: an odd head_dim, or fewer planes than axes.
-        """
+        """Planes of a head; UsageError for an odd head_dim, or fewer planes than axes."""
         head_dim, axes = self.shape.head_dim, self.shape.axes
         if head_dim % 2:
-            raise UsageError(
-                f"encoding '{self.name}' rotates pairs of channels, so head_dim must be even, not "
-                f"{head_dim}"
-            )
+            reason = "rotates pairs of channels, so head_dim must be even"
+            raise UsageError(f"encoding '{self.name}' {reason}, not {head_dim}")
         if head_dim // 2 < axes:
             raise UsageError(
                 f"encoding '{self.name}' needs at least one plane, two channels, for each of "
@@ -98,20 +92,14 @@ class Rotary(PositionEncoding):
     def encode_qk(
         self, q: Tensor, k: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor]:
-        table = self.table(state, layer)
-        self.check_tokens(q.shape[2], table.shape[-3], prefix_tokens)
-        self.check_tokens(k.shape[2], table.shape[-3], prefix_tokens)
+        table = self.table_for(state, layer, prefix_tokens, q, k)
         return self.turn(q, table), self.turn(k, table)
 
     def encode_q(self, q: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0) -> Tensor:
-        table = self.table(state, layer)
-        self.check_tokens(q.shape[2], table.shape[-3], prefix_tokens)
-        return self.turn(q, table)
+        return self.turn(q, self.table_for(state, layer, prefix_tokens, q))
 
     def encode_k(self, k: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0) -> Tensor:
-        table = self.table(state, layer)
-        self.check_tokens(k.shape[2], table.shape[-3], prefix_tokens)
-        return self.turn(k, table)
+        return self.turn(k, self.table_for(state, layer, prefix_tokens, k))
 
     def project(
         self, x: Tensor, weight: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0
@@ -135,6 +123,12 @@ class Rotary(PositionEncoding):
             table = phases(linear_angles(state, self.frequencies_of(layer)))
         return table if self.amplitude == 1 else self.amplitude * table
 
+    def table_for(self, state: Tensor, layer: int, prefix_tokens: int, *xs: Tensor) -> Tensor:
+        """``table``, which must fit the tokens of each [B, N, S, H]."""
+        table = self.table(state, layer)
+        self.check_sequences(table.shape[-3], prefix_tokens, *xs)
+        return table
+
 
 def split_planes(planes: int, axes: int) -> list[int]:
     """Planes of each axis: an even share, and one more for the first axes if some are left."""
@@ -151,10 +145,7 @@ def axial_frequencies(
     theta: float, planes: int, axes: int, order: Order = "concatenated"
 ) -> Tensor:
     """Frequencies [axes, planes] float32 with each plane on one axis, plane i of the m of an axis
-    at theta^(-i/m).
-
-    Args:
-        order: planes axis after axis (concatenated), or axes in turn (interleaved).
+    at theta^(-i/m): axis after axis (concatenated), or axes in turn (interleaved).
     """
     parts = [geometric(theta, share) for share in split_planes(planes, axes)]
     frequencies: Tensor = torch.block_diag(*(part[None] for part in parts))

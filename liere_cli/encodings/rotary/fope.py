@@ -20,8 +20,6 @@ from liere_cli.rotations.precision import full_precision
 
 
 class FoPEOptions(RotaryOptions):
-    """Options of ``fope``."""
-
     layout: Layout = Field("half-split", description=LAYOUTS)
     theta: float = Field(10_000.0, gt=1, description="base of the frequencies")
     length: int | None = Field(
@@ -86,14 +84,10 @@ class FoPE(Rotary):
         self.start_at(kept[None], learned=False)
         as_paper = chosen.form == "paper"
         self.mixed = len(kept) if as_paper else min(len(kept), max(1, shape.head_dim // 4))
+        heads = shape.heads if chosen.heads == "own" else 1
+        waves = 2 if chosen.waves == "own" else 1
         #: C and S, or one for both: [L, N or 1, 2 or 1, D, O]; random, so saved with the weights
-        coefficients = torch.empty(
-            shape.depth,
-            shape.heads if chosen.heads == "own" else 1,
-            2 if chosen.waves == "own" else 1,
-            len(kept),
-            self.mixed,
-        )
+        coefficients = torch.empty(shape.depth, heads, waves, len(kept), self.mixed)
         if chosen.learned:
             self.coefficients: Tensor = nn.Parameter(coefficients)
         else:
@@ -106,10 +100,8 @@ class FoPE(Rotary):
         shape, length = self.shape, self.options.length
         if length is None:
             if shape.grid is None:
-                raise UsageError(
-                    f"encoding '{self.name}' needs the training length: pass grid=(256,), or the "
-                    "option length=256"
-                )
+                remedy = "pass grid=(256,), or the option length=256"
+                raise UsageError(f"encoding '{self.name}' needs the training length: {remedy}")
             (length,) = shape.grid
         first, second = Grid((2,), (length,)).positions(self.scaling).flatten().tolist()
         frequencies = geometric(self.options.theta, self.planes)

@@ -101,9 +101,8 @@ class Exponential:
     levels: list[Tensor]
 
     def adjoint(self, grad_t: Tensor) -> Tensor:
-        """The skew part of the gradient to A from the transposed one to the rotations.
-
-        Costs 2 n + 5 products.
+        """The skew part of the gradient to A from the transposed one to the rotations, in 2 n + 5
+        products.
         """
         grad = repeated_squares_backward(grad_t, self.levels)
         poly, c = POLYNOMIALS[grad.dtype], 0.5 ** len(self.levels)
@@ -186,13 +185,8 @@ def _add_diagonal(x: Tensor, value: float) -> Tensor:
 
 
 def norm_bound(square: Tensor) -> Tensor:
-    """An upper bound of the spectral norms of skew-symmetric matrices, at most b^(1/4) too large.
-
-    Args:
-        square: [..., b, b], the squares of the matrices.
-
-    Returns:
-        A scalar on the device: the fourth root of the sum of fourth powers of the frequencies.
+    """An upper bound of the spectral norms of skew-symmetric matrices, at most b^(1/4) too large,
+    from their squares [..., b, b]: the fourth root of the sum of fourth powers of the frequencies.
     """
     largest: Tensor = torch.linalg.matrix_norm(square).amax()
     return (largest * math.sqrt(0.5)).sqrt()

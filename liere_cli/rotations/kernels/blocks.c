@@ -31,11 +31,9 @@ typedef struct {
     int failed;            /* memory allocation failed */
 } task;
 
-const size_t task_layout[] = LAYOUT(sizeof(task), offsetof(task, source), offsetof(task, target),
-    offsetof(task, saved), offsetof(task, rotations), offsetof(task, grad), offsetof(task, parts),
-    offsetof(task, batch), offsetof(task, heads), offsetof(task, rotation_heads),
-    offsetof(task, tokens), offsetof(task, blocks), offsetof(task, next), offsetof(task, chunk),
-    offsetof(task, saved_output), offsetof(task, failed));
+const size_t task_layout[] = LAYOUT(sizeof(task), AT(source), AT(target), AT(saved), AT(rotations),
+    AT(grad), AT(parts), AT(batch), AT(heads), AT(rotation_heads), AT(tokens), AT(blocks), AT(next),
+    AT(chunk), AT(saved_output), AT(failed));
 
 /* Of one thread: rows of examples with all channels, and matrices of all blocks. */
 typedef struct {

@@ -149,10 +149,8 @@ typedef struct {
     int failed;                   /* memory allocation failed */
 } task;
 
-const size_t task_layout[] = LAYOUT(sizeof(task), offsetof(task, x), offsetof(task, rotations),
-    offsetof(task, grad), offsetof(task, result), offsetof(task, polynomial),
-    offsetof(task, count), offsetof(task, next), offsetof(task, chunk), offsetof(task, transposed),
-    offsetof(task, failed));
+const size_t task_layout[] = LAYOUT(sizeof(task), AT(x), AT(rotations), AT(grad), AT(result),
+    AT(polynomial), AT(count), AT(next), AT(chunk), AT(transposed), AT(failed));
 
 static inline void
 for_each_matrix(task *t, void (*compute)(workspace *, const task *, ptrdiff_t at))

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from liere_cli.rotations.kernels.compiler import REALS, ROWS, library, serves
+from liere_cli.rotations.kernels.structs import POINTER, SIZE, fields
 from liere_cli.rotations.kernels.threads import chunk_length, run_in_threads
 
 
 def exponential_kernel(a: Tensor, polynomial: tuple[float, ...]) -> "ExponentialKernel | None":
-    """The kernel for matrices like these [..., b, b].
-
-    Args:
-        polynomial: y1, y2, x1, x3, x4, x5, x6, x7 and the largest norm that it serves.
+    """The kernel for matrices like these [..., b, b]; the polynomial is y1, y2, x1, x3, x4, x5, x6,
+    x7 and the largest norm that it serves.
     """
     if not serves(a) or a.shape[-1] not in ROWS:
         return None
@@ -32,23 +31,16 @@ def _exponential_kernel(
     loaded = library("exponential", dtype, _Task, ROWS=rows)
     if loaded is None:
         return None
-    return ExponentialKernel(loaded, (REALS[dtype].ctype * len(polynomial))(*polynomial))
+    return ExponentialKernel(loaded, (REALS[dtype] * len(polynomial))(*polynomial))
 
 
 class _Task(ctypes.Structure):
     """``task`` in exponential.c."""
 
     _fields_ = (
-        ("x", ctypes.c_void_p),
-        ("rotations", ctypes.c_void_p),
-        ("grad", ctypes.c_void_p),
-        ("result", ctypes.c_void_p),
-        ("polynomial", ctypes.c_void_p),
-        ("count", ctypes.c_ssize_t),
-        ("next", ctypes.c_ssize_t),
-        ("chunk", ctypes.c_ssize_t),
-        ("transposed", ctypes.c_int),
-        ("failed", ctypes.c_int),
+        *fields(POINTER, "x rotations grad result polynomial"),
+        *fields(SIZE, "count next chunk"),
+        *fields(ctypes.c_int, "transposed failed"),
     )
 
 

@@ -21,10 +21,9 @@ typedef struct {
     ptrdiff_t chunk, next; /* tokens, of all examples: how many to take at a time, from where */
 } task;
 
-const size_t task_layout[] = LAYOUT(sizeof(task), offsetof(task, qkv), offsetof(task, grad),
-    offsetof(task, cross), offsetof(task, dot), offsetof(task, table), offsetof(task, table_head),
-    offsetof(task, parts), offsetof(task, batch), offsetof(task, tokens), offsetof(task, prefix),
-    offsetof(task, heads), offsetof(task, channels), offsetof(task, chunk), offsetof(task, next));
+const size_t task_layout[] = LAYOUT(sizeof(task), AT(qkv), AT(grad), AT(cross), AT(dot), AT(table),
+    AT(table_head), AT(parts), AT(batch), AT(tokens), AT(prefix), AT(heads), AT(channels),
+    AT(chunk), AT(next));
 
 /* Takes the next chunk of tokens; whether there is one. */
 static int take(task *t, ptrdiff_t *first, ptrdiff_t *end)

@@ -31,11 +31,9 @@ typedef struct {
     int failed;    /* memory allocation failed */
 } task;
 
-const size_t task_layout[] = LAYOUT(sizeof(task), offsetof(task, x), offsetof(task, basis),
-    offsetof(task, quasi_diagonal), offsetof(task, frequencies), offsetof(task, grad_basis),
-    offsetof(task, grad_diagonal), offsetof(task, grad_frequencies), offsetof(task, result),
-    offsetof(task, min_gap), offsetof(task, count), offsetof(task, rows), offsetof(task, next),
-    offsetof(task, any_close), offsetof(task, failed));
+const size_t task_layout[] = LAYOUT(sizeof(task), AT(x), AT(basis), AT(quasi_diagonal),
+    AT(frequencies), AT(grad_basis), AT(grad_diagonal), AT(grad_frequencies), AT(result),
+    AT(min_gap), AT(count), AT(rows), AT(next), AT(any_close), AT(failed));
 
 typedef void one_matrix(task *t, ptrdiff_t at, double *workspace);
 

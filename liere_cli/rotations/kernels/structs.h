@@ -4,6 +4,8 @@
 /* The number of entries, then the entries: the size of a struct and the offset of each field. */
 #define LAYOUT(...) {sizeof((size_t[]){__VA_ARGS__}) / sizeof(size_t), __VA_ARGS__}
 
+#define AT(field) offsetof(task, field)
+
 /* [batch, heads, tokens, channels] with these strides, and contiguous channels. */
 typedef struct {
     REAL *data;
