@@ -128,13 +128,9 @@ class Imagewoof(_Images):
         if shards:
             return shards
         downloads = cache_root() / "downloads"
-        paths = chain(
-            find_paths(root, (cls.FOLDER, "imagewoof")),
-            find_paths(downloads, (cls.FOLDER,)),
-            find_paths(root, (cls.archive.file_name,)),
-            find_paths(downloads, (cls.archive.file_name,)),
-        )
-        return next(paths, None)
+        folders, archives = (cls.FOLDER, "imagewoof"), (cls.archive.file_name,)
+        places = (root, folders), (downloads, folders[:1]), (root, archives), (downloads, archives)
+        return next(chain.from_iterable(find_paths(*place) for place in places), None)
 
     @classmethod
     def is_available(cls, root: Path | None) -> bool:
@@ -142,18 +138,18 @@ class Imagewoof(_Images):
 
     @cached_property
     def items(self) -> Source:
-        files = self._local(self.root)
+        files, downloads = self._local(self.root), cache_root() / "downloads"
         if isinstance(files, list):
             return _image_table(files)
         if files is None:
             files = download(
                 self.archive,
-                cache_root() / "downloads" / self.archive.file_name,
+                downloads / self.archive.file_name,
                 "put it into the folder that --data-root or LIERE_DATA names, or use images:DIR "
                 "or the built-in pointing",
             )
         if files.is_file():
-            files = _unpacked(files, cache_root() / "downloads" / self.FOLDER)
+            files = _unpacked(files, downloads / self.FOLDER)
         return ImageFolder(files, SUFFIXES)
 
 
@@ -188,8 +184,6 @@ class ImagePath(Local, _Images):
 
 
 class ImageFolder(Folder):
-    """Image files by class."""
-
     def decode(self, path: Path, grid: tuple[int, ...]) -> Array:
         return decode_image(self.read(path), grid, str(path))
 

@@ -59,10 +59,8 @@ class _Text(Dataset):
         data = self._bytes()
         splits = [data[part] for part in contiguous(len(data), self.fractions)]
         if min(map(len, splits)) < 2:
-            raise LiereError(
-                f"{self._label()} has {len(data)} bytes, too few to be split into train, val and "
-                "test"
-            )
+            size = f"{len(data)} bytes, too few to be split into train, val and test"
+            raise LiereError(f"{self._label()} has {size}")
         return ByteStream(torch.from_numpy(splits[SPLITS.index(split)]))
 
     @property
@@ -70,7 +68,7 @@ class _Text(Dataset):
         return digest_of(f"{self._digest()} contiguous {self.fractions}", 16)
 
     def _label(self) -> str:
-        """The text's name in messages."""
+        """Its name in messages."""
         return self.name
 
     @abstractmethod

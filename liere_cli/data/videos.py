@@ -71,11 +71,7 @@ class Ucf101(_Videos):
 
 def scene_of(names: Sequence[str]) -> str:
     """The scene of a clip, from the names of its video and of the clip."""
-    for name in reversed(names):
-        scene = scene_in(name)
-        if scene:
-            return scene
-    return names[0]
+    return next(filter(None, map(scene_in, reversed(names))), names[0])
 
 
 def scene_in(name: str) -> str:
@@ -121,8 +117,6 @@ class VideoPath(Local, _Videos):
 
 
 class VideoFolder(Folder):
-    """Video files by class."""
-
     def group_of(self, path: Path) -> str:
         return scene_in(path.stem)
 
@@ -131,13 +125,8 @@ class VideoFolder(Folder):
 
 
 def decode_video(path: Path, grid: tuple[int, ...]) -> Array:
-    """Decodes frames spread evenly over the first video stream; each is resized as an image is.
-
-    Args:
-        grid: frames, rows, columns.
-
-    Returns:
-        uint8 [3, frames, rows, columns]; a clip with fewer frames has some of them twice.
+    """Frames spread evenly over the first video stream, resized as images: uint8 [3, *grid]. A clip
+    with fewer frames has some of them twice.
 
     Raises:
         LiereError: the file is broken or has no video, or PyAV is not installed.

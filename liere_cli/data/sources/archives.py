@@ -103,11 +103,9 @@ def _allowed(archive: Path) -> int:
 
 
 def _oversized(archive: Path) -> LiereError:
-    limit = f"{_allowed(archive):,} bytes"
-    return LiereError(
-        f"{archive} unpacks to more than {limit}, {MOST_TIMES} times its size or more: "
-        "unpack it yourself if you trust it"
-    )
+    limit = f"{_allowed(archive):,} bytes, {MOST_TIMES} times its size or more"
+    remedy = "unpack it yourself if you trust it"
+    return LiereError(f"{archive} unpacks to more than {limit}: {remedy}")
 
 
 class _Limited:
@@ -150,10 +148,7 @@ def _single_member(path: Path) -> BinaryIO:
 
 
 class _ZstandardFile(io.RawIOBase):
-    """The frames of a ``.zst`` file, one after the other.
-
-    The library's own reader doesn't notice that a file was cut short.
-    """
+    """A ``.zst`` file, frame by frame: the library's reader accepts files that were cut short."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")

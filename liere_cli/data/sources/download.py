@@ -34,12 +34,8 @@ class Download:
 
 
 def download(source: Download, target: Path, alternatives: str) -> Path:
-    """Downloads ``source`` to ``target`` unless the file exists.
-
-    Several processes can request it at once; an interrupted transfer is resumed.
-
-    Args:
-        alternatives: what to do without the download, for the message.
+    """Downloads ``source`` to ``target`` unless the file exists, resuming an interrupted transfer;
+    several processes can request it at once.
 
     Raises:
         LiereError: the download failed; names the address, the reason and the alternatives.

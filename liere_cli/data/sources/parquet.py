@@ -45,10 +45,8 @@ class Shard:
             return {}
 
     def batches(self, columns: list[str]) -> Iterator[tuple[int, "RecordBatch"]]:
-        """Record batches, each with the number of its first row in this shard.
-
-        Raises:
-            LiereError: a file that is broken or can't be read.
+        """Record batches, each with the number of its first row in this shard; LiereError for a
+        file that is broken or can't be read.
         """
         first = 0
         with _reading(self.path):

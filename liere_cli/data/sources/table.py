@@ -218,13 +218,8 @@ def find_table(
 
 
 def sampled(count: int, frames: int) -> Array:
-    """The numbers of the frames at the centres of ``frames`` equal parts of a clip.
-
-    Args:
-        count: frames of the clip.
-
-    Returns:
-        int64 [frames], ascending; some twice where the clip has fewer frames.
+    """The numbers of the frames at the centres of ``frames`` equal parts of a clip of ``count``:
+    int64 [frames], ascending; some twice where the clip has fewer.
     """
     return ((np.arange(frames) + 0.5) * count / frames).astype(np.int64)
 
@@ -232,10 +227,8 @@ def sampled(count: int, frames: int) -> Array:
 def _decode(images: list[bytes], grid: tuple[int, ...], where: str) -> Array:
     if len(grid) == 2:
         return decode_image(images[0], grid, where)
-    frames = [
-        decode_image(data, grid[1:], f"{where} frame {number}")
-        for number, data in enumerate(images)
-    ]
+    names = (f"{where} frame {number}" for number in range(len(images)))
+    frames = [decode_image(data, grid[1:], name) for data, name in zip(images, names, strict=True)]
     return np.stack(frames, 1)
 
 
