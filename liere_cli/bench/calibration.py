@@ -68,17 +68,13 @@ DESIGNS = (
 
 @dataclass(frozen=True)
 class JudgedTables:
-    """Verdicts on simulated tables, all [S, m].
+    """Verdicts on simulated tables, all [S, m]."""
 
-    Args:
-        differs: whether the verdict is ``better`` or ``worse``.
-        difference: estimate, in standard deviations of the paired difference.
-        covered: whether the 95% interval contains the true difference.
-        seeds: used by the comparison.
-    """
-
+    #: whether the verdict is ``better`` or ``worse``
     differs: Bools
+    #: in standard deviations of the paired difference
     difference: Array
+    #: whether the 95% interval contains the true difference
     covered: Bools
     seeds: NDArray[np.int64]
 
@@ -174,12 +170,8 @@ def simulate_verdicts(
 
 
 def judge_tables(differences: Array, truth: Array, interim: InterimAnalyses | None) -> JudgedTables:
-    """The verdicts on whole tables.
-
-    Args:
-        differences: [S, m, n] paired differences by seed, in the order in which seeds run.
-        truth: [m] true mean differences.
-        interim: None judges all seeds at once.
+    """The verdicts on tables of paired differences [S, m, n] by seed, in the order in which seeds
+    run, with true means [m]; without ``interim`` all seeds are judged at once.
     """
     n = differences.shape[-1]
     if interim is None:
@@ -271,11 +263,8 @@ def _covers(deviation: Array, error: Array, seeds: NDArray[np.int64], confidence
 def _pairing_row(
     correlation: float, tables: int, seeds: int = 5, effect: float = 1.5
 ) -> PairingRow:
-    """One comparison, with shared and with independent seeds.
-
-    Args:
-        correlation: of two encodings' scores over shared seeds.
-        effect: true difference, in standard deviations of one encoding's score.
+    """Shared and independent seeds with a true difference of ``effect``, in standard deviations of
+    one encoding's score.
     """
     generator = np.random.default_rng(round(1000 * correlation))
     scores = _scores(generator, (tables, 1, 2, 2 * seeds), correlation)[:, 0]
@@ -299,10 +288,8 @@ def _pairing_row(
 
 
 def _seeds_for(effect: float, std: float, values: Callable[[int], int]) -> int:
-    """Seeds of each encoding that show the effect with 80% power.
-
-    Args:
-        values: maps seeds to the independent values that the spread is estimated from.
+    """Seeds of each encoding that show the effect with 80% power; ``values`` maps seeds to the
+    independent values that the spread is estimated from.
     """
     n = 2
     while detectable_difference(std, values(n), ALPHA, POWER) * math.sqrt(values(n) / n) > effect:
