@@ -30,9 +30,8 @@ class ModelShape:
         dropout: rate after the embedding, in attention and on both residual branches.
         pooling: what a classifier reads out: a CLS token, or the mean over tokens.
         causal: a language model over bytes; otherwise a classifier over patches.
-        grid: extent of a training example along each axis: bytes, pixels, frames.
-        patch: extent of a token along each axis.
-        channels: channels of an input pixel; unused in a language model.
+        grid, patch: extents of a training example (bytes, pixels, frames) and of a token.
+        channels: of an input pixel; unused in a language model.
         classes: width of the logits.
 
     Raises:

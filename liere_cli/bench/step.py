@@ -28,13 +28,8 @@ MEBI = 1 << 20
 
 @dataclass(frozen=True)
 class StepShape:
-    """The model and batch of a benchmark.
-
-    Args:
-        size: a preset of model sizes.
-        tokens: tokens along each axis; one axis is a language model, more a classifier with
-            patches of 4 pixels along each axis.
-        batch: examples per step.
+    """A preset of model sizes, tokens along each axis, and examples per step; one axis is a
+    language model, more are a classifier with patches of 4 pixels along each axis.
     """
 
     size: str

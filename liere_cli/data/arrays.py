@@ -116,10 +116,8 @@ class ArrayFile(Dataset):
     def _check(self, grid: tuple[int, ...]) -> None:
         axes = self._content[0].ndim - 2
         if len(grid) != axes:
-            raise UsageError(
-                f"data.array: the grid {'x'.join(map(str, grid))} has {len(grid)} axes, but the "
-                f"arrays in {self.path} have {axes}"
-            )
+            given = f"the grid {'x'.join(map(str, grid))} has {len(grid)} axes"
+            raise UsageError(f"data.array: {given}, but the arrays in {self.path} have {axes}")
 
     @cached_property
     def _stored(self) -> dict[str, Array]:
@@ -167,10 +165,8 @@ class ArrayFile(Dataset):
             if set(pair) <= names
         ]
         if not any(split == TRAIN for split, _, _ in pairs):
-            raise LiereError(
-                f"{self.path} has neither x and y nor x_train and y_train (there are: "
-                f"{', '.join(sorted(names)) or 'no arrays'})"
-            )
+            there = f"(there are: {', '.join(sorted(names)) or 'no arrays'})"
+            raise LiereError(f"{self.path} has neither x and y nor x_train and y_train {there}")
         return pairs
 
     @cached_property

@@ -94,10 +94,8 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, split: Split, grid: tuple[int, ...] | None = None) -> ByteStream | Examples:
-        """The split on the CPU; at another grid items are resized or generated again.
-
-        Raises:
-            LiereError: data that is missing or broken; names what was tried and what to do.
+        """The split on the CPU; at another grid items are resized or generated again. Raises
+        LiereError: data that is missing or broken; names what was tried and what to do.
         """
 
     def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:  # noqa: B027

@@ -27,14 +27,11 @@ class TrainingBatches:
     Args:
         examples: the training split; batches are gathered on its device, so move small sets to
             ``device`` beforehand.
-        batch_size: windows or items in a batch.
-        seed: the run's seed.
         context: bytes in one window; for text only.
         mean, std: of each channel, of pixel values divided by 255.
         flips: flip half of the items along the last axis.
         shift: largest translation in pixels along the last two axes; the border is filled with the
             mean colour.
-        device: of the batches.
 
     Raises:
         UsageError: the text is shorter than one window.
@@ -128,9 +125,8 @@ def evaluation_batches(
     """Every item once, in order.
 
     Text is divided into blocks of bytes, so that every byte but the first is predicted exactly
-    once. Each block is predicted from the window of ``context`` bytes that ends before its last
-    byte. Windows are shorter at the beginning of the text, and the last block may be shorter; these
-    are separate batches.
+    once, from the window of ``context`` bytes that ends before its block's last byte. Windows at
+    the beginning and the last block may be shorter; these are separate batches.
 
     Args:
         block: at most ``context``; None: ``context``, so that windows do not overlap. The same

@@ -173,7 +173,12 @@ class LocalOptions(LabelledOptions):
 
 
 class Local(Labelled):
-    """The user's own files, which determine the number of classes."""
+    """The user's own files, which determine the number of classes.
+
+    A folder holds one folder for each class, directly or below ``train``, ``val``, ``test``. Files
+    without splits are split by ``fractions``; where there are two splits, the second is the test
+    split and ``validation`` of train is held out.
+    """
 
     licence = "the files' own"
     options: LocalOptions

@@ -47,6 +47,8 @@ class _Images(Labelled):
 
 
 class _Cifar(_Images):
+    """Val is held out of the training images, the same number of every class."""
+
     repository: ClassVar[str]
     label_column: str
 
@@ -62,8 +64,6 @@ class _Cifar(_Images):
 
 
 class Cifar10(_Cifar):
-    """Val is held out of the training images, the same number of every class."""
-
     name = "cifar10"
     summary = "50,000 + 10,000 images of 32x32, 10 classes"
     source = "https://huggingface.co/datasets/uoft-cs/cifar10"
@@ -80,8 +80,6 @@ class Cifar100Options(ImageOptions):
 
 
 class Cifar100(_Cifar):
-    """Val is held out of the training images, the same number of every class."""
-
     name = "cifar100"
     summary = "50,000 + 10,000 images of 32x32, 100 classes (or 20 coarse ones)"
     source = "https://huggingface.co/datasets/uoft-cs/cifar100"
@@ -161,10 +159,8 @@ class ImagePathOptions(LocalOptions):
 class ImagePath(Local, _Images):
     """Any local images: a folder by class, or parquet.
 
-    A folder holds one folder for each class, directly or below ``train``, ``val``, ``test``.
     Parquet is a file, a folder of files or a pattern such as ``DIR/birds-*.parquet``; train, val or
-    test in a file's name is its split. Files without splits are split by ``fractions``; where there
-    are two splits, the second is the test split and ``validation`` of train is held out.
+    test in a file's name is its split.
     """
 
     name = "images"

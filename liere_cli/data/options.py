@@ -31,10 +31,8 @@ _EXAMPLES = {
 
 def read_grid(value: object, axes: int) -> tuple[int, ...]:
     """The extent of one item along each of ``axes`` axes, from a whole number (every axis of text
-    and of a square image), a list, or text such as ``32x48``.
-
-    Raises:
-        ValueError: a value that is not allowed; the message completes "... is VALUE, but".
+    and of a square image), a list, or text such as ``32x48``. Raises ValueError: a value that is
+    not allowed; the message completes "... is VALUE, but".
     """
     allowed = f"{_EXAMPLES[axes]} is expected"
     if isinstance(value, bool) or not isinstance(value, int | str | Sequence):

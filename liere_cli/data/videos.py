@@ -91,12 +91,10 @@ class VideoPathOptions(LocalOptions):
 class VideoPath(Local, _Videos):
     """Any local videos: a folder of files by class, or parquet.
 
-    A folder holds one folder for each class, directly or below ``train``, ``val``, ``test``; clips
-    named like UCF101's (``..._g03_c02``) are kept together by group. Parquet is a file, a folder of
-    files or a pattern, with a column of lists of encoded frames and a label; ``group`` names the
-    column that identifies recordings (``recording`` where there is one). Files without splits are
-    split by ``fractions``; where there are two splits, the second is the test split and
-    ``validation`` of train is held out; recordings are never divided.
+    In folders, clips named like UCF101's (``..._g03_c02``) are kept together by group. Parquet is a
+    file, a folder of files or a pattern, with a column of lists of encoded frames and a label;
+    ``group`` names the column of recordings (``recording`` where there is one), which are never
+    divided.
     """
 
     name = "video"
@@ -126,10 +124,8 @@ class VideoFolder(Folder):
 
 def decode_video(path: Path, grid: tuple[int, ...]) -> Array:
     """Frames spread evenly over the first video stream, resized as images: uint8 [3, *grid]. A clip
-    with fewer frames has some of them twice.
-
-    Raises:
-        LiereError: the file is broken or has no video, or PyAV is not installed.
+    with fewer frames has some of them twice. Raises LiereError: the file is broken or has no video,
+    or PyAV is not installed.
     """
     try:
         import av

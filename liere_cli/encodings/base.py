@@ -148,9 +148,11 @@ class PositionEncoding(nn.Module):
         #: units in which ``prepare`` expects its positions
         self.scaling: Scaling = getattr(self.options, "scaling", "index")
         if not self.serves(shape.axes):
-            raise UsageError(
-                f"encoding '{self.name}' is defined for {self.axes_in_words()}, not {shape.axes}"
-            )
+            raise self.error(f"is defined for {self.axes_in_words()}, not {shape.axes}")
+
+    def error(self, reason: str) -> UsageError:
+        """For a shape or options that it can't serve; the reason follows its name."""
+        return UsageError(f"encoding '{self.name}' {reason}")
 
     def extra_repr(self) -> str:
         """Options, then the shape: ``block=8, share=none; axes=2, heads=6, head_dim=64``."""

@@ -60,10 +60,8 @@ class EncodingProfile:
 
     Args:
         axes: the numbers of axes that it serves, in words.
-        acts_on: the places where it acts.
         units: of positions; None for an encoding without positions.
         qk_width: the largest of ``by_axes``.
-        weight_decay: whether its parameters have any.
         by_axes: profiles at the nano model (4 layers of 4 heads of 32 channels) and 64 tokens.
     """
 

@@ -44,11 +44,9 @@ def _built_in() -> tuple[type[PositionEncoding], ...]:
     """The built-in encodings by family, then in ``_ORDER``; base classes have no name."""
     classes: list[type[PositionEncoding]] = [NoPosition]
     for module in _family_modules():
-        classes += [
-            value
-            for value in vars(module).values()
-            if _is_encoding(value) and value.__module__ == module.__name__ and "name" in vars(value)
-        ]
+        own = [value for value in vars(module).values() if _is_encoding(value)]
+        named = (value for value in own if value.__module__ == module.__name__)
+        classes += [value for value in named if "name" in vars(value)]
     families = get_args(Family)
 
     def rank(cls: type[PositionEncoding]) -> tuple[int, int, str]:

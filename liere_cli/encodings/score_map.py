@@ -49,10 +49,8 @@ class ScoreMap:
 
 @torch.no_grad()
 def score_map(encoding: PositionEncoding, grid: tuple[int, ...], layer: int = 0) -> ScoreMap:
-    """Measures an encoding with its current parameters on its training grid, in tokens.
-
-    Raises:
-        UsageError: no such layer, or the encoding acts nowhere.
+    """Measures an encoding with its current parameters on its training grid, in tokens. Raises
+    UsageError: no such layer, or the encoding acts nowhere.
     """
     depth = encoding.shape.depth
     if not 0 <= layer < depth:

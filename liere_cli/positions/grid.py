@@ -100,11 +100,7 @@ class Grid:
         ``resized`` are indices of the training grid after a grid of any shape is stretched over it,
         edges aligned; text shorter than in training keeps its indices.
 
-        Args:
-            move: maps the indices [T, A] before they are converted to the units.
-
-        Returns:
-            [T, A] float32.
+        Returns [T, A] float32; ``move`` maps the indices [T, A] before their conversion to units.
         """
         if scaling not in get_args(Scaling):
             raise unknown("position scaling", scaling, get_args(Scaling))

@@ -18,13 +18,12 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     0.01 after a few squarings. Under torch.compile the process's setting of products applies.
     """
     uncast = torch.autocast(x.device.type, enabled=False)
-    if torch.compiler.is_compiling() or not _narrowed():
-        return uncast
-    return _exact_products(uncast)
-
-
-def _narrowed() -> bool:
-    return any(setting.fp32_precision in ("tf32", "bf16") for setting in _product_settings())
+    narrow = ("tf32", "bf16")
+    if not torch.compiler.is_compiling() and any(
+        setting.fp32_precision in narrow for setting in _product_settings()
+    ):
+        return _exact_products(uncast)
+    return uncast
 
 
 def _product_settings() -> tuple[Any, ...]:
@@ -88,9 +87,8 @@ def check_generators(a: Tensor, tolerance: float = 1e-5) -> None:
 def check_heads(x: Tensor) -> None:
     """Raises UsageError unless ``x`` is [B, N, S, H] of a floating dtype."""
     if x.ndim != 4:
-        raise UsageError(
-            f"queries and keys must be [batch, heads, tokens, head_dim], not {list(x.shape)}"
-        )
+        expected = "[batch, heads, tokens, head_dim]"
+        raise UsageError(f"queries and keys must be {expected}, not {list(x.shape)}")
     if not x.dtype.is_floating_point:
         raise UsageError(f"queries and keys must be floating point, not {_dtype_name(x.dtype)}")
 

@@ -28,11 +28,9 @@ MOST_TIMES, MOST_BYTES_ANYWAY = 200, 1 << 28
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The content of ``path`` as a stream, unpacked if its suffix is in ``COMPRESSED``.
-
-    Raises:
-        LiereError: a file that is missing, unreadable or broken, a ``.zip`` that doesn't hold
-            exactly one file, or a file that unpacks to much more than its size.
+    """The content of ``path`` as a stream, unpacked if its suffix is in ``COMPRESSED``. Raises
+    LiereError: a file that is missing, unreadable or broken, a ``.zip`` that doesn't hold exactly
+    one file, or a file that unpacks to much more than its size.
     """
     broken: tuple[type[Exception], ...] = (
         EOFError, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zlib.error
@@ -71,11 +69,9 @@ def unpacked_digest(path: Path, algorithm: str = "sha256") -> str:
 
 
 def extract_into(archive: Path, folder: Path) -> None:
-    """Unpacks a tar archive to ``folder``, which appears when it is complete.
-
-    Raises:
-        LiereError: a broken archive, a member with an unsafe path, link or device, or an archive
-            that unpacks to much more than its size.
+    """Unpacks a tar archive to ``folder``, which appears when it is complete. Raises LiereError: a
+    broken archive, a member with an unsafe path, link or device, or an archive that unpacks to much
+    more than its size.
     """
     try:
         with built_beside(folder) as work, tarfile.open(archive) as members:

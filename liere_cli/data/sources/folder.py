@@ -24,11 +24,9 @@ class ClassFile:
 
 
 class Folder(Source):
-    """Files with one of the lower-case suffixes in ``DIR/CLASS`` or ``DIR/SPLIT/CLASS``.
-
-    Raises:
-        LiereError: a folder that is missing or can't be read, that has fewer than two classes, or a
-            class without files.
+    """Files with one of the lower-case suffixes in ``DIR/CLASS`` or ``DIR/SPLIT/CLASS``. Raises
+    LiereError: a folder that is missing or can't be read, that has fewer than two classes, or a
+    class without files.
     """
 
     def __init__(self, folder: Path, suffixes: Set[str]) -> None:

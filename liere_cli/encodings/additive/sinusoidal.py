@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from liere_cli.config.section import added
 from liere_cli.encodings.additive.base import Additive
 from liere_cli.encodings.base import PositionedOptions, Shape, Stream
-from liere_cli.errors import UsageError
 
 
 class SinusoidalOptions(PositionedOptions):
@@ -41,7 +40,7 @@ class Sinusoidal(Additive):
         self.waves = shape.dim // (2 * shape.axes)
         if self.waves < 1:
             needed = f"needs at least {2 * shape.axes} channels for {shape.axes} axes"
-            raise UsageError(f"encoding 'sinusoidal' {needed}, not dim={shape.dim}")
+            raise self.error(f"{needed}, not dim={shape.dim}")
         self.scale = nn.Parameter(torch.ones(()), requires_grad=self.options.learned)
 
     def initialise(self, stream: Stream = lambda name: None) -> None:

@@ -14,13 +14,11 @@ class MatrixRotation(PositionEncoding):
     orthogonal = True
 
     def rotate(
-        self, state: Any, layer: int, prefix_tokens: int, *xs: Tensor, in_eigenbasis: bool
+        self, state: Any, layer: int, prefix: int, *xs: Tensor, in_eigenbasis: bool
     ) -> tuple[Tensor, ...]:
-        """R(p) x for every token of tensors [B, N, S, H].
-
-        Args:
-            in_eigenbasis: Q^T R(p) x is allowed, where Q depends on the state alone: enough for
-                scores of one call, as another may find other eigenvectors.
+        """R(p) x for every token of tensors [B, N, S, H]. ``in_eigenbasis``: Q^T R(p) x is allowed,
+        where Q depends on the state alone: enough for scores of one call, as another may find other
+        eigenvectors.
         """
         raise NotImplementedError
 

@@ -1,7 +1,6 @@
 """ComRoPE: blocks of channels that each rotate along one generator.
 
-Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim = n * b for
-n blocks of b rows, A axes, L depth.
+Shapes: as in ``encodings.base``; H = n * b for n blocks of b rows.
 """
 
 from dataclasses import dataclass
@@ -126,10 +125,10 @@ class ComRoPE(MatrixRotation):
         return ComRoPEState(lines.unbind(), steps.unbind())
 
     def rotate(
-        self, state: ComRoPEState, layer: int, prefix_tokens: int, *xs: Tensor, in_eigenbasis: bool
+        self, state: ComRoPEState, layer: int, prefix: int, *xs: Tensor, in_eigenbasis: bool
     ) -> tuple[Tensor, ...]:
-        lines, steps = state.of(layer, prefix_tokens)
-        self.check_sequences(len(steps) - prefix_tokens, prefix_tokens, *xs)
+        lines, steps = state.of(layer, prefix)
+        self.check_sequences(len(steps) - prefix, prefix, *xs)
         rotated = rotate_by_steps(lines, steps, *[change_basis(lines, x) for x in xs])
         if in_eigenbasis:
             return rotated
@@ -150,7 +149,7 @@ class ComRoPEAP(ComRoPE):
 
     Block j is rotated by exp(p_a (P_j - P_j^T)) with a = j mod A: ``axial`` in a learned basis,
     with learned frequencies. The code requires equally many blocks for each axis; here the first
-    axes get one more where they don't divide. For the paper's training see :class:`ComRoPE`.
+    axes get one more where they don't divide.
 
     Raises:
         UsageError: head_dim does not divide into blocks, or there are fewer blocks than axes.
@@ -176,8 +175,7 @@ class ComRoPELD(ComRoPE):
 
     Block j is rotated by exp((p . theta_j) (P_j - P_j^T)) with learned theta for each layer, axis
     and block, shared by its heads as in the code, initially standard normal: ``rope-mixed`` in a
-    learned basis, where the planes of a block share a direction. For the paper's training see
-    :class:`ComRoPE`.
+    learned basis, where the planes of a block share a direction.
 
     Raises:
         UsageError: head_dim does not divide into blocks.

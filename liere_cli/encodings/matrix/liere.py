@@ -208,9 +208,9 @@ class LieRE(MatrixRotation):
         return LieREState(positions, rotations=tuple(rotations))
 
     def rotate(
-        self, state: LieREState, layer: int, prefix_tokens: int, *xs: Tensor, in_eigenbasis: bool
+        self, state: LieREState, layer: int, prefix: int, *xs: Tensor, in_eigenbasis: bool
     ) -> tuple[Tensor, ...]:
-        self.check_sequences(len(state.positions), prefix_tokens, *xs)
+        self.check_sequences(len(state.positions), prefix, *xs)
         layer = layer if len(self.upper) > 1 else 0
         if state.frequencies:
             angles = linear_angles(state.positions, state.frequencies[layer])

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from liere_cli.encodings.base import PositionedOptions, Shape, Stream
 from liere_cli.encodings.matrix.base import MatrixRotation
 from liere_cli.encodings.rotary.base import geometric
-from liere_cli.errors import UsageError
 from liere_cli.positions.grid import UNITS, Scaling
 from liere_cli.rotations import linear_angles, phases
 
@@ -62,10 +61,8 @@ class Spherical(MatrixRotation):
         super().__init__(shape, options)
         self.triples = shape.head_dim // 3
         if not self.triples:
-            raise UsageError(
-                f"encoding '{self.name}' rotates triples of channels, so head_dim must be at least "
-                f"3, not {shape.head_dim}"
-            )
+            needed = "rotates triples of channels, so head_dim must be at least 3"
+            raise self.error(f"{needed}, not {shape.head_dim}")
         if self.options.learned:
             size = (shape.depth, shape.heads, shape.axes, self.triples)
             self.frequencies = nn.Parameter(torch.empty(size))
@@ -86,14 +83,9 @@ class Spherical(MatrixRotation):
         return SphericalState(positions, _tables(positions, self.frequencies))
 
     def rotate(
-        self,
-        state: SphericalState,
-        layer: int,
-        prefix_tokens: int,
-        *xs: Tensor,
-        in_eigenbasis: bool = False,
+        self, state: SphericalState, layer: int, prefix: int, *xs: Tensor, in_eigenbasis: bool
     ) -> tuple[Tensor, ...]:
-        self.check_sequences(len(state.positions), prefix_tokens, *xs)
+        self.check_sequences(len(state.positions), prefix, *xs)
         tables = state.tables or _tables(state.positions, self.frequencies[layer])
         return tuple(_rotate(x, *tables) for x in xs)
 

@@ -1,7 +1,6 @@
 """PoPE: content sets the magnitude of a channel, position its phase.
 
-Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, A axes,
-L depth.
+Shapes: as in ``encodings.base``.
 """
 
 import math
@@ -119,9 +118,7 @@ class GoldenGatePoPE(PoPE):
     jerryxio.ng/posts/nd-rope).
 
     ``pope`` with the frequencies of ``golden-gate``: channel i of head n has the phase
-    w_i (p . u[n, i]), magnitudes w log-spaced, directions u quasi-uniform on the sphere.
-    vit-pytorch counts positions from 0 with frequencies 1 to 10000, which rotates neighbours by
-    thousands of radians; ``scaling=index,slowest=1,fastest=10000`` reproduces it.
+    w_i (p . u[n, i]). As there, ``scaling=index,slowest=1,fastest=10000`` is vit-pytorch's.
 
     Raises:
         UsageError: ``fastest`` below ``slowest``.

@@ -1,7 +1,6 @@
 """The common base of the rotary family: planes rotated by angles linear in the position.
 
-Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, A axes,
-L depth, P = H/2 planes.
+Shapes: as in ``encodings.base``; P = H/2 planes.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -11,7 +10,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from liere_cli.encodings.base import Family, PositionedOptions, PositionEncoding, Shape, Stream
-from liere_cli.errors import UsageError
 from liere_cli.rotations import Layout, linear_angles, phases, rotate_planes, rotate_projected
 
 #: description of the option ``layout``
@@ -50,13 +48,10 @@ class Rotary(PositionEncoding):
         """Planes of a head; UsageError for an odd head_dim, or fewer planes than axes."""
         head_dim, axes = self.shape.head_dim, self.shape.axes
         if head_dim % 2:
-            reason = "rotates pairs of channels, so head_dim must be even"
-            raise UsageError(f"encoding '{self.name}' {reason}, not {head_dim}")
+            raise self.error(f"rotates pairs of channels, so head_dim must be even, not {head_dim}")
         if head_dim // 2 < axes:
-            raise UsageError(
-                f"encoding '{self.name}' needs at least one plane, two channels, for each of "
-                f"{axes} axes; head_dim={head_dim} has {head_dim // 2}"
-            )
+            needed = f"needs at least one plane, two channels, for each of {axes} axes"
+            raise self.error(f"{needed}; head_dim={head_dim} has {head_dim // 2}")
         return head_dim // 2
 
     def start_at(self, frequencies: Tensor, learned: bool) -> None:

@@ -1,7 +1,6 @@
 """Rotary in another basis: the common base of STRING and HARoPE.
 
-Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, A axes,
-L depth, D width of token vectors.
+Shapes: as in ``encodings.base``; D width of token vectors.
 """
 
 from dataclasses import dataclass
@@ -117,8 +116,8 @@ def string_start(
     options: STRINGOptions, planes: int, shape: Shape, generator: torch.Generator | None
 ) -> Tensor:
     """Initial frequencies of STRING, [L, N, A, planes] or [A, planes]."""
-    if options.start == "axial":
-        theta = options.theta or (10_000.0 if shape.axes == 1 else 100.0)
+    axial = options.start == "axial"
+    theta = options.theta or (10_000.0 if shape.axes == 1 else 100.0 if axial else 10.0)
+    if axial:
         return axial_frequencies(theta, planes, shape.axes)
-    theta = options.theta or (10_000.0 if shape.axes == 1 else 10.0)
     return mixed_frequencies(theta, planes, shape, generator)

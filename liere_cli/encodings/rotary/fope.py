@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from liere_cli.encodings.base import Shape, Stream
 from liere_cli.encodings.rotary.base import LAYOUTS, Rotary, RotaryOptions, geometric
-from liere_cli.errors import UsageError
 from liere_cli.positions.grid import Grid
 from liere_cli.rotations import Layout
 from liere_cli.rotations.precision import full_precision
@@ -101,16 +100,15 @@ class FoPE(Rotary):
         if length is None:
             if shape.grid is None:
                 remedy = "pass grid=(256,), or the option length=256"
-                raise UsageError(f"encoding '{self.name}' needs the training length: {remedy}")
+                raise self.error(f"needs the training length: {remedy}")
             (length,) = shape.grid
         first, second = Grid((2,), (length,)).positions(self.scaling).flatten().tolist()
         frequencies = geometric(self.options.theta, self.planes)
         kept = frequencies[frequencies >= 2 * math.pi / (length * (second - first))]
         if not len(kept):
-            raise UsageError(
-                f"encoding '{self.name}' keeps frequencies that complete a period in training, and "
-                f"none does over {length} tokens with scaling={self.scaling}; with scaling=index "
-                "7 tokens suffice"
+            raise self.error(
+                "keeps frequencies that complete a period in training, and none does over "
+                f"{length} tokens with scaling={self.scaling}; with scaling=index 7 tokens suffice"
             )
         return kept
 

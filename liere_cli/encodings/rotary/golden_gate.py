@@ -63,10 +63,8 @@ class GoldenGate(Rotary):
         count = shape.heads * self.planes
         if chosen.directions == "spiral":
             if shape.axes != 2:
-                raise UsageError(
-                    f"encoding '{self.name}' has directions=spiral for two axes, not {shape.axes}; "
-                    "directions=recurrence serves any number"
-                )
+                only = f"has directions=spiral for two axes, not {shape.axes}"
+                raise self.error(f"{only}; directions=recurrence serves any number")
             directions = _spiral(count)
         else:
             directions = golden_directions(count, shape.axes)

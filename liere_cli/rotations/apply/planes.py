@@ -31,9 +31,8 @@ def linear_angles(positions: Tensor, frequencies: Tensor) -> Tensor:
     """
     check_floating(frequencies, "frequencies")
     if positions.ndim != 2 or positions.shape[1] != frequencies.shape[-2]:
-        raise UsageError(
-            f"positions must be [tokens, {frequencies.shape[-2]}], not {list(positions.shape)}"
-        )
+        axes = frequencies.shape[-2]
+        raise UsageError(f"positions must be [tokens, {axes}], not {list(positions.shape)}")
     columns = positions.to(frequencies.dtype).unbind(1)
     rows = frequencies.unbind(-2)
     angles = columns[0][:, None] * rows[0][..., None, :]

@@ -193,11 +193,9 @@ def norm_bound(square: Tensor) -> Tensor:
 
 
 def choose_squarings(bound: Tensor, rows: int) -> tuple[int, Tensor | float]:
-    """The number of squarings for matrices of ``rows`` rows and at most that norm.
-
-    Returns:
-        The number, and a factor for the rotations: NaN where the norm is too large for the fixed
-        number of squarings, or for any number to leave a correct digit, else 1.
+    """The number of squarings for matrices of ``rows`` rows and at most that norm. Returns the
+    number, and a factor for the rotations: NaN where the norm is too large for the fixed number of
+    squarings, or for any number to leave a correct digit, else 1.
     """
     if can_read_values(bound):
         squarings = _squarings_for(float(bound), bound.dtype)

@@ -6,7 +6,6 @@ n blocks of b rows.
 
 import ctypes
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -20,12 +19,7 @@ def block_kernel(rotations: Tensor, x: Tensor) -> "BlockKernel | None":
     """The kernel that applies rotations [N or 1, n, T, b, b] to tensors like x [B, N, S, n*b]."""
     if not serves(x, rotations) or rotations.shape[-1] not in ROWS:
         return None
-    return _block_kernel(rotations.shape[-1], x.dtype)
-
-
-@cache
-def _block_kernel(rows: int, dtype: torch.dtype) -> "BlockKernel | None":
-    loaded = library("blocks", dtype, _Task, Strided, ROWS=rows)
+    loaded = library("blocks", x.dtype, _Task, Strided, ROWS=rotations.shape[-1])
     return None if loaded is None else BlockKernel(loaded)
 
 

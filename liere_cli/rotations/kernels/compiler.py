@@ -111,6 +111,7 @@ def _run(command: Sequence[str]) -> str | None:
     return done.stdout
 
 
+@cache
 def library(
     name: str, dtype: torch.dtype, *structs: type[ctypes.Structure], **constants: int
 ) -> ctypes.CDLL | None:

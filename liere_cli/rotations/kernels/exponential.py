@@ -4,7 +4,6 @@ Shapes: b rows.
 """
 
 import ctypes
-from functools import cache
 from typing import Any
 
 import torch
@@ -21,17 +20,10 @@ def exponential_kernel(a: Tensor, polynomial: tuple[float, ...]) -> "Exponential
     """
     if not serves(a) or a.shape[-1] not in ROWS:
         return None
-    return _exponential_kernel(a.shape[-1], a.dtype, polynomial)
-
-
-@cache
-def _exponential_kernel(
-    rows: int, dtype: torch.dtype, polynomial: tuple[float, ...]
-) -> "ExponentialKernel | None":
-    loaded = library("exponential", dtype, _Task, ROWS=rows)
+    loaded = library("exponential", a.dtype, _Task, ROWS=a.shape[-1])
     if loaded is None:
         return None
-    return ExponentialKernel(loaded, (REALS[dtype] * len(polynomial))(*polynomial))
+    return ExponentialKernel(loaded, (REALS[a.dtype] * len(polynomial))(*polynomial))
 
 
 class _Task(ctypes.Structure):

@@ -5,9 +5,7 @@ Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H h
 
 import ctypes
 from collections.abc import Sequence
-from functools import cache
 
-import torch
 from torch import Tensor
 
 from liere_cli.rotations.kernels.compiler import library, serves
@@ -19,12 +17,9 @@ def plane_kernel(qkv: Tensor, table: Tensor) -> "PlaneKernel | None":
     """The kernel that rotates neighbouring channels of a projection [B, S, 3, N, H] by cosines and
     sines [N or 1, T, H/2, 2].
     """
-    return _plane_kernel(qkv.dtype) if serves(qkv, table) and qkv.is_contiguous() else None
-
-
-@cache
-def _plane_kernel(dtype: torch.dtype) -> "PlaneKernel | None":
-    loaded = library("planes", dtype, _Task, Strided)
+    if not serves(qkv, table) or not qkv.is_contiguous():
+        return None
+    loaded = library("planes", qkv.dtype, _Task, Strided)
     return None if loaded is None else PlaneKernel(loaded)
 
 

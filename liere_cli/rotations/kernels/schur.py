@@ -5,7 +5,6 @@ Shapes: b rows.
 
 import ctypes
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -17,12 +16,7 @@ from liere_cli.rotations.kernels.threads import run_in_threads
 
 def schur_kernel(a: Tensor) -> "SchurKernel | None":
     """The kernel for matrices like these [..., b, b]."""
-    return _schur_kernel(a.dtype) if serves(a) else None
-
-
-@cache
-def _schur_kernel(dtype: torch.dtype) -> "SchurKernel | None":
-    loaded = library("schur", dtype, _Task)
+    loaded = library("schur", a.dtype, _Task) if serves(a) else None
     return None if loaded is None else SchurKernel(loaded)
 
 

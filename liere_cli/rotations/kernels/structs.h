@@ -12,5 +12,14 @@ typedef struct {
     ptrdiff_t batch, head, token;
 } strided;
 
+/* Takes the next chunk of count items for a thread; whether there is one. */
+static inline int take(ptrdiff_t *next, ptrdiff_t chunk, ptrdiff_t count, ptrdiff_t *first,
+                       ptrdiff_t *end)
+{
+    *first = __atomic_fetch_add(next, chunk, __ATOMIC_RELAXED);
+    *end = count - *first < chunk ? count : *first + chunk;
+    return *first < count;
+}
+
 const size_t strided_layout[] = LAYOUT(sizeof(strided), offsetof(strided, data),
     offsetof(strided, batch), offsetof(strided, head), offsetof(strided, token));

@@ -26,10 +26,8 @@ class Strided(ctypes.Structure):
 
 def check_layout(library: ctypes.CDLL, file: str, struct: type[ctypes.Structure]) -> None:
     """Compares a struct, such as ``_Task``, with the table of its size and field offsets in a
-    compiled file, such as ``task_layout``.
-
-    Raises:
-        RuntimeError: the file has no such table, or size, number of fields or an offset differ.
+    compiled file, such as ``task_layout``. Raises RuntimeError: the file has no such table, or
+    size, number of fields or an offset differ.
     """
     name = struct.__name__.strip("_").lower()
     here = [ctypes.sizeof(struct), *(getattr(struct, field[0]).offset for field in struct._fields_)]
