@@ -26,14 +26,12 @@ class ModelShape:
     """The architecture of a transformer, without its encoding.
 
     Args:
-        layers, dim, heads: depth, width and attention heads.
         mlp_ratio: hidden width of the MLP over ``dim``.
         dropout: rate after the embedding, in attention and on both residual branches.
         pooling: what a classifier reads out: a CLS token, or the mean over tokens.
         causal: a language model over bytes; otherwise a classifier over patches.
-        grid: extent of a training example along each axis: bytes, pixels, frames.
-        patch: extent of a token along each axis.
-        channels: channels of an input pixel; unused in a language model.
+        grid, patch: extents of a training example (bytes, pixels, frames) and of a token.
+        channels: of an input pixel; unused in a language model.
         classes: width of the logits.
 
     Raises:
@@ -67,31 +65,24 @@ class ModelShape:
         return int(not self.causal and self.pooling == "cls")
 
     def tokens(self, grid: tuple[int, ...]) -> tuple[int, ...]:
-        """Tokens along each axis of an example of that grid.
-
-        Raises:
-            UsageError: another number of axes, or an extent that the patch does not divide.
+        """Tokens along each axis of an example of that grid; UsageError for another number of axes,
+        or an extent that the patch does not divide.
         """
+        extents, patch = scalar_text(grid), scalar_text(self.patch)
         if len(grid) != len(self.patch):
-            raise UsageError(
-                f"grid {scalar_text(grid)} has {len(grid)} axes, but model.patch "
-                f"{scalar_text(self.patch)} has {len(self.patch)}"
-            )
+            axes = f"{len(grid)} axes, but model.patch {patch} has {len(self.patch)}"
+            raise UsageError(f"grid {extents} has {axes}")
         below = tuple(max(e // s, 1) * s for e, s in zip(grid, self.patch, strict=True))
         if below != grid:
             raise UsageError(
-                f"grid {scalar_text(grid)} can't be cut into patches of {scalar_text(self.patch)}; "
-                f"the nearest grid that can is {scalar_text(below)}"
+                f"grid {extents} can't be cut into patches of {patch}; the nearest grid that can "
+                f"is {scalar_text(below)}"
             )
         return tuple(extent // size for extent, size in zip(grid, self.patch, strict=True))
 
 
 def encoding_for(shape: ModelShape, spec: Spec) -> PositionEncoding:
-    """The encoding for a transformer of that shape.
-
-    Raises:
-        UsageError: the encoding is not defined for that shape.
-    """
+    """The encoding for a transformer of that shape; UsageError if it is not defined for it."""
     return build_encoding(
         spec,
         axes=len(shape.grid),
@@ -129,8 +120,6 @@ class AttentionContext:
     """What all layers of a forward pass share.
 
     Args:
-        encoding: the position encoding.
-        prefix_tokens: tokens without a position, before the others.
         state: the encoding's state for the input tokens.
         key_state: the encoding's state for all keys: the same, except with a cache.
         visible: bool [Sq, Sk] or [B, 1, Sq, Sk], the keys that each query attends to; None for all
@@ -370,7 +359,6 @@ class Transformer(nn.Module):
 
         Args:
             prompt: int64 [P], at least one byte.
-            length: number of bytes to add.
             temperature: 0 takes the most probable byte.
             generator: a CPU generator, so that all devices draw the same.
 

@@ -68,23 +68,21 @@ DESIGNS = (
 
 @dataclass(frozen=True)
 class JudgedTables:
-    """Verdicts on simulated tables, all [S, m].
+    """Verdicts on simulated tables, all [S, m]."""
 
-    Args:
-        differs: whether the verdict is ``better`` or ``worse``.
-        difference: estimate, in standard deviations of the paired difference.
-        covered: whether the 95% interval contains the true difference.
-        seeds: used by the comparison.
-    """
-
+    #: whether the verdict is ``better`` or ``worse``
     differs: Bools
+    #: in standard deviations of the paired difference
     difference: Array
+    #: whether the 95% interval contains the true difference
     covered: Bools
     seeds: NDArray[np.int64]
 
 
 class DesignRow(TypedDict):
-    """One design without any difference: shares of tables with a wrong verdict, and coverage."""
+    """One design without any difference: the share of tables with any wrong ``better`` or ``worse``
+    and its Monte Carlo standard error, the coverage of the intervals, and mean seeds.
+    """
 
     design: str
     tables: int
@@ -95,7 +93,7 @@ class DesignRow(TypedDict):
 
 
 class PowerRow(TypedDict):
-    """One design with one true difference, in standard deviations of the paired difference."""
+    """The same with one true difference, in standard deviations of the paired difference."""
 
     design: str
     effect: float
@@ -140,13 +138,6 @@ def simulate_verdicts(
     Args:
         tables: without any difference, simulated for each design.
         on_progress: called with a description of each simulation before it starts.
-
-    Returns:
-        ``designs``: without any difference, the share of tables with any wrong ``better`` or
-        ``worse`` and its Monte Carlo standard error, the coverage of the intervals, and mean
-        seeds; ``power``: the same designs with one true difference among the table's comparisons;
-        ``pairing``: shared against independent seeds; ``test_set`` and ``interaction``: see
-        :mod:`liere_cli.bench.calibration_errors`.
     """
     # power is shown to two digits
     few = min(tables, POWER_TABLES)
@@ -174,34 +165,26 @@ def simulate_verdicts(
 
 
 def judge_tables(differences: Array, truth: Array, interim: InterimAnalyses | None) -> JudgedTables:
-    """The verdicts on whole tables.
-
-    Args:
-        differences: [S, m, n] paired differences by seed, in the order in which seeds run.
-        truth: [m] true mean differences.
-        interim: None judges all seeds at once.
+    """The verdicts on tables of paired differences [S, m, n] by seed, in the order in which seeds
+    run, with true means [m]; without ``interim`` all seeds are judged at once.
     """
-    n = differences.shape[-1]
-    if interim is None:
-        mean, error = _estimates(differences)
-        decision = decide(student_p(mean, error, n - 1), np.full(mean.shape, np.nan))
-        seeds = np.full(mean.shape, n)
-        covered = _covers(mean - truth, error, seeds, np.full(mean.shape, CONFIDENCE))
-        return JudgedTables(decision.differs, mean, covered, seeds)
     shape = differences.shape[:-1]
     going = np.ones(shape, dtype=bool)
     p, mean, error, seeds = np.ones(shape), np.zeros(shape), np.ones(shape), np.zeros(shape, int)
     margins = np.full(shape, np.nan)
-    for size in interim.sizes:
+    for size in interim.sizes if interim else differences.shape[-1:]:
         now, now_error = _estimates(differences[..., :size])
         mean, error = np.where(going, now, mean), np.where(going, now_error, error)
         seeds = np.where(going, size, seeds)
-        corrected = interim.corrected(student_p(now, now_error, size - 1), size)
+        p_now = student_p(now, now_error, size - 1)
+        corrected = interim.corrected(p_now, size) if interim else p_now
         p = np.where(going, np.minimum(p, corrected), p)
         decision = decide(p, margins)
-        futile = interim.futile(mean, error, seeds, ALPHA / shape[-1], margins)
-        going &= ~decision.differs & ~futile
-    confidence = np.where(decision.differs, SETTLED_CONFIDENCE, CONFIDENCE)
+        if interim:
+            futile = interim.futile(mean, error, seeds, ALPHA / shape[-1], margins)
+            going &= ~decision.differs & ~futile
+    settled = SETTLED_CONFIDENCE if interim else CONFIDENCE
+    confidence = np.where(decision.differs, settled, CONFIDENCE)
     covered = _covers(mean - truth, error, seeds, confidence)
     return JudgedTables(decision.differs, mean, covered, seeds)
 
@@ -271,11 +254,8 @@ def _covers(deviation: Array, error: Array, seeds: NDArray[np.int64], confidence
 def _pairing_row(
     correlation: float, tables: int, seeds: int = 5, effect: float = 1.5
 ) -> PairingRow:
-    """One comparison, with shared and with independent seeds.
-
-    Args:
-        correlation: of two encodings' scores over shared seeds.
-        effect: true difference, in standard deviations of one encoding's score.
+    """Shared and independent seeds with a true difference of ``effect``, in standard deviations of
+    one encoding's score.
     """
     generator = np.random.default_rng(round(1000 * correlation))
     scores = _scores(generator, (tables, 1, 2, 2 * seeds), correlation)[:, 0]
@@ -299,10 +279,8 @@ def _pairing_row(
 
 
 def _seeds_for(effect: float, std: float, values: Callable[[int], int]) -> int:
-    """Seeds of each encoding that show the effect with 80% power.
-
-    Args:
-        values: maps seeds to the independent values that the spread is estimated from.
+    """Seeds of each encoding that show the effect with 80% power; ``values`` maps seeds to the
+    independent values that the spread is estimated from.
     """
     n = 2
     while detectable_difference(std, values(n), ALPHA, POWER) * math.sqrt(values(n) / n) > effect:

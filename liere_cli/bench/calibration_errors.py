@@ -44,13 +44,8 @@ class InteractionRow(TypedDict):
 
 
 def coverage_rows(comparisons: int) -> list[CoverageRow]:
-    """Coverage of intervals over new seeds and new test items.
-
-    Args:
-        comparisons: simulated for each row.
-
-    Returns:
-        Each with the coverage of a table's intervals, and of intervals over seeds alone.
+    """Coverage of a table's intervals, over new seeds and new test items, and of intervals over
+    seeds alone; ``comparisons`` are simulated for each row.
     """
     rows: list[CoverageRow] = []
     for seeds in SEEDS:
@@ -79,14 +74,9 @@ def coverage_rows(comparisons: int) -> list[CoverageRow]:
 
 
 def interaction_rows(comparisons: int) -> list[InteractionRow]:
-    """Errors of interactions between two data sets whose relative gains are equal.
-
-    Args:
-        comparisons: simulated for each row.
-
-    Returns:
-        Each with the share of wrong ``larger`` or ``smaller``, the coverage, and the share of
-        undefined interactions.
+    """Shares of wrong ``larger`` or ``smaller``, coverage, and shares of undefined interactions
+    between two data sets whose relative gains are equal; ``comparisons`` are simulated for each
+    row.
     """
     rows: list[InteractionRow] = []
     for seeds in SEEDS:
@@ -94,9 +84,8 @@ def interaction_rows(comparisons: int) -> list[InteractionRow]:
             generator = np.random.default_rng([seeds, round(baseline_gain)])
             wrong, covered, defined = 0, 0, 0
             for _ in range(comparisons):
-                on, against = (
-                    relative_gain(_side(generator, seeds, baseline_gain)) for _ in range(2)
-                )
+                on = relative_gain(_side(generator, seeds, baseline_gain))
+                against = relative_gain(_side(generator, seeds, baseline_gain))
                 judged = judge_interactions([Interaction("encoding", "control", on, against)])[0]
                 if judged.low is None or judged.high is None:
                     continue

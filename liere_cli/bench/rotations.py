@@ -33,10 +33,8 @@ LARGEST_NORM = 130.0
 
 @dataclass(frozen=True)
 class TimedPair:
-    """Two functions that are timed against each other, and their deviations from float64.
-
-    Args:
-        error, reference_error: largest deviation; None if the reference only bounds the time.
+    """Two functions that are timed against each other, and their largest deviations from float64;
+    None if the reference only bounds the time.
     """
 
     case: str
@@ -58,32 +56,17 @@ def rotation_rows(
     Args:
         repeats: timings of each, after a warm-up.
         on_progress: called with the name of each case before it is set up and timed.
-
-    Returns:
-        A row for each pair of a case and a reference.
     """
     rows = []
     for name, pairs in _CASES.items():
         on_progress(name)
-        for pair in pairs(name, device):
-            rows.append(
-                alternate(
-                    pair.case,
-                    pair.ours,
-                    pair.reference,
-                    pair.theirs,
-                    device=device,
-                    repeats=repeats,
-                    error=pair.error,
-                    reference_error=pair.reference_error,
-                )
-            )
+        for pair in pairs(name, int(name.rpartition("/")[2]), device):
+            rows.append(alternate(**vars(pair), device=device, repeats=repeats))
     return rows
 
 
-def _build(case: str, device: torch.device) -> list[TimedPair]:
+def _build(case: str, block: int, device: torch.device) -> list[TimedPair]:
     """exp of many skew-symmetric matrices, against torch's and one product of matrices."""
-    block = int(case.rpartition("/")[2])
     count = 384 if block == 64 else 3072
     a = _generators((count,), block, device)
     if block == 64:
@@ -91,20 +74,17 @@ def _build(case: str, device: torch.device) -> list[TimedPair]:
         a = a * (LARGEST_NORM * torch.linspace(0, 1, count, device=device)[:, None, None] / norms)
     cotangent = _random((count, block, block), device)
     exact = torch.linalg.matrix_exp(a.double())
-    error, reference_error = (
-        _deviation(function(a), exact) for function in (skew_exp, torch.linalg.matrix_exp)
-    )
+    errors = [_deviation(exp(a), exact) for exp in (skew_exp, torch.linalg.matrix_exp)]
     ours = _forward_backward(skew_exp, a, cotangent)
     theirs = _forward_backward(torch.linalg.matrix_exp, a, cotangent)
     return [
-        TimedPair(case, ours, "torch.matrix_exp", theirs, error, reference_error),
+        TimedPair(case, ours, "torch.matrix_exp", theirs, *errors),
         TimedPair(case, ours, "one batched bmm", lambda: torch.bmm(a, cotangent)),
     ]
 
 
-def _grid(case: str, device: torch.device) -> list[TimedPair]:
+def _grid(case: str, block: int, device: torch.device) -> list[TimedPair]:
     """exp for an 8 x 8 grid and 6 heads with the paper's initialisation, against torch's."""
-    block = int(case.rpartition("/")[2])
     generators = _generators((6, 64 // block, 2), block, device)
     line = torch.linspace(0, 1, 8, device=device)
     positions = torch.cartesian_prod(line, line)
@@ -131,9 +111,8 @@ def _grid(case: str, device: torch.device) -> list[TimedPair]:
     ]
 
 
-def _apply(case: str, device: torch.device) -> list[TimedPair]:
+def _apply(case: str, block: int, device: torch.device) -> list[TimedPair]:
     """R(p) q for 32 examples of 64 tokens and 6 heads, against a product for every token."""
-    block = int(case.rpartition("/")[2])
     blocks = 64 // block
     rotations = skew_exp(_generators((6, blocks, 64), block, device))
     q = _random((32, 6, 64, 64), device)
@@ -163,16 +142,14 @@ def _apply(case: str, device: torch.device) -> list[TimedPair]:
     ]
 
 
-def _one_axis(case: str, device: torch.device) -> list[TimedPair]:
+def _one_axis(case: str, block: int, device: torch.device) -> list[TimedPair]:
     """LieRE on one axis of 1024 tokens, one input of 8 examples and 6 heads, against rotary."""
-    tokens, block = 1024, int(case.rpartition("/")[2])
+    tokens = 1024
     generators = _generators((6, 1), block, device)
     positions = torch.linspace(0, 1, tokens, device=device)
     q = _random((8, 6, tokens, block), device)
     cotangent = _random((8, 6, tokens, block), device)
-    indices = torch.arange(tokens, dtype=torch.float32, device=device)[:, None]
-    frequencies = 10_000.0 ** -(torch.arange(block // 2, device=device) * 2 / block)
-    table = phases(linear_angles(indices, frequencies[None]))[None]
+    table = _rotary_table(tokens, block, device)
     cos, sin = (part.repeat_interleave(2, -1) for part in table.unbind(-1))
 
     def ours(generators: Tensor, q: Tensor) -> Tensor:
@@ -206,19 +183,17 @@ def _one_axis(case: str, device: torch.device) -> list[TimedPair]:
     ]
 
 
-def _folded(case: str, device: torch.device) -> list[TimedPair]:
+def _folded(case: str, block: int, device: torch.device) -> list[TimedPair]:
     """The same as in a model, with the change of basis folded into the weights of a projection and
     queries and keys rotated in place, against rotary of the same projection.
     """
-    batch, tokens, heads, block = 8, 1024, 6, int(case.rpartition("/")[2])
+    batch, tokens, heads = 8, 1024, 6
     generators = _generators((heads, 1), block, device)
     positions = torch.linspace(0, 1, tokens, device=device)
     weight = _random((3 * heads * block, heads * block), device)
     qkv = _random((batch, tokens, 3, heads, block), device)
     cotangents = _random((3, batch, tokens, heads, block), device).transpose(2, 3).unbind()
-    frequencies = 10_000.0 ** -(torch.arange(block // 2, device=device) * 2 / block)
-    indices = torch.arange(tokens, dtype=torch.float32, device=device)[:, None]
-    table = phases(linear_angles(indices, frequencies[None]))[None]
+    table = _rotary_table(tokens, block, device)
 
     def ours(generators: Tensor, weight: Tensor, qkv: Tensor) -> tuple[Tensor, ...]:
         schur = real_schur(generators, positions)
@@ -229,17 +204,11 @@ def _folded(case: str, device: torch.device) -> list[TimedPair]:
     def rotary(qkv: Tensor) -> tuple[Tensor, ...]:
         return rotate_projected(qkv.clone(), table)
 
-    return [
-        TimedPair(
-            case,
-            _forward_backward(ours, (generators, weight, qkv), (weight, *cotangents)),
-            "our rotary",
-            _forward_backward(rotary, qkv, cotangents),
-        )
-    ]
+    timed = _forward_backward(ours, (generators, weight, qkv), (weight, *cotangents))
+    return [TimedPair(case, timed, "our rotary", _forward_backward(rotary, qkv, cotangents))]
 
 
-_CASES: dict[str, Callable[[str, torch.device], list[TimedPair]]] = {
+_CASES: dict[str, Callable[[str, int, torch.device], list[TimedPair]]] = {
     "build/64": _build,
     "build/8": _build,
     "grid/64": _grid,
@@ -254,8 +223,14 @@ _CASES: dict[str, Callable[[str, torch.device], list[TimedPair]]] = {
 def _generators(shape: tuple[int, ...], block: int, device: torch.device) -> Tensor:
     """U - U^T with entries uniform in [0, 2 pi), as in the paper."""
     upper = torch.rand(*shape, block, block, generator=torch.Generator().manual_seed(0))
-    upper = torch.triu(upper * 2 * math.pi, 1).to(device)
-    return skew(upper)
+    return skew(torch.triu(upper * 2 * math.pi, 1).to(device))
+
+
+def _rotary_table(tokens: int, block: int, device: torch.device) -> Tensor:
+    """Cosines and sines of RoFormer's rotary, [1, T, b/2, 2]."""
+    indices = torch.arange(tokens, dtype=torch.float32, device=device)[:, None]
+    frequencies = 10_000.0 ** -(torch.arange(block // 2, device=device) * 2 / block)
+    return phases(linear_angles(indices, frequencies[None]))[None]
 
 
 def _random(shape: tuple[int, ...], device: torch.device) -> Tensor:

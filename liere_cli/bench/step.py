@@ -28,13 +28,8 @@ MEBI = 1 << 20
 
 @dataclass(frozen=True)
 class StepShape:
-    """The model and batch of a benchmark.
-
-    Args:
-        size: a preset of model sizes.
-        tokens: tokens along each axis; one axis is a language model, more a classifier with
-            patches of 4 pixels along each axis.
-        batch: examples per step.
+    """A preset of model sizes, tokens along each axis, and examples per step; one axis is a
+    language model, more are a classifier with patches of 4 pixels along each axis.
     """
 
     size: str
@@ -66,7 +61,7 @@ class StepShape:
 
 @dataclass(frozen=True)
 class Case:
-    """One benchmark: an encoding against the reference encoding of its shape."""
+    """An encoding against the reference encoding of its shape."""
 
     name: str
     shape: StepShape
@@ -86,33 +81,25 @@ CASES = (
 
 
 def parse_shape(text: str) -> StepShape:
-    """A shape from ``tiny,8x8,64``: size, tokens along each axis, batch.
-
-    Raises:
-        UsageError: text of another form.
-    """
+    """A shape from ``tiny,8x8,64``: size, tokens along each axis, batch; UsageError otherwise."""
     parts = text.split(",")
     try:
         size, tokens, batch = parts
         shape = StepShape(size, tuple(int(part) for part in tokens.split("x")), int(batch))
     except ValueError:
-        raise UsageError(
-            f"--shape {text}: expected SIZE,TOKENS,BATCH such as tiny,8x8,64 or nano,256,16"
-        ) from None
+        expected = "SIZE,TOKENS,BATCH such as tiny,8x8,64 or nano,256,16"
+        raise UsageError(f"--shape {text}: expected {expected}") from None
     if size not in SIZES or min(shape.tokens) < 1 or shape.batch < 1:
-        raise UsageError(
-            f"--shape {text}: the size is one of {', '.join(SIZES)}, tokens and batch at least 1"
-        )
+        allowed = f"the size is one of {', '.join(SIZES)}, tokens and batch at least 1"
+        raise UsageError(f"--shape {text}: {allowed}")
     return shape
 
 
 def cases_for(shape: StepShape) -> list[Case]:
     """One benchmark for every encoding that is defined for the shape, except its reference."""
-    axes = len(shape.tokens)
-    names = [
-        name for name, cls in available().items() if name != shape.reference and cls.serves(axes)
-    ]
-    return [Case(f"{shape.size}-{'x'.join(map(str, shape.tokens))}/{n}", shape, n) for n in names]
+    axes, prefix = len(shape.tokens), f"{shape.size}-{'x'.join(map(str, shape.tokens))}"
+    names = [name for name, cls in available().items() if cls.serves(axes)]
+    return [Case(f"{prefix}/{name}", shape, name) for name in names if name != shape.reference]
 
 
 def step_rows(
@@ -176,8 +163,7 @@ def training_step(shape: StepShape, encoding: Spec, device: torch.device) -> Cal
 def _data(shape: StepShape, device: torch.device) -> tuple[Tensor, Tensor]:
     model = shape.model()
     if model.causal:
-        inputs = torch.randint(256, (shape.batch, *shape.tokens))
-        targets = torch.randint(256, (shape.batch, *shape.tokens))
+        inputs, targets = (torch.randint(256, (shape.batch, *shape.tokens)) for _ in range(2))
     else:
         inputs = torch.randn(shape.batch, model.channels, *model.grid)
         targets = torch.randint(model.classes, (shape.batch,))

@@ -12,14 +12,12 @@ class Row(TypedDict):
     """One line of a benchmark.
 
     Args:
-        case: name of the timed case.
-        ours_ms, reference_ms: medians in milliseconds.
         reference: name of the implementation that ours is compared with.
+        ours_ms, reference_ms: medians.
         speedup: reference_ms / ours_ms; above 1 ours is faster.
         spread: quartiles of the paired ratios reference / ours.
-        error: largest deviation of our result from float64, where it was computed.
-        reference_error: the same for the reference.
-        memory_mib, reference_memory_mib: peak memory in MiB, where it was measured.
+        error, reference_error: largest deviations from float64, where computed.
+        memory_mib, reference_memory_mib: peak memory, where measured.
     """
 
     case: str
@@ -45,12 +43,8 @@ def alternate(
     error: float | None = None,
     reference_error: float | None = None,
 ) -> Row:
-    """Times both functions in alternation, ``repeats`` times each after a warm-up.
-
-    Args:
-        case, reference, error, reference_error: fields of the row.
-        ours, theirs: timed without arguments; results are discarded.
-        device: synchronised before and after each call if it is a GPU.
+    """Times both functions in alternation, ``repeats`` times each after a warm-up, a GPU
+    synchronised before and after each call; the other arguments are fields of the row.
     """
     times: tuple[list[float], list[float]] = ([], [])
     for repeat in range(repeats + 1):

@@ -51,12 +51,7 @@ class Case:
         return encoding_class(resolve_spec(self.spec)["name"])
 
     def build(self, *, seed: int = 0, perturbed: bool = True) -> PositionEncoding:
-        """The encoding at the shape of the tests.
-
-        Args:
-            seed: of the initial parameters.
-            perturbed: whether to call ``perturb``.
-        """
+        """The encoding at the shape of the tests, its initial parameters ``perturb``-ed or not."""
         try:
             encoding = build_encoding(
                 self.spec, axes=self.axes, heads=HEADS, head_dim=HEAD_DIM, depth=DEPTH,
@@ -93,10 +88,8 @@ def perturb(encoding: PositionEncoding) -> None:
 def cases(specs: Iterable[str] = (), kind: Kind = "plain") -> Sequence[Case]:
     """Every spec at every number of axes that it serves; by default all registered encodings.
 
-    Args:
-        kind: ``plain`` takes the specs as they are; ``whole`` adds NUMBERS if no specs are given;
-            ``case`` also adds every choice of every option. Added options that the encoding
-            refuses at a shape are left out.
+    ``plain`` takes the specs as they are; ``whole`` adds NUMBERS if no specs are given; ``case``
+    also adds every choice of every option, but for those that the encoding refuses at a shape.
 
     Raises:
         LiereError: an unknown encoding, or one whose file fails.
@@ -120,12 +113,10 @@ def at_every_axes(specs: Iterable[str]) -> list[Case]:
 
 
 def choices(spec: str) -> Iterator[str]:
-    """The spec with each other value of each boolean option or choice.
-
-    Units of positions are left out: they change the grid's positions, not the encoding.
+    """The spec with each other value of each boolean option or choice; not of units, which change
+    the grid's positions and not the encoding.
     """
-    given = parse_spec(spec)
-    resolved = resolve_spec(spec)
+    given, resolved = parse_spec(spec), resolve_spec(spec)
     for key, field in encoding_class(resolved["name"]).Options.model_fields.items():
         for value in () if key == "scaling" else _values(field.annotation):
             if value != resolved[key] and key not in given:
@@ -193,10 +184,7 @@ def logits(
 def attended(
     encoding: PositionEncoding, q: Tensor, k: Tensor, positions: Tensor, layer: int, prefix: int = 0
 ) -> Tensor:
-    """Scores of queries and keys encoded together, bias included: [B, N, S, S].
-
-    Prefix tokens get no bias.
-    """
+    """Scores [B, N, S, S] of queries and keys encoded together, with bias except for the prefix."""
     state = encoding.prepare(positions)
     encoded_q, encoded_k = encoding.encode_qk(q, k, state, layer, prefix_tokens=prefix)
     scores = encoded_q @ encoded_k.mT

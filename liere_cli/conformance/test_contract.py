@@ -169,9 +169,7 @@ def test_gradients_are_finite_and_reach_every_parameter(case: Case) -> None:
 
 def test_gradients_reach_queries_and_keys(case: Case) -> None:
     encoding = case.build()
-    q, k = queries_and_keys()
-    for x in (q, k):
-        x.requires_grad_()
+    q, k = (x.requires_grad_() for x in queries_and_keys())
     attended(encoding, q, k, case.positions(encoding), 1).tanh().sum().backward()
     for name, x in (("queries", q), ("keys", k)):
         assert x.grad is not None, f"no gradient reaches the {name}"

@@ -96,11 +96,8 @@ def test_it_keeps_norms_where_it_says_so(case: Case) -> None:
     q, k = queries_and_keys()
     state = encoding.prepare(case.positions(encoding))
     for x, encoded in zip((q, k), encoding.encode_qk(q, k, state, 1), strict=True):
-        agree(
-            encoded.norm(dim=-1),
-            x.norm(dim=-1),
-            "it says orthogonal = True, but changes the norms of queries or keys",
-        )
+        advice = "it says orthogonal = True, but changes the norms of queries or keys"
+        agree(encoded.norm(dim=-1), x.norm(dim=-1), advice)
 
 
 def test_rotations_that_are_relative_commute_and_others_do_not(case: Case) -> None:
@@ -149,8 +146,5 @@ def test_extending_it_changes_nothing_on_the_training_grid(plain: Case) -> None:
     for method in methods_for(encoding):
         extension = extend(encoding, method, grid)
         assert extension.encoding is encoding
-        agree(
-            extension.positions,
-            grid.positions(encoding.scaling),
-            f"{method} changes positions on the training grid",
-        )
+        advice = f"{method} changes positions on the training grid"
+        agree(extension.positions, grid.positions(encoding.scaling), advice)

@@ -116,10 +116,8 @@ class ArrayFile(Dataset):
     def _check(self, grid: tuple[int, ...]) -> None:
         axes = self._content[0].ndim - 2
         if len(grid) != axes:
-            raise UsageError(
-                f"data.array: the grid {'x'.join(map(str, grid))} has {len(grid)} axes, but the "
-                f"arrays in {self.path} have {axes}"
-            )
+            given = f"the grid {'x'.join(map(str, grid))} has {len(grid)} axes"
+            raise UsageError(f"data.array: {given}, but the arrays in {self.path} have {axes}")
 
     @cached_property
     def _stored(self) -> dict[str, Array]:
@@ -135,9 +133,8 @@ class ArrayFile(Dataset):
         ) as error:  # fmt: skip
             # pickled objects are never loaded: they could run code
             reason = "it contains Python objects" if "pickle" in str(error) else str(error)
-            raise LiereError(
-                f"{self.path} is broken or not an .npz file of arrays: {reason}"
-            ) from None
+            what = "is broken or not an .npz file of arrays"
+            raise LiereError(f"{self.path} {what}: {reason}") from None
 
     @cached_property
     def _content(self) -> tuple[Array, Array]:
@@ -168,10 +165,8 @@ class ArrayFile(Dataset):
             if set(pair) <= names
         ]
         if not any(split == TRAIN for split, _, _ in pairs):
-            raise LiereError(
-                f"{self.path} has neither x and y nor x_train and y_train (there are: "
-                f"{', '.join(sorted(names)) or 'no arrays'})"
-            )
+            there = f"(there are: {', '.join(sorted(names)) or 'no arrays'})"
+            raise LiereError(f"{self.path} has neither x and y nor x_train and y_train {there}")
         return pairs
 
     @cached_property
@@ -192,10 +187,10 @@ class ArrayFile(Dataset):
                 f"{self.path}: {y} must have one label for each item of {x}, but their shapes are "
                 f"{labels.shape} and {inputs.shape}"
             )
-        if not np.issubdtype(labels.dtype, np.integer):
-            raise LiereError(f"{self.path}: {y} must be whole numbers from 0, not {labels.dtype}")
-        if labels.min() < 0:
-            raise LiereError(f"{self.path}: {y} must be whole numbers from 0, not {labels.min()}")
+        whole = np.issubdtype(labels.dtype, np.integer)
+        if not whole or labels.min() < 0:
+            wrong = labels.min() if whole else labels.dtype
+            raise LiereError(f"{self.path}: {y} must be whole numbers from 0, not {wrong}")
         if labels.max() > np.iinfo(np.int64).max:
             raise self._gaps(labels)
         inputs = _channels_first(inputs, self.options.axes, self.path)
@@ -218,9 +213,8 @@ class ArrayFile(Dataset):
         most = 1 if floating else 255
         # comparisons with NaN are false, so NaN is an error too
         if not (inputs.dtype == bool or (inputs.min() >= 0 and inputs.max() <= most)):
-            raise LiereError(
-                f"{self.path}: {x} has {inputs.dtype} values outside 0 to {most}: {_VALUES}"
-            )
+            outside = f"{inputs.dtype} values outside 0 to {most}"
+            raise LiereError(f"{self.path}: {x} has {outside}: {_VALUES}")
         scaled = np.round(inputs * 255) if floating else inputs
         return np.ascontiguousarray(scaled).astype(np.uint8)
 
@@ -242,13 +236,11 @@ def _resized(inputs: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
     """uint8 [N, C, *grid] at another grid, antialiased in the plane."""
     count, channels = inputs.shape[:2]
     planes = inputs.flatten(0, -3)[:, None]
-    resized = torch.cat(
-        [
-            F.interpolate(part.float(), size=grid[-2:], mode="bilinear", antialias=True)
-            for part in planes.split(1024)
-        ]
-    )
-    resized = resized.view(count, channels, *inputs.shape[2:-2], *grid[-2:])
+    parts = [
+        F.interpolate(part.float(), size=grid[-2:], mode="bilinear", antialias=True)
+        for part in planes.split(1024)
+    ]
+    resized = torch.cat(parts).view(count, channels, *inputs.shape[2:-2], *grid[-2:])
     if len(grid) == 3 and inputs.shape[2] != grid[0]:
         resized = F.interpolate(resized, size=grid, mode="trilinear", align_corners=False)
     return resized.round().clamp(0, 255).to(torch.uint8)

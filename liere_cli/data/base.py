@@ -36,12 +36,8 @@ class ByteStream:
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled items.
-
-    Args:
-        inputs: uint8 [N, C, *grid].
-        labels: int64 [N].
-        groups: int64 [N], the same for items that belong together (clips of one recording).
+    """Items, uint8 [N, C, *grid], their labels, int64 [N], and groups, int64 [N], the same for
+    items that belong together (clips of one recording).
     """
 
     inputs: Tensor
@@ -87,11 +83,7 @@ class Dataset(ABC):
     shift: int = 0
 
     def __init__(self, options: Section, root: Path | None = None) -> None:
-        """
-        Args:
-            options: an instance of ``Options``.
-            root: folder of a local mirror, searched before the hub or the web.
-        """
+        """``root`` is the folder of a local mirror, searched before the hub or the web."""
         self.options: Section = options
         self.root = root
 
@@ -102,21 +94,12 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, split: Split, grid: tuple[int, ...] | None = None) -> ByteStream | Examples:
-        """The split on the CPU.
-
-        Args:
-            grid: another grid, to which items are resized or for which they are generated again.
-
-        Raises:
-            LiereError: data that is missing or broken; names what was tried and what to do.
+        """The split on the CPU; at another grid items are resized or generated again. Raises
+        LiereError: data that is missing or broken; names what was tried and what to do.
         """
 
     def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:  # noqa: B027
-        """Checks a grid that the patches divide.
-
-        Raises:
-            UsageError: the data set can't be generated at this grid.
-        """
+        """Raises UsageError if it can't be generated at a grid that the patches divide."""
 
     @classmethod
     def is_available(cls, root: Path | None) -> bool:

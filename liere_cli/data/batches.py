@@ -27,14 +27,11 @@ class TrainingBatches:
     Args:
         examples: the training split; batches are gathered on its device, so move small sets to
             ``device`` beforehand.
-        batch_size: windows or items in a batch.
-        seed: the run's seed.
         context: bytes in one window; for text only.
         mean, std: of each channel, of pixel values divided by 255.
         flips: flip half of the items along the last axis.
         shift: largest translation in pixels along the last two axes; the border is filled with the
             mean colour.
-        device: of the batches.
 
     Raises:
         UsageError: the text is shorter than one window.
@@ -77,11 +74,8 @@ class TrainingBatches:
         self._permutation = lru_cache(maxsize=2)(self._permutation_of)
 
     def at(self, step: int, rows: slice = slice(None)) -> Batch:
-        """The batch of ``step``, or those rows of it.
-
-        Returns:
-            For text int64 [B, T] and the next bytes, int64 [B, T]; for classification normalised
-            float32 [B, C, *grid] and labels, int64 [B].
+        """Rows of the batch of ``step``: for text int64 [B, T] and the next bytes, int64 [B, T];
+        for classification normalised float32 [B, C, *grid] and labels, int64 [B].
         """
         if isinstance(self.examples, ByteStream):
             return self._text(self.examples.data, step, rows)
@@ -89,9 +83,7 @@ class TrainingBatches:
 
     def _text(self, data: Tensor, step: int, rows: slice) -> Batch:
         starts = torch.randint(
-            len(data) - self.context,
-            (self.batch_size,),
-            generator=stream(self.seed, "order", step),
+            len(data) - self.context, (self.batch_size,), generator=stream(self.seed, "order", step)
         )
         windows = _windows(data, starts[rows], self.context, self.device)
         return windows[:, :-1], windows[:, 1:]
@@ -99,22 +91,19 @@ class TrainingBatches:
     def _items(self, examples: Examples, step: int, rows: slice) -> Batch:
         count = len(examples)
         first, last = step * self.batch_size, (step + 1) * self.batch_size
-        chosen = torch.cat(
-            [
-                self._permutation(epoch)[max(first - epoch * count, 0) : last - epoch * count]
-                for epoch in range(first // count, (last - 1) // count + 1)
-            ]
-        )
-        inputs, labels = _gather(examples, chosen[rows], self.device)
+        parts = [
+            self._permutation(epoch)[max(first - epoch * count, 0) : last - epoch * count]
+            for epoch in range(first // count, (last - 1) // count + 1)
+        ]
+        inputs, labels = _gather(examples, torch.cat(parts)[rows], self.device)
         if not self.shift and not self.flips:
             return self._normalise(inputs), labels
         random = stream(self.seed, "augment", step)
         # both are always drawn, so that flips are the same with and without shifts
         shifts = torch.randint(-self.shift, self.shift + 1, (self.batch_size, 2), generator=random)
         mirrored = torch.rand(self.batch_size, generator=random) < (0.5 if self.flips else 0.0)
-        moved, inside = _translate(
-            inputs, _send(shifts[rows], self.device), _send(mirrored[rows], self.device)
-        )
+        drawn = (_send(values[rows], self.device) for values in (shifts, mirrored))
+        moved, inside = _translate(inputs, *drawn)
         return self._normalise(moved) * inside, labels
 
     def _permutation_of(self, epoch: int) -> Tensor:
@@ -136,9 +125,8 @@ def evaluation_batches(
     """Every item once, in order.
 
     Text is divided into blocks of bytes, so that every byte but the first is predicted exactly
-    once. Each block is predicted from the window of ``context`` bytes that ends before its last
-    byte. Windows are shorter at the beginning of the text, and the last block may be shorter; these
-    are separate batches.
+    once, from the window of ``context`` bytes that ends before its block's last byte. Windows at
+    the beginning and the last block may be shorter; these are separate batches.
 
     Args:
         block: at most ``context``; None: ``context``, so that windows do not overlap. The same
@@ -171,12 +159,8 @@ def evaluation_batches(
 
 @dataclass(frozen=True)
 class Part:
-    """The items of one of the :func:`evaluation_batches`.
-
-    Args:
-        items: indices of items, or positions where windows of text begin, int64 [B].
-        length: input bytes of each window; 1 for other items.
-        predicted: bytes that each window predicts; 1 for other items.
+    """One of the :func:`evaluation_batches`: items, or first bytes of windows of text, int64 [B];
+    for text the input bytes of each window, and how many bytes it predicts.
     """
 
     items: Tensor
@@ -205,9 +189,8 @@ def evaluation_parts(
     full, rest = divmod(targets, block)
     ends = evenly_spaced(full, limit) * block + block  # of each block's inputs
     # windows at the beginning of the text are shorter
-    parts = [
-        Part(torch.zeros(1, dtype=torch.long), end, block) for end in ends[ends < context].tolist()
-    ]
+    first = torch.zeros(1, dtype=torch.long)
+    parts = [Part(first, end, block) for end in ends[ends < context].tolist()]
     starts = ends[ends >= context] - context
     parts += [Part(batch, context, block) for batch in starts.split(batch_size) if len(batch)]
     if rest and (limit is None or full < limit):
@@ -265,15 +248,8 @@ def _gather(examples: Examples, chosen: Tensor, device: torch.device) -> Batch:
 
 
 def _translate(inputs: Tensor, shifts: Tensor, mirrored: Tensor) -> Batch:
-    """Translates and flips each item along its last two axes.
-
-    Args:
-        inputs: uint8 [B, C, *grid].
-        shifts: int64 [B, 2], pixels.
-        mirrored: bool [B].
-
-    Returns:
-        The moved items, and float32 [B, 1, ..., H, W]: 1 inside the original, 0 outside.
+    """Items [B, C, *grid] translated by ``shifts`` pixels, int64 [B, 2], along their last two axes
+    and flipped where ``mirrored``, bool [B]; and float32 [B, 1, ..., H, W], 1 inside the original.
     """
     batch, height, width = len(inputs), inputs.shape[-2], inputs.shape[-1]
     rows = torch.arange(height, device=inputs.device) + shifts[:, :1]

@@ -54,8 +54,6 @@ class LabelledOptions(Section):
 
 
 class Labelled(Dataset):
-    """Images, or clips of images, with a class label each, from a :class:`Source`."""
-
     task = "classification"
     metric = "top1"
     channels = 3
@@ -76,7 +74,7 @@ class Labelled(Dataset):
     @property
     @abstractmethod
     def items(self) -> Source:
-        """The source, opened on first use."""
+        """Opened on first use."""
 
     @property
     def label(self) -> str:
@@ -91,11 +89,7 @@ class Labelled(Dataset):
             f"{self.fingerprint}/{'x'.join(map(str, grid))}-{split}",
             lambda folder: self._decode(folder, members, grid),
         )
-        return Examples(
-            torch.from_numpy(arrays["inputs"]),
-            torch.from_numpy(arrays["labels"]),
-            torch.from_numpy(arrays["groups"]),
-        )
+        return Examples(**{name: torch.from_numpy(array) for name, array in arrays.items()})
 
     @cached_property
     def fingerprint(self) -> str:
@@ -107,10 +101,8 @@ class Labelled(Dataset):
     def _index(self) -> dict[str, Array]:
         """Columns of all items: digests, labels, groups, given splits (``parts``), rows."""
         if self.items.classes != self.classes:
-            raise LiereError(
-                f"{self.label} should have {self.classes} classes, but the files have "
-                f"{self.items.classes}"
-            )
+            found = f"the files have {self.items.classes}"
+            raise LiereError(f"{self.label} should have {self.classes} classes, but {found}")
         key = digest_of(repr((_INDEX_FORMAT, self.items.stamp())), 32)
         return prepared(f"index/{key}", self._scan)
 
@@ -118,13 +110,12 @@ class Labelled(Dataset):
         items = list(self.items.scan())
         groups = {name: number for number, name in enumerate(sorted({i.group for i in items}))}
         ungrouped = iter(range(len(groups), len(groups) + len(items)))
+        numbers = [groups[item.group] if item.group else next(ungrouped) for item in items]
         digests = np.frombuffer(b"".join(item.digest for item in items), np.uint8)
         columns: dict[str, Array] = {
             "digests": digests.reshape(-1, 16),
             "labels": np.array([item.label for item in items], np.int64),
-            "groups": np.array(
-                [groups[item.group] if item.group else next(ungrouped) for item in items], np.int64
-            ),
+            "groups": np.array(numbers, np.int64),
             "parts": np.array([item.split for item in items], np.int64),
             "rows": np.array([row for item in items for row in item.rows], np.int64),
             "ends": np.cumsum([len(item.rows) for item in items], dtype=np.int64),
@@ -182,7 +173,12 @@ class LocalOptions(LabelledOptions):
 
 
 class Local(Labelled):
-    """The user's own files, which determine the number of classes."""
+    """The user's own files, which determine the number of classes.
+
+    A folder holds one folder for each class, directly or below ``train``, ``val``, ``test``. Files
+    without splits are split by ``fractions``; where there are two splits, the second is the test
+    split and ``validation`` of train is held out.
+    """
 
     licence = "the files' own"
     options: LocalOptions
@@ -198,10 +194,8 @@ class Local(Labelled):
 
 
 def local_parquet(name: str, path: str) -> list[Shard]:
-    """The parquet files of ``path``: a file, a pattern, or those in a folder.
-
-    Raises:
-        UsageError: nothing is there, or files of another kind.
+    """The parquet files of ``path``: a file, a pattern, or those in a folder. UsageError if nothing
+    is there, or files of another kind.
     """
     # the name of an existing folder may contain brackets
     pattern = os.path.expanduser(path)
@@ -212,8 +206,6 @@ def local_parquet(name: str, path: str) -> list[Shard]:
     others = [path for path in paths if path.is_dir() or path.suffix != ".parquet"]
     if others:
         kind = "folder" if others[0].is_dir() else "file"
-        raise UsageError(
-            f"data.{name}: '{others[0]}' is a {kind}, but "
-            f"{'parquet' if matches else 'a folder by class or parquet'} is expected"
-        )
+        expected = "parquet" if matches else "a folder by class or parquet"
+        raise UsageError(f"data.{name}: '{others[0]}' is a {kind}, but {expected} is expected")
     return shards_of(paths)

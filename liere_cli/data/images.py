@@ -47,6 +47,8 @@ class _Images(Labelled):
 
 
 class _Cifar(_Images):
+    """Val is held out of the training images, the same number of every class."""
+
     repository: ClassVar[str]
     label_column: str
 
@@ -62,8 +64,6 @@ class _Cifar(_Images):
 
 
 class Cifar10(_Cifar):
-    """Val is held out of the training images, the same number of every class."""
-
     name = "cifar10"
     summary = "50,000 + 10,000 images of 32x32, 10 classes"
     source = "https://huggingface.co/datasets/uoft-cs/cifar10"
@@ -80,8 +80,6 @@ class Cifar100Options(ImageOptions):
 
 
 class Cifar100(_Cifar):
-    """Val is held out of the training images, the same number of every class."""
-
     name = "cifar100"
     summary = "50,000 + 10,000 images of 32x32, 100 classes (or 20 coarse ones)"
     source = "https://huggingface.co/datasets/uoft-cs/cifar100"
@@ -128,13 +126,9 @@ class Imagewoof(_Images):
         if shards:
             return shards
         downloads = cache_root() / "downloads"
-        paths = chain(
-            find_paths(root, (cls.FOLDER, "imagewoof")),
-            find_paths(downloads, (cls.FOLDER,)),
-            find_paths(root, (cls.archive.file_name,)),
-            find_paths(downloads, (cls.archive.file_name,)),
-        )
-        return next(paths, None)
+        folders, archives = (cls.FOLDER, "imagewoof"), (cls.archive.file_name,)
+        places = (root, folders), (downloads, folders[:1]), (root, archives), (downloads, archives)
+        return next(chain.from_iterable(find_paths(*place) for place in places), None)
 
     @classmethod
     def is_available(cls, root: Path | None) -> bool:
@@ -142,18 +136,18 @@ class Imagewoof(_Images):
 
     @cached_property
     def items(self) -> Source:
-        files = self._local(self.root)
+        files, downloads = self._local(self.root), cache_root() / "downloads"
         if isinstance(files, list):
             return _image_table(files)
         if files is None:
             files = download(
                 self.archive,
-                cache_root() / "downloads" / self.archive.file_name,
+                downloads / self.archive.file_name,
                 "put it into the folder that --data-root or LIERE_DATA names, or use images:DIR "
                 "or the built-in pointing",
             )
         if files.is_file():
-            files = _unpacked(files, cache_root() / "downloads" / self.FOLDER)
+            files = _unpacked(files, downloads / self.FOLDER)
         return ImageFolder(files, SUFFIXES)
 
 
@@ -165,10 +159,8 @@ class ImagePathOptions(LocalOptions):
 class ImagePath(Local, _Images):
     """Any local images: a folder by class, or parquet.
 
-    A folder holds one folder for each class, directly or below ``train``, ``val``, ``test``.
     Parquet is a file, a folder of files or a pattern such as ``DIR/birds-*.parquet``; train, val or
-    test in a file's name is its split. Files without splits are split by ``fractions``; where there
-    are two splits, the second is the test split and ``validation`` of train is held out.
+    test in a file's name is its split.
     """
 
     name = "images"
@@ -188,8 +180,6 @@ class ImagePath(Local, _Images):
 
 
 class ImageFolder(Folder):
-    """Image files by class."""
-
     def decode(self, path: Path, grid: tuple[int, ...]) -> Array:
         return decode_image(self.read(path), grid, str(path))
 

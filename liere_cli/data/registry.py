@@ -38,11 +38,7 @@ def _order(cls: type[Dataset]) -> tuple[object, ...]:
 
 
 def dataset_class(name: str) -> type[Dataset]:
-    """The class of the data set ``name``.
-
-    Raises:
-        UsageError: an unknown name; the message has the nearest valid one.
-    """
+    """The class of that name; UsageError with the nearest valid one if it is unknown."""
     classes = available()
     if name not in classes:
         raise unknown("data set", name, classes)
@@ -70,10 +66,8 @@ def build_dataset(spec: str | Mapping[str, object], root: Path | None = None) ->
 
 
 def mirror(root: Path | None = None) -> Path | None:
-    """The folder of the local mirror: ``root``, else LIERE_DATA, else None.
-
-    Raises:
-        UsageError: it is not a folder.
+    """The folder of the local mirror: ``root``, else LIERE_DATA, else None; UsageError if it is not
+    a folder.
     """
     if root is None and os.environ.get("LIERE_DATA"):
         root = Path(os.environ["LIERE_DATA"]).expanduser()

@@ -44,7 +44,6 @@ def assign_splits(given: Array, fractions: Fractions, validation: float, carve: 
         given: int64 [N], the splits of the source or ``UNASSIGNED``.
         fractions: shares of the splits where the source has none.
         validation: share of train that becomes val where the source has two splits.
-        carve: chooses the items.
     """
     present = [split for split in (TRAIN, VAL, TEST) if (given == split).any()]
     if present == [TRAIN, VAL, TEST]:
@@ -89,16 +88,9 @@ def carve_classes(labels: Array) -> Carve:
 
 
 def carve_groups(digests: Array, labels: Array, groups: Array) -> Carve:
-    """Takes whole groups, in the order of their digests.
-
-    The groups with the lowest digests are taken, the same share of every class. Where groups hold
-    several classes, the groups are taken that bring every class nearest to its share. Nothing is
-    taken where there are too few groups.
-
-    Args:
-        digests: uint8 [N, 16], of each item's content.
-        labels: int64 [N].
-        groups: int64 [N], the same for items that belong together.
+    """Takes the groups with the lowest digests, the same share of every class. Where groups hold
+    several classes, those are taken that bring every class nearest to its share, and nothing where
+    there are too few. Digests of content are uint8 [N, 16], labels and groups int64 [N].
     """
 
     def take(members: Array, share: float) -> Array:

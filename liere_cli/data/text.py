@@ -51,18 +51,14 @@ class _Text(Dataset):
         self.grid = options.grid
 
     def load(self, split: Split, grid: tuple[int, ...] | None = None) -> ByteStream | Examples:
-        """The bytes of the split; ``grid`` is ignored, since batches select the windows.
-
-        Raises:
-            LiereError: a file that is missing, broken, or too short to be split.
+        """The bytes of the split; ``grid`` is ignored, since batches select the windows. Raises
+        LiereError: a file that is missing, broken, or too short to be split.
         """
         data = self._bytes()
         splits = [data[part] for part in contiguous(len(data), self.fractions)]
         if min(map(len, splits)) < 2:
-            raise LiereError(
-                f"{self._label()} has {len(data)} bytes, too few to be split into train, val and "
-                "test"
-            )
+            size = f"{len(data)} bytes, too few to be split into train, val and test"
+            raise LiereError(f"{self._label()} has {size}")
         return ByteStream(torch.from_numpy(splits[SPLITS.index(split)]))
 
     @property
@@ -70,7 +66,7 @@ class _Text(Dataset):
         return digest_of(f"{self._digest()} contiguous {self.fractions}", 16)
 
     def _label(self) -> str:
-        """The text's name in messages."""
+        """Its name in messages."""
         return self.name
 
     @abstractmethod
@@ -168,10 +164,8 @@ class _Corpus(_Text):
         key = (self.algorithm, *file_key(path))
         digest = cached_digest(key, lambda: unpacked_digest(path, self.algorithm))
         if digest != self.content_digest:
-            raise LiereError(
-                f"{path} is not {self.name}: its {self.algorithm} is {digest}, but "
-                f"{self.content_digest} is expected"
-            )
+            found = f"its {self.algorithm} is {digest}, but {self.content_digest} is expected"
+            raise LiereError(f"{path} is not {self.name}: {found}")
         return _content(path, self.content_digest)
 
 
@@ -256,7 +250,6 @@ def _joined(limit: int, excluded: frozenset[str]) -> ByteArray:
             break
         text += path.read_bytes()
     if not text:
-        raise LiereError(
-            f"this Python has no source code of its standard library in {home}: use text:PATH"
-        )
+        problem = f"has no source code of its standard library in {home}"
+        raise LiereError(f"this Python {problem}: use text:PATH")
     return np.frombuffer(text, np.uint8)[:limit]

@@ -71,11 +71,7 @@ class Ucf101(_Videos):
 
 def scene_of(names: Sequence[str]) -> str:
     """The scene of a clip, from the names of its video and of the clip."""
-    for name in reversed(names):
-        scene = scene_in(name)
-        if scene:
-            return scene
-    return names[0]
+    return next(filter(None, map(scene_in, reversed(names))), names[0])
 
 
 def scene_in(name: str) -> str:
@@ -95,12 +91,10 @@ class VideoPathOptions(LocalOptions):
 class VideoPath(Local, _Videos):
     """Any local videos: a folder of files by class, or parquet.
 
-    A folder holds one folder for each class, directly or below ``train``, ``val``, ``test``; clips
-    named like UCF101's (``..._g03_c02``) are kept together by group. Parquet is a file, a folder of
-    files or a pattern, with a column of lists of encoded frames and a label; ``group`` names the
-    column that identifies recordings (``recording`` where there is one). Files without splits are
-    split by ``fractions``; where there are two splits, the second is the test split and
-    ``validation`` of train is held out; recordings are never divided.
+    In folders, clips named like UCF101's (``..._g03_c02``) are kept together by group. Parquet is a
+    file, a folder of files or a pattern, with a column of lists of encoded frames and a label;
+    ``group`` names the column of recordings (``recording`` where there is one), which are never
+    divided.
     """
 
     name = "video"
@@ -121,8 +115,6 @@ class VideoPath(Local, _Videos):
 
 
 class VideoFolder(Folder):
-    """Video files by class."""
-
     def group_of(self, path: Path) -> str:
         return scene_in(path.stem)
 
@@ -131,16 +123,9 @@ class VideoFolder(Folder):
 
 
 def decode_video(path: Path, grid: tuple[int, ...]) -> Array:
-    """Decodes frames spread evenly over the first video stream; each is resized as an image is.
-
-    Args:
-        grid: frames, rows, columns.
-
-    Returns:
-        uint8 [3, frames, rows, columns]; a clip with fewer frames has some of them twice.
-
-    Raises:
-        LiereError: the file is broken or has no video, or PyAV is not installed.
+    """Frames spread evenly over the first video stream, resized as images: uint8 [3, *grid]. A clip
+    with fewer frames has some of them twice. Raises LiereError: the file is broken or has no video,
+    or PyAV is not installed.
     """
     try:
         import av

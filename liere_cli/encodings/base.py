@@ -71,9 +71,8 @@ class Shape:
 
 
 class EncodingOptions(Section):
-    """Options of an encoding; a subclass adds fields, each with a description.
-
-    A subclass with ``presets`` also has a field ``preset: str | None = preset_field(presets)``.
+    """A subclass adds fields, each with a description; with ``presets`` also
+    ``preset: str | None = preset_field(presets)``.
     """
 
     presets: ClassVar[Mapping[str, Preset]] = {}
@@ -93,7 +92,7 @@ class PositionedOptions(EncodingOptions):
 
 
 class PositionEncoding(nn.Module):
-    """Base of all encodings; acts at three places and no other.
+    """Acts at three places and no other.
 
     A subclass sets the class variables and overrides ``prepare`` and one or more of ``embed``,
     ``encode_qk`` and ``bias``; the others stay no-ops. If queries and keys are encoded differently,
@@ -149,9 +148,11 @@ class PositionEncoding(nn.Module):
         #: units in which ``prepare`` expects its positions
         self.scaling: Scaling = getattr(self.options, "scaling", "index")
         if not self.serves(shape.axes):
-            raise UsageError(
-                f"encoding '{self.name}' is defined for {self.axes_in_words()}, not {shape.axes}"
-            )
+            raise self.error(f"is defined for {self.axes_in_words()}, not {shape.axes}")
+
+    def error(self, reason: str) -> UsageError:
+        """For a shape or options that it can't serve; the reason follows its name."""
+        return UsageError(f"encoding '{self.name}' {reason}")
 
     def extra_repr(self) -> str:
         """Options, then the shape: ``block=8, share=none; axes=2, heads=6, head_dim=64``."""
@@ -190,11 +191,8 @@ class PositionEncoding(nn.Module):
         return f"at most {most} axes" if least == 1 else f"{least} to {most} axes"
 
     def initialise(self, stream: Stream = lambda name: None) -> None:
-        """Draws the initial parameters.
-
-        Args:
-            stream: returns the generator for the parameter of that name, so that its value does not
-                depend on what else is drawn.
+        """Draws the initial parameters, each from the generator that ``stream`` returns for its
+        name, so that its value does not depend on what else is drawn.
         """
 
     def positions(
@@ -222,10 +220,8 @@ class PositionEncoding(nn.Module):
         return grid.positions(self.scaling, device)
 
     def prepare(self, positions: Tensor) -> Any:
-        """The state of these positions, which all layers share, built once in a forward pass.
-
-        Args:
-            positions: [T, A] float32 in units of ``scaling``.
+        """The state of positions, [T, A] float32 in units of ``scaling``, which all layers share:
+        built once in a forward pass.
         """
         return None
 
@@ -331,8 +327,7 @@ class PositionEncoding(nn.Module):
         if key_positions is None:
             if key_prefix_tokens:
                 raise UsageError("key_prefix_tokens goes with key_positions, which is not given")
-            for x in (q, k):
-                self.check_tokens(x.shape[2], len(positions), prefix_tokens)
+            self.check_sequences(len(positions), prefix_tokens, q, k)
             state = self.prepare(positions)
             return self.encode_qk(q, k, state, layer, prefix_tokens=prefix_tokens)
         self.check_positions(key_positions)
@@ -359,6 +354,11 @@ class PositionEncoding(nn.Module):
             sentence += f"; pass prefix_tokens={extra} if the first {extra} have no position (CLS)"
         raise UsageError(sentence)
 
+    def check_sequences(self, positions: int, prefix_tokens: int, *xs: Tensor) -> None:
+        """``check_tokens`` of queries or keys [B, N, S, H]."""
+        for x in xs:
+            self.check_tokens(x.shape[2], positions, prefix_tokens)
+
     def _check_acts_on_qk(self) -> None:
         """An encoding that acts only elsewhere must not seem to work; ``none`` acts nowhere."""
         if "encode_qk" in self.places:
@@ -367,25 +367,19 @@ class PositionEncoding(nn.Module):
         if "embed" in self.places:
             raise UsageError(f"'{name}' adds to the token embeddings: call embed(x, positions)")
         if "bias" in self.places:
-            raise UsageError(
-                f"'{name}' adds to the attention logits: call bias(state, state, layer) with "
-                "state = prepare(positions)"
-            )
+            call = "bias(state, state, layer) with state = prepare(positions)"
+            raise UsageError(f"'{name}' adds to the attention logits: call {call}")
 
     def _check_heads(self, name: str, x: Tensor) -> None:
         heads, head_dim = self.shape.heads, self.shape.head_dim
         if x.ndim != 4 or x.shape[1] != heads or x.shape[3] != head_dim:
-            raise UsageError(
-                f"{name} must be [batch, heads={heads}, tokens, head_dim={head_dim}], not "
-                f"{list(x.shape)}"
-            )
+            expected = f"[batch, heads={heads}, tokens, head_dim={head_dim}]"
+            raise UsageError(f"{name} must be {expected}, not {list(x.shape)}")
 
     def _check_layer(self, layer: int) -> None:
-        if not 0 <= layer < self.shape.depth:
-            raise UsageError(
-                f"layer must be from 0 to {self.shape.depth - 1} at depth={self.shape.depth}, not "
-                f"{layer}"
-            )
+        depth = self.shape.depth
+        if not 0 <= layer < depth:
+            raise UsageError(f"layer must be from 0 to {depth - 1} at {depth=}, not {layer}")
 
 
 def _without_prefix_tokens(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -28,13 +28,10 @@ COMPLEX_PRODUCT, COMPLEX_SUM = 6, 2
 
 @dataclass(frozen=True)
 class ShapeProfile:
-    """An encoding at one shape.
+    """An encoding at one training grid.
 
     Args:
-        axes, grid: the training grid.
-        relative: whether scores depend only on differences of positions.
-        orthogonal: whether queries and keys keep their norms.
-        qk_width: channels of encoded queries and keys over head_dim.
+        relative, orthogonal, qk_width: as in :class:`PositionEncoding`.
         parameters: number of learned values.
         flops_per_token: operations of a forward pass of all layers, per token of each example,
             beyond those of a model without positions; without what is built once in a pass.
@@ -59,15 +56,12 @@ class UnservedShape:
 
 @dataclass(frozen=True)
 class EncodingProfile:
-    """What ``liere encodings`` shows of an encoding.
+    """What ``liere encodings`` shows of an encoding; fields of the class are as there.
 
     Args:
-        name, family, summary, formula, source, prefix: as in the class.
         axes: the numbers of axes that it serves, in words.
-        acts_on: the places where it acts.
         units: of positions; None for an encoding without positions.
         qk_width: the largest of ``by_axes``.
-        weight_decay: whether its parameters have any.
         by_axes: profiles at the nano model (4 layers of 4 heads of 32 channels) and 64 tokens.
     """
 
@@ -88,11 +82,7 @@ class EncodingProfile:
 def profile_at(
     spec: Spec, grid: tuple[int, ...], *, heads: int, head_dim: int, depth: int
 ) -> ShapeProfile:
-    """Builds the encoding for a training grid, and measures it.
-
-    Raises:
-        UsageError: it can't serve that shape.
-    """
+    """Builds the encoding for a training grid, and measures it; UsageError if it can't serve it."""
     encoding = build_encoding(
         spec, axes=len(grid), heads=heads, head_dim=head_dim, depth=depth, grid=grid, seed=0
     )
@@ -108,13 +98,11 @@ def profile_at(
 
 
 def served_axes(spec: Spec, most: int = 3) -> list[int]:
-    """The numbers of axes from 1 to ``most`` that an encoding is defined for."""
     cls = encoding_class(resolve_spec(spec)["name"])
     return [axes for axes in range(1, most + 1) if cls.serves(axes)]
 
 
 def profile(spec: Spec) -> EncodingProfile:
-    """Everything that ``liere encodings`` shows of an encoding."""
     resolved = resolve_spec(spec)
     cls = encoding_class(resolved["name"])
     by_axes = tuple(_profile_or_error(resolved, axes) for axes in served_axes(resolved))

@@ -33,11 +33,8 @@ YARN_PERIODS = (32.0, 1.0)
 
 @dataclass(frozen=True)
 class Extension:
-    """An encoding, and positions for a grid that it was not trained on.
-
-    Args:
-        encoding: the trained encoding, or a copy with other frequencies.
-        positions: [T, A] float32 in the encoding's units.
+    """The trained encoding, or a copy with other frequencies, and positions of a new grid, [T, A]
+    float32 in its units.
     """
 
     encoding: PositionEncoding
@@ -45,7 +42,6 @@ class Extension:
 
 
 def methods_for(encoding: PositionEncoding) -> tuple[Method, ...]:
-    """The methods by which an encoding can be extended."""
     if encoding.scaling == "resized" or not encoding.places:
         return ("none",)
     if not _rotates_by_single_axes(encoding):

@@ -11,12 +11,7 @@ from liere_cli.errors import unknown
 
 @dataclass(frozen=True)
 class Preset:
-    """Options that a name sets.
-
-    Args:
-        meaning: where the setting comes from.
-        options: values by key.
-    """
+    """Where a setting comes from, and the options that it sets."""
 
     meaning: str
     options: Mapping[str, object]
@@ -36,10 +31,8 @@ def preset_field(presets: Mapping[str, Preset]) -> Any:
 def with_preset_options(
     presets: Mapping[str, Preset], values: Mapping[str, object]
 ) -> dict[str, object]:
-    """Options as given, ``preset`` replaced with the options that it sets.
-
-    Raises:
-        ValueError: an unknown preset, or an option that is given a value other than the preset's.
+    """Options as given, ``preset`` replaced with those that it sets; ValueError for an unknown
+    preset, or an option that is given another value too.
     """
     given = dict(values)
     name = given.pop("preset", None)
@@ -60,11 +53,8 @@ def with_preset_options(
 def shortest(
     presets: Mapping[str, Preset], options: Mapping[str, object], changed: set[str]
 ) -> str:
-    """The shortest ``key=value,...`` that sets these options, with a preset where that is shorter.
-
-    Args:
-        options: all of them.
-        changed: keys of those that differ from their defaults.
+    """The shortest ``key=value,...``, with or without a preset, that sets all these options, of
+    which those in ``changed`` differ from their defaults.
     """
     spellings = [_settings({key: options[key] for key in options if key in changed})]
     for name, preset in presets.items():

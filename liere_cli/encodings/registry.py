@@ -44,11 +44,9 @@ def _built_in() -> tuple[type[PositionEncoding], ...]:
     """The built-in encodings by family, then in ``_ORDER``; base classes have no name."""
     classes: list[type[PositionEncoding]] = [NoPosition]
     for module in _family_modules():
-        classes += [
-            value
-            for value in vars(module).values()
-            if _is_encoding(value) and value.__module__ == module.__name__ and "name" in vars(value)
-        ]
+        own = [value for value in vars(module).values() if _is_encoding(value)]
+        named = (value for value in own if value.__module__ == module.__name__)
+        classes += [value for value in named if "name" in vars(value)]
     families = get_args(Family)
 
     def rank(cls: type[PositionEncoding]) -> tuple[int, int, str]:
@@ -73,10 +71,8 @@ def _is_encoding(value: object) -> TypeGuard[type[PositionEncoding]]:
 
 @cache
 def available() -> dict[str, type[PositionEncoding]]:
-    """Name and class of every built-in or installed encoding.
-
-    Raises:
-        LiereError: two encodings have one name, or an installed one can't be imported.
+    """Every built-in or installed encoding by name; LiereError if two have one name, or an
+    installed one can't be imported.
     """
     classes = {cls.name: cls for cls in _built_in()}
     for point in entry_points(group=ENTRY_POINT_GROUP):
@@ -125,9 +121,8 @@ def _class_in_file(name: str) -> type[PositionEncoding]:
         line = f"'{path}', line {error.lineno}"
         raise LiereError(f"encoding '{name}': {line}: {error.msg}") from error
     except (Exception, SystemExit) as error:
-        raise LiereError(
-            f"encoding '{name}': running '{path}' failed: {error_summary(error)}"
-        ) from error
+        reason = error_summary(error)
+        raise LiereError(f"encoding '{name}': running '{path}' failed: {reason}") from error
     if not hasattr(module, class_name):
         classes = [key for key, value in vars(module).items() if _is_encoding(value)]
         raise unknown(f"encoding in '{path}':", class_name, classes)
@@ -142,17 +137,14 @@ def error_summary(error: BaseException) -> str:
 
 
 def _checked(value: object, name: str) -> type[PositionEncoding]:
-    if not _is_encoding(value):
-        raise UsageError(
-            f"encoding '{name}' is not a subclass of liere_cli.encodings.PositionEncoding"
-        )
-    return value
+    if _is_encoding(value):
+        return value
+    raise UsageError(f"encoding '{name}' is not a subclass of liere_cli.encodings.PositionEncoding")
 
 
 def code_digest(cls: type[PositionEncoding]) -> str | None:
-    """Hex digest of the file that defines an encoding outside liere; None for built-in ones.
-
-    It represents the code in a run's identity, so that an edited class makes a new run.
+    """Hex digest of the file that defines an encoding outside liere, so that an edited class makes
+    a new run; None for built-in ones.
     """
     if cls in _built_in():
         return None
@@ -215,16 +207,14 @@ def build_encoding(
     shape = Shape(axes, heads, head_dim, depth, dim, grid)
     try:
         encoding = cls(shape, cls.Options.model_validate(resolved))
-        if seed is None:
-            encoding.initialise(lambda name: None)
-        else:
-            encoding.initialise(lambda name: stream(seed, "init", "encoding", name))
+        encoding.initialise(
+            lambda name: None if seed is None else stream(seed, "init", "encoding", name)
+        )
     except LiereError:
         raise
     except Exception as error:
         if cls in _built_in():
             raise
-        raise LiereError(
-            f"encoding '{cls.__name__}' can't be built: {error_summary(error)}"
-        ) from error
+        reason = error_summary(error)
+        raise LiereError(f"encoding '{cls.__name__}' can't be built: {reason}") from error
     return encoding

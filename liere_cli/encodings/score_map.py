@@ -49,14 +49,8 @@ class ScoreMap:
 
 @torch.no_grad()
 def score_map(encoding: PositionEncoding, grid: tuple[int, ...], layer: int = 0) -> ScoreMap:
-    """Measures an encoding with its current parameters, at initialisation or trained.
-
-    Args:
-        grid: the training grid in tokens.
-        layer: from 0 to ``encoding.shape.depth`` - 1.
-
-    Raises:
-        UsageError: no such layer, or the encoding acts nowhere.
+    """Measures an encoding with its current parameters on its training grid, in tokens. Raises
+    UsageError: no such layer, or the encoding acts nowhere.
     """
     depth = encoding.shape.depth
     if not 0 <= layer < depth:
@@ -69,7 +63,7 @@ def score_map(encoding: PositionEncoding, grid: tuple[int, ...], layer: int = 0)
     # an eighth of the grid from the corner: near an edge, but not at it
     corner = tuple(n // 8 for n in grid)
     references = (middle,) if encoding.relative else (middle, corner)
-    rows = [_row(reference, grid) for reference in references]
+    rows = np.ravel_multi_index(np.transpose(references), grid).tolist()
     if place == "encode_qk":
         values = _mean_scores(encoding, positions, rows, layer)
     elif place == "bias":
@@ -87,14 +81,6 @@ def score_map(encoding: PositionEncoding, grid: tuple[int, ...], layer: int = 0)
         values=values.float().unflatten(-1, grid).numpy(),
         relative=encoding.relative,
     )
-
-
-def _row(index: tuple[int, ...], grid: tuple[int, ...]) -> int:
-    """The number of the token at an index of the grid, last axis fastest."""
-    row = 0
-    for coordinate, extent in zip(index, grid, strict=True):
-        row = row * extent + coordinate
-    return row
 
 
 def _mean_scores(

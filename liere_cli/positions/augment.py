@@ -41,12 +41,8 @@ class Displacement:
     def draw(
         self, shape: tuple[int, ...], generator: torch.Generator
     ) -> Callable[[Tensor], Tensor]:
-        """The displacement of one step, for ``Grid.positions(move=...)``.
-
-        Args:
-            shape: tokens along each axis.
-            generator: on the CPU. All parts are drawn even if disabled, so that enabling one does
-                not change the others.
+        """The displacement of one step, for ``Grid.positions(move=...)`` of a grid of that shape.
+        All parts are drawn, on the CPU, so that enabling one does not change the others.
         """
         axes = len(shape)
         noise = torch.randn(math.prod(shape), axes, generator=generator)

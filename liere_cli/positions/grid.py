@@ -68,11 +68,9 @@ class Grid:
             check_extents(name, extents)
         if not self.train_shape:
             object.__setattr__(self, "train_shape", self.shape)
-        if len(self.train_shape) != len(self.shape):
-            raise UsageError(
-                f"a grid of {len(self.shape)} axes can't have a training grid of "
-                f"{len(self.train_shape)} axes"
-            )
+        axes, trained = len(self.shape), len(self.train_shape)
+        if axes != trained:
+            raise UsageError(f"a grid of {axes} axes can't have a training grid of {trained} axes")
         if not self.shape or min(self.shape + self.train_shape) < 1:
             raise UsageError(f"a grid needs at least one token along each axis, not {self.shape}")
 
@@ -102,15 +100,7 @@ class Grid:
         ``resized`` are indices of the training grid after a grid of any shape is stretched over it,
         edges aligned; text shorter than in training keeps its indices.
 
-        Args:
-            scaling: the units.
-            move: maps the indices [T, A] before they are converted to the units.
-
-        Returns:
-            [T, A] float32.
-
-        Raises:
-            UsageError: unknown units.
+        Returns [T, A] float32; ``move`` maps the indices [T, A] before their conversion to units.
         """
         if scaling not in get_args(Scaling):
             raise unknown("position scaling", scaling, get_args(Scaling))

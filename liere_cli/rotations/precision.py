@@ -18,13 +18,12 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     0.01 after a few squarings. Under torch.compile the process's setting of products applies.
     """
     uncast = torch.autocast(x.device.type, enabled=False)
-    if torch.compiler.is_compiling() or not _narrowed():
-        return uncast
-    return _exact_products(uncast)
-
-
-def _narrowed() -> bool:
-    return any(setting.fp32_precision in ("tf32", "bf16") for setting in _product_settings())
+    narrow = ("tf32", "bf16")
+    if not torch.compiler.is_compiling() and any(
+        setting.fp32_precision in narrow for setting in _product_settings()
+    ):
+        return _exact_products(uncast)
+    return uncast
 
 
 def _product_settings() -> tuple[Any, ...]:
@@ -70,14 +69,13 @@ def check_square(a: Tensor) -> None:
 
 
 def check_generators(a: Tensor, tolerance: float = 1e-5) -> None:
-    """Checks values, which waits for the device: for tests and user code, not for training steps.
+    """Checks values of [..., b, b], which waits for the device: not for training steps.
 
     Args:
-        a: [..., b, b] float32 or float64.
         tolerance: allowed deviation from skew symmetry, relative to the largest entry.
 
     Raises:
-        UsageError: not square, of another dtype, not finite, or not skew-symmetric.
+        UsageError: not square, not float32 or float64, not finite, or not skew-symmetric.
     """
     check_square(a)
     if not bool(torch.isfinite(a).all()):
@@ -89,9 +87,8 @@ def check_generators(a: Tensor, tolerance: float = 1e-5) -> None:
 def check_heads(x: Tensor) -> None:
     """Raises UsageError unless ``x`` is [B, N, S, H] of a floating dtype."""
     if x.ndim != 4:
-        raise UsageError(
-            f"queries and keys must be [batch, heads, tokens, head_dim], not {list(x.shape)}"
-        )
+        expected = "[batch, heads, tokens, head_dim]"
+        raise UsageError(f"queries and keys must be {expected}, not {list(x.shape)}")
     if not x.dtype.is_floating_point:
         raise UsageError(f"queries and keys must be floating point, not {_dtype_name(x.dtype)}")
 

@@ -104,11 +104,9 @@ class _RealSchur(torch.autograd.Function):
             limits = _plane_pairs(grad_diagonal.mT)
             parts = []
             # eigenvalues i f of two planes differ by i (f_i - f_j) or by i (f_i + f_j)
-            for (real, imaginary), limit, sign in (
-                (apart[:2], limits[:2], -1),
-                (apart[2:], limits[2:], 1),
-            ):
-                gap = _gap(frequencies, sign)
+            equal, opposite = (apart[:2], limits[:2], -1), (apart[2:], limits[2:], 1)
+            for (real, imaginary), limit, sign in (equal, opposite):
+                gap = frequencies[..., :, None] + sign * frequencies[..., None, :]
                 close = gap.abs() * largest_position < _tolerance(frequencies.dtype)
                 inverse = torch.where(close, 0.0, 1 / torch.where(close, 1.0, gap))
                 parts.append(torch.where(close, limit[0], imaginary * inverse))
@@ -130,22 +128,15 @@ def _from_eigenvectors(a: Tensor) -> tuple[Tensor, Tensor]:
     return basis.to(a.dtype), frequencies.to(a.dtype)
 
 
-def _gap(frequencies: Tensor, sign: int) -> Tensor:
-    """f_i + sign f_j of frequencies [..., b/2]: [..., b/2, b/2]."""
-    return frequencies[..., :, None] + sign * frequencies[..., None, :]
-
-
 def _tolerance(dtype: torch.dtype) -> float:
     """Difference, in radians, up to which two angles are treated as equal."""
     return float(torch.finfo(dtype).eps ** 0.5)
 
 
 def _plane_pairs(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """[..., b, b] between the eigenvectors (1, i) / sqrt(2) and (1, -i) / sqrt(2) of every plane.
-
-    Returns:
-        Real and imaginary parts [..., b/2, b/2], first between eigenvectors of equal sign, then of
-        opposite sign; the other two combinations are the conjugates.
+    """[..., b, b] between the eigenvectors (1, i) / sqrt(2) and (1, -i) / sqrt(2) of every plane:
+    real and imaginary parts [..., b/2, b/2], first between eigenvectors of equal sign, then of
+    opposite sign; the other two combinations are the conjugates.
     """
     (a, b), (c, d) = (
         (row[..., ::2], row[..., 1::2]) for row in (matrix[..., ::2, :], matrix[..., 1::2, :])

@@ -10,14 +10,8 @@ def skew(u: Tensor) -> Tensor:
 
 
 def skew_from_upper(entries: Tensor, rows: int) -> Tensor:
-    """U - U^T of a strictly upper triangular U.
-
-    Args:
-        entries: [..., b (b - 1) / 2], the entries above the diagonal, row by row.
-        rows: b.
-
-    Returns:
-        [..., b, b] in the dtype of the entries; differentiable.
+    """U - U^T, [..., b, b], of a strictly upper triangular U of that many rows, from its entries
+    above the diagonal, row by row, [..., b (b - 1) / 2]; differentiable.
     """
     row, column = torch.triu_indices(rows, rows, 1, device=entries.device).unbind()
     flat = entries.new_zeros(*entries.shape[:-1], rows**2)

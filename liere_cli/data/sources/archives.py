@@ -28,11 +28,9 @@ MOST_TIMES, MOST_BYTES_ANYWAY = 200, 1 << 28
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The content of ``path`` as a stream, unpacked if its suffix is in ``COMPRESSED``.
-
-    Raises:
-        LiereError: a file that is missing, unreadable or broken, a ``.zip`` that doesn't hold
-            exactly one file, or a file that unpacks to much more than its size.
+    """The content of ``path`` as a stream, unpacked if its suffix is in ``COMPRESSED``. Raises
+    LiereError: a file that is missing, unreadable or broken, a ``.zip`` that doesn't hold exactly
+    one file, or a file that unpacks to much more than its size.
     """
     broken: tuple[type[Exception], ...] = (
         EOFError, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zlib.error
@@ -71,11 +69,9 @@ def unpacked_digest(path: Path, algorithm: str = "sha256") -> str:
 
 
 def extract_into(archive: Path, folder: Path) -> None:
-    """Unpacks a tar archive to ``folder``, which appears when it is complete.
-
-    Raises:
-        LiereError: a broken archive, a member with an unsafe path, link or device, or an archive
-            that unpacks to much more than its size.
+    """Unpacks a tar archive to ``folder``, which appears when it is complete. Raises LiereError: a
+    broken archive, a member with an unsafe path, link or device, or an archive that unpacks to much
+    more than its size.
     """
     try:
         with built_beside(folder) as work, tarfile.open(archive) as members:
@@ -103,11 +99,9 @@ def _allowed(archive: Path) -> int:
 
 
 def _oversized(archive: Path) -> LiereError:
-    limit = f"{_allowed(archive):,} bytes"
-    return LiereError(
-        f"{archive} unpacks to more than {limit}, {MOST_TIMES} times its size or more: "
-        "unpack it yourself if you trust it"
-    )
+    limit = f"{_allowed(archive):,} bytes, {MOST_TIMES} times its size or more"
+    remedy = "unpack it yourself if you trust it"
+    return LiereError(f"{archive} unpacks to more than {limit}: {remedy}")
 
 
 class _Limited:
@@ -150,10 +144,7 @@ def _single_member(path: Path) -> BinaryIO:
 
 
 class _ZstandardFile(io.RawIOBase):
-    """The frames of a ``.zst`` file, one after the other.
-
-    The library's own reader doesn't notice that a file was cut short.
-    """
+    """A ``.zst`` file, frame by frame: the library's reader accepts files that were cut short."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")

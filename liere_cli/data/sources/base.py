@@ -29,10 +29,8 @@ class Item:
 
 @dataclass(frozen=True)
 class Encoded:
-    """The stored content of the requested item number ``item``.
-
-    Args:
-        decode: to uint8 [C, *grid]; may be called from any thread.
+    """The stored content of the requested item number ``item``; ``decode``, to uint8 [C, *grid],
+    may be called from any thread.
     """
 
     item: int
@@ -40,8 +38,6 @@ class Encoded:
 
 
 class Source(ABC):
-    """Files that hold labelled items."""
-
     classes: int
 
     @abstractmethod

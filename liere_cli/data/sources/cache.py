@@ -16,13 +16,7 @@ import numpy as np
 
 from liere_cli.data.base import Array
 from liere_cli.errors import LiereError, unwritable
-from liere_cli.utils.files import (
-    built_beside,
-    digest_of,
-    digest_of_file,
-    locked,
-    write_atomically,
-)
+from liere_cli.utils.files import built_beside, digest_of, digest_of_file, locked, write_atomically
 from liere_cli.utils.paths import cache_root
 
 Arrays = dict[str, Array]
@@ -71,10 +65,8 @@ def prepared(key: str, build: Callable[[Path], None]) -> Arrays:
 
 
 def cached_digest(key: Sequence[object], compute: Callable[[], str]) -> str:
-    """The digest of a large file, computed once for each ``key``.
-
-    Args:
-        key: the kind of digest and the file's path, size and time of change.
+    """The digest of a large file, computed once for each ``key``: the kind of digest and the file's
+    path, size and time of change.
     """
     name = digest_of(json.dumps([str(part) for part in key]), 32)
     path = cache_root() / "digests" / f"{name}.json"
@@ -98,9 +90,8 @@ def file_key(path: Path) -> tuple[str, int, int]:
 
 
 def _write_description(folder: Path, key: str) -> None:
-    arrays = {
-        path.stem: _describe(path, digest_of_file(path)) for path in sorted(folder.glob("*.npy"))
-    }
+    paths = sorted(folder.glob("*.npy"))
+    arrays = {path.stem: _describe(path, digest_of_file(path)) for path in paths}
     entry = {"format": _FORMAT, "key": key, "arrays": arrays}
     (folder / "entry.json").write_text(json.dumps(entry, indent=1))
 

@@ -15,17 +15,13 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", 
 
 
 def decode_image(data: bytes, size: tuple[int, ...], where: str) -> Array:
-    """Decodes an image to RGB, crops it to the shape of ``size`` and resizes it with antialiasing.
-
-    The crop is the largest centred one. For a square this equals resizing the shorter side and
-    cropping the centre.
+    """An image as RGB, uint8 [3, rows, columns]: the largest centred crop of the shape of ``size``,
+    resized with antialiasing. For a square that is the shorter side resized, and the centre
+    cropped.
 
     Args:
         size: rows and columns.
         where: the image's name in messages.
-
-    Returns:
-        uint8 [3, rows, columns].
 
     Raises:
         LiereError: the image is broken.
@@ -36,7 +32,9 @@ def decode_image(data: bytes, size: tuple[int, ...], where: str) -> Array:
         with Image.open(io.BytesIO(data)) as opened:
             image = ImageOps.exif_transpose(opened).convert("RGB")
     except Exception as error:  # decoders raise errors of any class on untrusted files
-        raise LiereError(f"{where} is broken or not an image: {_reason(error)}") from None
+        # PIL's message shows the buffer's address, which doesn't help
+        reason = "it can't be identified" if "BytesIO" in str(error) else error
+        raise LiereError(f"{where} is broken or not an image: {reason}") from None
     return fit(image, size)
 
 
@@ -50,14 +48,6 @@ def fit(image: "Image", size: tuple[int, ...]) -> Array:
         scale = min(width / columns, height / rows)
         left, top = (width - columns * scale) / 2, (height - rows * scale) / 2
         image = image.resize(
-            (columns, rows),
-            Resampling.BILINEAR,
-            box=(left, top, width - left, height - top),
+            (columns, rows), Resampling.BILINEAR, box=(left, top, width - left, height - top)
         )
     return np.asarray(image).transpose(2, 0, 1)
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    # PIL's message shows the buffer's address, which doesn't help
-    return "it can't be identified" if "BytesIO" in text else text

@@ -15,12 +15,8 @@ _TIMEOUT_SECONDS = 30
 
 @dataclass(frozen=True)
 class Download:
-    """A file on the web.
-
-    Args:
-        size: in bytes; None where it is unknown.
-        sha256: of the file as it is served; empty where it is unknown.
-        name: of the local file; the last part of the address by default.
+    """A file on the web: size in bytes and sha256 as served, None and empty if unknown; name of the
+    local file, by default the last part of the address.
     """
 
     url: str
@@ -34,15 +30,9 @@ class Download:
 
 
 def download(source: Download, target: Path, alternatives: str) -> Path:
-    """Downloads ``source`` to ``target`` unless the file exists.
-
-    Several processes can request it at once; an interrupted transfer is resumed.
-
-    Args:
-        alternatives: what to do without the download, for the message.
-
-    Raises:
-        LiereError: the download failed; names the address, the reason and the alternatives.
+    """Downloads ``source`` to ``target`` unless the file exists, resuming an interrupted transfer;
+    several processes can request it at once. Raises LiereError: the download failed; names the
+    address, the reason and the alternatives.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

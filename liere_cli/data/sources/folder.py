@@ -24,14 +24,9 @@ class ClassFile:
 
 
 class Folder(Source):
-    """Files by class: ``DIR/CLASS/FILE`` or ``DIR/SPLIT/CLASS/FILE``.
-
-    Args:
-        suffixes: lower case; files with other suffixes are ignored.
-
-    Raises:
-        LiereError: a folder that is missing or can't be read, that has fewer than two classes, or a
-            class without files.
+    """Files with one of the lower-case suffixes in ``DIR/CLASS`` or ``DIR/SPLIT/CLASS``. Raises
+    LiereError: a folder that is missing or can't be read, that has fewer than two classes, or a
+    class without files.
     """
 
     def __init__(self, folder: Path, suffixes: Set[str]) -> None:
@@ -50,22 +45,17 @@ class Folder(Source):
         self.files: list[ClassFile] = []
         for split, classes in by_split.items():
             for name, class_folder in classes.items():
-                paths = [
-                    path for path in _files_in(class_folder) if path.suffix.lower() in suffixes
-                ]
+                files = _files_in(class_folder)
+                paths = [path for path in files if path.suffix.lower() in suffixes]
                 if not paths:
-                    allowed = ", ".join(sorted(suffixes))
-                    raise LiereError(
-                        f"{class_folder} is a class without files (allowed: {allowed})"
-                    )
+                    allowed = f"(allowed: {', '.join(sorted(suffixes))})"
+                    raise LiereError(f"{class_folder} is a class without files {allowed}")
                 label = self.names.index(name)
                 self.files += [ClassFile(path, label, split) for path in paths]
 
     def stamp(self) -> list[object]:
-        return [
-            type(self).__name__,
-            *((file.label, file.split, *file_key(file.path)) for file in self.files),
-        ]
+        files = [(file.label, file.split, *file_key(file.path)) for file in self.files]
+        return [type(self).__name__, *files]
 
     def group_of(self, path: Path) -> str:
         """The recording of a file; empty where each file is its own."""
@@ -86,11 +76,7 @@ class Folder(Source):
 
     @staticmethod
     def read(path: Path) -> bytes:
-        """The content of a file.
-
-        Raises:
-            LiereError: it can't be read.
-        """
+        """The content of a file; LiereError if it can't be read."""
         try:
             return path.read_bytes()
         except OSError as error:

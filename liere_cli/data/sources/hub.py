@@ -23,12 +23,11 @@ def find_parquet(root: Path | None, names: Sequence[str]) -> list[Shard]:
     """
     if root is None:
         return []
-    for name in names:
-        for level in _LEVELS:
-            for pattern in (f"{level}{name}-*.parquet", f"{level}{name}/**/*.parquet"):
-                shards = shards_of([path for path in root.glob(pattern) if path.is_file()])
-                if any(shard.split == TRAIN for shard in shards):
-                    return shards
+    for name, level, ending in product(names, _LEVELS, ("-*.parquet", "/**/*.parquet")):
+        paths = root.glob(f"{level}{name}{ending}")
+        shards = shards_of([path for path in paths if path.is_file()])
+        if any(shard.split == TRAIN for shard in shards):
+            return shards
     return []
 
 
@@ -46,9 +45,7 @@ def is_published_available(name: str, repository: str, root: Path | None) -> boo
 
 def published_shards(name: str, repository: str, root: Path | None) -> list[Shard]:
     """A published data set from the mirror, else from the hub through the cache of ``datasets``.
-
-    Raises:
-        LiereError: it can't be loaded; names what was tried and the alternatives.
+    Raises LiereError: it can't be loaded; names what was tried and the alternatives.
     """
     shards = find_parquet(root, (name,))
     if shards:

@@ -18,13 +18,8 @@ _BATCH_ROWS = 256
 
 @dataclass(frozen=True)
 class Shard:
-    """Rows of one split.
-
-    Args:
-        split: index into ``splits.SPLITS``, or ``UNASSIGNED``.
-        path: a parquet file; for a table from the hub, its name in messages.
-        table: an Arrow table, where there is no parquet file.
-        files: the files that hold the rows of ``table``.
+    """Rows of one split, an index into ``splits.SPLITS`` or ``UNASSIGNED``, in a parquet file; or
+    from the hub an Arrow table, the files that hold it, and as ``path`` its name in messages.
     """
 
     split: int
@@ -45,10 +40,8 @@ class Shard:
             return {}
 
     def batches(self, columns: list[str]) -> Iterator[tuple[int, "RecordBatch"]]:
-        """Record batches, each with the number of its first row in this shard.
-
-        Raises:
-            LiereError: a file that is broken or can't be read.
+        """Record batches, each with the number of its first row in this shard; LiereError for a
+        file that is broken or can't be read.
         """
         first = 0
         with _reading(self.path):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,9 +21,7 @@ class Table(Source):
     """One image, or one clip as a list of images, in each row.
 
     Args:
-        shards: the rows, numbered through all shards.
-        images: name of the column of images, or of lists of images.
-        label: name of the column of classes.
+        images, label: names of the columns of images, or of lists of images, and of classes.
         group: name of the column that identifies recordings.
         others: names of further columns that a scan needs.
 
@@ -48,10 +46,8 @@ class Table(Source):
         for shard in self.shards:
             missing = set(self._columns) - set(shard.columns())
             if missing:
-                raise LiereError(
-                    f"{shard.path} has no column '{sorted(missing)[0]}' (there are: "
-                    f"{', '.join(shard.columns())})"
-                )
+                there = f"(there are: {', '.join(shard.columns())})"
+                raise LiereError(f"{shard.path} has no column '{sorted(missing)[0]}' {there}")
         self._class_numbers = self._read_classes()
         self.classes = len(self._class_numbers)
 
@@ -73,20 +69,10 @@ class Table(Source):
         return [type(self).__name__, self._columns, [s.split for s in self.shards], *files]
 
     def scan(self) -> Iterator[Item]:
-        for shard, start in zip(self.shards, self._starts, strict=False):
-            for first, batch in shard.batches(self._columns):
-                contents = batch.column(self.images).to_pylist()
-                labels = batch.column(self.label).to_pylist()
-                groups = batch.column(self.group).to_pylist() if self.group else None
-                for offset, (content, label) in enumerate(zip(contents, labels, strict=True)):
-                    where = f"{shard.path} row {first + offset}"
-                    yield Item(
-                        item_digest(*_images_in(content, where)),
-                        self._class_number(label, where),
-                        str(groups[offset]) if groups else "",
-                        shard.split,
-                        (start + first + offset,),
-                    )
+        for number, where, split, row in self._rows(self._columns):
+            digest = item_digest(*_images_in(row[self.images], where))
+            label = self._class_number(row[self.label], where)
+            yield Item(digest, label, str(row[self.group]) if self.group else "", split, (number,))
 
     def _class_number(self, label: Label, where: str) -> int:
         if label not in self._class_numbers:
@@ -95,30 +81,29 @@ class Table(Source):
 
     def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Encoded]:
         items = {int(row[0]): item for item, row in enumerate(rows)}
-        for number, where, content in self._rows(items.__contains__):
-            images = _images_in(content, where)
+        for number, where, _, row in self._rows([self.images], items.__contains__):
+            images = _images_in(row[self.images], where)
             if len(grid) == 3:
                 images = [images[frame] for frame in sampled(len(images), grid[0])]
             yield Encoded(items[number], partial(_decode, images, grid, where))
 
-    def _rows(self, selects: Callable[[int], bool]) -> Iterator[tuple[int, str, object]]:
-        """Number, name for messages, and content of the selected rows."""
+    def _rows(
+        self, names: list[str], selects: Callable[[int], bool] = lambda number: True
+    ) -> Iterator[tuple[int, str, int, dict[str, Any]]]:
+        """Number, name for messages, split and values of the selected rows."""
         for shard, start in zip(self.shards, self._starts, strict=False):
-            for first, batch in shard.batches([self.images]):
-                column = batch.column(self.images)
+            for first, batch in shard.batches(names):
+                columns = {name: batch.column(name) for name in names}
                 for offset in range(batch.num_rows):
-                    number = start + first + offset
+                    number, where = start + first + offset, f"{shard.path} row {first + offset}"
                     if selects(number):
-                        yield number, f"{shard.path} row {first + offset}", column[offset].as_py()
+                        values = {name: column[offset].as_py() for name, column in columns.items()}
+                        yield number, where, shard.split, values
 
 
 class FrameTable(Table):
-    """One frame in each row; the frames of a clip are collected and put in order.
-
-    Args:
-        clip: names of the columns that together identify a clip.
-        frame: name of the column that numbers the frames of a clip.
-        group_of: from the values of ``clip`` to the recording.
+    """One frame in each row, collected by the columns ``clip`` and ordered by ``frame``;
+    ``group_of`` maps the values of ``clip`` to the recording.
     """
 
     def __init__(
@@ -137,19 +122,12 @@ class FrameTable(Table):
 
     def scan(self) -> Iterator[Item]:
         clips: dict[tuple[int, tuple[str, ...]], list[tuple[int, int, bytes, int]]] = {}
-        for shard, start in zip(self.shards, self._starts, strict=False):
-            for first, batch in shard.batches(self._columns):
-                columns = {name: batch.column(name).to_pylist() for name in self._columns}
-                for offset in range(batch.num_rows):
-                    where = f"{shard.path} row {first + offset}"
-                    key = tuple(str(columns[name][offset]) for name in self.clip)
-                    (image,) = _images_in(columns[self.images][offset], where)
-                    clips.setdefault((shard.split, key), []).append((
-                        columns[self.frame][offset],
-                        start + first + offset,
-                        item_digest(image),
-                        self._class_number(columns[self.label][offset], where),
-                    ))  # fmt: skip
+        for number, where, split, row in self._rows(self._columns):
+            key = tuple(str(row[name]) for name in self.clip)
+            (image,) = _images_in(row[self.images], where)
+            label = self._class_number(row[self.label], where)
+            frame = (row[self.frame], number, item_digest(image), label)
+            clips.setdefault((split, key), []).append(frame)
         for (split, key), frames in clips.items():
             frames.sort()
             yield Item(
@@ -167,13 +145,13 @@ class FrameTable(Table):
             for number in set(numbers):
                 items_of_row.setdefault(number, []).append(item)
         pending: dict[int, dict[int, bytes]] = {}
-        for number, where, content in self._rows(items_of_row.__contains__):
+        for number, where, _, row in self._rows([self.images], items_of_row.__contains__):
             for item in items_of_row[number]:
                 frames = pending.setdefault(item, {})
-                frames[number] = _images_in(content, where)[0]
+                frames[number] = _images_in(row[self.images], where)[0]
                 if len(frames) == len(set(chosen[item])):
                     del pending[item]
-                    images = [frames[row] for row in chosen[item]]
+                    images = [frames[index] for index in chosen[item]]
                     yield Encoded(item, partial(_decode, images, grid, where))
 
 
@@ -182,28 +160,22 @@ def find_table(
     images: str | None,
     label: str | None,
     kind: Literal["image", "video"],
-    usual: Sequence[str],
+    image_names: Sequence[str],
     group: str | None = None,
 ) -> Table:
     """A table whose columns are given, or found by their usual names and by the hub's features.
-
-    Raises:
-        LiereError: a column can't be found, or there is one class only.
+    Raises LiereError: a column can't be found, or there is one class only.
     """
     columns, features = shards[0].columns(), shards[0].features()
 
     def column(names: Sequence[str], feature_type: str) -> str | None:
-        for name in names:
-            if name in columns:
-                return name
-        of_type = [
-            name
-            for name, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == feature_type
-        ]
+        if usual := [name for name in names if name in columns]:
+            return usual[0]
+        described = {key: value for key, value in features.items() if isinstance(value, dict)}
+        of_type = [key for key, value in described.items() if value.get("_type") == feature_type]
         return of_type[0] if len(of_type) == 1 else None
 
-    images = images or column(usual, "Image")
+    images = images or column(image_names, "Image")
     label = label or column(_LABEL_COLUMNS, "ClassLabel")
     if images is None or label is None:
         missing = kind if images is None else "label"
@@ -218,13 +190,8 @@ def find_table(
 
 
 def sampled(count: int, frames: int) -> Array:
-    """The numbers of the frames at the centres of ``frames`` equal parts of a clip.
-
-    Args:
-        count: frames of the clip.
-
-    Returns:
-        int64 [frames], ascending; some twice where the clip has fewer frames.
+    """The numbers of the frames at the centres of ``frames`` equal parts of a clip of ``count``:
+    int64 [frames], ascending; some twice where the clip has fewer.
     """
     return ((np.arange(frames) + 0.5) * count / frames).astype(np.int64)
 
@@ -232,10 +199,8 @@ def sampled(count: int, frames: int) -> Array:
 def _decode(images: list[bytes], grid: tuple[int, ...], where: str) -> Array:
     if len(grid) == 2:
         return decode_image(images[0], grid, where)
-    frames = [
-        decode_image(data, grid[1:], f"{where} frame {number}")
-        for number, data in enumerate(images)
-    ]
+    names = (f"{where} frame {number}" for number in range(len(images)))
+    frames = [decode_image(data, grid[1:], name) for data, name in zip(images, names, strict=True)]
     return np.stack(frames, 1)
 
 

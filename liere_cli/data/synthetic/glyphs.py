@@ -21,15 +21,8 @@ def parse_glyphs(*drawings: str) -> Tensor:
 
 
 def render(codes: Tensor, glyphs: Tensor, pixels: int) -> Tensor:
-    """Draws one glyph in each cell.
-
-    Args:
-        codes: int64 [..., rows, columns], indices into ``glyphs``.
-        glyphs: uint8 [K, 8, 8].
-        pixels: edge of a cell.
-
-    Returns:
-        uint8 [..., rows * pixels, columns * pixels].
+    """Draws the glyph of uint8 [K, 8, 8] with the index in each cell of int64 [..., rows, columns]:
+    uint8 [..., rows * pixels, columns * pixels].
     """
     if pixels != _MASTER_PIXELS:
         size = (pixels, pixels)
@@ -43,13 +36,8 @@ def render(codes: Tensor, glyphs: Tensor, pixels: int) -> Tensor:
 
 
 def cell_pixels(name: str, grid: tuple[int, ...], cells: int, patch: int = 1) -> int:
-    """Edge in pixels of a cell when ``cells`` x ``cells`` of them fill the last axes of ``grid``.
-
-    Args:
-        patch: edge of the patches, which must fill the grid too.
-
-    Raises:
-        UsageError: they don't fill it exactly.
+    """Edge in pixels of a cell when ``cells`` x ``cells`` of them fill the last axes of ``grid``;
+    UsageError if they, or patches of that edge, don't fill it exactly.
     """
     height, width = grid[-2:]
     step = math.lcm(cells, patch)

@@ -83,10 +83,7 @@ class Motion(Dataset):
         self.classes = options.classes
         self.grid = options.grid or (4, 4 * options.cells, 4 * options.cells)
         self._pixels(self.grid)
-        self.patch = (
-            2 - self.grid[0] % 2,
-            *(default_patch(options.cells, self.grid[1]),) * 2,
-        )
+        self.patch = (2 - self.grid[0] % 2, *(default_patch(options.cells, self.grid[1]),) * 2)
 
     def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:
         cell_pixels(self.name, grid, self.options.cells, max(patch[1:]))
@@ -112,10 +109,7 @@ class Motion(Dataset):
         return Examples(frames[:, None], labels, torch.arange(len(labels)))
 
     def scenes(self, split: Split, frames: int) -> tuple[Tensor, Tensor]:
-        """The shape in each cell, uint8 [N, frames, cells, cells], and the labels, int64 [N].
-
-        0 is empty, 1 and more a shape.
-        """
+        """Shapes of cells, uint8 [N, frames, cells, cells], 0 for none, and labels, int64 [N]."""
         options = self.options
         count: int = getattr(options, split)
         random = stream(options.seed, "motion", split)
@@ -126,9 +120,8 @@ class Motion(Dataset):
         kinds = 1 + kinds[:, : options.shapes].to(torch.uint8)
 
         # [N, frames, shapes] cells
-        offsets = (
-            options.speed * torch.arange(frames)[:, None] * torch.tensor(_STEPS)[labels][:, None]
-        )
+        steps = torch.tensor(_STEPS)[labels][:, None]
+        offsets = options.speed * torch.arange(frames)[:, None] * steps
         rows = (starts[:, None] // options.cells + offsets[..., :1]) % options.cells
         columns = (starts[:, None] % options.cells + offsets[..., 1:]) % options.cells
         codes = torch.zeros(count, frames, options.cells**2, dtype=torch.uint8)

@@ -123,17 +123,14 @@ class Pointing(Dataset):
         arrows = torch.arange(options.arrows) % _DIRECTIONS
         other_arrows = (labels[:, None] + 1 + arrows[: options.arrows - 1]) % _DIRECTIONS
         other_letters = torch.rand(count, _OTHERS, generator=random).argsort(1)
-        contents = torch.cat(
-            [
-                torch.full((count, 1), _LETTER_Y),
-                _ARROW + labels[:, None],
-                _ARROW + other_arrows,
-                _LETTER_Y + 1 + other_letters[:, : options.letters - 1],
-            ],
-            1,
-        )
+        contents = [
+            torch.full((count, 1), _LETTER_Y),
+            _ARROW + labels[:, None],
+            _ARROW + other_arrows,
+            _LETTER_Y + 1 + other_letters[:, : options.letters - 1],
+        ]
         codes = torch.zeros(count, options.cells**2, dtype=torch.uint8)
-        codes.scatter_(1, order, contents.to(torch.uint8))
+        codes.scatter_(1, order, torch.cat(contents, 1).to(torch.uint8))
         return codes.view(count, options.cells, options.cells), labels
 
 

@@ -15,15 +15,12 @@ from torch.nn import functional as F
 from liere_cli.config.section import added
 from liere_cli.encodings.additive.base import Additive
 from liere_cli.encodings.base import EncodingOptions, Shape, Stream
-from liere_cli.errors import UsageError
 
 #: coefficient of the cubic kernel, as in torch and OpenCV; PIL has -0.5
 CUBIC = -0.75
 
 
 class AbsoluteOptions(EncodingOptions):
-    """Options of ``absolute``."""
-
     init: float = Field(
         0.02,
         ge=0,
@@ -57,7 +54,7 @@ class Absolute(Additive):
     def __init__(self, shape: Shape, options: AbsoluteOptions | None = None) -> None:
         super().__init__(shape, options)
         if shape.grid is None:
-            raise UsageError("encoding 'absolute' needs the training grid: pass grid=(...)")
+            raise self.error("needs the training grid: pass grid=(...)")
         self.scaling = "resized"
         self.cubic = (self.options.resize or ("cubic" if shape.axes == 2 else "linear")) == "cubic"
         self.table = nn.Parameter(torch.zeros(math.prod(shape.grid), shape.dim))

@@ -17,8 +17,6 @@ from liere_cli.rotations.precision import full_precision
 
 
 class FourierOptions(PositionedOptions):
-    """Options of ``fourier``."""
-
     features: int | None = Field(
         None, ge=2, description="number of cosines and sines together; null: dim, or dim - 1 if odd"
     )
@@ -59,14 +57,10 @@ class Fourier(Additive):
         self.initialise()
 
     def initialise(self, stream: Stream = lambda name: None) -> None:
-        """The paper specifies W only; W_1 is normal with standard deviation fan_in^-1/2, biases are
-        zero.
-        """
-        for name, std in (
-            ("directions", 1 / self.options.gamma),
-            ("hidden", (2 * self.waves) ** -0.5),
-            ("out", self.options.init),
-        ):
+        """The paper specifies W only."""
+        hidden = (2 * self.waves) ** -0.5
+        stds = {"directions": 1 / self.options.gamma, "hidden": hidden, "out": self.options.init}
+        for name, std in stds.items():
             nn.init.normal_(getattr(self, name), std=std, generator=stream(name))
         nn.init.zeros_(self.hidden_bias)
         nn.init.zeros_(self.out_bias)

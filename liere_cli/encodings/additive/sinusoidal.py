@@ -10,12 +10,9 @@ from torch import Tensor, nn
 from liere_cli.config.section import added
 from liere_cli.encodings.additive.base import Additive
 from liere_cli.encodings.base import PositionedOptions, Shape, Stream
-from liere_cli.errors import UsageError
 
 
 class SinusoidalOptions(PositionedOptions):
-    """Options of ``sinusoidal``."""
-
     theta: float = Field(10_000.0, gt=1, description="longest wavelength / 2 pi, in positions")
     scale: float | None = Field(
         None, gt=0, description="initial value of the learned factor on the vectors; null: dim^-0.5"
@@ -42,10 +39,8 @@ class Sinusoidal(Additive):
         super().__init__(shape, options)
         self.waves = shape.dim // (2 * shape.axes)
         if self.waves < 1:
-            raise UsageError(
-                f"encoding 'sinusoidal' needs at least {2 * shape.axes} channels for {shape.axes} "
-                f"axes, not dim={shape.dim}"
-            )
+            needed = f"needs at least {2 * shape.axes} channels for {shape.axes} axes"
+            raise self.error(f"{needed}, not dim={shape.dim}")
         self.scale = nn.Parameter(torch.ones(()), requires_grad=self.options.learned)
 
     def initialise(self, stream: Stream = lambda name: None) -> None:

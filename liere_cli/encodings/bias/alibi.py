@@ -10,8 +10,6 @@ from liere_cli.errors import UsageError
 
 
 class ALiBiOptions(PositionedOptions):
-    """Options of ``alibi``."""
-
     heads: int | None = Field(
         None, ge=1, description="number of heads with a bias, the first ones; null: all"
     )

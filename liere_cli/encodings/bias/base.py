@@ -46,14 +46,7 @@ class LogitBias(PositionEncoding):
         return built
 
     def between(self, queries: Tensor, keys: Tensor, layer: int) -> Tensor:
-        """The bias of a layer.
-
-        Args:
-            queries, keys: positions [Tq, A] and [Tk, A].
-
-        Returns:
-            [N or 1, Tq, Tk] float32.
-        """
+        """The bias of a layer, [N or 1, Tq, Tk] float32, of positions [Tq, A] and [Tk, A]."""
         raise NotImplementedError
 
 

@@ -15,8 +15,6 @@ EPSILON = 1e-6
 
 
 class FIREOptions(PositionedOptions):
-    """Options of ``fire``."""
-
     width: int = Field(32, ge=1, le=1024, description="hidden units of the function")
     threshold: float = Field(
         512.0, gt=0, description="initial L, in positions: earlier queries are all normalised by it"
@@ -59,14 +57,10 @@ class FIRE(LogitBias):
 
     def initialise(self, stream: Stream = lambda name: None) -> None:
         """Uniform in +-fan_in^-1/2, as PyTorch's linear layers, which the paper's code uses."""
-        bound = self.options.width**-0.5
-        for name, limit in (
-            ("hidden", 1.0),
-            ("hidden_bias", 1.0),
-            ("out", bound),
-            ("out_bias", bound),
-        ):
-            nn.init.uniform_(getattr(self, name), -limit, limit, generator=stream(name))
+        limits = {"hidden": 1.0, "out": self.options.width**-0.5}
+        for name, limit in limits.items():
+            for own in (name, f"{name}_bias"):
+                nn.init.uniform_(getattr(self, own), -limit, limit, generator=stream(own))
         nn.init.constant_(self.curvature, self.options.curvature)
         nn.init.ones_(self.reach)
 

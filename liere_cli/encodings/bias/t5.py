@@ -14,8 +14,6 @@ from liere_cli.errors import UsageError
 
 
 class T5Options(PositionedOptions):
-    """Options of ``t5``."""
-
     buckets: int = Field(32, ge=4, le=4096, description="of distances, for each axis")
     distance: int = Field(
         128, ge=2, description="distance from which all share the last bucket, in positions"
@@ -61,10 +59,8 @@ class T5(LogitBias):
                 f"encoding 't5': distance={self.options.distance} must be above {exact}, the "
                 f"number of distances with their own bucket, of {self.options.buckets} buckets"
             )
-        layers = shape.depth if self.layered else 1
-        self.table = nn.Parameter(
-            torch.empty(layers, shape.axes, self.options.buckets, shape.heads)
-        )
+        size = (shape.depth if self.layered else 1, shape.axes, self.options.buckets, shape.heads)
+        self.table = nn.Parameter(torch.empty(size))
         self.initialise()
 
     def initialise(self, stream: Stream = lambda name: None) -> None:
@@ -73,10 +69,9 @@ class T5(LogitBias):
 
     def between(self, queries: Tensor, keys: Tensor, layer: int) -> Tensor:
         relative = (keys[None] - queries[:, None]).trunc().long()  # [Tq, Tk, A]
-        buckets = bucket(
-            relative, self.options.buckets, self.options.distance, self.bidirectional
-        ).unbind(-1)
-        parts = [F.embedding(b, table) for b, table in zip(buckets, self.table[layer], strict=True)]
+        buckets, distance = self.options.buckets, self.options.distance
+        numbers = bucket(relative, buckets, distance, self.bidirectional).unbind(-1)
+        parts = [F.embedding(n, table) for n, table in zip(numbers, self.table[layer], strict=True)]
         bias: Tensor = self.options.scale * torch.stack(parts).sum(0).permute(2, 0, 1)
         return bias
 

@@ -1,7 +1,6 @@
 """ComRoPE: blocks of channels that each rotate along one generator.
 
-Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim = n * b for
-n blocks of b rows, A axes, L depth.
+Shapes: as in ``encodings.base``; H = n * b for n blocks of b rows.
 """
 
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape, Stream
+from liere_cli.encodings.base import PositionedOptions, Shape, Stream
+from liere_cli.encodings.matrix.base import MatrixRotation
 from liere_cli.errors import UsageError
 from liere_cli.positions.grid import UNITS, Scaling
 from liere_cli.rotations import (
@@ -47,8 +47,6 @@ class ComRoPEState:
 
 
 class ComRoPEOptions(PositionedOptions):
-    """Options of both forms of ComRoPE."""
-
     block: int | None = Field(
         None,
         ge=2,
@@ -67,7 +65,7 @@ class ComRoPEOptions(PositionedOptions):
     scaling: Scaling = Field("cell", description=f"{UNITS}; the code has cell")
 
 
-class ComRoPE(PositionEncoding):
+class ComRoPE(MatrixRotation):
     """q and k at position p are multiplied, block by block, by exp(s_j(p) (P_j - P_j^T)) with
     learned P for each layer, head and block (arXiv 2506.03737; Longin-Yu/ComRoPE model.py).
 
@@ -84,10 +82,8 @@ class ComRoPE(PositionEncoding):
     """
 
     source = "arXiv 2506.03737"
-    family = "matrix"
     prefix = "rotated as if at 0.5 on every axis (prefix=null: pass unchanged)"
     relative = True
-    orthogonal = True
     Options: ClassVar[type[ComRoPEOptions]] = ComRoPEOptions
     #: whether every axis needs at least one block to itself
     axis_has_block: ClassVar[bool] = False
@@ -95,25 +91,21 @@ class ComRoPE(PositionEncoding):
     def __init__(self, shape: Shape, options: ComRoPEOptions | None = None) -> None:
         super().__init__(shape, options)
         least = shape.axes if self.axis_has_block else 1
-        fitting = [
-            rows
-            for rows in range(2, shape.head_dim + 1, 2)
-            if shape.head_dim % rows == 0 and shape.head_dim // rows >= least
-        ]
+        rows = range(2, shape.head_dim // least + 1, 2)
+        fitting = [count for count in rows if shape.head_dim % count == 0]
         requested = self.options.block
         if not fitting or requested not in (None, *fitting):
-            rows = f"blocks of {requested}" if requested else "an even number of"
+            kind = f"blocks of {requested}" if requested else "an even number of"
             each = f", at least one block for each of {least} axes" if least > 1 else ""
             fit = f"; block can be {', '.join(map(str, fitting))}" if fitting else ""
             raise UsageError(
-                f"encoding '{self.name}': head_dim={shape.head_dim} does not divide into {rows} "
+                f"encoding '{self.name}': head_dim={shape.head_dim} does not divide into {kind} "
                 f"rows{each}{fit}"
             )
-        self.block: int = requested or max(rows for rows in fitting if rows <= DEFAULT_BLOCK)
+        self.block: int = requested or max(n for n in fitting if n <= DEFAULT_BLOCK)
         self.blocks = shape.head_dim // self.block
-        self.base = nn.Parameter(
-            torch.empty(shape.depth, shape.heads, self.blocks, self.block, self.block)
-        )
+        size = (shape.depth, shape.heads, self.blocks, self.block, self.block)
+        self.base = nn.Parameter(torch.empty(size))
 
     def initialise(self, stream: Stream = lambda name: None) -> None:
         draw = torch.randn(self.base.shape, generator=stream("base"))
@@ -132,28 +124,15 @@ class ComRoPE(PositionEncoding):
         lines = real_schur(skew(self.base), steps)
         return ComRoPEState(lines.unbind(), steps.unbind())
 
-    def encode_qk(
-        self, q: Tensor, k: Tensor, state: ComRoPEState, layer: int, prefix_tokens: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        lines, steps = state.of(layer, prefix_tokens)
-        self.check_tokens(q.shape[2], len(steps) - prefix_tokens, prefix_tokens)
-        self.check_tokens(k.shape[2], len(steps) - prefix_tokens, prefix_tokens)
-        q, k = rotate_by_steps(lines, steps, change_basis(lines, q), change_basis(lines, k))
-        return q, k
-
-    def encode_q(
-        self, q: Tensor, state: ComRoPEState, layer: int, prefix_tokens: int = 0
-    ) -> Tensor:
-        lines, steps = state.of(layer, prefix_tokens)
-        self.check_tokens(q.shape[2], len(steps) - prefix_tokens, prefix_tokens)
-        (turned,) = rotate_by_steps(lines, steps, change_basis(lines, q))
-        # back to the basis of the channels: another call may find other eigenvectors
-        return change_basis(lines, turned, back=True)
-
-    def encode_k(
-        self, k: Tensor, state: ComRoPEState, layer: int, prefix_tokens: int = 0
-    ) -> Tensor:
-        return self.encode_q(k, state, layer, prefix_tokens)
+    def rotate(
+        self, state: ComRoPEState, layer: int, prefix: int, *xs: Tensor, in_eigenbasis: bool
+    ) -> tuple[Tensor, ...]:
+        lines, steps = state.of(layer, prefix)
+        self.check_sequences(len(steps) - prefix, prefix, *xs)
+        rotated = rotate_by_steps(lines, steps, *[change_basis(lines, x) for x in xs])
+        if in_eigenbasis:
+            return rotated
+        return tuple(change_basis(lines, x, back=True) for x in rotated)
 
     def project(
         self, x: Tensor, weight: Tensor, state: ComRoPEState, layer: int, prefix_tokens: int = 0
@@ -170,7 +149,7 @@ class ComRoPEAP(ComRoPE):
 
     Block j is rotated by exp(p_a (P_j - P_j^T)) with a = j mod A: ``axial`` in a learned basis,
     with learned frequencies. The code requires equally many blocks for each axis; here the first
-    axes get one more where they don't divide. For the paper's training see :class:`ComRoPE`.
+    axes get one more where they don't divide.
 
     Raises:
         UsageError: head_dim does not divide into blocks, or there are fewer blocks than axes.
@@ -196,8 +175,7 @@ class ComRoPELD(ComRoPE):
 
     Block j is rotated by exp((p . theta_j) (P_j - P_j^T)) with learned theta for each layer, axis
     and block, shared by its heads as in the code, initially standard normal: ``rope-mixed`` in a
-    learned basis, where the planes of a block share a direction. For the paper's training see
-    :class:`ComRoPE`.
+    learned basis, where the planes of a block share a direction.
 
     Raises:
         UsageError: head_dim does not divide into blocks.

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from liere_cli.config.section import added
-from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape, Stream
+from liere_cli.encodings.base import PositionedOptions, Shape, Stream
+from liere_cli.encodings.matrix.base import MatrixRotation
 from liere_cli.encodings.matrix.liere_init import mean_highest_frequency, with_spectrum_of
 from liere_cli.encodings.presets import Preset, preset_field
 from liere_cli.errors import UsageError
@@ -74,8 +75,6 @@ class LieREState:
 
 
 class LieREOptions(PositionedOptions):
-    """Options of ``liere``."""
-
     block: int | None = Field(
         None,
         ge=2,
@@ -120,7 +119,7 @@ class LieREOptions(PositionedOptions):
         return self
 
 
-class LieRE(PositionEncoding):
+class LieRE(MatrixRotation):
     """LieRE (arXiv 2406.10322, algorithm 2): q and k at position p are multiplied by
     R(p) = exp(sum_a p_a A_a) with learned skew-symmetric A_a = U_a - U_a^T, U_a strictly upper
     triangular, block-diagonal with blocks of ``block`` rows.
@@ -147,18 +146,14 @@ class LieRE(PositionEncoding):
     name = "liere"
     summary = "rotations of whole blocks of channels with learned generators"
     source = "arXiv 2406.10322"
-    family = "matrix"
     formula = "R(p) = exp(sum_a p_a (U_a - U_a^T)), blocks of b rows"
-    orthogonal = True
     Options = LieREOptions
 
     def __init__(self, shape: Shape, options: LieREOptions | None = None) -> None:
         super().__init__(shape, options)
-        self.block = self.options.block or max(
-            (b for b in range(2, DEFAULT_BLOCK + 1) if shape.head_dim % b == 0),
-            default=shape.head_dim,
-        )
         fitting = [b for b in range(2, shape.head_dim + 1) if shape.head_dim % b == 0]
+        below = [b for b in fitting if b <= DEFAULT_BLOCK]
+        self.block = self.options.block or max(below, default=shape.head_dim)
         if self.block not in fitting:
             raise UsageError(
                 f"encoding 'liere': head_dim={shape.head_dim} is not divisible into blocks of "
@@ -212,26 +207,10 @@ class LieRE(PositionEncoding):
         rotations = [layer for part in parts for layer in grid_exp(part, positions).unbind()]
         return LieREState(positions, rotations=tuple(rotations))
 
-    def encode_qk(
-        self, q: Tensor, k: Tensor, state: LieREState, layer: int, prefix_tokens: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        self.check_tokens(q.shape[2], len(state.positions), prefix_tokens)
-        self.check_tokens(k.shape[2], len(state.positions), prefix_tokens)
-        q, k = self._rotated(state, layer, q, k)
-        return q, k
-
-    def encode_q(self, q: Tensor, state: LieREState, layer: int, prefix_tokens: int = 0) -> Tensor:
-        self.check_tokens(q.shape[2], len(state.positions), prefix_tokens)
-        # in the basis of the channels: another call may find other eigenvectors
-        return self._rotated(state, layer, q, in_eigenbasis=False)[0]
-
-    def encode_k(self, k: Tensor, state: LieREState, layer: int, prefix_tokens: int = 0) -> Tensor:
-        return self.encode_q(k, state, layer, prefix_tokens)
-
-    def _rotated(
-        self, state: LieREState, layer: int, *xs: Tensor, in_eigenbasis: bool = True
+    def rotate(
+        self, state: LieREState, layer: int, prefix: int, *xs: Tensor, in_eigenbasis: bool
     ) -> tuple[Tensor, ...]:
-        """R(p) x for every token, or Q^T R(p) x where that is cheaper."""
+        self.check_sequences(len(state.positions), prefix, *xs)
         layer = layer if len(self.upper) > 1 else 0
         if state.frequencies:
             angles = linear_angles(state.positions, state.frequencies[layer])
@@ -247,9 +226,8 @@ class LieRE(PositionEncoding):
     def project(
         self, x: Tensor, weight: Tensor, state: LieREState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As the base class, but rotates queries and keys in the projected tensor. On one axis,
-        without a prefix, the change of basis is folded into the weights, which costs a product of
-        their size instead of one for every token.
+        """Rotates queries and keys in the projected tensor; on one axis, without a prefix, with the
+        change of basis folded into the weights, a product of their size instead of one by token.
         """
         self.check_tokens(x.shape[1], len(state.positions), prefix_tokens)
         layer = layer if len(self.upper) > 1 else 0

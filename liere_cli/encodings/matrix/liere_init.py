@@ -29,19 +29,14 @@ def mean_highest_frequency(entries: Tensor, rows: int) -> float:
 def with_spectrum_of(
     entries: Tensor, rows: int, other: int, generator: torch.Generator | None
 ) -> Tensor:
-    """Generators with the same planes, at the frequencies of blocks of another size.
+    """Generators with the same planes, at the frequencies of blocks of ``other`` rows.
 
     On each axis every head draws enough generators of ``other`` rows, and assigns their frequencies
     to its blocks at random; within a block higher frequencies go to the planes that were faster. So
     each head has the distribution of frequencies of the other size, while the planes, and how they
     relate over the axes, stay those of its own draw.
 
-    Args:
-        entries: [L, N, n, A, e] uniform in [0, 1).
-        rows, other: rows of these blocks, and of blocks of the other size.
-
-    Returns:
-        [L, N, n, A, e] float32.
+    Entries are [L, N, n, A, e], uniform in [0, 1); the result is float32.
     """
     layers, heads, blocks, axes, _ = entries.shape
     planes = rows // 2

@@ -6,30 +6,22 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from liere_cli.encodings.base import PositionedOptions, PositionEncoding, Shape, Stream
+from liere_cli.encodings.base import PositionedOptions, Shape, Stream
+from liere_cli.encodings.matrix.base import MatrixRotation
 from liere_cli.encodings.rotary.base import geometric
-from liere_cli.errors import UsageError
 from liere_cli.positions.grid import UNITS, Scaling
 from liere_cli.rotations import linear_angles, phases
 
 
 @dataclass(frozen=True)
 class SphericalState:
-    """What the layers share in a forward pass.
-
-    Args:
-        positions: [T, 2].
-        tables: cosines and sines of fixed frequencies for each axis, [1, T, n, 2]; empty for
-            learned ones.
-    """
+    """Positions [T, 2]; cosines and sines of fixed frequencies for each axis, [1, T, n, 2]."""
 
     positions: Tensor
     tables: tuple[Tensor, ...] = ()
 
 
 class SphericalOptions(PositionedOptions):
-    """Options of ``spherical``."""
-
     scaling: Scaling = Field("angle", description=f"{UNITS}; the paper has angle")
     theta: float = Field(100.0, gt=1, description="base of the fixed frequencies")
     learned: bool = Field(
@@ -39,7 +31,7 @@ class SphericalOptions(PositionedOptions):
     )
 
 
-class Spherical(PositionEncoding):
+class Spherical(MatrixRotation):
     """Spherical RoPE (arXiv 2511.08368 section 4 and appendices F and G; Spherical_RoPE and
     Learned_Spherical_RoPE in the code of its authors' CARE).
 
@@ -60,8 +52,6 @@ class Spherical(PositionEncoding):
     summary = "triples of channels rotated by columns, then by rows; cheap, and not commuting"
     source = "arXiv 2511.08368"
     formula = "triple d is rotated by roll(y f_d) yaw(x f_d)"
-    family = "matrix"
-    orthogonal = True
     min_axes = max_axes = 2
     Options = SphericalOptions
     #: learned [L, N, 2, n], or fixed for all layers and heads [1, 2, n]
@@ -71,14 +61,11 @@ class Spherical(PositionEncoding):
         super().__init__(shape, options)
         self.triples = shape.head_dim // 3
         if not self.triples:
-            raise UsageError(
-                f"encoding '{self.name}' rotates triples of channels, so head_dim must be at least "
-                f"3, not {shape.head_dim}"
-            )
+            needed = "rotates triples of channels, so head_dim must be at least 3"
+            raise self.error(f"{needed}, not {shape.head_dim}")
         if self.options.learned:
-            self.frequencies = nn.Parameter(
-                torch.empty(shape.depth, shape.heads, shape.axes, self.triples)
-            )
+            size = (shape.depth, shape.heads, shape.axes, self.triples)
+            self.frequencies = nn.Parameter(torch.empty(size))
         else:
             fixed = geometric(self.options.theta ** (2 / 3), self.triples)
             self.register_buffer("frequencies", fixed.expand(1, 2, -1).clone(), persistent=False)
@@ -95,27 +82,12 @@ class Spherical(PositionEncoding):
             return SphericalState(positions)
         return SphericalState(positions, _tables(positions, self.frequencies))
 
-    def encode_q(
-        self, q: Tensor, state: SphericalState, layer: int, prefix_tokens: int = 0
-    ) -> Tensor:
-        self.check_tokens(q.shape[2], len(state.positions), prefix_tokens)
-        return _rotate(q, *self._tables_of(state, layer))
-
-    def encode_k(
-        self, k: Tensor, state: SphericalState, layer: int, prefix_tokens: int = 0
-    ) -> Tensor:
-        return self.encode_q(k, state, layer, prefix_tokens)
-
-    def encode_qk(
-        self, q: Tensor, k: Tensor, state: SphericalState, layer: int, prefix_tokens: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        self.check_tokens(q.shape[2], len(state.positions), prefix_tokens)
-        self.check_tokens(k.shape[2], len(state.positions), prefix_tokens)
-        tables = self._tables_of(state, layer)
-        return _rotate(q, *tables), _rotate(k, *tables)
-
-    def _tables_of(self, state: SphericalState, layer: int) -> tuple[Tensor, ...]:
-        return state.tables or _tables(state.positions, self.frequencies[layer])
+    def rotate(
+        self, state: SphericalState, layer: int, prefix: int, *xs: Tensor, in_eigenbasis: bool
+    ) -> tuple[Tensor, ...]:
+        self.check_sequences(len(state.positions), prefix, *xs)
+        tables = state.tables or _tables(state.positions, self.frequencies[layer])
+        return tuple(_rotate(x, *tables) for x in xs)
 
 
 def _tables(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, ...]:

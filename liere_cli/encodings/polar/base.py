@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from liere_cli.encodings.rotary.base import Rotary
-from liere_cli.errors import UsageError
 from liere_cli.rotations.precision import accumulation_dtype, check_heads
 
 
@@ -27,10 +26,8 @@ class Polar(Rotary):
     def count_planes(self) -> int:
         head_dim, axes = self.shape.head_dim, self.shape.axes
         if head_dim < axes:
-            raise UsageError(
-                f"encoding '{self.name}' needs at least one channel for each of {axes} axes, but "
-                f"head_dim is {head_dim}"
-            )
+            needed = f"needs at least one channel for each of {axes} axes"
+            raise self.error(f"{needed}, but head_dim is {head_dim}")
         return head_dim
 
     def magnitude(self, x: Tensor) -> Tensor:
@@ -42,11 +39,9 @@ class Polar(Rotary):
         return self.spread(x, with_prefix(table, x))
 
     def spread(self, x: Tensor, table: Tensor) -> Tensor:
-        """``turn`` with phases for every token, prefix included.
-
-        Returns:
-            [B, N, S, 2 H], m cos a of all channels before m sin a, in the dtype of ``x``;
-            arithmetic is float32 (float64 for float64) with one rounding at the end.
+        """``turn`` with phases for every token, prefix included. Returns [B, N, S, 2 H], m cos a of
+        all channels before m sin a, in the dtype of ``x``; arithmetic is float32 (float64 for
+        float64) with one rounding at the end.
         """
         check_heads(x)
         magnitudes = self.magnitude(x.to(accumulation_dtype(x.dtype)))

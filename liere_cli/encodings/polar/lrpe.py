@@ -12,8 +12,6 @@ from liere_cli.encodings.rotary.base import Rotary, RotaryOptions, split_planes
 
 
 class LRPEOptions(RotaryOptions):
-    """Options of ``lrpe``."""
-
     form: Literal["cosine", "rotate"] = Field(
         "cosine",
         description="cosine, [x cos, x sin] with a frequency for each channel, twice as wide; or "
@@ -72,12 +70,11 @@ class LRPE(Polar):
         parts = split_planes(self.planes, shape.axes)
         rows = [torch.block_diag(*(row[None, :m] for m in parts)) for row in spectrum]
         as_code = shape.axes == 1 and not self.rotates
-        learned = as_code if chosen.learned is None else chosen.learned
-        self.start_at(torch.stack(rows), learned)
+        self.start_at(torch.stack(rows), as_code if chosen.learned is None else chosen.learned)
 
     def count_planes(self) -> int:
-        rotates = self.options.form == "rotate"
-        return Rotary.count_planes(self) if rotates else super().count_planes()
+        cosine = self.options.form == "cosine"
+        return super().count_planes() if cosine else Rotary.count_planes(self)
 
     def turn(self, x: Tensor, table: Tensor) -> Tensor:
         return Rotary.turn(self, x, table) if self.rotates else super().turn(x, table)

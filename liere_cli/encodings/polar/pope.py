@@ -1,7 +1,6 @@
 """PoPE: content sets the magnitude of a channel, position its phase.
 
-Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, A axes,
-L depth.
+Shapes: as in ``encodings.base``.
 """
 
 import math
@@ -14,14 +13,12 @@ from torch.nn import functional as F
 
 from liere_cli.encodings.base import PositionedOptions, Shape, Stream
 from liere_cli.encodings.polar.base import Polar, with_prefix
-from liere_cli.encodings.rotary.base import axial_frequencies
+from liere_cli.encodings.rotary.base import Learned, axial_frequencies
 from liere_cli.encodings.rotary.golden_gate import golden_directions, log_spaced
 from liere_cli.positions.grid import UNITS, Scaling
 
 
 class PolarOptions(PositionedOptions):
-    """Options of every form of PoPE."""
-
     bias: Literal["zero", "uniform", "none"] = Field(
         "zero",
         description="initial phases of the keys, learned: zero (better on longer text), uniform in "
@@ -34,15 +31,10 @@ class PolarOptions(PositionedOptions):
         "softplus",
         description="what makes magnitudes of channels; relu and none are the paper's ablations",
     )
-    learned: bool = Field(
-        False,
-        description="learn the frequencies of each layer and head, starting at the fixed ones",
-    )
+    learned: Learned = False
 
 
 class PoPEOptions(PolarOptions):
-    """Options of ``pope``."""
-
     theta: float = Field(10_000.0, gt=1, description="base of the frequencies, on every axis")
 
 
@@ -96,15 +88,11 @@ class PoPE(Polar):
     def encode_qk(
         self, q: Tensor, k: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor]:
-        table = self.table(state, layer)
-        self.check_tokens(q.shape[2], table.shape[-3], prefix_tokens)
-        self.check_tokens(k.shape[2], table.shape[-3], prefix_tokens)
+        table = self.table_for(state, layer, prefix_tokens, q, k)
         return self.turn(q, table), self.turn_keys(k, table, layer)
 
     def encode_k(self, k: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0) -> Tensor:
-        table = self.table(state, layer)
-        self.check_tokens(k.shape[2], table.shape[-3], prefix_tokens)
-        return self.turn_keys(k, table, layer)
+        return self.turn_keys(k, self.table_for(state, layer, prefix_tokens, k), layer)
 
     def turn_keys(self, k: Tensor, table: Tensor, layer: int) -> Tensor:
         """``turn`` with a layer's phases of the keys added."""
@@ -117,8 +105,6 @@ class PoPE(Polar):
 
 
 class GoldenGatePoPEOptions(PolarOptions):
-    """Options of ``golden-gate-pope``."""
-
     scaling: Scaling = Field("aspect", description=UNITS)
     slowest: float = Field(0.2, gt=0, description="lowest frequency; vit-pytorch: 1")
     fastest: float = Field(20.0, gt=0, description="highest frequency; vit-pytorch: 10000")
@@ -132,9 +118,7 @@ class GoldenGatePoPE(PoPE):
     jerryxio.ng/posts/nd-rope).
 
     ``pope`` with the frequencies of ``golden-gate``: channel i of head n has the phase
-    w_i (p . u[n, i]), magnitudes w log-spaced, directions u quasi-uniform on the sphere.
-    vit-pytorch counts positions from 0 with frequencies 1 to 10000, which rotates neighbours by
-    thousands of radians; ``scaling=index,slowest=1,fastest=10000`` reproduces it.
+    w_i (p . u[n, i]). As there, ``scaling=index,slowest=1,fastest=10000`` is vit-pytorch's.
 
     Raises:
         UsageError: ``fastest`` below ``slowest``.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from liere_cli.encodings.base import Shape
 from liere_cli.encodings.presets import Preset, preset_field
-from liere_cli.encodings.rotary.base import Order, Rotary, RotaryOptions, axial_frequencies
+from liere_cli.encodings.rotary.base import Learned, Order, Rotary, RotaryOptions, axial_frequencies
 
 PRESETS = {
     "liere-repository": Preset(
@@ -20,8 +20,6 @@ PRESETS = {
 
 
 class AxialOptions(RotaryOptions):
-    """Options of ``axial``."""
-
     theta: float | None = Field(
         None,
         gt=1,
@@ -38,10 +36,7 @@ class AxialOptions(RotaryOptions):
         description="magnitudes of the m planes of an axis: geometric, theta^(-i/m), or those that "
         "LieRE's repository calls visionllama, exp(-4 u) for u from 0 to 1 (with scaling=unit)",
     )
-    learned: bool = Field(
-        False,
-        description="learn the frequencies of each layer and head, starting at the fixed ones",
-    )
+    learned: Learned = False
     presets: ClassVar[Mapping[str, Preset]] = PRESETS
     preset: str | None = preset_field(PRESETS)
 

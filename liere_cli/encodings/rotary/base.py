@@ -1,28 +1,26 @@
 """The common base of the rotary family: planes rotated by angles linear in the position.
 
-Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, A axes,
-L depth, P = H/2 planes.
+Shapes: as in ``encodings.base``; P = H/2 planes.
 """
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from liere_cli.encodings.base import Family, PositionedOptions, PositionEncoding, Shape, Stream
-from liere_cli.errors import UsageError
 from liere_cli.rotations import Layout, linear_angles, phases, rotate_planes, rotate_projected
 
 #: description of the option ``layout``
 LAYOUTS = "channels that form a plane: interleaved (2i, 2i+1) or half-split (i, i + H/2)"
 #: how the planes of several axes are arranged
 Order = Literal["concatenated", "interleaved"]
+_LEARNED = "learn the frequencies of each layer and head, starting at the fixed ones"
+Learned = Annotated[bool, Field(description=_LEARNED)]
 
 
 class RotaryOptions(PositionedOptions):
-    """Options of every rotary encoding."""
-
     layout: Layout = Field("interleaved", description=LAYOUTS)
 
 
@@ -47,22 +45,13 @@ class Rotary(PositionEncoding):
         self.layout: Layout = getattr(self.options, "layout", "interleaved")
 
     def count_planes(self) -> int:
-        """Planes of a head.
-
-        Raises:
-            UsageError: an odd head_dim, or fewer planes than axes.
-        """
+        """Planes of a head; UsageError for an odd head_dim, or fewer planes than axes."""
         head_dim, axes = self.shape.head_dim, self.shape.axes
         if head_dim % 2:
-            raise UsageError(
-                f"encoding '{self.name}' rotates pairs of channels, so head_dim must be even, not "
-                f"{head_dim}"
-            )
+            raise self.error(f"rotates pairs of channels, so head_dim must be even, not {head_dim}")
         if head_dim // 2 < axes:
-            raise UsageError(
-                f"encoding '{self.name}' needs at least one plane, two channels, for each of "
-                f"{axes} axes; head_dim={head_dim} has {head_dim // 2}"
-            )
+            needed = f"needs at least one plane, two channels, for each of {axes} axes"
+            raise self.error(f"{needed}; head_dim={head_dim} has {head_dim // 2}")
         return head_dim // 2
 
     def start_at(self, frequencies: Tensor, learned: bool) -> None:
@@ -98,20 +87,14 @@ class Rotary(PositionEncoding):
     def encode_qk(
         self, q: Tensor, k: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor]:
-        table = self.table(state, layer)
-        self.check_tokens(q.shape[2], table.shape[-3], prefix_tokens)
-        self.check_tokens(k.shape[2], table.shape[-3], prefix_tokens)
+        table = self.table_for(state, layer, prefix_tokens, q, k)
         return self.turn(q, table), self.turn(k, table)
 
     def encode_q(self, q: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0) -> Tensor:
-        table = self.table(state, layer)
-        self.check_tokens(q.shape[2], table.shape[-3], prefix_tokens)
-        return self.turn(q, table)
+        return self.turn(q, self.table_for(state, layer, prefix_tokens, q))
 
     def encode_k(self, k: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0) -> Tensor:
-        table = self.table(state, layer)
-        self.check_tokens(k.shape[2], table.shape[-3], prefix_tokens)
-        return self.turn(k, table)
+        return self.turn(k, self.table_for(state, layer, prefix_tokens, k))
 
     def project(
         self, x: Tensor, weight: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0
@@ -135,6 +118,12 @@ class Rotary(PositionEncoding):
             table = phases(linear_angles(state, self.frequencies_of(layer)))
         return table if self.amplitude == 1 else self.amplitude * table
 
+    def table_for(self, state: Tensor, layer: int, prefix_tokens: int, *xs: Tensor) -> Tensor:
+        """``table``, which must fit the tokens of each [B, N, S, H]."""
+        table = self.table(state, layer)
+        self.check_sequences(table.shape[-3], prefix_tokens, *xs)
+        return table
+
 
 def split_planes(planes: int, axes: int) -> list[int]:
     """Planes of each axis: an even share, and one more for the first axes if some are left."""
@@ -151,10 +140,7 @@ def axial_frequencies(
     theta: float, planes: int, axes: int, order: Order = "concatenated"
 ) -> Tensor:
     """Frequencies [axes, planes] float32 with each plane on one axis, plane i of the m of an axis
-    at theta^(-i/m).
-
-    Args:
-        order: planes axis after axis (concatenated), or axes in turn (interleaved).
+    at theta^(-i/m): axis after axis (concatenated), or axes in turn (interleaved).
     """
     parts = [geometric(theta, share) for share in split_planes(planes, axes)]
     frequencies: Tensor = torch.block_diag(*(part[None] for part in parts))

@@ -1,7 +1,6 @@
 """Rotary in another basis: the common base of STRING and HARoPE.
 
-Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, A axes,
-L depth, D width of token vectors.
+Shapes: as in ``encodings.base``; D width of token vectors.
 """
 
 from dataclasses import dataclass
@@ -21,12 +20,7 @@ from liere_cli.rotations.precision import full_precision
 
 @dataclass(frozen=True)
 class BasisChangeState:
-    """What the layers share in a forward pass.
-
-    Args:
-        rotary: the state of ``Rotary``.
-        to, back: M and its inverse [N or 1, H, H] of each layer, or one that all layers share.
-    """
+    """The state of ``Rotary``; M and its inverse [N or 1, H, H] of each layer, or for all."""
 
     rotary: Tensor
     to: tuple[Tensor, ...]
@@ -57,13 +51,9 @@ class BasisChange(Rotary):
         self, q: Tensor, k: Tensor, state: BasisChangeState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor]:
         if prefix_tokens:
-            return (
-                self.encode_q(q, state, layer, prefix_tokens),
-                self.encode_k(k, state, layer, prefix_tokens),
-            )
-        table = self.table(state.rotary, layer)
-        self.check_tokens(q.shape[2], table.shape[-3], 0)
-        self.check_tokens(k.shape[2], table.shape[-3], 0)
+            q = self.encode_q(q, state, layer, prefix_tokens)
+            return q, self.encode_k(k, state, layer, prefix_tokens)
+        table = self.table_for(state.rotary, layer, 0, q, k)
         to, back = state.bases(layer)
         q, k = times(q, to), times(k, back.mT)
         return rotate_planes(q, table, self.layout), rotate_planes(k, table, self.layout)
@@ -71,20 +61,20 @@ class BasisChange(Rotary):
     def encode_q(  # type: ignore[override]
         self, q: Tensor, state: BasisChangeState, layer: int, prefix_tokens: int = 0
     ) -> Tensor:
-        table, (to, back) = self.table(state.rotary, layer), state.bases(layer)
-        return self._rotate_between(q, to, table, back, prefix_tokens)
+        to, back = state.bases(layer)
+        table = self.table_for(state.rotary, layer, prefix_tokens, q)
+        return self._rotate_between(q, to, table, back)
 
     def encode_k(  # type: ignore[override]
         self, k: Tensor, state: BasisChangeState, layer: int, prefix_tokens: int = 0
     ) -> Tensor:
-        table, (to, back) = self.table(state.rotary, layer), state.bases(layer)
-        return self._rotate_between(k, back.mT, table, to.mT, prefix_tokens)
+        to, back = state.bases(layer)
+        table = self.table_for(state.rotary, layer, prefix_tokens, k)
+        return self._rotate_between(k, back.mT, table, to.mT)
 
-    def _rotate_between(
-        self, x: Tensor, before: Tensor, table: Tensor, after: Tensor, prefix: int
-    ) -> Tensor:
+    def _rotate_between(self, x: Tensor, before: Tensor, table: Tensor, after: Tensor) -> Tensor:
         """``after`` R(p) ``before`` x, the prefix unchanged."""
-        self.check_tokens(x.shape[2], table.shape[-3], prefix)
+        prefix = x.shape[2] - table.shape[-3]
         turned = rotate_planes(times(x[:, :, prefix:], before), table, self.layout)
         turned = times(turned, after)
         return torch.cat((x[:, :, :prefix], turned), 2) if prefix else turned
@@ -109,8 +99,6 @@ def times(x: Tensor, matrix: Tensor) -> Tensor:
 
 
 class STRINGOptions(PositionedOptions):
-    """Options of both forms of STRING."""
-
     start: Literal["axial", "mixed"] = Field(
         "axial",
         description="initial frequencies: axial (each plane on one axis) or mixed (in random "
@@ -128,8 +116,8 @@ def string_start(
     options: STRINGOptions, planes: int, shape: Shape, generator: torch.Generator | None
 ) -> Tensor:
     """Initial frequencies of STRING, [L, N, A, planes] or [A, planes]."""
-    if options.start == "axial":
-        theta = options.theta or (10_000.0 if shape.axes == 1 else 100.0)
+    axial = options.start == "axial"
+    theta = options.theta or (10_000.0 if shape.axes == 1 else 100.0 if axial else 10.0)
+    if axial:
         return axial_frequencies(theta, planes, shape.axes)
-    theta = options.theta or (10_000.0 if shape.axes == 1 else 10.0)
     return mixed_frequencies(theta, planes, shape, generator)

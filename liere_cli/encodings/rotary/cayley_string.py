@@ -12,8 +12,6 @@ from liere_cli.rotations.precision import full_precision
 
 
 class CayleySTRINGOptions(STRINGOptions):
-    """Options of ``cayley-string``."""
-
     layout: Layout = Field("interleaved", description=LAYOUTS)
     scale: float = Field(
         0.0,
@@ -40,12 +38,10 @@ class CayleySTRING(BasisChange):
 
     def __init__(self, shape: Shape, options: CayleySTRINGOptions | None = None) -> None:
         super().__init__(shape, options)
-        self.frequencies = nn.Parameter(
-            torch.empty(shape.depth, shape.heads, shape.axes, self.planes)
-        )
-        entries = shape.head_dim * (shape.head_dim - 1) // 2
+        heads, entries = (shape.depth, shape.heads), shape.head_dim * (shape.head_dim - 1) // 2
+        self.frequencies = nn.Parameter(torch.empty(*heads, shape.axes, self.planes))
         #: entries of S above the diagonal, row by row
-        self.upper = nn.Parameter(torch.empty(shape.depth, shape.heads, entries))
+        self.upper = nn.Parameter(torch.empty(*heads, entries))
         self.initialise()
 
     def initialise(self, stream: Stream = lambda name: None) -> None:

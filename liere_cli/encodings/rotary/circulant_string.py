@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from liere_cli.encodings.base import Shape, Stream
 from liere_cli.encodings.rotary.basis_change import BasisChange, STRINGOptions, string_start
-from liere_cli.errors import UsageError
 from liere_cli.rotations.precision import full_precision
 
 
@@ -31,14 +30,13 @@ class CirculantSTRING(BasisChange):
     def __init__(self, shape: Shape, options: STRINGOptions | None = None) -> None:
         super().__init__(shape, options)
         if self.planes <= shape.axes:
-            raise UsageError(
-                f"encoding '{self.name}' rotates head_dim / 2 - 1 planes, at least one for each "
-                f"of {shape.axes} axes; head_dim={shape.head_dim} has {self.planes - 1}, and the "
-                f"smallest possible is head_dim={2 * shape.axes + 2}"
+            raise self.error(
+                f"rotates head_dim / 2 - 1 planes, at least one for each of {shape.axes} axes; "
+                f"head_dim={shape.head_dim} has {self.planes - 1}, and the smallest possible is "
+                f"head_dim={2 * shape.axes + 2}"
             )
-        self.entries = nn.Parameter(
-            torch.empty(shape.depth, shape.heads, shape.axes, shape.head_dim)
-        )
+        size = (shape.depth, shape.heads, shape.axes, shape.head_dim)
+        self.entries = nn.Parameter(torch.empty(size))
         to_frequencies, basis = _fourier(shape.head_dim)
         self.register_buffer("_to_frequencies", to_frequencies, persistent=False)
         self.register_buffer("_basis", basis[None, None], persistent=False)
@@ -65,10 +63,8 @@ class CirculantSTRING(BasisChange):
 
 def _fourier(size: int) -> tuple[Tensor, Tensor]:
     """The map from entries to frequencies, [H, H/2], and the orthonormal Fourier basis, [H, H],
-    both float32.
-
-    Plane j - 1 holds the real and the imaginary part of component j; the last plane holds the two
-    real components.
+    both float32. Plane j - 1 holds the real and the imaginary part of component j, the last plane
+    the two real components.
     """
     index = torch.arange(size, dtype=torch.float64)
     angles = 2 * math.pi / size * index[:, None] * torch.arange(1, size // 2)

@@ -11,8 +11,6 @@ from liere_cli.rotations import Layout
 
 
 class DINOv3Options(RotaryOptions):
-    """Options of ``dinov3``."""
-
     layout: Layout = Field("half-split", description=LAYOUTS)
     scaling: Scaling = Field("cell-centered", description=UNITS)
     theta: float = Field(100.0, gt=1, description="base of the periods")

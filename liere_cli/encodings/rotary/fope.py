@@ -13,15 +13,12 @@ from torch.nn import functional as F
 
 from liere_cli.encodings.base import Shape, Stream
 from liere_cli.encodings.rotary.base import LAYOUTS, Rotary, RotaryOptions, geometric
-from liere_cli.errors import UsageError
 from liere_cli.positions.grid import Grid
 from liere_cli.rotations import Layout
 from liere_cli.rotations.precision import full_precision
 
 
 class FoPEOptions(RotaryOptions):
-    """Options of ``fope``."""
-
     layout: Layout = Field("half-split", description=LAYOUTS)
     theta: float = Field(10_000.0, gt=1, description="base of the frequencies")
     length: int | None = Field(
@@ -86,14 +83,10 @@ class FoPE(Rotary):
         self.start_at(kept[None], learned=False)
         as_paper = chosen.form == "paper"
         self.mixed = len(kept) if as_paper else min(len(kept), max(1, shape.head_dim // 4))
+        heads = shape.heads if chosen.heads == "own" else 1
+        waves = 2 if chosen.waves == "own" else 1
         #: C and S, or one for both: [L, N or 1, 2 or 1, D, O]; random, so saved with the weights
-        coefficients = torch.empty(
-            shape.depth,
-            shape.heads if chosen.heads == "own" else 1,
-            2 if chosen.waves == "own" else 1,
-            len(kept),
-            self.mixed,
-        )
+        coefficients = torch.empty(shape.depth, heads, waves, len(kept), self.mixed)
         if chosen.learned:
             self.coefficients: Tensor = nn.Parameter(coefficients)
         else:
@@ -106,19 +99,16 @@ class FoPE(Rotary):
         shape, length = self.shape, self.options.length
         if length is None:
             if shape.grid is None:
-                raise UsageError(
-                    f"encoding '{self.name}' needs the training length: pass grid=(256,), or the "
-                    "option length=256"
-                )
+                remedy = "pass grid=(256,), or the option length=256"
+                raise self.error(f"needs the training length: {remedy}")
             (length,) = shape.grid
         first, second = Grid((2,), (length,)).positions(self.scaling).flatten().tolist()
         frequencies = geometric(self.options.theta, self.planes)
         kept = frequencies[frequencies >= 2 * math.pi / (length * (second - first))]
         if not len(kept):
-            raise UsageError(
-                f"encoding '{self.name}' keeps frequencies that complete a period in training, and "
-                f"none does over {length} tokens with scaling={self.scaling}; with scaling=index "
-                "7 tokens suffice"
+            raise self.error(
+                "keeps frequencies that complete a period in training, and none does over "
+                f"{length} tokens with scaling={self.scaling}; with scaling=index 7 tokens suffice"
             )
         return kept
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from liere_cli.encodings.base import Shape
-from liere_cli.encodings.rotary.base import LAYOUTS, Rotary, RotaryOptions
+from liere_cli.encodings.rotary.base import LAYOUTS, Learned, Rotary, RotaryOptions
 from liere_cli.errors import UsageError
 from liere_cli.positions.grid import UNITS, Scaling
 from liere_cli.rotations import Layout
@@ -18,8 +18,6 @@ _STEPS = 10
 
 
 class GoldenGateOptions(RotaryOptions):
-    """Options of ``golden-gate``."""
-
     layout: Layout = Field("half-split", description=LAYOUTS)
     scaling: Scaling = Field("aspect", description=UNITS)
     slowest: float = Field(
@@ -34,10 +32,7 @@ class GoldenGateOptions(RotaryOptions):
         description="recurrence (any axes, vit-pytorch) or spiral (two axes, archibox: direction i "
         "at the angle i pi (1 - sqrt 5) / 2)",
     )
-    learned: bool = Field(
-        False,
-        description="learn the frequencies of each layer and head, starting at the fixed ones",
-    )
+    learned: Learned = False
 
 
 class GoldenGate(Rotary):
@@ -68,10 +63,8 @@ class GoldenGate(Rotary):
         count = shape.heads * self.planes
         if chosen.directions == "spiral":
             if shape.axes != 2:
-                raise UsageError(
-                    f"encoding '{self.name}' has directions=spiral for two axes, not {shape.axes}; "
-                    "directions=recurrence serves any number"
-                )
+                only = f"has directions=spiral for two axes, not {shape.axes}"
+                raise self.error(f"{only}; directions=recurrence serves any number")
             directions = _spiral(count)
         else:
             directions = golden_directions(count, shape.axes)
@@ -80,16 +73,12 @@ class GoldenGate(Rotary):
 
 
 def log_spaced(name: str, slowest: float, fastest: float, zero: float, planes: int) -> Tensor:
-    """A share of zeros, then magnitudes evenly spaced in their logarithm: [planes] float64.
-
-    Raises:
-        UsageError: the highest is below the lowest.
+    """A share of zeros, then magnitudes evenly spaced in their logarithm: [planes] float64;
+    UsageError if the highest is below the lowest.
     """
     if fastest < slowest:
-        raise UsageError(
-            f"encoding '{name}': fastest={fastest:g} is below slowest={slowest:g}; it must not be"
-            " lower"
-        )
+        bounds = f"fastest={fastest:g} is below slowest={slowest:g}"
+        raise UsageError(f"encoding '{name}': {bounds}; it must not be lower")
     zeros = round(zero * planes)
     steps = torch.linspace(0, 1, planes - zeros, dtype=torch.float64)
     magnitudes = slowest * (fastest / slowest) ** steps

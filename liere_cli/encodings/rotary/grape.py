@@ -10,8 +10,6 @@ from liere_cli.rotations import Layout
 
 
 class GRAPEOptions(RotaryOptions):
-    """Options of ``grape``."""
-
     layout: Layout = Field("half-split", description=LAYOUTS)
     theta: float = Field(10_000.0, gt=1, description="base of the initial frequencies")
     share: bool = Field(

@@ -18,8 +18,6 @@ _LEAST = 1e-6
 
 
 class HARoPEOptions(RotaryOptions):
-    """Options of ``harope``."""
-
     theta: float = Field(10_000.0, gt=1, description="base of the frequencies, on every axis")
 
 

@@ -4,12 +4,10 @@ import torch
 from pydantic import Field
 
 from liere_cli.encodings.base import Shape
-from liere_cli.encodings.rotary.base import Rotary, RotaryOptions, geometric
+from liere_cli.encodings.rotary.base import Learned, Rotary, RotaryOptions, geometric
 
 
 class RoPEOptions(RotaryOptions):
-    """Options of ``rope``."""
-
     theta: float = Field(10_000.0, gt=1, description="base of the frequencies")
     part: float = Field(
         1.0,
@@ -17,10 +15,7 @@ class RoPEOptions(RotaryOptions):
         le=1,
         description="share of the planes that rotate, the first ones; GPT-NeoX uses 0.25",
     )
-    learned: bool = Field(
-        False,
-        description="learn the frequencies of each layer and head, starting at the fixed ones",
-    )
+    learned: Learned = False
 
 
 class RoPE(Rotary):

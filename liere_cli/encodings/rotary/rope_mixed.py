@@ -23,8 +23,6 @@ PRESETS = {
 
 
 class RoPEMixedOptions(RotaryOptions):
-    """Options of ``rope-mixed``."""
-
     theta: float = Field(10.0, gt=1, description="base of the initial frequencies")
     start: Literal["frames", "uniform"] = added(
         "frames",

@@ -13,8 +13,6 @@ from liere_cli.rotations import phases
 
 
 class SpiralOptions(RotaryOptions):
-    """Options of ``spiral``."""
-
     theta: float = Field(10_000.0, gt=1, description="base of the frequencies")
     count: int = Field(
         4, ge=2, multiple_of=2, description="directions, an even number; twice the code's rotate"

@@ -10,13 +10,11 @@ from pydantic import Field
 from torch import Tensor
 
 from liere_cli.encodings.base import Shape
-from liere_cli.encodings.rotary.base import Rotary, RotaryOptions, geometric
+from liere_cli.encodings.rotary.base import Learned, Rotary, RotaryOptions, geometric
 from liere_cli.positions.grid import Grid
 
 
 class XPosOptions(RotaryOptions):
-    """Options of ``xpos``."""
-
     theta: float = Field(10_000.0, gt=1, description="base of the frequencies")
     span: float = Field(
         512.0, gt=0, description="distance over which plane i decays to zeta_i; scale_base in code"
@@ -24,20 +22,12 @@ class XPosOptions(RotaryOptions):
     gamma: float = Field(
         0.4, gt=0, description="zeta_i = (i/P + gamma) / (1 + gamma); large values decay little"
     )
-    learned: bool = Field(
-        False,
-        description="learn the frequencies of each layer and head, starting at the fixed ones",
-    )
+    learned: Learned = False
 
 
 @dataclass(frozen=True)
 class XPosState:
-    """What the layers share in a forward pass.
-
-    Args:
-        rotary: the state of ``Rotary``.
-        decay: zeta_i^(p / span), [T, P, 1] float32.
-    """
+    """The state of ``Rotary``, and zeta_i^(p / span), [T, P, 1] float32."""
 
     rotary: Tensor
     decay: Tensor
@@ -85,19 +75,15 @@ class XPos(Rotary):
     def encode_qk(  # type: ignore[override]
         self, q: Tensor, k: Tensor, state: XPosState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor]:
-        table = self.table(state.rotary, layer)
-        self.check_tokens(q.shape[2], len(state.decay), prefix_tokens)
-        self.check_tokens(k.shape[2], len(state.decay), prefix_tokens)
+        table = self.table_for(state.rotary, layer, prefix_tokens, q, k)
         return self.turn(q, table * state.decay), self.turn(k, table / state.decay)
 
     def encode_q(  # type: ignore[override]
         self, q: Tensor, state: XPosState, layer: int, prefix_tokens: int = 0
     ) -> Tensor:
-        self.check_tokens(q.shape[2], len(state.decay), prefix_tokens)
-        return self.turn(q, self.table(state.rotary, layer) * state.decay)
+        return self.turn(q, self.table_for(state.rotary, layer, prefix_tokens, q) * state.decay)
 
     def encode_k(  # type: ignore[override]
         self, k: Tensor, state: XPosState, layer: int, prefix_tokens: int = 0
     ) -> Tensor:
-        self.check_tokens(k.shape[2], len(state.decay), prefix_tokens)
-        return self.turn(k, self.table(state.rotary, layer) / state.decay)
+        return self.turn(k, self.table_for(state.rotary, layer, prefix_tokens, k) / state.decay)

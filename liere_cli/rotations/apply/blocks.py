@@ -50,11 +50,10 @@ def rotate_projected_blocks(rotations: Tensor, qkv: Tensor) -> tuple[Tensor, Ten
     """``rotate_blocks`` of the queries and keys of one projection, in place if compiled.
 
     Args:
-        rotations: as for ``rotate_blocks``.
         qkv: [B, S, 3, N, n*b], queries, keys and values, which nothing else may read: overwritten.
 
     Returns:
-        Queries, keys and values, each [B, N, S, n*b] in the dtype of ``qkv``.
+        Queries, keys and values, each [B, N, S, n*b].
     """
     q, k, v = split_projection(qkv)
     check_fit(rotations.shape, (q, k))
@@ -103,12 +102,9 @@ class _CompiledBlocks(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         rotations, *xs = ctx.saved_tensors
         back = _with_prefix(grads, rotations.shape[2])
+        grads, saved = _with_contiguous_channels(grads), _with_contiguous_channels(xs) or None
         grad_rotations = ctx.kernel.rotate_backward(
-            rotations,
-            _with_contiguous_channels(grads),
-            back,
-            _with_contiguous_channels(xs) or None,
-            saved_output=False,
+            rotations, grads, back, saved, saved_output=False
         )
         return None, grad_rotations, *back
 
@@ -122,9 +118,9 @@ def _with_prefix(xs: Sequence[Tensor], tokens: int) -> tuple[Tensor, ...]:
     return outs
 
 
-def _with_contiguous_channels(xs: Sequence[Tensor]) -> list[Tensor]:
+def _with_contiguous_channels(xs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The tensors, copied where their channels are not contiguous."""
-    return [x if x.stride(-1) == 1 else x.contiguous() for x in xs]
+    return tuple(x if x.stride(-1) == 1 else x.contiguous() for x in xs)
 
 
 class _CompiledProjectedBlocks(torch.autograd.Function):

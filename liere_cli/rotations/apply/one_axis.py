@@ -29,12 +29,7 @@ from liere_cli.rotations.schur import SchurForm, frequencies_of
 
 
 class OneAxisTable(NamedTuple):
-    """Plane rotations for every position.
-
-    Args:
-        angles: p f, [..., T, n * b/2].
-        phases: their cosines and sines, [..., T, n * b/2, 2].
-    """
+    """Angles p f, [..., T, n * b/2], and their cosines and sines, [..., T, n * b/2, 2]."""
 
     angles: Tensor
     phases: Tensor
@@ -90,17 +85,12 @@ def rotate_one_axis(
 
 
 def fold_basis(schur: SchurForm, weight: Tensor) -> Tensor:
-    """The change of basis as part of a projection: Q^T W for queries and keys of every head.
-
-    ``rotate_projected_one_axis`` of its output has the scores of ``rotate_one_axis``, at the cost
-    of rotary for each token.
+    """Q^T W for queries and keys of every head: ``rotate_projected_one_axis`` of the projection has
+    the scores of ``rotate_one_axis``, at the cost of rotary for each token.
 
     Args:
-        schur: Schur forms of the generators [N or 1, n, b, b].
-        weight: [3 * N * n*b, D], of queries, keys and values.
-
-    Returns:
-        The same shape and dtype; products are computed in the dtype of the Schur forms.
+        schur: Schur forms of the generators [N or 1, n, b, b], in whose dtype it is computed.
+        weight: [3 * N * n*b, D], of queries, keys and values; the result has its dtype.
     """
     with full_precision(schur.basis):
         folded = _FoldBasis.apply(_block_diagonal(schur.basis), weight)  # type: ignore[no-untyped-call]
@@ -195,12 +185,7 @@ class _RotateProjectedOneAxis(torch.autograd.Function):
 
 
 def change_basis(schur: SchurForm, x: Tensor, back: bool = False) -> Tensor:
-    """Q^T x of every token, or Q x (``back``), as ``fold_basis`` does in a projection.
-
-    Args:
-        schur: Schur forms of the generators [N or 1, n, b, b].
-        x: [B, N, S, n*b].
-    """
+    """Q^T x of every token [B, N, S, n*b], or Q x (``back``), Q of [N or 1, n, b, b]."""
     with full_precision(schur.basis):
         basis = _block_diagonal(schur.basis)
         return _times(x, basis.mT if back else basis)
@@ -247,10 +232,8 @@ class _RotateBySteps(torch.autograd.Function):
                 weighted = back * _for_every(steps, channels).to(back.dtype)
                 grad_diagonal += _outer(x, weighted, len(diagonal))
                 if ctx.needs_input_grad[1]:
-                    (x1, x2), (y1, y2) = (
-                        pair.to(moments.dtype).unflatten(-1, (-1, 2)).unbind(-1)
-                        for pair in (x, back)
-                    )
+                    pairs = (z.to(moments.dtype).unflatten(-1, (-1, 2)) for z in (x, back))
+                    (x1, x2), (y1, y2) = (pair.unbind(-1) for pair in pairs)
                     moments += (x1 * y2 - x2 * y1).sum(0).sum_to_size(moments.shape)
             to_steps = (moments * frequencies_of(diagonal)[:, None]).sum(0)
             grad_steps = to_steps.unflatten(-1, (steps.shape[-1], -1)).sum(-1)

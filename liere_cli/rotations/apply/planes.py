@@ -17,35 +17,22 @@ Layout = Literal["interleaved", "half-split"]
 
 
 def phases(angles: Tensor) -> Tensor:
-    """Cosine and sine of every angle, side by side.
-
-    Args:
-        angles: [..., T, H/2] in radians; half-precision angles are refused, as at a few
-            thousand tokens their rounding errors reach whole radians.
-
-    Returns:
-        [..., T, H/2, 2] in the dtype of the angles; differentiable.
+    """Cosine and sine, [..., T, H/2, 2], of angles in radians, [..., T, H/2]; differentiable. Half
+    precision is refused: at a few thousand tokens its rounding errors reach whole radians.
     """
     check_floating(angles, "angles")
     return torch.stack((angles.cos(), angles.sin()), -1)
 
 
 def linear_angles(positions: Tensor, frequencies: Tensor) -> Tensor:
-    """p . f for every position and plane.
-
-    Args:
-        positions: [T, A], any floating dtype.
-        frequencies: [..., A, P] float32 or float64.
-
-    Returns:
-        [..., T, P] in the dtype of the frequencies. Sums of products, not a matrix product, whose
-        factors autocast and TF32 would round to half precision.
+    """p . f, [..., T, P], of positions [T, A] and frequencies [..., A, P] float32 or float64, in
+    whose dtype it is computed: as sums of products, as autocast and TF32 would round the factors of
+    a matrix product.
     """
     check_floating(frequencies, "frequencies")
     if positions.ndim != 2 or positions.shape[1] != frequencies.shape[-2]:
-        raise UsageError(
-            f"positions must be [tokens, {frequencies.shape[-2]}], not {list(positions.shape)}"
-        )
+        axes = frequencies.shape[-2]
+        raise UsageError(f"positions must be [tokens, {axes}], not {list(positions.shape)}")
     columns = positions.to(frequencies.dtype).unbind(1)
     rows = frequencies.unbind(-2)
     angles = columns[0][:, None] * rows[0][..., None, :]
@@ -84,10 +71,8 @@ def rotate_planes(x: Tensor, table: Tensor, layout: Layout = "interleaved") -> T
 def rotate_projected(
     qkv: Tensor, table: Tensor, layout: Layout = "interleaved"
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``rotate_planes`` of the queries and keys of one projection.
-
-    Both are rotated together and, where possible, in place; their gradients are written straight to
-    that of the projection. Separate tensors need more passes over memory.
+    """``rotate_planes`` of the queries and keys of one projection, together and where possible in
+    place, with fewer passes over memory than separate tensors need.
 
     Args:
         qkv: [B, S, 3, N, H], queries, keys and values, which nothing else may read: overwritten
@@ -119,10 +104,8 @@ def queries_and_keys(qkv: Tensor) -> Tensor:
 def rotate_projection(
     qkv: Tensor, table: Tensor, layout: Layout, *, overwrite: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotated queries and keys, and values, each [B, N, S, H], of a projection [B, S, 3, N, H].
-
-    Args:
-        overwrite: may rotate them in place.
+    """Rotated queries and keys, and values, each [B, N, S, H], of a projection [B, S, 3, N, H]; in
+    place where ``overwrite`` allows it.
     """
     kernel = compiled_planes(qkv, table, layout) if overwrite else None
     if kernel is not None:
@@ -211,10 +194,8 @@ class _RotatePlanes(torch.autograd.Function):
 def plane_rotation(
     x: Tensor, table: Tensor, layout: Layout, inverse: bool = False, out: Tensor | None = None
 ) -> Tensor:
-    """``rotate_planes`` without a backward pass of its own; ``inverse`` negates the angles.
-
-    Args:
-        out: where to write, [B, N, S, H] of any strides; a new tensor if not given.
+    """``rotate_planes`` without a backward pass of its own; ``inverse`` negates the angles. Writes
+    to ``out``, [B, N, S, H] of any strides, if given.
     """
     prefix = x.shape[-2] - table.shape[-3]
     tensors = (x,) if out is None else (x, out)

@@ -41,12 +41,7 @@ class ChunkExponential(ABC):
 
 @dataclass(frozen=True)
 class Chunk(ABC):
-    """Positions of some sets of generators whose rotations are built together.
-
-    Args:
-        sets: the generators.
-        tokens: the positions, or their indices.
-    """
+    """Sets of generators and positions (or their indices) whose rotations are built together."""
 
     sets: slice
     tokens: slice | Tensor

@@ -11,23 +11,15 @@ _TAYLOR_TERMS = 10
 
 
 def exp2(a: Tensor) -> Tensor:
-    """exp of [..., 2, 2] skew-symmetric matrices: one plane rotated by its entry.
-
-    Returns:
-        [..., 2, 2]; differentiable.
-    """
+    """exp of [..., 2, 2] skew-symmetric matrices: one plane rotated by its entry."""
     angle = a[..., 0, 1]
     cos, sin = angle.cos(), angle.sin()
     return torch.stack((cos, sin, -sin, cos), -1).view(a.shape)
 
 
 def exp3(a: Tensor) -> Tensor:
-    """exp of [..., 3, 3] skew-symmetric matrices by Rodrigues' formula.
-
+    """exp of [..., 3, 3] skew-symmetric matrices by Rodrigues' formula, differentiable at 0 too:
     I + sin(t)/t A + (1 - cos(t))/t^2 A^2, A^2 = v v^T - t^2 I, v the axis of A and t its length.
-
-    Returns:
-        [..., 3, 3]; differentiable, at A = 0 too.
     """
     axis = torch.stack((a[..., 2, 1], a[..., 0, 2], a[..., 1, 0]), -1)
     squared = axis.square().sum(-1)[..., None, None]

@@ -66,12 +66,8 @@ def check_grid(generators: Tensor, positions: Tensor) -> None:
 
 
 def source_and_chunking(generators: Tensor) -> tuple[Tensor, Chunking]:
-    """The source of chunks of rotations, [G, ...], and the function that divides it into chunks.
-
-    In compiled code an exponential for each position is as fast as one from shared products.
-
-    Args:
-        generators: [..., A, b, b]; the source has a gradient where they do.
+    """The source of chunks of rotations, [G, ...], from generators [..., A, b, b], and the function
+    that divides it: compiled exponentials for each position are as fast as from shared products.
     """
     flat = generators.reshape(-1, *generators.shape[-3:])
     kernel = compiled_exponential(flat)
@@ -113,11 +109,7 @@ def _compiled_chunks(
 
 @dataclass(frozen=True)
 class _CompiledChunk(Chunk):
-    """A chunk whose exponentials are computed one by one, in compiled code.
-
-    Args:
-        kernel: for matrices of their size.
-    """
+    """A chunk whose exponentials are computed one by one, in compiled code."""
 
     kernel: ExponentialKernel
 

@@ -101,9 +101,8 @@ class Exponential:
     levels: list[Tensor]
 
     def adjoint(self, grad_t: Tensor) -> Tensor:
-        """The skew part of the gradient to A from the transposed one to the rotations.
-
-        Costs 2 n + 5 products.
+        """The skew part of the gradient to A from the transposed one to the rotations, in 2 n + 5
+        products.
         """
         grad = repeated_squares_backward(grad_t, self.levels)
         poly, c = POLYNOMIALS[grad.dtype], 0.5 ** len(self.levels)
@@ -186,24 +185,17 @@ def _add_diagonal(x: Tensor, value: float) -> Tensor:
 
 
 def norm_bound(square: Tensor) -> Tensor:
-    """An upper bound of the spectral norms of skew-symmetric matrices, at most b^(1/4) too large.
-
-    Args:
-        square: [..., b, b], the squares of the matrices.
-
-    Returns:
-        A scalar on the device: the fourth root of the sum of fourth powers of the frequencies.
+    """An upper bound of the spectral norms of skew-symmetric matrices, at most b^(1/4) too large,
+    from their squares [..., b, b]: the fourth root of the sum of fourth powers of the frequencies.
     """
     largest: Tensor = torch.linalg.matrix_norm(square).amax()
     return (largest * math.sqrt(0.5)).sqrt()
 
 
 def choose_squarings(bound: Tensor, rows: int) -> tuple[int, Tensor | float]:
-    """The number of squarings for matrices of ``rows`` rows and at most that norm.
-
-    Returns:
-        The number, and a factor for the rotations: NaN where the norm is too large for the fixed
-        number of squarings, or for any number to leave a correct digit, else 1.
+    """The number of squarings for matrices of ``rows`` rows and at most that norm. Returns the
+    number, and a factor for the rotations: NaN where the norm is too large for the fixed number of
+    squarings, or for any number to leave a correct digit, else 1.
     """
     if can_read_values(bound):
         squarings = _squarings_for(float(bound), bound.dtype)

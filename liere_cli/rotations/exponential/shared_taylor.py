@@ -39,12 +39,7 @@ _TRUST = 0.2
 
 @dataclass(frozen=True)
 class TaylorChunk(Chunk):
-    """Sets and positions that are summed and squared together.
-
-    Args:
-        squarings: their number.
-        factor: of the result, NaN where the norms need more squarings.
-    """
+    """Squared together; the result's factor is NaN where the norms need more squarings."""
 
     squarings: int
     factor: Tensor | float
@@ -129,13 +124,8 @@ def _weighted(powers: list[Tensor], shift: int) -> Tensor:
 
 
 def shared_products(generators: Tensor) -> Tensor:
-    """S(alpha) for |alpha| = 1 .. DEGREE in the order of ``monomials``; differentiable.
-
-    Args:
-        generators: [G, A, b, b].
-
-    Returns:
-        [G, M, b, b].
+    """S(alpha) for |alpha| = 1 .. DEGREE in the order of ``monomials``, [G, M, b, b], of generators
+    [G, A, b, b]; differentiable.
     """
     axes = generators.shape[1]
     products = [generators]

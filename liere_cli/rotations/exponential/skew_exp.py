@@ -25,24 +25,22 @@ SORTED_CHUNKS = 4
 def skew_exp(a: Tensor) -> Tensor:
     """exp(a), a rotation.
 
-    BlockKernel of 2 and 3 rows have closed forms. Others are scaled, summed to degree 8 in three
-    products and squared; the backward pass costs two products for each squaring and five for the
-    sum, where torch.linalg.matrix_exp exponentiates matrices of twice the size. It keeps the
-    intermediate squares; ``grid_exp`` and ``rotate_on_grid`` bound that memory.
+    2 and 3 rows have closed forms. More are scaled, summed to degree 8 in three products and
+    squared; the backward pass costs two products for each squaring and five for the sum, and keeps
+    the squares (``grid_exp`` and ``rotate_on_grid`` bound that memory).
 
     The number of squarings follows from the norms where reading them is free (CPU, not compiled).
-    Elsewhere it is fixed, so that the call neither waits for the device nor breaks a compiled
-    graph or a CUDA graph: exact up to a spectral norm of 32 b, eight times the largest norm of
-    LieRE's initialisation on two axes. Matrices of larger norm, or of one that leaves no correct
-    digit (from 5e6 in float32), have a result that is all NaN rather than silently wrong.
+    Elsewhere it is fixed, so that the call neither waits for the device nor breaks a graph: exact
+    up to a spectral norm of 32 b, eight times the largest of LieRE's initialisation on two axes.
+    Results are all NaN, not silently wrong, for larger norms and for those that leave no correct
+    digit (from 5e6 in float32).
 
     Args:
         a: [..., b, b] float32 or float64, skew-symmetric; ``check_generators`` checks values.
 
     Returns:
         [..., b, b] in the dtype of ``a``, autocast or not. Rounding grows as eps * norm: 3e-6 in
-        float32 at norm 130. The gradient is its skew part, all that changes a skew-symmetric
-        ``a``.
+        float32 at norm 130. The gradient is its skew part.
 
     Raises:
         UsageError: not square, or of another dtype.

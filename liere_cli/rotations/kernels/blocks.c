@@ -31,11 +31,9 @@ typedef struct {
     int failed;            /* memory allocation failed */
 } task;
 
-const size_t task_layout[] = LAYOUT(sizeof(task), offsetof(task, source), offsetof(task, target),
-    offsetof(task, saved), offsetof(task, rotations), offsetof(task, grad), offsetof(task, parts),
-    offsetof(task, batch), offsetof(task, heads), offsetof(task, rotation_heads),
-    offsetof(task, tokens), offsetof(task, blocks), offsetof(task, next), offsetof(task, chunk),
-    offsetof(task, saved_output), offsetof(task, failed));
+const size_t task_layout[] = LAYOUT(sizeof(task), AT(source), AT(target), AT(saved), AT(rotations),
+    AT(grad), AT(parts), AT(batch), AT(heads), AT(rotation_heads), AT(tokens), AT(blocks), AT(next),
+    AT(chunk), AT(saved_output), AT(failed));
 
 /* Of one thread: rows of examples with all channels, and matrices of all blocks. */
 typedef struct {
@@ -56,21 +54,15 @@ static REAL *allocate(workspace *w, const task *t)
     return w->rows;
 }
 
-/* Copies a token and head of count examples from, or to, a tensor. */
-static void load(REAL *rows, const strided *x, ptrdiff_t first, ptrdiff_t count, ptrdiff_t head,
-                 ptrdiff_t token, ptrdiff_t channels)
-{
-    const REAL *at = x->data + first * x->batch + head * x->head + token * x->token;
-    for (ptrdiff_t i = 0; i < count; i++, at += x->batch, rows += channels)
-        memcpy(rows, at, channels * sizeof(REAL));
-}
+enum { LOAD, STORE };
 
-static void store(const REAL *rows, const strided *x, ptrdiff_t first, ptrdiff_t count,
-                  ptrdiff_t head, ptrdiff_t token, ptrdiff_t channels)
+/* Copies a token and head of count examples from, or to, a tensor. */
+static inline void copy(int direction, REAL *rows, const strided *x, ptrdiff_t first,
+                        ptrdiff_t count, ptrdiff_t head, ptrdiff_t token, ptrdiff_t channels)
 {
     REAL *at = x->data + first * x->batch + head * x->head + token * x->token;
     for (ptrdiff_t i = 0; i < count; i++, at += x->batch, rows += channels)
-        memcpy(at, rows, channels * sizeof(REAL));
+        memcpy(direction == LOAD ? rows : at, direction == LOAD ? at : rows, channels * sizeof(REAL));
 }
 
 /* Multiplies all rows of a token by the matrices of its blocks, which are stride apart, and adds to
@@ -84,9 +76,9 @@ static void multiply_token(task *t, workspace *w, ptrdiff_t rotation_head, ptrdi
             for (ptrdiff_t first = 0; first < t->batch; first += EXAMPLES) {
                 ptrdiff_t count = t->batch - first < EXAMPLES ? t->batch - first : EXAMPLES;
                 ptrdiff_t padded = (count + TALL - 1) / TALL * TALL;
-                load(w->rows, t->source + part, first, count, head, token, channels);
+                copy(LOAD, w->rows, t->source + part, first, count, head, token, channels);
                 if (grads)
-                    load(w->saved, t->saved + part, first, count, head, token, channels);
+                    copy(LOAD, w->saved, t->saved + part, first, count, head, token, channels);
                 for (ptrdiff_t block = 0; block < t->blocks; block++) {
                     REAL *rows = w->rows + block * ROWS;
                     multiply(w->rotated + block * ROWS, channels, padded,
@@ -97,17 +89,8 @@ static void multiply_token(task *t, workspace *w, ptrdiff_t rotation_head, ptrdi
                                  count, w->saved + block * ROWS, channels, grads + block * SIZE,
                                  1);
                 }
-                store(w->rotated, t->target + part, first, count, head, token, channels);
+                copy(STORE, w->rotated, t->target + part, first, count, head, token, channels);
             }
-}
-
-/* Takes the next chunk of tokens of rotation heads; whether there is one. */
-static int take(task *t, ptrdiff_t *first, ptrdiff_t *end)
-{
-    ptrdiff_t count = t->rotation_heads * t->tokens;
-    *first = __atomic_fetch_add(&t->next, t->chunk, __ATOMIC_RELAXED);
-    *end = count - *first < t->chunk ? count : *first + t->chunk;
-    return *first < count;
 }
 
 /* Token and rotation head of an index, so that successive indices are neighbours in memory. */
@@ -150,8 +133,8 @@ static inline void for_each_token(task *t, void (*apply)(task *, workspace *, pt
         t->failed = 1;
         return;
     }
-    ptrdiff_t first, end, head, token;
-    while (take(t, &first, &end))
+    ptrdiff_t count = t->rotation_heads * t->tokens, first, end, head, token;
+    while (take(&t->next, t->chunk, count, &first, &end))
         for (ptrdiff_t i = first; i < end; i++) {
             locate(t, i, &head, &token);
             apply(t, &w, head, token);

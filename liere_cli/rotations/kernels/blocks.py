@@ -6,13 +6,12 @@ n blocks of b rows.
 
 import ctypes
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 from torch import Tensor
 
 from liere_cli.rotations.kernels.compiler import ROWS, library, serves
-from liere_cli.rotations.kernels.structs import Strided
+from liere_cli.rotations.kernels.structs import POINTER, SIZE, Strided, fields
 from liere_cli.rotations.kernels.threads import chunk_length, run_in_threads
 
 
@@ -20,12 +19,7 @@ def block_kernel(rotations: Tensor, x: Tensor) -> "BlockKernel | None":
     """The kernel that applies rotations [N or 1, n, T, b, b] to tensors like x [B, N, S, n*b]."""
     if not serves(x, rotations) or rotations.shape[-1] not in ROWS:
         return None
-    return _block_kernel(rotations.shape[-1], x.dtype)
-
-
-@cache
-def _block_kernel(rows: int, dtype: torch.dtype) -> "BlockKernel | None":
-    loaded = library("blocks", dtype, _Task, Strided, ROWS=rows)
+    loaded = library("blocks", x.dtype, _Task, Strided, ROWS=rotations.shape[-1])
     return None if loaded is None else BlockKernel(loaded)
 
 
@@ -33,21 +27,10 @@ class _Task(ctypes.Structure):
     """``task`` in blocks.c."""
 
     _fields_ = (
-        ("source", Strided * 2),
-        ("target", Strided * 2),
-        ("saved", Strided * 2),
-        ("rotations", ctypes.c_void_p),
-        ("grad", ctypes.c_void_p),
-        ("parts", ctypes.c_ssize_t),
-        ("batch", ctypes.c_ssize_t),
-        ("heads", ctypes.c_ssize_t),
-        ("rotation_heads", ctypes.c_ssize_t),
-        ("tokens", ctypes.c_ssize_t),
-        ("blocks", ctypes.c_ssize_t),
-        ("next", ctypes.c_ssize_t),
-        ("chunk", ctypes.c_ssize_t),
-        ("saved_output", ctypes.c_int),
-        ("failed", ctypes.c_int),
+        *fields(Strided * 2, "source target saved"),
+        *fields(POINTER, "rotations grad"),
+        *fields(SIZE, "parts batch heads rotation_heads tokens blocks next chunk"),
+        *fields(ctypes.c_int, "saved_output failed"),
     )
 
 
@@ -63,11 +46,8 @@ class BlockKernel:
         self._library = library
 
     def rotate(self, rotations: Tensor, xs: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
-        """R x of every token.
-
-        Args:
-            rotations: [N or 1, n, T, b, b], contiguous.
-            targets: where to write; may be ``xs``.
+        """Writes R x of every token to ``targets``, which may be ``xs``; rotations are
+        [N or 1, n, T, b, b], contiguous.
         """
         self._run("rotate", rotations, xs, targets)
 
@@ -80,27 +60,19 @@ class BlockKernel:
         *,
         saved_output: bool,
     ) -> Tensor | None:
-        """R^T g of every token.
+        """Writes R^T g of every token to ``targets``.
 
         Args:
-            grads: gradients to the rotated tensors.
-            targets: where to write gradients to the tensors before rotation.
-            saved: the tensors of the forward pass, if rotations need a gradient.
-            saved_output: ``saved`` holds its output, not its input.
+            saved: the tensors of the forward pass, if rotations need a gradient: its output with
+                ``saved_output``, else its input.
 
         Returns:
             The gradient to the rotations, [N or 1, n, T, b, b], or None.
         """
         grad = None if saved is None else torch.empty_like(rotations)
-        self._run(
-            "rotate_backward",
-            rotations,
-            grads,
-            targets,
-            saved or (),
-            grad=None if grad is None else grad.data_ptr(),
-            saved_output=saved_output,
-        )
+        pointer = None if grad is None else grad.data_ptr()
+        task = {"grad": pointer, "saved_output": saved_output}
+        self._run("rotate_backward", rotations, grads, targets, saved or (), **task)
         return grad
 
     def _run(
@@ -110,14 +82,12 @@ class BlockKernel:
         sources: Sequence[Tensor],
         targets: Sequence[Tensor],
         saved: Sequence[Tensor] = (),
-        grad: int | None = None,
-        saved_output: bool = False,
+        **fields: int | None,
     ) -> None:
         rotation_heads, blocks, tokens, _, _ = rotations.shape
         batch, heads = sources[0].shape[:2]
         task = _Task(
             rotations=rotations.data_ptr(),
-            grad=grad,
             parts=len(sources),
             batch=batch,
             heads=heads,
@@ -125,13 +95,10 @@ class BlockKernel:
             tokens=tokens,
             blocks=blocks,
             chunk=chunk_length(rotation_heads * tokens),
-            saved_output=saved_output,
+            **fields,
         )
-        for fields, tensors in (
-            (task.source, sources),
-            (task.target, targets),
-            (task.saved, saved),
-        ):
-            for field, tensor in zip(fields, tensors, strict=False):
-                field.point_to(tensor, tokens)
+        parts = (task.source, sources), (task.target, targets), (task.saved, saved)
+        for views, tensors in parts:
+            for view, tensor in zip(views, tensors, strict=False):
+                view.point_to(tensor, tokens)
         run_in_threads(self._library[name], task, sources[0].numel())

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,17 +30,8 @@ from liere_cli.utils.paths import cache_root
 ROWS = range(4, 65, 4)
 
 
-class Real(NamedTuple):
-    """C's name of a dtype."""
-
-    name: str
-    ctype: Any
-
-
-REALS = {
-    torch.float32: Real("float", ctypes.c_float),
-    torch.float64: Real("double", ctypes.c_double),
-}
+#: C's types
+REALS: dict[torch.dtype, Any] = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
 _SOURCES = Path(__file__).parent
 _FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=fast", "-fopenmp-simd")
 #: how compilers are asked for code for this processor
@@ -72,11 +63,8 @@ def serves(*tensors: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Compiler:
-    """A C compiler that works.
-
-    Args:
-        command: the program and its options for this processor.
-        macros: its predefined macros, with its version and the features of the processor.
+    """A C compiler that works: the program with its options for this processor, and its predefined
+    macros, with its version and the features of the processor.
     """
 
     command: tuple[str, ...]
@@ -84,7 +72,6 @@ class Compiler:
 
     @property
     def version(self) -> str:
-        """Its own name for its version."""
         prefix = "#define __VERSION__ "
         lines = (line for line in self.macros.splitlines() if line.startswith(prefix))
         return next(lines, prefix).removeprefix(prefix).strip('"') or "unknown"
@@ -124,29 +111,26 @@ def _run(command: Sequence[str]) -> str | None:
     return done.stdout
 
 
+@cache
 def library(
     name: str, dtype: torch.dtype, *structs: type[ctypes.Structure], **constants: int
 ) -> ctypes.CDLL | None:
     """``NAME.c`` compiled, from the cache folder or now; None where compilation fails.
 
     Args:
-        structs: what Python passes to it, compared with the C file's layouts.
+        structs: what Python passes to it; RuntimeError if C lays one out differently.
         constants: macros that are defined besides REAL.
-
-    Raises:
-        RuntimeError: a struct is laid out differently in C and in Python.
     """
     compiler = find_compiler()
     if compiler is None:
         return None
     source = _SOURCES / f"{name}.c"
-    macros = {"REAL": REALS[dtype].name, **constants}
+    macros = {"REAL": REALS[dtype].__name__.removeprefix("c_"), **constants}
     command = [*compiler.command, *(f"-D{key}={value}" for key, value in macros.items())]
     texts = [path.read_text() for path in (source, *sorted(_SOURCES.glob("*.h")))]
     digest = digest_of(repr((command, compiler.macros, texts)), 32)
-    cached = (
-        cache_root() / "kernels" / f"{'-'.join([name, *map(str, macros.values())])}-{digest}.so"
-    )
+    file = f"{'-'.join([name, *map(str, macros.values())])}-{digest}.so"
+    cached = cache_root() / "kernels" / file
     loaded = _load(cached, [*command, str(source)])
     if loaded is not None:
         for struct in structs:

@@ -149,31 +149,26 @@ typedef struct {
     int failed;                   /* memory allocation failed */
 } task;
 
-const size_t task_layout[] = LAYOUT(sizeof(task), offsetof(task, x), offsetof(task, rotations),
-    offsetof(task, grad), offsetof(task, result), offsetof(task, polynomial),
-    offsetof(task, count), offsetof(task, next), offsetof(task, chunk), offsetof(task, transposed),
-    offsetof(task, failed));
+const size_t task_layout[] = LAYOUT(sizeof(task), AT(x), AT(rotations), AT(grad), AT(result),
+    AT(polynomial), AT(count), AT(next), AT(chunk), AT(transposed), AT(failed));
 
 static inline void
-for_each_matrix(task *t, void (*compute)(workspace *, const task *, ptrdiff_t at))
+for_each_matrix(task *t, int (*compute)(workspace *, const task *, ptrdiff_t at))
 {
     workspace *w = malloc(sizeof *w);
     if (!w) {
         t->failed = 1;
         return;
     }
-    for (;;) {
-        ptrdiff_t i = __atomic_fetch_add(&t->next, t->chunk, __ATOMIC_RELAXED);
-        if (i >= t->count)
-            break;
-        ptrdiff_t end = t->count - i < t->chunk ? t->count : i + t->chunk;
+    ptrdiff_t i, end;
+    while (take(&t->next, t->chunk, t->count, &i, &end))
         for (; i < end; i++)
             compute(w, t, i * SIZE);
-    }
     free(w);
 }
 
-static int write_exponential(workspace *w, const task *t, ptrdiff_t at)
+/* The number of squarings, or -1. */
+static int exponential_of(workspace *w, const task *t, ptrdiff_t at)
 {
     int squarings = exponentiate(w, t->x + at, *t->polynomial);
     if (t->rotations && squarings < 0)
@@ -183,19 +178,14 @@ static int write_exponential(workspace *w, const task *t, ptrdiff_t at)
     return squarings;
 }
 
-static void exponential_of(workspace *w, const task *t, ptrdiff_t at)
-{
-    write_exponential(w, t, at);
-}
-
-static void exponential_backward_of(workspace *w, const task *t, ptrdiff_t at)
+static int exponential_backward_of(workspace *w, const task *t, ptrdiff_t at)
 {
     const polynomial c = *t->polynomial;
     REAL *result = t->result + at;
-    int squarings = write_exponential(w, t, at);
+    int squarings = exponential_of(w, t, at);
     if (squarings < 0) {
         fill_with_nan(result);
-        return;
+        return squarings;
     }
     if (t->transposed)
         memcpy(w->grad, t->grad + at, sizeof(matrix));
@@ -222,6 +212,7 @@ static void exponential_backward_of(workspace *w, const task *t, ptrdiff_t at)
     for (int i = 0; i < ROWS; i++)
         for (int j = 0; j < ROWS; j++)
             result[i * ROWS + j] = half * (to_x[j * ROWS + i] - to_x[i * ROWS + j]);
+    return squarings;
 }
 
 void exponential(task *t) { for_each_matrix(t, exponential_of); }

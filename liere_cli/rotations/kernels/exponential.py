@@ -4,51 +4,35 @@ Shapes: b rows.
 """
 
 import ctypes
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from liere_cli.rotations.kernels.compiler import REALS, ROWS, library, serves
+from liere_cli.rotations.kernels.structs import POINTER, SIZE, fields
 from liere_cli.rotations.kernels.threads import chunk_length, run_in_threads
 
 
 def exponential_kernel(a: Tensor, polynomial: tuple[float, ...]) -> "ExponentialKernel | None":
-    """The kernel for matrices like these [..., b, b].
-
-    Args:
-        polynomial: y1, y2, x1, x3, x4, x5, x6, x7 and the largest norm that it serves.
+    """The kernel for matrices like these [..., b, b]; the polynomial is y1, y2, x1, x3, x4, x5, x6,
+    x7 and the largest norm that it serves.
     """
     if not serves(a) or a.shape[-1] not in ROWS:
         return None
-    return _exponential_kernel(a.shape[-1], a.dtype, polynomial)
-
-
-@cache
-def _exponential_kernel(
-    rows: int, dtype: torch.dtype, polynomial: tuple[float, ...]
-) -> "ExponentialKernel | None":
-    loaded = library("exponential", dtype, _Task, ROWS=rows)
+    loaded = library("exponential", a.dtype, _Task, ROWS=a.shape[-1])
     if loaded is None:
         return None
-    return ExponentialKernel(loaded, (REALS[dtype].ctype * len(polynomial))(*polynomial))
+    return ExponentialKernel(loaded, (REALS[a.dtype] * len(polynomial))(*polynomial))
 
 
 class _Task(ctypes.Structure):
     """``task`` in exponential.c."""
 
     _fields_ = (
-        ("x", ctypes.c_void_p),
-        ("rotations", ctypes.c_void_p),
-        ("grad", ctypes.c_void_p),
-        ("result", ctypes.c_void_p),
-        ("polynomial", ctypes.c_void_p),
-        ("count", ctypes.c_ssize_t),
-        ("next", ctypes.c_ssize_t),
-        ("chunk", ctypes.c_ssize_t),
-        ("transposed", ctypes.c_int),
-        ("failed", ctypes.c_int),
+        *fields(POINTER, "x rotations grad result polynomial"),
+        *fields(SIZE, "count next chunk"),
+        *fields(ctypes.c_int, "transposed failed"),
     )
 
 

@@ -21,18 +21,9 @@ typedef struct {
     ptrdiff_t chunk, next; /* tokens, of all examples: how many to take at a time, from where */
 } task;
 
-const size_t task_layout[] = LAYOUT(sizeof(task), offsetof(task, qkv), offsetof(task, grad),
-    offsetof(task, cross), offsetof(task, dot), offsetof(task, table), offsetof(task, table_head),
-    offsetof(task, parts), offsetof(task, batch), offsetof(task, tokens), offsetof(task, prefix),
-    offsetof(task, heads), offsetof(task, channels), offsetof(task, chunk), offsetof(task, next));
-
-/* Takes the next chunk of tokens; whether there is one. */
-static int take(task *t, ptrdiff_t *first, ptrdiff_t *end)
-{
-    *first = __atomic_fetch_add(&t->next, t->chunk, __ATOMIC_RELAXED);
-    *end = t->tokens - *first < t->chunk ? t->tokens : *first + t->chunk;
-    return *first < t->tokens;
-}
+const size_t task_layout[] = LAYOUT(sizeof(task), AT(qkv), AT(grad), AT(cross), AT(dot), AT(table),
+    AT(table_head), AT(parts), AT(batch), AT(tokens), AT(prefix), AT(heads), AT(channels),
+    AT(chunk), AT(next));
 
 static void rotate_head(REAL *x, const REAL *restrict table, ptrdiff_t planes)
 {
@@ -75,7 +66,7 @@ static void add_dot(REAL *restrict sum, const REAL *restrict x, const REAL *rest
 void rotate(task *t)
 {
     ptrdiff_t row = t->heads * t->channels, first, end;
-    while (take(t, &first, &end))
+    while (take(&t->next, t->chunk, t->tokens, &first, &end))
         for (ptrdiff_t b = 0; b < t->batch; b++)
             for (ptrdiff_t token = first < t->prefix ? t->prefix : first; token < end; token++)
                 for (int part = QUERIES; part <= KEYS; part++)
@@ -99,7 +90,7 @@ static void clear(const task *t, REAL *sums, ptrdiff_t first, ptrdiff_t end)
 void rotate_backward(task *t)
 {
     ptrdiff_t row = t->heads * t->channels, planes = t->channels / 2, first, end;
-    while (take(t, &first, &end)) {
+    while (take(&t->next, t->chunk, t->tokens, &first, &end)) {
         ptrdiff_t positioned = first < t->prefix ? t->prefix : first;
         if (positioned < end) {
             clear(t, t->cross, positioned - t->prefix, end - t->prefix);

@@ -5,29 +5,21 @@ Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H h
 
 import ctypes
 from collections.abc import Sequence
-from functools import cache
 
-import torch
 from torch import Tensor
 
 from liere_cli.rotations.kernels.compiler import library, serves
-from liere_cli.rotations.kernels.structs import Strided
+from liere_cli.rotations.kernels.structs import POINTER, SIZE, Strided, fields
 from liere_cli.rotations.kernels.threads import chunk_length, run_in_threads
 
 
 def plane_kernel(qkv: Tensor, table: Tensor) -> "PlaneKernel | None":
-    """The kernel that rotates neighbouring channels of a projection.
-
-    Args:
-        qkv: [B, S, 3, N, H].
-        table: cosines and sines, [N or 1, T, H/2, 2].
+    """The kernel that rotates neighbouring channels of a projection [B, S, 3, N, H] by cosines and
+    sines [N or 1, T, H/2, 2].
     """
-    return _plane_kernel(qkv.dtype) if serves(qkv, table) and qkv.is_contiguous() else None
-
-
-@cache
-def _plane_kernel(dtype: torch.dtype) -> "PlaneKernel | None":
-    loaded = library("planes", dtype, _Task, Strided)
+    if not serves(qkv, table) or not qkv.is_contiguous():
+        return None
+    loaded = library("planes", qkv.dtype, _Task, Strided)
     return None if loaded is None else PlaneKernel(loaded)
 
 
@@ -35,20 +27,10 @@ class _Task(ctypes.Structure):
     """``task`` in planes.c."""
 
     _fields_ = (
-        ("qkv", ctypes.c_void_p),
-        ("grad", ctypes.c_void_p),
-        ("cross", ctypes.c_void_p),
-        ("dot", ctypes.c_void_p),
-        ("table", ctypes.c_void_p),
-        ("table_head", ctypes.c_ssize_t),
+        *fields(POINTER, "qkv grad cross dot table"),
+        ("table_head", SIZE),
         ("parts", Strided * 3),
-        ("batch", ctypes.c_ssize_t),
-        ("tokens", ctypes.c_ssize_t),
-        ("prefix", ctypes.c_ssize_t),
-        ("heads", ctypes.c_ssize_t),
-        ("channels", ctypes.c_ssize_t),
-        ("chunk", ctypes.c_ssize_t),
-        ("next", ctypes.c_ssize_t),
+        *fields(SIZE, "batch tokens prefix heads channels chunk next"),
     )
 
 
@@ -62,11 +44,8 @@ class PlaneKernel:
         self._library = library
 
     def rotate(self, qkv: Tensor, table: Tensor) -> None:
-        """Rotates queries and keys in place.
-
-        Args:
-            qkv: [B, S, 3, N, H], contiguous.
-            table: cosines and sines, [N or 1, T, H/2, 2]; the first S - T tokens stay unchanged.
+        """Rotates queries and keys of a contiguous projection in place; the first S - T tokens stay
+        unchanged.
         """
         table = table.contiguous()
         run_in_threads(self._library.rotate, self._task(qkv, table), qkv.numel())
@@ -78,10 +57,8 @@ class PlaneKernel:
 
         Args:
             grads: gradients g to rotated queries, rotated keys and values, each [B, N, S, H].
-            table: as for ``rotate``.
             rotated: y, the output of ``rotate``, if ``sums`` are requested.
-            sums: ``cross``: y1 g2 - y2 g1 of every plane, the gradient to its angle; ``dot``:
-                y . g.
+            sums: ``cross``, y1 g2 - y2 g1 of a plane, the gradient to its angle; ``dot``, y . g.
 
         Returns:
             [B, S, 3, N, H], and for each sum [N, T, H/2].

@@ -31,11 +31,9 @@ typedef struct {
     int failed;    /* memory allocation failed */
 } task;
 
-const size_t task_layout[] = LAYOUT(sizeof(task), offsetof(task, x), offsetof(task, basis),
-    offsetof(task, quasi_diagonal), offsetof(task, frequencies), offsetof(task, grad_basis),
-    offsetof(task, grad_diagonal), offsetof(task, grad_frequencies), offsetof(task, result),
-    offsetof(task, min_gap), offsetof(task, count), offsetof(task, rows), offsetof(task, next),
-    offsetof(task, any_close), offsetof(task, failed));
+const size_t task_layout[] = LAYOUT(sizeof(task), AT(x), AT(basis), AT(quasi_diagonal),
+    AT(frequencies), AT(grad_basis), AT(grad_diagonal), AT(grad_frequencies), AT(result),
+    AT(min_gap), AT(count), AT(rows), AT(next), AT(any_close), AT(failed));
 
 typedef void one_matrix(task *t, ptrdiff_t at, double *workspace);
 
@@ -46,12 +44,9 @@ static void for_each_matrix(task *t, one_matrix *compute, ptrdiff_t numbers)
         t->failed = 1;
         return;
     }
-    for (;;) {
-        ptrdiff_t i = __atomic_fetch_add(&t->next, 1, __ATOMIC_RELAXED);
-        if (i >= t->count)
-            break;
+    ptrdiff_t i, end;
+    while (take(&t->next, 1, t->count, &i, &end))
         compute(t, i * t->rows * t->rows, workspace);
-    }
     free(workspace);
 }
 
@@ -175,8 +170,7 @@ static void normalise(double *rows, double *lengths, ptrdiff_t n)
             complete(rows, i, n);
 }
 
-static ptrdiff_t schur_workspace(ptrdiff_t n) { return 2 * n * n + n * n / 2 + 4 * n; }
-
+/* workspace: 2 n^2 + n^2 / 2 + 4 n */
 static void schur(task *t, ptrdiff_t at, double *workspace)
 {
     ptrdiff_t n = t->rows, half = n / 2;
@@ -250,8 +244,7 @@ static void divide(double *real, double *imaginary, double limit, double imagina
     *imaginary = close ? imaginary_limit : -before / gap;
 }
 
-static ptrdiff_t gradient_workspace(ptrdiff_t n) { return 4 * n * n; }
-
+/* workspace: 4 n^2 */
 static void gradient(task *t, ptrdiff_t at, double *workspace)
 {
     ptrdiff_t n = t->rows;
@@ -291,7 +284,7 @@ static void gradient(task *t, ptrdiff_t at, double *workspace)
 }
 
 /* Q and D of every matrix; NaN where it is not finite. */
-void real_schur(task *t) { for_each_matrix(t, schur, schur_workspace(t->rows)); }
+void real_schur(task *t) { for_each_matrix(t, schur, 5 * t->rows * t->rows / 2 + 4 * t->rows); }
 
 /* The skew part of the gradient to A from those to Q and D. */
-void real_schur_backward(task *t) { for_each_matrix(t, gradient, gradient_workspace(t->rows)); }
+void real_schur_backward(task *t) { for_each_matrix(t, gradient, 4 * t->rows * t->rows); }

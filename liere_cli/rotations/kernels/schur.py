@@ -5,24 +5,18 @@ Shapes: b rows.
 
 import ctypes
 from collections.abc import Sequence
-from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from liere_cli.rotations.kernels.compiler import library, serves
+from liere_cli.rotations.kernels.structs import POINTER, SIZE, fields
 from liere_cli.rotations.kernels.threads import run_in_threads
 
 
 def schur_kernel(a: Tensor) -> "SchurKernel | None":
     """The kernel for matrices like these [..., b, b]."""
-    return _schur_kernel(a.dtype) if serves(a) else None
-
-
-@cache
-def _schur_kernel(dtype: torch.dtype) -> "SchurKernel | None":
-    loaded = library("schur", dtype, _Task)
+    loaded = library("schur", a.dtype, _Task) if serves(a) else None
     return None if loaded is None else SchurKernel(loaded)
 
 
@@ -30,20 +24,11 @@ class _Task(ctypes.Structure):
     """``task`` in schur.c."""
 
     _fields_ = (
-        ("x", ctypes.c_void_p),
-        ("basis", ctypes.c_void_p),
-        ("quasi_diagonal", ctypes.c_void_p),
-        ("frequencies", ctypes.c_void_p),
-        ("grad_basis", ctypes.c_void_p),
-        ("grad_diagonal", ctypes.c_void_p),
-        ("grad_frequencies", ctypes.c_void_p),
-        ("result", ctypes.c_void_p),
+        *fields(POINTER, "x basis quasi_diagonal frequencies"),
+        *fields(POINTER, "grad_basis grad_diagonal grad_frequencies result"),
         ("min_gap", ctypes.c_double),
-        ("count", ctypes.c_ssize_t),
-        ("rows", ctypes.c_ssize_t),
-        ("next", ctypes.c_ssize_t),
-        ("any_close", ctypes.c_int),
-        ("failed", ctypes.c_int),
+        *fields(SIZE, "count rows next"),
+        *fields(ctypes.c_int, "any_close failed"),
     )
 
 
@@ -67,46 +52,29 @@ class SchurKernel:
         a = a.contiguous()
         basis, quasi_diagonal = torch.empty_like(a), torch.empty_like(a)
         frequencies = a.new_empty(*a.shape[:-2], a.shape[-1] // 2)
-        task = self._run(
-            self._library.real_schur,
-            basis,
-            quasi_diagonal,
-            min_gap,
-            x=a.data_ptr(),
-            frequencies=frequencies.data_ptr(),
-        )
+        inputs = {"x": a, "frequencies": frequencies}
+        task = self._run("real_schur", basis, quasi_diagonal, min_gap, inputs)
         return basis, quasi_diagonal, frequencies, bool(task.any_close)
 
     def real_schur_backward(
         self, basis: Tensor, quasi_diagonal: Tensor, grads: Sequence[Tensor], min_gap: float
     ) -> Tensor:
-        """The skew part of the gradient to A.
-
-        Args:
-            basis, quasi_diagonal, min_gap: of ``real_schur``.
-            grads: gradients to the three tensors that it returned, that to D transposed.
+        """The skew part of the gradient to A, from gradients to the three tensors that
+        ``real_schur`` returned, that to D transposed.
         """
-        result = torch.empty_like(basis)
-        grad_basis, grad_diagonal, grad_frequencies = (grad.contiguous() for grad in grads)
-        self._run(
-            self._library.real_schur_backward,
-            basis,
-            quasi_diagonal,
-            min_gap,
-            grad_basis=grad_basis.data_ptr(),
-            grad_diagonal=grad_diagonal.data_ptr(),
-            grad_frequencies=grad_frequencies.data_ptr(),
-            result=result.data_ptr(),
-        )
-        return result
+        tensors = {"result": torch.empty_like(basis)}
+        for name, grad in zip(("basis", "diagonal", "frequencies"), grads, strict=True):
+            tensors[f"grad_{name}"] = grad.contiguous()
+        self._run("real_schur_backward", basis, quasi_diagonal, min_gap, tensors)
+        return tensors["result"]
 
     def _run(
         self,
-        function: Any,
+        name: str,
         basis: Tensor,
         quasi_diagonal: Tensor,
         min_gap: float,
-        **pointers: int,
+        others: dict[str, Tensor],
     ) -> _Task:
         task = _Task(
             basis=basis.data_ptr(),
@@ -114,7 +82,7 @@ class SchurKernel:
             min_gap=min_gap,
             count=basis.shape[:-2].numel(),
             rows=basis.shape[-1],
-            **pointers,
+            **{name: tensor.data_ptr() for name, tensor in others.items()},
         )
-        run_in_threads(function, task, basis.numel() * basis.shape[-1])
+        run_in_threads(self._library[name], task, basis.numel() * basis.shape[-1])
         return task

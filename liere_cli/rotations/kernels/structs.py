@@ -1,19 +1,22 @@
 """C structs that are declared once more here for ctypes, and the check that both agree."""
 
 import ctypes
+from typing import Any
 
 from torch import Tensor
+
+POINTER, SIZE = ctypes.c_void_p, ctypes.c_ssize_t
+
+
+def fields(kind: Any, names: str) -> list[tuple[str, Any]]:
+    """Fields of one type."""
+    return [(name, kind) for name in names.split()]
 
 
 class Strided(ctypes.Structure):
     """[B, N, S, H] with strides and contiguous channels: ``strided`` in structs.h."""
 
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("batch", ctypes.c_ssize_t),
-        ("head", ctypes.c_ssize_t),
-        ("token", ctypes.c_ssize_t),
-    )
+    _fields_ = (("data", POINTER), *fields(SIZE, "batch head token"))
 
     def point_to(self, x: Tensor, tokens: int) -> None:
         """Describes the last ``tokens`` of a tensor, which must stay alive."""
@@ -22,14 +25,9 @@ class Strided(ctypes.Structure):
 
 
 def check_layout(library: ctypes.CDLL, file: str, struct: type[ctypes.Structure]) -> None:
-    """Compares a struct with the table of its size and field offsets in a compiled file.
-
-    Args:
-        file: name of the C file, for the message.
-        struct: ``_Task`` for the table ``task_layout``, and so on.
-
-    Raises:
-        RuntimeError: the file has no such table, or size, number of fields or an offset differ.
+    """Compares a struct, such as ``_Task``, with the table of its size and field offsets in a
+    compiled file, such as ``task_layout``. Raises RuntimeError: the file has no such table, or
+    size, number of fields or an offset differ.
     """
     name = struct.__name__.strip("_").lower()
     here = [ctypes.sizeof(struct), *(getattr(struct, field[0]).offset for field in struct._fields_)]

@@ -48,12 +48,10 @@ def chunk_length(count: int) -> int:
 
 @cache
 def gomp_parallel() -> Any:
-    """GOMP_parallel of the OpenMP library that torch has loaded; None where it has none, as on
-    macOS.
+    """GOMP_parallel of the OpenMP library that torch has loaded; None without it, as on macOS.
 
-    GOMP_parallel is no public interface but libgomp's private ABI, which only code that GCC has
-    compiled is meant to call. It has been stable since GCC 4.9, and LLVM's and Intel's libraries
-    provide it too.
+    It is libgomp's private ABI, meant for code that GCC has compiled, stable since GCC 4.9 and also
+    in LLVM's and Intel's libraries.
     """
     return getattr(ctypes.CDLL(None), "GOMP_parallel", None)
 
