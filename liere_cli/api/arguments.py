@@ -1,0 +1,103 @@
+"""Arguments of the public functions: checked and normalised like the settings of a recipe."""
+
+import operator
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from liere_cli.config.spec import format_spec
+from liere_cli.runs.folder import Run
+from liere_cli.utils.paths import PathLike, expand
+
+#: a recipe's path or name; or finished runs: a folder, a name, the folder of an experiment
+Source = PathLike | Run
+#: one spec or several, as text or as mappings with a ``name``
+Names = str | Mapping[str, object] | Iterable[str | Mapping[str, object]]
+#: 512, "48x48" or (48, 48)
+GridLike = int | str | tuple[int, ...]
+
+
+def _spec(value: object, allowed: str = "must be a name or a list of names") -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping) and "name" in value:
+        return format_spec(value)
+    raise ValueError(allowed)
+
+
+def _specs(value: object) -> str | None:
+    """Specs as a flag has them, separated by commas."""
+    if value is None or isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        return None if value is None else _spec(value)
+    specs = [_spec(part) for part in value]
+    if not specs:
+        raise ValueError("must name at least one")
+    return ",".join(specs)
+
+
+def _path(value: object) -> Path:
+    if isinstance(value, Run):
+        return value.folder
+    if not isinstance(value, str | os.PathLike):
+        raise ValueError("must be a path")
+    return expand(value)
+
+
+def _sources(value: object) -> list[str]:
+    """Paths and names as text."""
+    single = isinstance(value, str | os.PathLike | Run)
+    if not single and not isinstance(value, Iterable):
+        raise ValueError("must be a recipe, a run, or a list of runs")
+    paths = [_path(part) for part in ([value] if single else value)]  # type: ignore[union-attr]
+    if not paths:
+        raise ValueError("must name a recipe or runs")
+    # what a user typed, where it is the same path: messages quote it
+    return [value if isinstance(value, str) and not value.startswith("~") else str(path) for path in paths]
+
+
+def _seeds(value: object) -> str | None:
+    """As the flag has them: ``3`` is how many; ``4,`` and ``4,7`` are which."""
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        if isinstance(value, Iterable):
+            seeds = [operator.index(seed) for seed in value]
+            if not seeds:
+                raise ValueError("must hold at least one seed")
+            return "".join(f"{seed}," for seed in seeds)
+        return str(operator.index(value))  # type: ignore[arg-type]
+    except TypeError:
+        raise ValueError("must be how many (3) or which ([0, 1, 2])") from None
+
+
+def _grids(value: object) -> list[str]:
+    """Grids as text: ``512``, ``48x48``."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        value = [value]
+    return [_grid(grid) for grid in value]
+
+
+def _grid(grid: object) -> str:
+    try:
+        if isinstance(grid, str):
+            return grid
+        extents = grid if isinstance(grid, Iterable) else [grid]
+        return "x".join(str(operator.index(extent)) for extent in extents)
+    except TypeError:
+        raise ValueError("must be grids, as [512] or ['48x48']") from None
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+SpecsText = Annotated[str | None, BeforeValidator(_specs)]
+SeedsText = Annotated[str | None, BeforeValidator(_seeds)]
+SourceTexts = Annotated[list[str], BeforeValidator(_sources)]
+GridTexts = Annotated[list[str], BeforeValidator(_grids)]
+Folder = Annotated[Path, BeforeValidator(_path)]
+#: a list of texts, or one text
+Texts = Annotated[list[str], BeforeValidator(_listed)]
