@@ -101,4 +101,4 @@ class BlockKernel:
         for views, tensors in parts:
             for view, tensor in zip(views, tensors, strict=False):
                 view.point_to(tensor, tokens)
-        run_in_threads(self._library[name], task, sources[0].numel())
+        run_in_threads(getattr(self._library, name), task, sources[0].numel())

@@ -84,5 +84,5 @@ class SchurKernel:
             rows=basis.shape[-1],
             **{name: tensor.data_ptr() for name, tensor in others.items()},
         )
-        run_in_threads(self._library[name], task, basis.numel() * basis.shape[-1])
+        run_in_threads(getattr(self._library, name), task, basis.numel() * basis.shape[-1])
         return task
