@@ -4,11 +4,13 @@ import operator
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
 from liere_cli.config.spec import format_spec
+from liere_cli.errors import UsageError, shortened
+from liere_cli.launchers.events import Listener
 from liere_cli.runs.folder import Run
 from liere_cli.utils.paths import PathLike, expand
 
@@ -47,15 +49,20 @@ def _path(value: object) -> Path:
 
 
 def _sources(value: object) -> list[str]:
-    """Paths and names as text."""
+    """Paths and names as text; None: there are none."""
+    if value is None:
+        return []
     single = isinstance(value, str | os.PathLike | Run)
     if not single and not isinstance(value, Iterable):
         raise ValueError("must be a recipe, a run, or a list of runs")
-    paths = [_path(part) for part in ([value] if single else value)]  # type: ignore[union-attr]
-    if not paths:
+    parts = [value] if single else list(value)  # type: ignore[call-overload]
+    if not parts:
         raise ValueError("must name a recipe or runs")
-    # what a user typed, where it is the same path: messages quote it
-    return [value if isinstance(value, str) and not value.startswith("~") else str(path) for path in paths]
+    # as written where that is the same path, since messages quote it
+    return [
+        part if isinstance(part, str) and not part.startswith("~") else str(_path(part))
+        for part in parts
+    ]
 
 
 def _seeds(value: object) -> str | None:
@@ -84,7 +91,7 @@ def _grid(grid: object) -> str:
     try:
         if isinstance(grid, str):
             return grid
-        extents = grid if isinstance(grid, Iterable) else [grid]
+        extents: Iterable[Any] = grid if isinstance(grid, Iterable) else [grid]
         return "x".join(str(operator.index(extent)) for extent in extents)
     except TypeError:
         raise ValueError("must be grids, as [512] or ['48x48']") from None
@@ -92,6 +99,16 @@ def _grid(grid: object) -> str:
 
 def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
+
+
+def checked_listener(listener: object) -> Listener:
+    """What is called with every event; raises UsageError for anything that can't be."""
+    if isinstance(listener, type) or not callable(listener):
+        raise UsageError(
+            f"on_progress is {shortened(listener)}, but must be a function of one event, such as "
+            "liere.ProgressBar()"
+        )
+    return listener
 
 
 SpecsText = Annotated[str | None, BeforeValidator(_specs)]

@@ -1,20 +1,21 @@
 """Evaluates a trained run, also at other lengths and resolutions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Literal
 
+from pydantic import Field
+
+from liere_cli.api.arguments import Folder, GridLike, GridTexts, Texts
+from liere_cli.config.section import Section
 from liere_cli.data import Split
 from liere_cli.data.options import parse_grid
 from liere_cli.errors import UsageError
-from liere_cli.evaluation.conditions import Condition, block_of, grid_text
+from liere_cli.evaluation.conditions import Condition, block_of
 from liere_cli.evaluation.trained_run import EvaluationRow, TrainedRun
 from liere_cli.evaluation.transfer import cannot_shuffle
 from liere_cli.runs.build import choose_device
 from liere_cli.runs.folder import Run
-from liere_cli.utils.paths import PathLike, expand
-
-#: 512, "48x48" or (48, 48)
-GridLike = int | str | Sequence[int]
+from liere_cli.utils.paths import PathLike
 
 
 def open_trained(
@@ -37,22 +38,32 @@ def open_trained(
         UsageError: no such run.
         LiereError: no weights yet, damaged files, or data that is not the run's.
     """
+    given = _TrainedArguments.validated(locals(), "open_trained()")
     return TrainedRun.open(
-        str(run.folder if isinstance(run, Run) else expand(run)),
-        outputs=expand(out),
-        root=None if data_root is None else expand(data_root),
-        device=choose_device(device),
-        weights=weights,
-        code=encoding,
+        str(given.run),
+        outputs=given.out,
+        root=given.data_root,
+        device=choose_device(given.device),
+        weights=given.weights,
+        code=given.encoding,
     )
+
+
+class _TrainedArguments(Section):
+    run: Folder
+    weights: Literal["last", "best"]
+    encoding: str | None
+    device: str
+    out: Folder
+    data_root: Folder | None
 
 
 def evaluate(
     run: Run | PathLike | TrainedRun,
     *,
-    grids: Sequence[GridLike] = (),
+    grids: GridLike | Iterable[GridLike] = (),
     split: Split = "test",
-    extend: Sequence[str] = ("none",),
+    extend: str | Iterable[str] = ("none",),
     shuffle: bool = False,
     limit: int | None = None,
     weights: Literal["last", "best"] = "last",
@@ -85,13 +96,14 @@ def evaluate(
             trained, weights=weights, encoding=encoding, device=device, out=out,
             data_root=data_root,
         )  # fmt: skip
+    asked = {"grids": grids, "split": split, "extend": extend, "shuffle": shuffle, "limit": limit}
+    given = _Arguments.validated(asked, "evaluate()")
     dataset = trained.run_spec.dataset
-    texts = [str(grid) if isinstance(grid, str | int) else grid_text(grid) for grid in grids]
-    for text in texts:
+    for text in given.grids:
         # first, since the grids that the model suggests know of patches alone
         dataset.check_grid(parse_grid(text, len(dataset.grid)), trained.model.shape.patch)
-    parsed = [trained.parse_grid(text) for text in texts] or [dataset.grid]
-    methods = list(dict.fromkeys(extend or ["none"]))
+    parsed = [trained.parse_grid(text) for text in given.grids] or [dataset.grid]
+    methods = list(dict.fromkeys(given.extend or ["none"]))
     for method in methods:
         trained.check_extension(method)
     if all(grid == dataset.grid for grid in parsed) and methods != ["none"]:
@@ -99,13 +111,21 @@ def evaluate(
             f"--extend {methods[0]}: changes nothing on the grid of training; give another one "
             "with --grid"
         )
-    if shuffle and dataset.task == "language-model":
+    if given.shuffle and dataset.task == "language-model":
         raise UsageError(f"--shuffle: {cannot_shuffle(trained.run_spec.data)}")
-    orders = (False, True) if shuffle else (False,)
+    orders = (False, True) if given.shuffle else (False,)
     block = block_of(parsed, dataset.grid)
     return [
-        trained.measure(split, Condition(grid, method, order), limit=limit, block=block)
+        trained.measure(given.split, Condition(grid, method, order), limit=given.limit, block=block)
         for grid in parsed
         for method in methods
         for order in orders
     ]
+
+
+class _Arguments(Section):
+    grids: GridTexts
+    split: Split
+    extend: Texts
+    shuffle: bool
+    limit: int | None = Field(ge=1)

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from liere_cli.api.compare import Source
+from liere_cli.api.arguments import Folder, Source, SourceTexts
 from liere_cli.api.comparison import data_frame
+from liere_cli.config.section import Section
 from liere_cli.errors import LiereError
 from liere_cli.planning.from_runs import runs_of
 from liere_cli.planning.run_record import signature_of
 from liere_cli.runs.folder import Run
-from liere_cli.utils.paths import PathLike, expand
+from liere_cli.utils.paths import PathLike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,10 +71,13 @@ def load_runs(*sources: Source, out: PathLike = "outputs") -> Runs:
     Raises:
         UsageError: no run at one of the places.
     """
-    texts = [
-        str(source.folder if isinstance(source, Run) else expand(source)) for source in sources
-    ]
-    return Runs(_row(run) for run in runs_of(texts, expand(out)))
+    where = _Arguments.validated({"sources": sources, "out": out}, "load_runs()")
+    return Runs(_row(run) for run in runs_of(where.sources, where.out))
+
+
+class _Arguments(Section):
+    sources: SourceTexts
+    out: Folder
 
 
 def _row(run: Run) -> RunRow:

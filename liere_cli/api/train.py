@@ -1,9 +1,17 @@
 """Trains one model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from liere_cli.api.arguments import (
+    Folder,
+    SeedsText,
+    SpecsText,
+    Texts,
+    checked_listener,
+)
 from liere_cli.config.files import load_recipe, refuse_foreign_code
+from liere_cli.config.section import Section
 from liere_cli.errors import UsageError
 from liere_cli.launchers.events import Listener, ignore
 from liere_cli.launchers.worker import ForwardEvents
@@ -12,17 +20,17 @@ from liere_cli.runs.build import assemble, choose_device
 from liere_cli.runs.folder import Run
 from liere_cli.training.run import tidy, train_run
 from liere_cli.utils.distributed import joined, own_device
-from liere_cli.utils.paths import PathLike, expand
+from liere_cli.utils.paths import PathLike
 
 
 def train(
     recipe: PathLike | None = None,
     *,
-    encoding: str | None = None,
-    data: str | None = None,
+    encoding: str | Mapping[str, object] | None = None,
+    data: str | Mapping[str, object] | None = None,
     seed: int | None = None,
     budget: str | None = None,
-    assignments: Sequence[str] = (),
+    assignments: Iterable[str] = (),
     device: str = "auto",
     out: PathLike = "outputs",
     data_root: PathLike | None = None,
@@ -56,24 +64,24 @@ def train(
         LiereError: data or files that can't be used, or another process trains this run.
         KeyboardInterrupt: a checkpoint has been written; the same call continues.
     """
-    flags: dict[str, Any] = {"encoding": encoding, "data": data, "seed": seed}
+    arguments = {name: value for name, value in locals().items() if name != "on_progress"}
+    given, listener = _Arguments.validated(arguments, "train()"), checked_listener(on_progress)
+    flags: dict[str, Any] = {"encoding": encoding, "data": data, "seed": given.seed}
     flags = {key: value for key, value in flags.items() if value is not None}
     if budget is not None:
-        flags["training"] = {"budget": budget}
-    source = None if recipe is None else str(expand(recipe))
+        flags["training"] = {"budget": given.budget}
+    source = None if given.recipe is None else str(given.recipe)
     with joined() as ranks:
-        chosen = own_device(choose_device(device))
-        settings = load_recipe(source, flags=flags, assignments=assignments)
-        refuse_foreign_code(settings, source or "flags", [encoding, *assignments])
+        chosen = own_device(choose_device(given.device))
+        settings = load_recipe(source, flags=flags, assignments=given.assignments)
+        refuse_foreign_code(settings, source or "flags", [given.encoding, *given.assignments])
         if settings.compare is not None and "data" not in settings.model_fields_set:
             raise UsageError(
                 f"recipe '{source}' compares {len(settings.compare.data)} data sets; choose one "
                 f"with --data, or run liere compare {source}"
             )
-        root = None if data_root is None else expand(data_root)
-        run_spec = assemble(settings, root=root, device=chosen)
-        outputs = expand(out)
-        run = run_spec.run(outputs)
+        run_spec = assemble(settings, root=given.data_root, device=chosen)
+        run = run_spec.run(given.out)
         known = ranks.broadcast(lambda: None if fresh else run.summary())
         if known is not None:
             if ranks.is_main:
@@ -84,10 +92,23 @@ def train(
         )
         train_run(
             run_spec,
-            outputs=outputs,
+            outputs=given.out,
             device=chosen,
             fresh=fresh,
-            callbacks=ForwardEvents(planned, on_progress),
+            callbacks=ForwardEvents(planned, listener),
             ranks=ranks,
         )
-        return run_spec.run(outputs)
+        return run_spec.run(given.out)
+
+
+class _Arguments(Section):
+    recipe: Folder | None
+    encoding: SpecsText
+    data: SpecsText
+    seed: SeedsText
+    budget: str | None
+    assignments: Texts
+    device: str
+    out: Folder
+    data_root: Folder | None
+    fresh: bool

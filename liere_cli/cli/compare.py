@@ -46,7 +46,8 @@ def compare(
         del flags[name]
     from liere_cli.api.compare import ComparisonRequest
 
-    request = ComparisonRequest(sources, **flags)
+    given = {name: value for name, value in flags.items() if value is not None}
+    request = ComparisonRequest.validated(given | ({"source": sources} if sources else {}), "flags")
     if plot is not None:
         from liere_cli.report.plots.style import check_plot_path
 
