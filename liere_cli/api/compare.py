@@ -129,12 +129,12 @@ class ComparisonRequest(Section):
         comparison.write()
         return comparison
 
-    def preview(self) -> list[PlanReady]:
+    def preview(self, listener: Listener = ignore) -> list[PlanReady]:
         """As :func:`liere_cli.comparison.run.preview`; finished runs have no plans."""
         from liere_cli.comparison.run import preview
 
         recipe = self._recipe()
-        return preview(recipe, self._execution(recipe))
+        return preview(recipe, self._execution(recipe), listener)
 
     @cached_property
     def of_finished_runs(self) -> bool:

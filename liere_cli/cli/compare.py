@@ -53,7 +53,9 @@ def compare(
 
         check_plot_path(plot)
     if dry_run and not request.of_finished_runs:
-        plans = request.preview()
+        from liere_cli.cli.progress import ProgressBar
+
+        plans = request.preview(ProgressBar())
         for ready in plans:
             _show_plan(ready)
         if plans[-1].plan.experiment.endswith("-tuning"):

@@ -32,12 +32,12 @@ def compare(recipe: Recipe, execution: Execution, listener: Listener = ignore) -
     return _Flow(execution, listener).compare(recipe)
 
 
-def preview(recipe: Recipe, execution: Execution) -> list[PlanReady]:
+def preview(recipe: Recipe, execution: Execution, listener: Listener = ignore) -> list[PlanReady]:
     """The plans that :func:`compare` would carry out: tuning runs first, where they are not over.
 
     The comparison's own plan is missing while tuning has yet to choose its settings.
     """
-    flow = _Flow(execution, ignore)
+    flow = _Flow(execution, listener)
     plan = flow.plan(recipe)
     search, outcomes = flow.search(plan)
     plans = []

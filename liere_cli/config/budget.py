@@ -76,7 +76,7 @@ class Budget:
         if isinstance(value, cls):
             return value
         if not isinstance(value, str):
-            raise ValueError("must be text")
+            raise ValueError("must be text with a unit, as 2000steps or 10m")
         try:
             return cls.parse(value)
         except UsageError as error:

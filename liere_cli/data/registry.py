@@ -9,7 +9,7 @@ from pkgutil import walk_packages
 
 from liere_cli.config.spec import parse_spec
 from liere_cli.data.base import Dataset
-from liere_cli.errors import UsageError, unknown
+from liere_cli.errors import LiereError, UsageError, unknown
 
 
 @cache
@@ -18,7 +18,14 @@ def available() -> dict[str, type[Dataset]]:
 
     Data sets of one kind are ordered by origin: published, local files, built in.
     """
-    return {cls.name: cls for cls in sorted(_classes(), key=_order)}
+    classes: dict[str, type[Dataset]] = {}
+    for cls in sorted(_classes(), key=_order):
+        if other := classes.get(cls.name):
+            raise LiereError(
+                f"two data sets are named '{cls.name}': {other.__module__} and {cls.__module__}"
+            )
+        classes[cls.name] = cls
+    return classes
 
 
 def _classes() -> Iterator[type[Dataset]]:

@@ -340,7 +340,10 @@ class PositionEncoding(nn.Module):
 
     def check_positions(self, positions: Tensor) -> None:
         """Raises UsageError unless positions are [T, A] with this encoding's axes."""
-        axes, given = self.shape.axes, list(positions.shape)
+        axes = self.shape.axes
+        if not isinstance(positions, Tensor):
+            raise UsageError("positions must be a tensor, as encoding.positions(grid) makes it")
+        given = list(positions.shape)
         if positions.ndim != 2 or given[1] != axes:
             raise UsageError(f"positions must be [tokens, {axes}], not {given}")
 
@@ -351,7 +354,11 @@ class PositionEncoding(nn.Module):
         total, extra = positions + prefix_tokens, tokens - positions
         sentence = f"{tokens} tokens, but {positions} positions and {prefix_tokens=} make {total}"
         if extra > 0:
-            sentence += f"; pass prefix_tokens={extra} if the first {extra} have no position (CLS)"
+            first = "the first token has" if extra == 1 else f"the first {extra} tokens have"
+            sentence += (
+                f"; pass prefix_tokens={extra} if {first} no position (CLS, registers), or the "
+                "positions of a grid that has all tokens"
+            )
         raise UsageError(sentence)
 
     def check_sequences(self, positions: int, prefix_tokens: int, *xs: Tensor) -> None:
@@ -372,13 +379,14 @@ class PositionEncoding(nn.Module):
 
     def _check_heads(self, name: str, x: Tensor) -> None:
         heads, head_dim = self.shape.heads, self.shape.head_dim
-        if x.ndim != 4 or x.shape[1] != heads or x.shape[3] != head_dim:
+        shape = list(getattr(x, "shape", []))
+        if not isinstance(x, Tensor) or len(shape) != 4 or shape[1::2] != [heads, head_dim]:
             expected = f"[batch, heads={heads}, tokens, head_dim={head_dim}]"
-            raise UsageError(f"{name} must be {expected}, not {list(x.shape)}")
+            raise UsageError(f"{name} must be a tensor {expected}, not {shape}")
 
     def _check_layer(self, layer: int) -> None:
         depth = self.shape.depth
-        if not 0 <= layer < depth:
+        if not isinstance(layer, int) or not 0 <= layer < depth:
             raise UsageError(f"layer must be from 0 to {depth - 1} at {depth=}, not {layer}")
 
 

@@ -62,7 +62,12 @@ def _family_modules() -> Iterator[ModuleType]:
         if family.ispkg:
             package = importlib.import_module(family.name)
             for module in pkgutil.iter_modules(package.__path__, f"{family.name}."):
-                yield importlib.import_module(module.name)
+                try:
+                    yield importlib.import_module(module.name)
+                except Exception as error:
+                    raise LiereError(
+                        f"{module.name} can't be imported: {error_summary(error)}"
+                    ) from error
 
 
 def _is_encoding(value: object) -> TypeGuard[type[PositionEncoding]]:
@@ -74,7 +79,13 @@ def available() -> dict[str, type[PositionEncoding]]:
     """Every built-in or installed encoding by name; LiereError if two have one name, or an
     installed one can't be imported.
     """
-    classes = {cls.name: cls for cls in _built_in()}
+    classes: dict[str, type[PositionEncoding]] = {}
+    for cls in _built_in():
+        if other := classes.get(cls.name):
+            raise LiereError(
+                f"two encodings are named '{cls.name}': {other.__module__} and {cls.__module__}"
+            )
+        classes[cls.name] = cls
     for point in entry_points(group=ENTRY_POINT_GROUP):
         try:
             cls = _checked(point.load(), point.value)
@@ -154,6 +165,8 @@ def code_digest(cls: type[PositionEncoding]) -> str | None:
 
 def resolve_spec(spec: Spec) -> dict[str, Any]:
     """An encoding's name with every option at its value, defaults included."""
+    if not isinstance(spec, str | Mapping):
+        raise UsageError(f"encoding {shortened(spec)}: expected NAME or NAME:key=value,...")
     given = parse_spec(spec) if isinstance(spec, str) else dict(spec)
     name = str(given.pop("name", ""))
     options = encoding_class(name).Options.validated(given, f"encoding.{name}")

@@ -34,7 +34,7 @@ def parse_seeds(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if "," in text and not parts[-1]:
         parts.pop()
-    if not all(re.fullmatch(r"[0-9]{1,10}", part) for part in parts):
+    if not all(re.fullmatch(r"[0-9]{1,30}", part) for part in parts):
         raise UsageError(f"--seeds {text}: expected how many (3) or which (0,1,2)")
     if "," in text:
         return [int(part) for part in parts]

@@ -43,5 +43,7 @@ def open_run(path: str | Path, outputs: Path = Path("outputs")) -> Run:
             if (match / "recipe.yaml").is_file():
                 return Run(match)
     if folder.exists():
-        raise UsageError(f"{path}: is not a run folder (it has no recipe.yaml)")
+        inside = next(iter(sorted(folder.glob("*/*/recipe.yaml"))), None)
+        hint = f"; name an experiment inside it, as {inside.parents[1]}" if inside else ""
+        raise UsageError(f"{path}: is not a run folder (it has no recipe.yaml){hint}")
     raise UsageError(f"{path}: there is no run at that path, nor of that name in '{outputs}'")

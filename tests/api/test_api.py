@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -216,10 +217,74 @@ def test_without_pandas_a_sentence_says_so(here: Path, monkeypatch: pytest.Monke
         (lambda: liere.train(assignments=["training.lr=1"]), "training.lr"),
         (lambda: liere.evaluate("nowhere"), "there is no run"),
         (lambda: liere.load_runs("nowhere"), "there is no run"),
+        (lambda: liere.load_runs(), "must name a recipe or runs"),
+        (lambda: liere.load_runs(3), "'sources' is (3,), but must be a path"),
+        (lambda: liere.compare([]), "'source' is [], but must name a recipe or runs"),
+        (lambda: liere.compare(path for path in ()), "must name a recipe or runs"),
+        (lambda: liere.compare(3), "must be a recipe, a run, or a list of runs"),
+        (lambda: liere.compare(encodings=[]), "must name at least one"),
+        (lambda: liere.compare(encodings=[None, "rope"]), "must be a name or a list of names"),
+        (lambda: liere.compare(data=Path("x.txt")), "must be a name or a list of names"),
+        (lambda: liere.compare(seeds=2.5), "must be how many (3) or which ([0, 1, 2])"),
+        (lambda: liere.compare(seeds=[]), "must hold at least one seed"),
+        (lambda: liere.compare(seeds=10**12), "between 1 and 10000 seeds"),
+        (lambda: liere.compare(jobs=0), "'jobs' is 0, but must be at least 1"),
+        (lambda: liere.compare(launcher="ray"), "'launcher' is 'ray', but must be 'local' or"),
+        (lambda: liere.compare(out=None), "'out' is None, but must be a path"),
+        (lambda: liere.compare(budget=3), "text"),
+        (lambda: liere.compare(on_progress=None), "on_progress is None"),
+        (lambda: liere.compare(on_progress=liere.ProgressBar), "such as liere.ProgressBar()"),
+        (lambda: liere.train(recipe=3), "'recipe' is 3, but must be a path"),
+        (lambda: liere.train(assignments={"a": 1}), "must be a list"),
+        (lambda: liere.evaluate(None), "'run' is None, but must be a path"),
+        (lambda: liere.evaluate("x", weights="bst"), "'weights' is 'bst', but must be 'last' or"),
     ],
 )
-def test_mistakes_are_the_packages_own_exceptions(here: Path, call: Any, words: str) -> None:
+def test_a_mistake_is_the_packages_own_exception(here: Path, call: Any, words: str) -> None:
     with pytest.raises(liere.UsageError) as caught:
         call()
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"grids": 2.5}, "must be grids"),
+        ({"grids": [None]}, "must be grids"),
+        ({"split": "testt"}, "'split' is 'testt', but must be 'train', 'val' or 'test'"),
+        ({"limit": 0}, "'limit' is 0, but must be at least 1"),
+        ({"extend": "p"}, "did you mean 'pi'"),
+    ],
+)
+def test_a_wrong_evaluation_is_one_sentence(here: Path, changes: Any, words: str) -> None:
+    run = liere.train(encoding="rope", **RUN)
+    with pytest.raises(liere.UsageError) as caught:
+        liere.evaluate(run, device="cpu", **changes)
+    assert words in str(caught.value)
+
+
+def test_arguments_are_taken_in_every_usual_form(here: Path) -> None:
+    specs: list[Any] = ["none", {"name": "rope", "theta": 500}]
+    settings = COMPARISON | {"encodings": specs, "baseline": "none", "seeds": np.int64(1)}
+    (table,) = liere.compare(**settings).table.datasets
+    assert [row.encoding for row in table.rows] == ["none", "rope:theta=500.0"]
+    again = liere.compare(**settings | {"seeds": range(2), "encodings": iter(specs)})
+    assert [len(row.values) for row in again.table.datasets[0].rows] == [2, 2]
+    run = liere.train(encoding={"name": "rope"}, seed=np.int64(1), **RUN)
+    (first,) = liere.evaluate(run, grids="16", device="cpu")
+    (second,) = liere.evaluate(run.folder, grids=16, extend="none", device="cpu")
+    assert first == second
+
+
+def test_workers_do_not_run_the_script_again(here: Path) -> None:
+    """Also without ``if __name__ == "__main__"``, and from standard input."""
+    script = (
+        "print('once')\nimport liere_cli as liere\n"
+        f"table = liere.compare(jobs=2, **{COMPARISON!r})\nprint(table.failed, len(table.rows))\n"
+    )
+    (here / "script.py").write_text(script)
+    for command, given in ([sys.executable, "script.py"], None), ([sys.executable, "-"], script):
+        done = subprocess.run(command, input=given, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == ["once", "0", "2"]

@@ -332,3 +332,15 @@ def test_an_encoding_is_held_against_itself_at_other_seeds(
     folders = [path.name for path in Path("outputs/compare").glob("*-s*")]
     assert sorted(name.split("-s")[-1][0] for name in folders) == list("012345")
     assert json.loads(liere(*arguments).stdout)["tables"][0]["rows"] == rows
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "latex", "json"])
+def test_a_counterpart_takes_part_and_every_format_says_so(here: Path, form: str) -> None:
+    flags = ["--data=pointing", "--encodings=rope,none", "--seeds=1", *TINY]
+    result = liere(f"--format={form}", *flags)
+    assert result.exit_code == 0, result.output
+    shown = " ".join(result.stdout.split())
+    assert "rope is not defined on 2 axes: its counterpart axial takes its place" in shown
+    assert "takes its place" in liere("--dry-run", *flags).stderr
+    again = liere(*flags, "--baseline=rope", "--encodings=axial,none")
+    assert "the baseline is axial, the counterpart of rope" in " ".join(again.stdout.split())

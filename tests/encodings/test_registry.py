@@ -1,14 +1,24 @@
 """The registry, and encodings as another transformer calls them."""
 
 import pickle
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from liere_cli.encodings import Grid, PositionEncoding, Shape, available, build_encoding, registry
-from liere_cli.errors import UsageError
+from liere_cli.encodings import (
+    Grid,
+    PositionEncoding,
+    Shape,
+    available,
+    bias,
+    build_encoding,
+    registry,
+)
+from liere_cli.errors import LiereError, UsageError
 
 SHAPE = {"axes": 1, "heads": 2, "head_dim": 8}
 
@@ -172,3 +182,30 @@ def test_documented_import_paths() -> None:
     assert issubclass(available()["rope"], Rotary)
     copied = pickle.loads(pickle.dumps(build_encoding("liere", axes=2, heads=2, head_dim=8)))
     assert type(copied) is available()["liere"]
+
+
+@pytest.fixture
+def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose modules count as the family ``bias``."""
+    monkeypatch.setattr(bias, "__path__", [*bias.__path__, str(tmp_path)])
+    registry._built_in.cache_clear()
+    registry.available.cache_clear()
+    yield tmp_path
+    monkeypatch.undo()
+    registry._built_in.cache_clear()
+    registry.available.cache_clear()
+
+
+def test_two_built_in_encodings_of_one_name_are_refused(family: Path) -> None:
+    (family / "second.py").write_text(
+        "from liere_cli.encodings.bias.alibi import ALiBi\n"
+        "class Second(ALiBi):\n    name = 'alibi'\n"
+    )
+    with pytest.raises(LiereError, match=r"two encodings are named 'alibi': .*alibi and .*second"):
+        available()
+
+
+def test_a_module_that_cannot_be_imported_is_named(family: Path) -> None:
+    (family / "broken.py").write_text("import nowhere_to_be_found\n")
+    with pytest.raises(LiereError, match=r"bias\.broken can't be imported: ModuleNotFoundError"):
+        available()

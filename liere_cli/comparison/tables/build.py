@@ -115,6 +115,7 @@ def _dataset_table(dataset: DatasetPlan, results: Results) -> DatasetTable:
         test_limit=dataset.test_limit,
         rows=tuple(_row(row, dataset.baseline, results.outcomes) for row in dataset.encodings),
         warnings=(*_warnings(dataset, results.outcomes), *_without_items(dataset, results)),
+        notes=dataset.notes,
     )
 
 

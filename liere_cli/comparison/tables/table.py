@@ -59,6 +59,7 @@ class DatasetTable:
 
     Args:
         warnings: reasons not to compare its numbers at face value.
+        notes: what was changed in what the recipe asks.
         efficiency: against the baseline by learning curves, where the recipe asks for it.
     """
 
@@ -74,6 +75,7 @@ class DatasetTable:
     test_limit: int | None
     rows: tuple[Row, ...]
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     efficiency: tuple[Efficiency, ...] = ()
 
     def compares(self, row: Row) -> bool:

@@ -93,7 +93,7 @@ def _notes(dataset: DatasetTable) -> list[str]:
         note += f" Scored on at most {dataset.test_limit:,} test items, evenly spaced."
     if dataset.margin is not None:
         note += f" Equivalence margin: {unit.value(dataset.margin)} {unit.difference}."
-    notes = [note]
+    notes = [note, *dataset.notes]
     clusters = {
         row.estimate.test_set.clusters
         for row in dataset.rows
