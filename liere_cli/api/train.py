@@ -3,13 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from liere_cli.api.arguments import (
-    Folder,
-    SeedsText,
-    SpecsText,
-    Texts,
-    checked_listener,
-)
+from liere_cli.api.arguments import Folder, SeedsText, SpecsText, Texts, checked_listener
 from liere_cli.config.files import load_recipe, refuse_foreign_code
 from liere_cli.config.section import Section
 from liere_cli.errors import UsageError
