@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from liere_cli.launchers.select import Execution  # imports torch
 
 DEFAULT_RECIPE = "quick"
+#: arguments that are laid over the recipe
+_RECIPE_FLAGS = {
+    "encodings", "data", "seeds", "baseline", "budget", "until_settled", "max_seeds", "time",
+    "against_itself",
+}  # fmt: skip
 
 
 def compare(
@@ -119,8 +124,7 @@ class ComparisonRequest(Section):
             from liere_cli.comparison.finished_runs import compare_runs
 
             self._refuse_settings()
-            baseline = self.baseline
-            return Comparison(compare_runs(self.source, self.out, baseline, listener))
+            return Comparison(compare_runs(self.source, self.out, self.baseline, listener))
         from liere_cli.comparison.run import compare
 
         recipe = self._recipe()
@@ -168,18 +172,9 @@ class ComparisonRequest(Section):
         source = self.source[0] if self.source else None
         if source is None and self.encodings is None and self.data is None:
             source = DEFAULT_RECIPE
+        assignments = [*self.assignments, *self._slurm_assignments()]
         return comparison_recipe(
-            source,
-            encodings=self.encodings,
-            data=self.data,
-            seeds=self.seeds,
-            baseline=self.baseline,
-            budget=self.budget,
-            until_settled=self.until_settled,
-            max_seeds=self.max_seeds,
-            time=self.time,
-            against_itself=self.against_itself,
-            assignments=[*self.assignments, *self._slurm_assignments()],
+            source, assignments=assignments, **self.model_dump(include=_RECIPE_FLAGS)
         )
 
     def _slurm_assignments(self) -> list[str]:

@@ -41,13 +41,9 @@ def train(
         encoding, data: such as ``"liere:block=8"`` and ``"cifar100"``.
         seed: of every random stream.
         budget: as ``"2000steps"`` or ``"10m"``.
-        assignments: further keys of the recipe, as ``["training.batch=64"]``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        out: folder that runs land in.
-        data_root: folder of local copies of the data sets.
+        assignments, device, out, data_root: as for :func:`liere_cli.compare`.
         fresh: discard earlier results of this run.
-        on_progress: called with every event of :mod:`liere_cli.launchers.events`; a run that was
-            finished before reports none.
+        on_progress: likewise; a run that was finished before reports no event.
 
     Returns:
         The run's folder; ``run.summary()`` has its results. ``status`` is ``finished`` or

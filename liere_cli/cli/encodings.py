@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from liere_cli.cli import console
 from liere_cli.cli.listing import NARROW, option_rows, option_text
@@ -18,19 +18,18 @@ if TYPE_CHECKING:
 
 def encodings(
     name: Annotated[
-        str | None, typer.Argument(help="Show this one in full; with options, NAME:key=value.")
+        str | None, Argument(help="Show this one in full; with options, NAME:key=value.")
     ] = None,
     plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Plot scores by position: .png, .svg or .pdf."),
+        Path | None, Option(metavar="FILE", help="Plot scores by position: .png, .svg or .pdf.")
     ] = None,
     grid: Annotated[
-        str | None, typer.Option(help="Of --plot: training grid in tokens, as 256 or 14x14.")
+        str | None, Option(help="Of --plot: training grid in tokens, as 256 or 14x14.")
     ] = None,
-    layer: Annotated[int | None, typer.Option(min=0, help="Of --plot: which layer.")] = None,
+    layer: Annotated[int | None, Option(min=0, help="Of --plot: which layer.")] = None,
     run: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Of --plot: a trained run instead of initialisation."),
+        Option(metavar="RUN", help="Of --plot: a trained run instead of initialisation."),
     ] = None,
     out: Outputs = DEFAULT_OUTPUTS,
     data_root: DataRoot = None,

@@ -61,8 +61,8 @@ class Search:
 def plan_search(plan: RecipePlan, context: Context) -> Search | None:
     """The runs that tune each encoding, in an experiment of their own; None unless asked for.
 
-    Raises:
-        UsageError: keys or values that can't be tuned, nothing to try, or a seed of the comparison.
+    Raises UsageError for keys or values that can't be tuned, nothing to try, or a seed of the
+    comparison.
     """
     recipe, compare = plan.recipe, plan.compare
     if compare.tuning is None:

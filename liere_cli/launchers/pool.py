@@ -65,7 +65,7 @@ class Pool:
     def run(self) -> dict[str, Outcome]:
         """Trains all runs; returns the outcome of each by identity."""
         try:
-            while self.queue or self.waiting or self._busy():
+            while self.queue or self.waiting or any(w.current for w in self.workers.values()):
                 self._fill()
                 slots: dict[Any, int] = {
                     worker.connection: slot for slot, worker in self.workers.items()
@@ -85,9 +85,6 @@ class Pool:
                 worker.join()
         return self.results
 
-    def _busy(self) -> bool:
-        return any(worker.current for worker in self.workers.values())
-
     def _fill(self) -> None:
         """Gives every idle slot a run; a slot whose worker died gets a new worker."""
         for slot in range(self.jobs):
@@ -102,7 +99,7 @@ class Pool:
     def _hear(self, slot: int) -> None:
         worker = self.workers[slot]
         try:
-            event = _receive(worker.connection)
+            event: Event = worker.connection.recv()
         except (EOFError, OSError):
             del self.workers[slot]
             worker.join()
@@ -191,10 +188,6 @@ def work(connection: Connection, context: Context, threads: int, trainer: TrainF
             train_planned_run(planned, context, trainer, send)
     except (EOFError, KeyboardInterrupt):
         return
-
-
-def _receive(connection: "Connection[Any, Any]") -> Any:
-    return connection.recv()
 
 
 @contextmanager

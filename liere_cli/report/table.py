@@ -39,8 +39,7 @@ class Columns(Generic[T]):
 class TextTable:
     """One table of text with its heading and the notes below it.
 
-    Args:
-        kind: shown beside the title: a modality.
+    ``kind`` is shown beside the title: a modality.
     """
 
     title: str

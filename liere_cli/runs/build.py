@@ -46,8 +46,7 @@ class RunSpec:
 def choose_device(name: str, here: bool = True) -> torch.device:
     """The device named ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
-    Raises:
-        UsageError: another name, or (if ``here``) a device that this machine does not have.
+    Raises UsageError for another name, or (if ``here``) a device that this machine does not have.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

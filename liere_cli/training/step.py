@@ -52,8 +52,7 @@ class TrainingStep:
     def __call__(self, step: int, share: float) -> Tensor:
         """Updates the model after ``step`` steps and that share of the budget.
 
-        Returns:
-            The mean loss over the batch in nats, [] on the device.
+        Returns the mean loss over the batch in nats, [] on the device.
         """
         settings = self.settings
         rate = settings.learning_rate * schedule(share, settings.warmup, settings.final_rate)
@@ -113,9 +112,8 @@ def build_optimizer(model: Transformer, settings: TrainingSettings) -> torch.opt
 def parts_of(run_spec: RunSpec, ranks: Ranks) -> int:
     """Number of parts in which each rank computes its rows, none larger than the recipe's.
 
-    Raises:
-        UsageError: the batch can't be split, or its parts can't be dealt out equally, which
-            dropout needs, since it is drawn for whole parts.
+    Raises UsageError if the batch can't be split, or its parts can't be dealt out equally, which
+    dropout needs, since it is drawn for whole parts.
     """
     settings, dropout = run_spec.recipe.training, run_spec.recipe.model.dropout
     ranks.rows(settings.batch)

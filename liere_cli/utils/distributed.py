@@ -163,8 +163,7 @@ def is_main_process() -> bool:
 def own_device(device: torch.device) -> torch.device:
     """The device of this process: of several on one machine, each uses a GPU of its own.
 
-    Raises:
-        UsageError: there are fewer GPUs than processes, or ``device`` names one GPU for all.
+    Raises UsageError if there are fewer GPUs than processes, or ``device`` names one GPU for all.
     """
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if device.type != "cuda" or launched() == 1 or local_size == 1:

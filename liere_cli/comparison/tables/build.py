@@ -26,6 +26,12 @@ from liere_cli.statistics.samples import mean_and_std
 from liere_cli.statistics.sequential import InterimAnalyses
 from liere_cli.statistics.verdicts import ALPHA, Pair, Verdict, judge
 
+#: fields that a data set's table has from its plan
+_SHARED = (
+    "title", "modality", "data", "fingerprint", "metric", "higher_is_better", "baseline", "margin",
+    "test_limit", "notes",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class ComparisonTable:
@@ -103,19 +109,10 @@ def make_table(
 
 def _dataset_table(dataset: DatasetPlan, results: Results) -> DatasetTable:
     return DatasetTable(
-        title=dataset.title,
-        modality=dataset.modality,
-        data=dataset.data,
-        fingerprint=dataset.fingerprint,
-        metric=dataset.metric,
-        higher_is_better=dataset.higher_is_better,
-        baseline=dataset.baseline,
-        margin=dataset.margin,
+        **{name: getattr(dataset, name) for name in _SHARED},
         budget=dataset.budget.text,
-        test_limit=dataset.test_limit,
         rows=tuple(_row(row, dataset.baseline, results.outcomes) for row in dataset.encodings),
         warnings=(*_warnings(dataset, results.outcomes), *_without_items(dataset, results)),
-        notes=dataset.notes,
     )
 
 
