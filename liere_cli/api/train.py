@@ -77,16 +77,11 @@ def train(
             if ranks.is_main:
                 tidy(run)
             return run
-        planned = PlannedRun(
-            run_spec.data, run_spec.encoding, settings.seed, run, run_spec.run_id, settings
-        )
+        labels = (run_spec.data, run_spec.encoding, settings.seed)
+        planned = PlannedRun(*labels, run, run_spec.run_id, settings)
+        forward = ForwardEvents(planned, listener)
         train_run(
-            run_spec,
-            outputs=given.out,
-            device=chosen,
-            fresh=fresh,
-            callbacks=ForwardEvents(planned, listener),
-            ranks=ranks,
+            run_spec, outputs=given.out, device=chosen, fresh=fresh, callbacks=forward, ranks=ranks
         )
         return run_spec.run(given.out)
 

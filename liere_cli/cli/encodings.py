@@ -88,7 +88,8 @@ def _list_encodings(rows: list[dict[str, Any]]) -> None:
                 table.add_column(heading, min_width=least)
         table.add_column("summary", overflow="fold")
         for row in members:
-            columns = (_axes_text(row), _relative(row), _learned(row), row["units"] or "-")
+            learned = "yes" if any(at.get("parameters") for at in row["by_axes"]) else "no"
+            columns = (_axes_text(row), _relative(row), learned, row["units"] or "-")
             table.add_row(row["name"], *(() if narrow else columns), row["summary"])
         console.stdout().print(table)
         console.stdout().print()
@@ -155,10 +156,6 @@ def _relative(row: dict[str, Any]) -> str:
     if len(yes) in (0, len(held)):
         return "yes" if yes else "no"
     return f"with {' and '.join(map(str, yes))} {'axis' if yes == [1] else 'axes'}"
-
-
-def _learned(row: dict[str, Any]) -> str:
-    return "yes" if any(at.get("parameters") for at in row["by_axes"]) else "no"
 
 
 def plot_encoding(

@@ -66,7 +66,7 @@ class ProgressBar:
         elif isinstance(event, events.RunEnded):
             self._end_run(event)
         elif isinstance(event, events.Notice):
-            self._notice(event)
+            (self._warn if event.warning else self._line)(event.text)
         self._update_total()
 
     @property
@@ -179,9 +179,6 @@ class ProgressBar:
             style = "yellow" if outcome.state == "diverged" else "red"
             result = f"{outcome.state}: {outcome.error or 'no reason given'}"
         self._line(f"{self._count()} {event.run.label}: {result}", style)
-
-    def _notice(self, event: events.Notice) -> None:
-        (self._warn if event.warning else self._line)(event.text)
 
     def _count(self) -> str:
         return f"{self.over}/{self.total}"

@@ -143,7 +143,7 @@ class _Worker:
         environment = {"OMP_NUM_THREADS": str(threads)}
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
-        with _environment(environment), _without_interrupts(), _without_main():
+        with _spawning(environment):
             self.process.start()
         theirs.close()
 
@@ -191,39 +191,26 @@ def work(connection: Connection, context: Context, threads: int, trainer: TrainF
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """For a process to be started, which inherits it."""
-    before = {key: os.environ.get(key) for key in values}
-    os.environ.update(values)
+def _spawning(environment: Mapping[str, str]) -> Iterator[None]:
+    """The state in which a worker is started, which inherits it, with variables added.
+
+    Ctrl-C is blocked, since its parent passes it on, once. The file of the main module is hidden:
+    spawning would run the user's script again, which no worker needs, and which may have no ``if
+    __name__ == "__main__"``.
+    """
+    before = {key: os.environ.get(key) for key in environment}
+    main = sys.modules["__main__"]
+    hidden = {name: vars(main).pop(name, None) for name in ("__file__", "__spec__")}
+    main.__spec__ = None
+    os.environ.update(environment)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        vars(main).update({name: value for name, value in hidden.items() if value is not None})
         for key, value in before.items():
             if value is None:
                 del os.environ[key]
             else:
                 os.environ[key] = value
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """For a process to be started, which inherits it: Ctrl-C is its parent's to pass on, once."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """For a process to be started: spawning would run the user's script again, which no worker
-    needs, and which may have no ``if __name__ == "__main__"``.
-    """
-    main = sys.modules["__main__"]
-    hidden = {name: vars(main).pop(name, None) for name in ("__file__", "__spec__")}
-    main.__spec__ = None
-    try:
-        yield
-    finally:
-        vars(main).update({name: value for name, value in hidden.items() if value is not None})
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

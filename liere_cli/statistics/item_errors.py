@@ -130,8 +130,7 @@ def item_differences(
 ) -> ItemDifferences | None:
     """Differences over the same items, between [n] runs each at the same seeds.
 
-    Returns:
-        None if a run stored no items, or runs differ in their items.
+    None if a run stored no items, or runs differ in their items.
     """
     first = values[0] if values else None
     if first is None:
@@ -141,10 +140,9 @@ def item_differences(
     for ours, theirs in zip(values, baseline, strict=True):
         if ours is None or theirs is None:
             return None
-        for results in (ours, theirs):
-            if not np.array_equal(results.groups, first.groups):
-                return None
-            if not np.array_equal(results.weights, first.weights):
+        for name in ("groups", "weights"):
+            expected = getattr(first, name)
+            if not all(np.array_equal(getattr(run, name), expected) for run in (ours, theirs)):
                 return None
         sums.append(np.bincount(index, weights=ours.scores - theirs.scores))
     weights = np.bincount(index, weights=first.weights).astype(np.float64)

@@ -98,9 +98,8 @@ class Efficiency:
 def first_passage(scores: Array, target: float, *axes: Array) -> tuple[float, ...] | None:
     """Where a curve, scores [k] joined by straight lines, first reaches ``target``.
 
-    Returns:
-        One coordinate on each of the axes [k]; the first one of the curve if it begins at or above
-        the target; None if it never reaches it.
+    Returns one coordinate on each of the axes [k]; the first one of the curve if it begins at or
+    above the target; None if it never reaches it.
     """
     above = np.flatnonzero(scores >= target)
     if not above.size:

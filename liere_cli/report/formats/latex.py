@@ -25,7 +25,7 @@ def _table(table: TextTable, method: list[str]) -> str:
     layout = "".join("r" if column.number else "l" for column in shown)
     rows = [_line(column.cells[index] for column in shown) for index in range(table.rows)]
     notes = [f"{table.title} ({table.kind})", *table.notes, *method]
-    caption = " ".join(map(_sentence, notes))
+    caption = " ".join(note if note.endswith(".") else f"{note}." for note in notes)
     return "\n".join(
         [
             r"\begin{table}",
@@ -47,7 +47,3 @@ def _table(table: TextTable, method: list[str]) -> str:
 def _line(cells: Iterable[str]) -> str:
     # braces: a cell that begins with '[' would be taken for an option of the line break before it
     return " & ".join(f"{{{escape.latex(cell)}}}" for cell in cells) + r" \\"
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith(".") else f"{text}."
