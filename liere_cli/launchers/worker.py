@@ -44,6 +44,7 @@ def train_planned_run(
     planned: PlannedRun, context: Context, trainer: TrainFunction, listener: events.Listener
 ) -> Outcome | None:
     """Trains a planned run; an error becomes its outcome, but for KeyboardInterrupt.
+
     Returns None where another process trains it, after a :class:`RunLockedElsewhere` event.
     """
     try:

@@ -30,8 +30,7 @@ def text_tables(comparison: ComparisonTable) -> list[TextTable]:
 
 
 def summary_lines(comparison: ComparisonTable) -> list[str]:
-    """One line per data set, as ``images · pointing: liere beats axial by 23.1 points [...]``, and
-    one per interaction."""
+    """A line per data set, as ``images · pointing: liere beats axial by ...``, and interaction."""
     return [
         *map(verdict_sentence, comparison.datasets),
         *map(interaction_sentence, comparison.interactions),

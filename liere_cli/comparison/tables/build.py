@@ -89,10 +89,8 @@ def make_table(
     tables, verdicts = _with_verdicts(results, tables)
     tables = with_efficiency(results, tables)
     summaries = [summary for dataset in plan.datasets for summary in _summaries(dataset, outcomes)]
-    versions = {
-        "torch": _versions(summaries, "torch") or ["none"],
-        "liere": _versions(summaries, "liere") or [__version__],
-    }
+    absent = {"torch": "none", "liere": __version__}
+    versions = {name: _versions(summaries, name) or [absent[name]] for name in absent}
     return ComparisonTable(
         experiment=plan.experiment,
         datasets=tuple(tables),
@@ -157,18 +155,13 @@ def _with_verdicts(
         if table.compares(row)
     ]
     verdicts = judge(pairs, results.plan.interim)
-    judged = iter(verdicts)
-    tables = [
-        replace(
-            table,
-            rows=tuple(
-                replace(row, verdict=next(judged)) if table.compares(row) else row
-                for row in table.rows
-            ),
-        )
-        for table in tables
-    ]
-    return tables, verdicts
+    judged, with_verdicts = iter(verdicts), []
+    for table in tables:
+        row_verdicts = [next(judged) if table.compares(row) else None for row in table.rows]
+        judged_rows = zip(table.rows, row_verdicts, strict=True)
+        rows = tuple(replace(row, verdict=verdict) for row, verdict in judged_rows)
+        with_verdicts.append(replace(table, rows=rows))
+    return with_verdicts, verdicts
 
 
 def _pair(results: Results, dataset: DatasetPlan, table: DatasetTable, position: int) -> Pair:
@@ -176,13 +169,9 @@ def _pair(results: Results, dataset: DatasetPlan, table: DatasetTable, position:
     base = next(index for index, row in enumerate(table.rows) if row.is_baseline)
     planned = (dataset.encodings[position], dataset.encodings[base])
     seeds = results.shared_seeds(planned)
-    return Pair(
-        [table.rows[position].values[seed] for seed in seeds],
-        [table.rows[base].values[seed] for seed in seeds],
-        table.higher_is_better,
-        table.margin,
-        results.items_between(*planned, seeds, table.metric),
-    )
+    ours, theirs = ([table.rows[row].values[seed] for seed in seeds] for row in (position, base))
+    items = results.items_between(*planned, seeds, table.metric)
+    return Pair(ours, theirs, table.higher_is_better, table.margin, items)
 
 
 def _summaries(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[RunSummary]:

@@ -93,9 +93,7 @@ def _lines(figure: "Figure", score_map: ScoreMap) -> None:
 
 
 def _maps(figure: "Figure", score_map: ScoreMap) -> None:
-    """Two axes: a map for each head, with those of further queries below; queries in one row where
-    all heads are equal.
-    """
+    """Two axes: a map per head, further queries below it, or in one row where heads are equal."""
     heads, queries = score_map.values.shape[1], len(score_map.references)
     across = min(heads, ACROSS)
     blocks = [range(start, min(start + across, heads)) for start in range(0, heads, across)]
