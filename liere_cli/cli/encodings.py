@@ -133,12 +133,8 @@ def _show_encoding(row: dict[str, Any]) -> None:
         if "refused" in at:
             costs.add_row(f"{at['axes']} axes", at["refused"])
             continue
-        costs.add_row(
-            "x".join(map(str, at["grid"])),
-            "yes" if at["relative"] else "no",
-            f"{at['parameters']:,}",
-            f"+{at['flops_per_token']:,.0f}",
-        )
+        grid, relative = "x".join(map(str, at["grid"])), "yes" if at["relative"] else "no"
+        costs.add_row(grid, relative, f"{at['parameters']:,}", f"+{at['flops_per_token']:,.0f}")
     console.stdout().print(costs)
 
 

@@ -79,7 +79,7 @@ def evaluate(
             trained,
             grids=grid or (),
             split=split,
-            extend=extend or ("none",),
+            extend=extend or (),
             shuffle=shuffle,
             limit=limit,
         )

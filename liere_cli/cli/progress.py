@@ -239,13 +239,9 @@ class ProgressBar:
         if self.plan is None or self.bars is None:
             return
         left = seconds_left(self.plan, self.outcomes, self.jobs)
-        parts = [
-            self._count(),
-            "time left unknown until the first reports"
-            if left is None
-            else f"about {duration(left)} left",
-            self._others(),
-        ]
+        unknown = "time left unknown until the first reports"
+        time_left = unknown if left is None else f"about {duration(left)} left"
+        parts = (self._count(), time_left, self._others())
         details = console.printable(" · ".join(part for part in parts if part))
         self._show(_ALL, completed=float(self.over), details=details)
 

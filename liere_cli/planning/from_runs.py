@@ -60,9 +60,8 @@ def runs_as_plan(
         )
     entries = [entry for table in tables.values() for entry in table.entries.values()]
     seeds = sorted({entry.record.seed for entry in entries})
-    return Plan("", datasets, tuple(seeds)), {
-        entry.record.run_id: entry.outcome for entry in entries
-    }
+    outcomes = {entry.record.run_id: entry.outcome for entry in entries}
+    return Plan("", datasets, tuple(seeds)), outcomes
 
 
 def _distinct(runs: Sequence[Run]) -> list[Run]:

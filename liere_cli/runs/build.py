@@ -107,13 +107,8 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
         }
     )
     encoding_for(model_shape(resolved, dataset), encoding)
-    return RunSpec(
-        recipe=resolved,
-        dataset=dataset,
-        encoding=registry.label(encoding),
-        data=_data_label(dataset),
-        run_id=run_identity(resolved, dataset.fingerprint),
-    )
+    run_id = run_identity(resolved, dataset.fingerprint)
+    return RunSpec(resolved, dataset, registry.label(encoding), _data_label(dataset), run_id)
 
 
 def run_identity(recipe: Recipe, fingerprint: str) -> str:

@@ -121,13 +121,8 @@ def joined() -> Iterator[Ranks]:
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     try:
         store, rank, size = next(iter(rendezvous("env://", timeout=PATIENCE)))
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if on_gpus else "gloo",
-            store=store,
-            rank=rank,
-            world_size=size,
-            timeout=PATIENCE,
-        )
+        backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise LiereError(f"the {size} processes of this run can't connect: {reason}") from None

@@ -26,22 +26,11 @@ def _table(table: TextTable, method: list[str]) -> str:
     rows = [_line(column.cells[index] for column in shown) for index in range(table.rows)]
     notes = [f"{table.title} ({table.kind})", *table.notes, *method]
     caption = " ".join(note if note.endswith(".") else f"{note}." for note in notes)
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            r"\small",
-            rf"\caption{{{escape.latex(caption)}}}",
-            rf"\begin{{tabular}}{{{layout}}}",
-            r"\toprule",
-            _line(column.header for column in shown),
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-        ]
-    )
+    begin = [r"\begin{table}", r"\centering", r"\small", rf"\caption{{{escape.latex(caption)}}}"]
+    header = _line(column.header for column in shown)
+    head = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule", header, r"\midrule"]
+    end = [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "\n".join([*begin, *head, *rows, *end])
 
 
 def _line(cells: Iterable[str]) -> str:
