@@ -29,7 +29,6 @@ class RunRow:
         seconds: of training.
         throughput: examples or tokens (``throughput_unit``) a second.
         error: why it diverged, or what is wrong with its files.
-        folder: the run's own.
     """
 
     id: str

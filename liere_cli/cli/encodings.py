@@ -122,10 +122,9 @@ def _show_encoding(row: dict[str, Any]) -> None:
     for option in row["options"]:
         value = "..." if option["required"] else option_text(option["value"])
         table.add_row(f"  {option['name']}={value}", option["meaning"])
-    console.stdout().print(table)
-    console.stdout().print(
-        "\n[italic]at a nano model (4 layers of 4 heads of 32) and 64 tokens[/italic]"
-    )
+    screen = console.stdout()
+    screen.print(table)
+    screen.print("\n[italic]at a nano model (4 layers of 4 heads of 32) and 64 tokens[/italic]")
     costs = console.table()
     for heading in ("grid", "relative", "parameters", "extra FLOPs per token"):
         costs.add_column(heading, justify="left" if heading == "grid" else "right")
@@ -135,7 +134,7 @@ def _show_encoding(row: dict[str, Any]) -> None:
             continue
         grid, relative = "x".join(map(str, at["grid"])), "yes" if at["relative"] else "no"
         costs.add_row(grid, relative, f"{at['parameters']:,}", f"+{at['flops_per_token']:,.0f}")
-    console.stdout().print(costs)
+    screen.print(costs)
 
 
 def _axes_text(row: dict[str, Any]) -> str:

@@ -33,9 +33,7 @@ def threads_each(jobs: int) -> int:
 
 
 def gpu_of(slot: int, device: str) -> str | None:
-    """What a worker sees of the GPUs (``CUDA_VISIBLE_DEVICES``): one, in turn; None: all of them,
-    as where one was named: ``cuda:1``.
-    """
+    """A worker's ``CUDA_VISIBLE_DEVICES``: a GPU in turn; None (all) for others, as ``cuda:1``."""
     count = torch.cuda.device_count() if device == "cuda" else 0
     if not count:
         return None

@@ -128,10 +128,7 @@ def _residuals(sums: Array, weights: Array) -> Array:
 def item_differences(
     values: Sequence[ItemResults | None], baseline: Sequence[ItemResults | None]
 ) -> ItemDifferences | None:
-    """Differences over the same items, between [n] runs each at the same seeds.
-
-    None if a run stored no items, or runs differ in their items.
-    """
+    """Differences between [n] runs each at the same seeds; None if items are missing or differ."""
     first = values[0] if values else None
     if first is None:
         return None

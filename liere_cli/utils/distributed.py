@@ -136,10 +136,7 @@ def joined() -> Iterator[Ranks]:
 
 
 def launched() -> int:
-    """Number of processes that a launcher started for one run; 1 without a launcher.
-
-    Raises UsageError if ``WORLD_SIZE`` is not a number.
-    """
+    """Processes that a launcher started for one run, or 1; UsageError for a wrong WORLD_SIZE."""
     if not all(name in os.environ for name in ENVIRONMENT):
         return 1
     try:

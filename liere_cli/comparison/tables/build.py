@@ -57,9 +57,7 @@ class ComparisonTable:
 
     @property
     def failed(self) -> int:
-        """Runs that failed, tuning runs among them, and runs that could not be evaluated at other
-        grids. Diverged runs are results and don't count.
-        """
+        """Runs that failed, also in tuning or at other grids; diverged runs are results."""
         rows = [row for dataset in self.datasets for row in dataset.rows]
         trained = sum(row.failed + (row.tuned.failed if row.tuned else 0) for row in rows)
         return trained + sum(len(table.errors) for table in self.transfers)

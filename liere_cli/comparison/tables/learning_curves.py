@@ -14,12 +14,8 @@ from liere_cli.errors import LiereError
 from liere_cli.planning.plan import DatasetPlan
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.folder import Run
-from liere_cli.statistics.learning_curves import (
-    Efficiency,
-    ScoreCurve,
-    efficiency,
-    judge_efficiency,
-)
+from liere_cli.statistics.learning_curves import Efficiency, ScoreCurve, efficiency
+from liere_cli.statistics.learning_curves import judge_efficiency as judge
 from liere_cli.statistics.samples import Array
 
 
@@ -67,7 +63,7 @@ def with_efficiency(results: Results, tables: Sequence[DatasetTable]) -> list[Da
     ]
     rows = [_efficiency(results, *names) for names in compared]
     upwards = [table.higher_is_better for _, table, _ in compared]
-    judged = iter(judge_efficiency(rows, upwards, results.plan.interim))
+    judged = iter(judge(rows, upwards, results.plan.interim))
     judged_tables = []
     for dataset, table in zip(results.plan.datasets, tables, strict=True):
         if count := sum(map(table.compares, table.rows)):
