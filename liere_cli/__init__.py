@@ -36,62 +36,37 @@ if TYPE_CHECKING:
     from liere_cli.positions.grid import Grid
     from liere_cli.runs.folder import Run
 
-#: the module of each public name
+#: public names by module
 _PUBLIC = {
-    "compare": "api.compare",
-    "Comparison": "api.comparison",
-    "ComparisonRow": "api.comparison",
-    "train": "api.train",
-    "evaluate": "api.evaluate",
-    "open_trained": "api.evaluate",
-    "load_runs": "api.runs",
-    "RunRow": "api.runs",
-    "Runs": "api.runs",
-    "Run": "runs.folder",
-    "ProgressBar": "cli.progress",
-    "build_encoding": "encodings",
-    "PositionEncoding": "encodings",
-    "EncodingOptions": "encodings",
-    "PositionedOptions": "encodings",
-    "Shape": "encodings",
-    "Grid": "positions.grid",
-    "LiereError": "errors",
-    "UsageError": "errors",
-    "RunFailed": "errors",
-}
+    "api.compare": ["compare"],
+    "api.comparison": ["Comparison", "ComparisonRow"],
+    "api.evaluate": ["evaluate", "open_trained"],
+    "api.runs": ["RunRow", "Runs", "load_runs"],
+    "api.train": ["train"],
+    "cli.progress": ["ProgressBar"],
+    "encodings": [
+        "EncodingOptions", "PositionEncoding", "PositionedOptions", "Shape", "build_encoding",
+    ],
+    "errors": ["LiereError", "RunFailed", "UsageError"],
+    "positions.grid": ["Grid"],
+    "runs.folder": ["Run"],
+}  # fmt: skip
+_MODULES = {name: module for module, names in _PUBLIC.items() for name in names}
 
 __all__ = [
-    "Comparison",
-    "ComparisonRow",
-    "EncodingOptions",
-    "Grid",
-    "LiereError",
-    "PositionEncoding",
-    "PositionedOptions",
-    "ProgressBar",
-    "Run",
-    "RunFailed",
-    "RunRow",
-    "Runs",
-    "Shape",
-    "UsageError",
-    "__version__",
-    "build_encoding",
-    "compare",
-    "evaluate",
-    "load_runs",
-    "open_trained",
-    "train",
-]
+    "Comparison", "ComparisonRow", "EncodingOptions", "Grid", "LiereError", "PositionEncoding",
+    "PositionedOptions", "ProgressBar", "Run", "RunFailed", "RunRow", "Runs", "Shape", "UsageError",
+    "__version__", "build_encoding", "compare", "evaluate", "load_runs", "open_trained", "train",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name not in _MODULES:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted({*globals(), *_MODULES})

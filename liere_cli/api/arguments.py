@@ -97,10 +97,6 @@ def _grid(grid: object) -> str:
         raise ValueError("must be grids, as [512] or ['48x48']") from None
 
 
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
 def checked_listener(listener: object) -> Listener:
     """What is called with every event; raises UsageError for anything that can't be."""
     if isinstance(listener, type) or not callable(listener):
@@ -117,4 +113,6 @@ SourceTexts = Annotated[list[str], BeforeValidator(_sources)]
 GridTexts = Annotated[list[str], BeforeValidator(_grids)]
 Folder = Annotated[Path, BeforeValidator(_path)]
 #: a list of texts, or one text
-Texts = Annotated[list[str], BeforeValidator(_listed)]
+Texts = Annotated[
+    list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+]

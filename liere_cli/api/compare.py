@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from liere_cli.api.arguments import (
-    Folder,
-    Names,
-    SeedsText,
-    Source,
-    SourceTexts,
-    SpecsText,
-    Texts,
-    checked_listener,
-)
+from liere_cli.api import arguments as args
 from liere_cli.api.comparison import Comparison
 from liere_cli.config.compare import CompareSettings
 from liere_cli.config.files import builtin_recipes
@@ -33,15 +24,20 @@ if TYPE_CHECKING:
     from liere_cli.launchers.select import Execution  # imports torch
 
 DEFAULT_RECIPE = "quick"
+#: arguments that are laid over the recipe
+_RECIPE_FLAGS = {
+    "encodings", "data", "seeds", "baseline", "budget", "until_settled", "max_seeds", "time",
+    "against_itself",
+}  # fmt: skip
 
 
 def compare(
-    source: Source | Iterable[Source] | None = None,
+    source: args.Source | Iterable[args.Source] | None = None,
     *,
-    encodings: Names | None = None,
-    data: Names | None = None,
+    encodings: args.Names | None = None,
+    data: args.Names | None = None,
     seeds: int | str | Iterable[int] | None = None,
-    baseline: Names | None = None,
+    baseline: args.Names | None = None,
     assignments: Iterable[str] = (),
     budget: str | None = None,
     until_settled: bool = False,
@@ -89,18 +85,19 @@ def compare(
         KeyboardInterrupt: the same call continues.
     """
     arguments = {name: value for name, value in locals().items() if name != "on_progress"}
-    return ComparisonRequest.validated(arguments, "compare()").run(checked_listener(on_progress))
+    request = ComparisonRequest.validated(arguments, "compare()")
+    return request.run(args.checked_listener(on_progress))
 
 
 class ComparisonRequest(Section):
     """The arguments of :func:`compare`."""
 
-    source: SourceTexts = []
-    encodings: SpecsText = None
-    data: SpecsText = None
-    seeds: SeedsText = None
-    baseline: SpecsText = None
-    assignments: Texts = []
+    source: args.SourceTexts = []
+    encodings: args.SpecsText = None
+    data: args.SpecsText = None
+    seeds: args.SeedsText = None
+    baseline: args.SpecsText = None
+    assignments: args.Texts = []
     budget: str | None = None
     until_settled: bool = False
     max_seeds: int | None = None
@@ -108,10 +105,10 @@ class ComparisonRequest(Section):
     against_itself: bool = False
     jobs: int | None = Field(None, ge=1)
     launcher: Literal["local", "slurm"] = "local"
-    slurm: Texts = []
+    slurm: args.Texts = []
     device: str = "auto"
-    out: Folder = Path("outputs")
-    data_root: Folder | None = None
+    out: args.Folder = Path("outputs")
+    data_root: args.Folder | None = None
 
     def run(self, listener: Listener = ignore) -> Comparison:
         """Trains what is missing and judges it; or judges finished runs as they are."""
@@ -119,8 +116,7 @@ class ComparisonRequest(Section):
             from liere_cli.comparison.finished_runs import compare_runs
 
             self._refuse_settings()
-            baseline = self.baseline
-            return Comparison(compare_runs(self.source, self.out, baseline, listener))
+            return Comparison(compare_runs(self.source, self.out, self.baseline, listener))
         from liere_cli.comparison.run import compare
 
         recipe = self._recipe()
@@ -168,18 +164,9 @@ class ComparisonRequest(Section):
         source = self.source[0] if self.source else None
         if source is None and self.encodings is None and self.data is None:
             source = DEFAULT_RECIPE
+        assignments = [*self.assignments, *self._slurm_assignments()]
         return comparison_recipe(
-            source,
-            encodings=self.encodings,
-            data=self.data,
-            seeds=self.seeds,
-            baseline=self.baseline,
-            budget=self.budget,
-            until_settled=self.until_settled,
-            max_seeds=self.max_seeds,
-            time=self.time,
-            against_itself=self.against_itself,
-            assignments=[*self.assignments, *self._slurm_assignments()],
+            source, assignments=assignments, **self.model_dump(include=_RECIPE_FLAGS)
         )
 
     def _slurm_assignments(self) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from liere_cli.comparison.tables.build import ComparisonResult, ComparisonTable
 from liere_cli.comparison.tables.table import DatasetTable, Row
@@ -52,8 +52,7 @@ class ComparisonRow:
 class Comparison:
     """What :func:`liere_cli.compare` returns.
 
-    Args:
-        folder: where its tables and recipe are written; None for runs that were only judged.
+    Tables and recipe are written to ``folder``, which is None for runs that were only judged.
     """
 
     def __init__(self, result: ComparisonResult, folder: Path | None = None) -> None:
@@ -80,13 +79,9 @@ class Comparison:
         return self.table.failed
 
     def row(self, encoding: str, data: str | None = None) -> ComparisonRow:
-        """The row of an encoding.
+        """The row of an encoding; raises UsageError if there is none, or if there are several.
 
-        Args:
-            data: label or name of the data set, as ``motion``; None where there is one only.
-
-        Raises:
-            UsageError: no such row, or several.
+        ``data`` is the data set's label or name, as ``motion``; None where there is one only.
         """
         rows = [row for row in self.rows if data is None or _is_called(row.data, data)]
         if not rows:
@@ -163,25 +158,16 @@ class Comparison:
 
 def _row(dataset: DatasetTable, row: Row) -> ComparisonRow:
     verdict, estimate = row.verdict, row.estimate
-    label = None if verdict is None else verdict.label
+    own = ("encoding", "mean", "std", "finished", "diverged", "failed", "parameters", "seconds")
+    values: dict[str, Any] = {name: getattr(row, name) for name in own}
+    values |= {name: getattr(estimate, name, None) for name in ("difference", "low", "high", "p")}
     return ComparisonRow(
         data=dataset.title,
-        encoding=row.encoding,
         metric=dataset.metric,
-        verdict="baseline" if row.is_baseline else label,
-        difference=None if estimate is None else estimate.difference,
-        low=None if estimate is None else estimate.low,
-        high=None if estimate is None else estimate.high,
-        p=None if estimate is None else estimate.p,
-        p_corrected=None if verdict is None else verdict.p_holm,
-        n=len(row.values) if estimate is None else estimate.n,
-        mean=row.mean,
-        std=row.std,
-        finished=row.finished,
-        diverged=row.diverged,
-        failed=row.failed,
-        parameters=row.parameters,
-        seconds=row.seconds,
+        verdict="baseline" if row.is_baseline else getattr(verdict, "label", None),
+        p_corrected=verdict.p_holm if verdict else None,
+        n=estimate.n if estimate else len(row.values),
+        **values,
     )
 
 

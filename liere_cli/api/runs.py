@@ -29,7 +29,6 @@ class RunRow:
         seconds: of training.
         throughput: examples or tokens (``throughput_unit``) a second.
         error: why it diverged, or what is wrong with its files.
-        folder: the run's own.
     """
 
     id: str
@@ -67,9 +66,7 @@ def load_runs(*sources: Source, out: PathLike = "outputs") -> Runs:
     """The runs in folders of experiments, at folders of their own, or of names under ``out``.
 
     Runs that are not over, diverged or have damaged files are rows too.
-
-    Raises:
-        UsageError: no run at one of the places.
+    Raises UsageError if there is no run at one of the places.
     """
     where = _Arguments.validated({"sources": sources, "out": out}, "load_runs()")
     return Runs(_row(run) for run in runs_of(where.sources, where.out))

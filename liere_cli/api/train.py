@@ -41,13 +41,9 @@ def train(
         encoding, data: such as ``"liere:block=8"`` and ``"cifar100"``.
         seed: of every random stream.
         budget: as ``"2000steps"`` or ``"10m"``.
-        assignments: further keys of the recipe, as ``["training.batch=64"]``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        out: folder that runs land in.
-        data_root: folder of local copies of the data sets.
+        assignments, device, out, data_root: as for :func:`liere_cli.compare`.
         fresh: discard earlier results of this run.
-        on_progress: called with every event of :mod:`liere_cli.launchers.events`; a run that was
-            finished before reports none.
+        on_progress: likewise; a run that was finished before reports no event.
 
     Returns:
         The run's folder; ``run.summary()`` has its results. ``status`` is ``finished`` or
@@ -81,16 +77,11 @@ def train(
             if ranks.is_main:
                 tidy(run)
             return run
-        planned = PlannedRun(
-            run_spec.data, run_spec.encoding, settings.seed, run, run_spec.run_id, settings
-        )
+        labels = (run_spec.data, run_spec.encoding, settings.seed)
+        planned = PlannedRun(*labels, run, run_spec.run_id, settings)
+        forward = ForwardEvents(planned, listener)
         train_run(
-            run_spec,
-            outputs=given.out,
-            device=chosen,
-            fresh=fresh,
-            callbacks=ForwardEvents(planned, listener),
-            ranks=ranks,
+            run_spec, outputs=given.out, device=chosen, fresh=fresh, callbacks=forward, ranks=ranks
         )
         return run_spec.run(given.out)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+from typer import Argument, Option
 
 from liere_cli.cli import console
 from liere_cli.cli.options import AsJson, Device
@@ -19,21 +19,21 @@ What = Literal["rotations", "step", "verdicts"]
 def bench(
     what: Annotated[
         What,
-        typer.Argument(
+        Argument(
             help="Speed of rotations alone or of full training steps; or how often verdicts on "
             "simulated comparisons are wrong."
         ),
     ],
     shape: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="SIZE,TOKENS,BATCH",
             help="For step: every encoding at this shape, as tiny,8x8,64 or nano,256,16.",
         ),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=3, help="Timings of each.")] = 9,
+    repeats: Annotated[int, Option(min=3, help="Timings of each.")] = 9,
     tables: Annotated[
-        int | None, typer.Option(min=100, help="For verdicts: simulated tables of each design.")
+        int | None, Option(min=100, help="For verdicts: simulated tables of each design.")
     ] = None,
     device: Device = "auto",
     as_json: AsJson = False,

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-import typer
+from typer import Argument
 
 from liere_cli.cli import console
 from liere_cli.cli.listing import NARROW, option_rows, option_text
@@ -10,7 +10,7 @@ from liere_cli.cli.options import AsJson, DataRoot
 
 
 def data(
-    name: Annotated[str | None, typer.Argument(help="Show this one in full.")] = None,
+    name: Annotated[str | None, Argument(help="Show this one in full.")] = None,
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:

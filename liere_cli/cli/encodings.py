@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from liere_cli.cli import console
 from liere_cli.cli.listing import NARROW, option_rows, option_text
@@ -18,19 +18,18 @@ if TYPE_CHECKING:
 
 def encodings(
     name: Annotated[
-        str | None, typer.Argument(help="Show this one in full; with options, NAME:key=value.")
+        str | None, Argument(help="Show this one in full; with options, NAME:key=value.")
     ] = None,
     plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Plot scores by position: .png, .svg or .pdf."),
+        Path | None, Option(metavar="FILE", help="Plot scores by position: .png, .svg or .pdf.")
     ] = None,
     grid: Annotated[
-        str | None, typer.Option(help="Of --plot: training grid in tokens, as 256 or 14x14.")
+        str | None, Option(help="Of --plot: training grid in tokens, as 256 or 14x14.")
     ] = None,
-    layer: Annotated[int | None, typer.Option(min=0, help="Of --plot: which layer.")] = None,
+    layer: Annotated[int | None, Option(min=0, help="Of --plot: which layer.")] = None,
     run: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Of --plot: a trained run instead of initialisation."),
+        Option(metavar="RUN", help="Of --plot: a trained run instead of initialisation."),
     ] = None,
     out: Outputs = DEFAULT_OUTPUTS,
     data_root: DataRoot = None,
@@ -89,7 +88,8 @@ def _list_encodings(rows: list[dict[str, Any]]) -> None:
                 table.add_column(heading, min_width=least)
         table.add_column("summary", overflow="fold")
         for row in members:
-            columns = (_axes_text(row), _relative(row), _learned(row), row["units"] or "-")
+            learned = "yes" if any(at.get("parameters") for at in row["by_axes"]) else "no"
+            columns = (_axes_text(row), _relative(row), learned, row["units"] or "-")
             table.add_row(row["name"], *(() if narrow else columns), row["summary"])
         console.stdout().print(table)
         console.stdout().print()
@@ -122,10 +122,9 @@ def _show_encoding(row: dict[str, Any]) -> None:
     for option in row["options"]:
         value = "..." if option["required"] else option_text(option["value"])
         table.add_row(f"  {option['name']}={value}", option["meaning"])
-    console.stdout().print(table)
-    console.stdout().print(
-        "\n[italic]at a nano model (4 layers of 4 heads of 32) and 64 tokens[/italic]"
-    )
+    screen = console.stdout()
+    screen.print(table)
+    screen.print("\n[italic]at a nano model (4 layers of 4 heads of 32) and 64 tokens[/italic]")
     costs = console.table()
     for heading in ("grid", "relative", "parameters", "extra FLOPs per token"):
         costs.add_column(heading, justify="left" if heading == "grid" else "right")
@@ -133,13 +132,9 @@ def _show_encoding(row: dict[str, Any]) -> None:
         if "refused" in at:
             costs.add_row(f"{at['axes']} axes", at["refused"])
             continue
-        costs.add_row(
-            "x".join(map(str, at["grid"])),
-            "yes" if at["relative"] else "no",
-            f"{at['parameters']:,}",
-            f"+{at['flops_per_token']:,.0f}",
-        )
-    console.stdout().print(costs)
+        grid, relative = "x".join(map(str, at["grid"])), "yes" if at["relative"] else "no"
+        costs.add_row(grid, relative, f"{at['parameters']:,}", f"+{at['flops_per_token']:,.0f}")
+    screen.print(costs)
 
 
 def _axes_text(row: dict[str, Any]) -> str:
@@ -156,10 +151,6 @@ def _relative(row: dict[str, Any]) -> str:
     if len(yes) in (0, len(held)):
         return "yes" if yes else "no"
     return f"with {' and '.join(map(str, yes))} {'axis' if yes == [1] else 'axes'}"
-
-
-def _learned(row: dict[str, Any]) -> str:
-    return "yes" if any(at.get("parameters") for at in row["by_axes"]) else "no"
 
 
 def plot_encoding(

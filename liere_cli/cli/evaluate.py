@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 from liere_cli.cli import console
 from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Device, Outputs
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, name or identity.")],
+    run: Annotated[str, Argument(metavar="RUN", help="A run's folder, name or identity.")],
     split: Annotated[
-        Literal["train", "val", "test"], typer.Option(help="Which part of the data.")
+        Literal["train", "val", "test"], Option(help="Which part of the data.")
     ] = "test",
     grid: Annotated[
         list[str] | None,
-        typer.Option(help="Another length or resolution, as 512, 48x48 or 8x32x32; repeatable."),
+        Option(help="Another length or resolution, as 512, 48x48 or 8x32x32; repeatable."),
     ] = None,
     extend: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="METHOD",
             help="How the encoding serves a larger grid: none, pi (interpolated positions), refit "
             "(positions end where trained ones did), ntk or yarn; repeatable.",
@@ -32,27 +32,27 @@ def evaluate(
     ] = None,
     shuffle: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--shuffle",
             help="Also with the patches of each picture or clip in random order, positions kept.",
         ),
     ] = False,
     weights: Annotated[
-        Literal["last", "best"], typer.Option(help="After training, or of the best validation.")
+        Literal["last", "best"], Option(help="After training, or of the best validation.")
     ] = "last",
     sample: Annotated[
-        int, typer.Option(min=0, max=100_000, help="Bytes of text to write, for text.")
+        int, Option(min=0, max=100_000, help="Bytes of text to write, for text.")
     ] = 0,
-    prompt: Annotated[str, typer.Option(help="What the sample goes on from.")] = "\n",
+    prompt: Annotated[str, Option(help="What the sample goes on from.")] = "\n",
     temperature: Annotated[
-        float, typer.Option(min=0, max=100, help="Of the sample; 0 takes the likeliest byte.")
+        float, Option(min=0, max=100, help="Of the sample; 0 takes the likeliest byte.")
     ] = 0.8,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many items or blocks, evenly spaced.")
+        int | None, Option(min=1, help="At most so many items or blocks, evenly spaced.")
     ] = None,
     encoding: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="FILE.py:Class", help="Of a run with an encoding of your own: runs that file."
         ),
     ] = None,
@@ -79,7 +79,7 @@ def evaluate(
             trained,
             grids=grid or (),
             split=split,
-            extend=extend or ("none",),
+            extend=extend or (),
             shuffle=shuffle,
             limit=limit,
         )

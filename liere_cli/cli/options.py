@@ -3,24 +3,23 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set any recipe key, as training.batch=64."),
+    Option("--set", metavar="KEY=VALUE", help="Set any recipe key, as training.batch=64."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Outputs = Annotated[Path, typer.Option("--out", help="Folder that runs land in.")]
+Device = Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")]
+Outputs = Annotated[Path, Option("--out", help="Folder that runs land in.")]
 DataRoot = Annotated[
-    Path | None,
-    typer.Option(envvar="LIERE_DATA", help="Folder with local copies of the data sets."),
+    Path | None, Option(envvar="LIERE_DATA", help="Folder with local copies of the data sets.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
+AsJson = Annotated[bool, Option("--json", help="Print JSON alone on stdout.")]
 DEFAULT_OUTPUTS = Path("outputs")
 
 Sources = Annotated[
     list[str] | None,
-    typer.Argument(
+    Argument(
         metavar="RECIPE|RUN",
         help="A recipe's path, a built-in one's name, or folders of finished runs. "
         "Nothing at all means the recipe 'quick'.",
@@ -28,38 +27,34 @@ Sources = Annotated[
     ),
 ]
 Encodings = Annotated[
-    str | None,
-    typer.Option(metavar="A,B", help="Encodings, as none,rope,liere:block=8,share=layers."),
+    str | None, Option(metavar="A,B", help="Encodings, as none,rope,liere:block=8,share=layers.")
 ]
-DataSets = Annotated[str | None, typer.Option(metavar="X,Y", help="Data sets, as stdlib,pointing.")]
-Seeds = Annotated[
-    str | None, typer.Option(metavar="N", help="How many seeds (3), or which (0,1,2).")
-]
+DataSets = Annotated[str | None, Option(metavar="X,Y", help="Data sets, as stdlib,pointing.")]
+Seeds = Annotated[str | None, Option(metavar="N", help="How many seeds (3), or which (0,1,2).")]
 Baseline = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="A",
         help="Encoding that the others are compared with; of several, the first that takes "
         "part and is defined on the data.",
     ),
 ]
 Budget = Annotated[
-    str | None,
-    typer.Option(help="Of every run: 2000steps, 50Mtokens, 100kexamples, 90s, 10m or 2h."),
+    str | None, Option(help="Of every run: 2000steps, 50Mtokens, 100kexamples, 90s, 10m or 2h.")
 ]
 UntilSettled = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--until-settled",
         help="Add seeds until each verdict is settled, or further seeds are unlikely to help.",
     ),
 ]
 MaxSeeds = Annotated[
-    int | None, typer.Option(metavar="N", help="With --until-settled: maximum seeds (default 10).")
+    int | None, Option(metavar="N", help="With --until-settled: maximum seeds (default 10).")
 ]
 Time = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="TIME",
         help="With --until-settled: training time of all runs together, as 2h; seeds then go "
         "to the closest verdicts first.",
@@ -67,36 +62,29 @@ Time = Annotated[
 ]
 AgainstItself = Annotated[
     bool,
-    typer.Option(
-        "--aa", help="Also compare the baseline with itself, at seeds that nothing else uses."
-    ),
+    Option("--aa", help="Also compare the baseline with itself, at seeds that nothing else uses."),
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option(
-        min=1, help="Runs at a time: here 1, sharing cores and GPUs; in Slurm all of them."
-    ),
+    Option(min=1, help="Runs at a time: here 1, sharing cores and GPUs; in Slurm all of them."),
 ]
 Launcher = Annotated[
-    Literal["local", "slurm"],
-    typer.Option(help="What trains the runs: this machine, or Slurm jobs."),
+    Literal["local", "slurm"], Option(help="What trains the runs: this machine, or Slurm jobs.")
 ]
 Slurm = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         metavar="KEY=VALUE",
         help="With --launcher slurm: what each job asks for, as partition=gpu or time=4h.",
     ),
 ]
 Format = Literal["table", "markdown", "csv", "latex", "json"]
-TableFormat = Annotated[
-    Format, typer.Option("--format", help="How the tables are shown on stdout.")
-]
+TableFormat = Annotated[Format, Option("--format", help="How the tables are shown on stdout.")]
 Plot = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         metavar="FILE",
         help="Also draw learning curves, and scores at other grids, as .png, .svg or .pdf.",
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and train nothing.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Show the plan and train nothing.")]

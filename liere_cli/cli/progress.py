@@ -66,7 +66,7 @@ class ProgressBar:
         elif isinstance(event, events.RunEnded):
             self._end_run(event)
         elif isinstance(event, events.Notice):
-            self._notice(event)
+            (self._warn if event.warning else self._line)(event.text)
         self._update_total()
 
     @property
@@ -180,9 +180,6 @@ class ProgressBar:
             result = f"{outcome.state}: {outcome.error or 'no reason given'}"
         self._line(f"{self._count()} {event.run.label}: {result}", style)
 
-    def _notice(self, event: events.Notice) -> None:
-        (self._warn if event.warning else self._line)(event.text)
-
     def _count(self) -> str:
         return f"{self.over}/{self.total}"
 
@@ -242,13 +239,9 @@ class ProgressBar:
         if self.plan is None or self.bars is None:
             return
         left = seconds_left(self.plan, self.outcomes, self.jobs)
-        parts = [
-            self._count(),
-            "time left unknown until the first reports"
-            if left is None
-            else f"about {duration(left)} left",
-            self._others(),
-        ]
+        unknown = "time left unknown until the first reports"
+        time_left = unknown if left is None else f"about {duration(left)} left"
+        parts = (self._count(), time_left, self._others())
         details = console.printable(" · ".join(part for part in parts if part))
         self._show(_ALL, completed=float(self.over), details=details)
 

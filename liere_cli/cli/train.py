@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Option
 
 from liere_cli.cli import console
 from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, Assignments, DataRoot, Device, Outputs
@@ -14,24 +15,21 @@ if TYPE_CHECKING:
 
 def train(
     encoding: Annotated[
-        str | None,
-        typer.Option(help="NAME, NAME:key=value,..., or FILE.py:Class (runs that file)."),
+        str | None, Option(help="NAME, NAME:key=value,..., or FILE.py:Class (runs that file).")
     ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="NAME, NAME:key=value,..., or KIND:PATH.")
-    ] = None,
+    data: Annotated[str | None, Option(help="NAME, NAME:key=value,..., or KIND:PATH.")] = None,
     recipe: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A recipe's path, or a built-in one's name.")
+        str | None, Option(metavar="FILE", help="A recipe's path, or a built-in one's name.")
     ] = None,
     assignments: Assignments = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random stream.")] = None,
+    seed: Annotated[int | None, Option(help="Seed of every random stream.")] = None,
     budget: Annotated[
-        str | None, typer.Option(help="As 2000steps, 50Mtokens, 100kexamples, 90s, 10m or 2h.")
+        str | None, Option(help="As 2000steps, 50Mtokens, 100kexamples, 90s, 10m or 2h.")
     ] = None,
     device: Device = "auto",
     out: Outputs = DEFAULT_OUTPUTS,
     data_root: DataRoot = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Discard earlier results.")] = False,
+    fresh: Annotated[bool, Option("--fresh", help="Discard earlier results.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train one model with one encoding; go on where an earlier run stopped.

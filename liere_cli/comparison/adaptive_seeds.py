@@ -82,18 +82,13 @@ def begun_part(plan: PlanT, outcomes: Mapping[str, Outcome], also: Set[str] = fr
         begun = outcomes[run.run_id].state != "missing"
         return begun or run.seed in first or run.run_id in also
 
-    datasets = tuple(
-        replace(
-            dataset,
-            encodings=tuple(
-                replace(row, runs=tuple(filter(kept, row.runs))) for row in dataset.encodings
-            ),
-        )
-        for dataset in plan.datasets
-    )
+    datasets = []
+    for dataset in plan.datasets:
+        rows = [replace(row, runs=tuple(filter(kept, row.runs))) for row in dataset.encodings]
+        datasets.append(replace(dataset, encodings=tuple(rows)))
     used = {run.seed for dataset in datasets for run in dataset.runs}
     seeds = tuple(seed for seed in plan.seeds if seed in used)
-    return replace(plan, datasets=datasets, seeds=seeds)
+    return replace(plan, datasets=tuple(datasets), seeds=seeds)
 
 
 def _ranked(

@@ -61,8 +61,8 @@ class Search:
 def plan_search(plan: RecipePlan, context: Context) -> Search | None:
     """The runs that tune each encoding, in an experiment of their own; None unless asked for.
 
-    Raises:
-        UsageError: keys or values that can't be tuned, nothing to try, or a seed of the comparison.
+    Raises UsageError for keys or values that can't be tuned, nothing to try, or a seed of the
+    comparison.
     """
     recipe, compare = plan.recipe, plan.compare
     if compare.tuning is None:
@@ -122,14 +122,9 @@ def tuned_plan(
 def _trial(candidate: Candidate, outcomes: Mapping[str, Outcome]) -> Trial:
     results = [outcomes[run.run_id] for run in candidate.runs]
     states = Counter(outcome.state for outcome in results)
-    return Trial(
-        candidate.values,
-        scores_of(candidate.runs, outcomes, "val"),
-        len(results),
-        states["diverged"],
-        states["failed"],
-        distinct_errors(results),
-    )
+    scores = scores_of(candidate.runs, outcomes, "val")
+    ended, errors = (states["diverged"], states["failed"]), distinct_errors(results)
+    return Trial(candidate.values, scores, len(results), *ended, errors)
 
 
 def _runs(

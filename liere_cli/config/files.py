@@ -40,10 +40,7 @@ def find_recipe(name: str) -> Path:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, not yet validated.
-
-    Raises UsageError, with the line of a syntax error, or LiereError if it can't be read.
-    """
+    """The mapping in a YAML file; UsageError for its syntax, LiereError if it can't be read."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -40,9 +40,8 @@ class Section(BaseModel):
     def validated(cls, values: object, where: str) -> Self:
         """``values`` as this section.
 
-        Raises:
-            UsageError: one sentence about the first error: ``where`` the values come from (a path,
-                flag or key), key, value, what is allowed and the nearest valid key.
+        Raises UsageError with one sentence about the first error: ``where`` the values come from (a
+        path, flag or key), key, value, what is allowed and the nearest valid key.
         """
         if not isinstance(values, Mapping):
             raise UsageError(

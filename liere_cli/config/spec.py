@@ -10,9 +10,7 @@ from liere_cli.errors import UsageError
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses duplicate keys, of which PyYAML silently keeps the last, and aliases, with which a
-    small file can expand into a huge value.
-    """
+    """Refuses duplicate keys (PyYAML keeps the last), and aliases, which can expand hugely."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):

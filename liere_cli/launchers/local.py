@@ -37,13 +37,8 @@ def launch(
 
     With ``jobs`` above 1, worker processes share the cores and take one GPU each, in turn. Fewer
     threads add floats in another order, so a run's last digits depend on ``jobs``; its summary
-    says how many threads it had.
-
-    Args:
-        trainer: in place of ``train_run``; importable by name, so that workers find it.
-
-    Returns, raises:
-        As every :data:`Launcher`.
+    says how many threads it had. ``trainer`` is called in place of ``train_run``; it is importable
+    by name, so that workers find it. Returns and raises as every :data:`Launcher`.
     """
     trainer = trainer or train_run
     with terminated_as_interrupt():

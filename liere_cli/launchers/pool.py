@@ -33,9 +33,7 @@ def threads_each(jobs: int) -> int:
 
 
 def gpu_of(slot: int, device: str) -> str | None:
-    """What a worker sees of the GPUs (``CUDA_VISIBLE_DEVICES``): one, in turn; None: all of them,
-    as where one was named: ``cuda:1``.
-    """
+    """A worker's ``CUDA_VISIBLE_DEVICES``: a GPU in turn; None (all) for others, as ``cuda:1``."""
     count = torch.cuda.device_count() if device == "cuda" else 0
     if not count:
         return None
@@ -65,7 +63,7 @@ class Pool:
     def run(self) -> dict[str, Outcome]:
         """Trains all runs; returns the outcome of each by identity."""
         try:
-            while self.queue or self.waiting or self._busy():
+            while self.queue or self.waiting or any(w.current for w in self.workers.values()):
                 self._fill()
                 slots: dict[Any, int] = {
                     worker.connection: slot for slot, worker in self.workers.items()
@@ -85,9 +83,6 @@ class Pool:
                 worker.join()
         return self.results
 
-    def _busy(self) -> bool:
-        return any(worker.current for worker in self.workers.values())
-
     def _fill(self) -> None:
         """Gives every idle slot a run; a slot whose worker died gets a new worker."""
         for slot in range(self.jobs):
@@ -102,7 +97,7 @@ class Pool:
     def _hear(self, slot: int) -> None:
         worker = self.workers[slot]
         try:
-            event = _receive(worker.connection)
+            event: Event = worker.connection.recv()
         except (EOFError, OSError):
             del self.workers[slot]
             worker.join()
@@ -146,7 +141,7 @@ class _Worker:
         environment = {"OMP_NUM_THREADS": str(threads)}
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
-        with _environment(environment), _without_interrupts(), _without_main():
+        with _spawning(environment):
             self.process.start()
         theirs.close()
 
@@ -193,44 +188,27 @@ def work(connection: Connection, context: Context, threads: int, trainer: TrainF
         return
 
 
-def _receive(connection: "Connection[Any, Any]") -> Any:
-    return connection.recv()
-
-
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """For a process to be started, which inherits it."""
-    before = {key: os.environ.get(key) for key in values}
-    os.environ.update(values)
+def _spawning(environment: Mapping[str, str]) -> Iterator[None]:
+    """The state in which a worker is started, which inherits it, with variables added.
+
+    Ctrl-C is blocked, since its parent passes it on, once. The file of the main module is hidden:
+    spawning would run the user's script again, which no worker needs, and which may have no ``if
+    __name__ == "__main__"``.
+    """
+    before = {key: os.environ.get(key) for key in environment}
+    main = sys.modules["__main__"]
+    hidden = {name: vars(main).pop(name, None) for name in ("__file__", "__spec__")}
+    main.__spec__ = None
+    os.environ.update(environment)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        vars(main).update({name: value for name, value in hidden.items() if value is not None})
         for key, value in before.items():
             if value is None:
                 del os.environ[key]
             else:
                 os.environ[key] = value
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """For a process to be started, which inherits it: Ctrl-C is its parent's to pass on, once."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """For a process to be started: spawning would run the user's script again, which no worker
-    needs, and which may have no ``if __name__ == "__main__"``.
-    """
-    main = sys.modules["__main__"]
-    hidden = {name: vars(main).pop(name, None) for name in ("__file__", "__spec__")}
-    main.__spec__ = None
-    try:
-        yield
-    finally:
-        vars(main).update({name: value for name, value in hidden.items() if value is not None})
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -49,10 +49,6 @@ def select_launcher(
     if context.device != "auto":
         # this machine need not have the device that the jobs get
         device = choose_device(context.device, here=False).type
-    return Execution(
-        slurm(slurm_settings, jobs),
-        jobs or WIDTH,
-        replace(context, device=device),
-        replace(context, device=str(choose_device("auto"))),
-        jobs or 1,
-    )
+    launcher, training = slurm(slurm_settings, jobs), replace(context, device=device)
+    evaluation = replace(context, device=str(choose_device("auto")))
+    return Execution(launcher, jobs or WIDTH, training, evaluation, jobs or 1)

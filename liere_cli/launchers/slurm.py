@@ -247,9 +247,8 @@ def _executor(
         "additional_parameters": {key: value for key, value in others.items() if value is not None},
         **settings.model_dump(include=same),
     }
-    executor.update_parameters(
-        **{key: value for key, value in parameters.items() if value is not None}
-    )
+    given = {key: value for key, value in parameters.items() if value is not None}
+    executor.update_parameters(**given)
     return executor
 
 

@@ -28,8 +28,7 @@ def evaluate_runs(
 ) -> dict[str, str]:
     """Computes the evaluations that runs lack, and stores each; the same call continues.
 
-    Returns:
-        Errors of runs that could not be evaluated, by identity.
+    Returns the errors of runs that could not be evaluated, by identity.
     """
     evaluations = {run_id: stored for run_id, (_, stored) in missing.items()}
     runs = [run for run, _ in missing.values()]

@@ -45,8 +45,7 @@ def train_planned_run(
 ) -> Outcome | None:
     """Trains a planned run; an error becomes its outcome, but for KeyboardInterrupt.
 
-    Returns:
-        None where another process trains it, after a :class:`RunLockedElsewhere` event.
+    Returns None where another process trains it, after a :class:`RunLockedElsewhere` event.
     """
     try:
         if seems_held(planned.run):

@@ -36,9 +36,8 @@ def plan_comparison(recipe: Recipe, context: Context) -> RecipePlan:
     ``axial``), with a note; without one it becomes a row that says so, unless the comparison has
     one data set only.
 
-    Raises:
-        UsageError: unknown names, wrong options or sizes, a margin in the wrong unit, no baseline,
-            one data set twice with the same settings, or too few seeds for interim analyses.
+    Raises UsageError for unknown names, wrong options or sizes, a margin in the wrong unit, no
+    baseline, one data set twice with the same settings, or too few seeds for interim analyses.
     """
     compare = recipe.compare or CompareSettings()
     entries = _with_fractions(compare.data or [DatasetSettings(data=recipe.data)], recipe, compare)
@@ -270,14 +269,9 @@ def planned_run(run_spec: RunSpec, request: Recipe, seed: int, listing: Listing)
     resolved = run_spec.recipe.model_copy(update={"seed": seed})
     run_id = run_identity(resolved, run_spec.dataset.fingerprint)
     run_spec = replace(run_spec, recipe=resolved, run_id=run_id)
-    return PlannedRun(
-        data=run_spec.data,
-        encoding=run_spec.encoding,
-        seed=seed,
-        run=run_spec.run(listing),
-        run_id=run_id,
-        request=request.model_copy(update={"seed": seed}),
-    )
+    request = request.model_copy(update={"seed": seed})
+    run = run_spec.run(listing)
+    return PlannedRun(run_spec.data, run_spec.encoding, seed, run, run_id, request)
 
 
 def _baseline(

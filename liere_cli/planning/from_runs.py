@@ -33,12 +33,8 @@ def runs_as_plan(
             table is its baseline. None: the usual ones, and a table without them has none.
         read: reads the record of a run; from its files unless given.
 
-    Returns:
-        The plan, and the outcome of each run by identity.
-
-    Raises:
-        UsageError: no run of a table is over, two runs have the same encoding and seed, or no table
-            holds the baseline.
+    Returns the plan, and the outcome of each run by identity. Raises UsageError if no run of a
+    table is over, two runs have the same encoding and seed, or no table holds the baseline.
     """
     read = read or RunRecordReader().read
     tables: dict[str, _Table] = {}
@@ -64,9 +60,8 @@ def runs_as_plan(
         )
     entries = [entry for table in tables.values() for entry in table.entries.values()]
     seeds = sorted({entry.record.seed for entry in entries})
-    return Plan("", datasets, tuple(seeds)), {
-        entry.record.run_id: entry.outcome for entry in entries
-    }
+    outcomes = {entry.record.run_id: entry.outcome for entry in entries}
+    return Plan("", datasets, tuple(seeds)), outcomes
 
 
 def _distinct(runs: Sequence[Run]) -> list[Run]:
@@ -168,8 +163,7 @@ class _Table:
 def runs_of(paths: Sequence[str], outputs: Path) -> list[Run]:
     """The runs at each path; of several, those that liere wrote beside the runs are skipped.
 
-    Raises:
-        UsageError: there is no run at one of the others, or at all.
+    Raises UsageError if there is no run at one of the others, or at all.
     """
     kept = [path for path in paths if len(paths) == 1 or not _lies_beside_runs(Path(path))]
     if not kept:

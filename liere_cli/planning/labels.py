@@ -39,8 +39,7 @@ def unambiguous(encodings: Sequence[tuple[str, str]]) -> list[str]:
 def dataset_titles(labels: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Distinct titles: the data's label and, where data sets share it, the settings that differ.
 
-    Args:
-        settings: of each data set; nested sections become ``section.key``.
+    ``settings`` are those of each data set; nested sections become ``section.key``.
     """
     named = list(zip(labels, map(_flatten, settings), strict=True))
     titles = []

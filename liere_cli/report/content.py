@@ -1,5 +1,7 @@
 """What a report of a comparison contains; every format shows these sections in this order."""
 
+from itertools import chain
+
 from liere_cli.comparison.tables.build import ComparisonTable
 from liere_cli.comparison.tables.table import DatasetTable
 from liere_cli.report.sections.base import Section, fields_of
@@ -18,20 +20,14 @@ COMPARISON_SECTIONS: tuple[Section[ComparisonTable], ...] = (FRACTIONS, TRANSFER
 
 
 def text_tables(comparison: ComparisonTable) -> list[TextTable]:
-    tables = [
-        table
-        for dataset in comparison.datasets
-        for section in DATASET_SECTIONS
-        for table in section.tables(dataset)
+    of_datasets = [
+        section.tables(dataset) for dataset in comparison.datasets for section in DATASET_SECTIONS
     ]
-    return tables + [
-        table for section in COMPARISON_SECTIONS for table in section.tables(comparison)
-    ]
+    return list(chain(*of_datasets, *(part.tables(comparison) for part in COMPARISON_SECTIONS)))
 
 
 def summary_lines(comparison: ComparisonTable) -> list[str]:
-    """One line per data set, as ``images · pointing: liere beats axial by 23.1 points [...]``, and
-    one per interaction."""
+    """A line per data set, as ``images · pointing: liere beats axial by ...``, and interaction."""
     return [
         *map(verdict_sentence, comparison.datasets),
         *map(interaction_sentence, comparison.interactions),
@@ -45,12 +41,9 @@ def report_data(comparison: ComparisonTable) -> dict[str, object]:
         | {section.key: section.data(dataset) for section in DATASET_SECTIONS}
         for dataset in comparison.datasets
     ]
+    own = ("experiment", "signature", "alpha", "correction", "comparisons")
     return {
-        "experiment": comparison.experiment,
-        "signature": comparison.signature,
-        "alpha": comparison.alpha,
-        "correction": comparison.correction,
-        "comparisons": comparison.comparisons,
+        **{name: getattr(comparison, name) for name in own},
         "interim_analyses": list(comparison.interim.sizes) if comparison.interim else None,
         "summary": summary_lines(comparison),
         "tables": tables,

@@ -37,11 +37,7 @@ class Columns(Generic[T]):
 
 @dataclass(frozen=True)
 class TextTable:
-    """One table of text with its heading and the notes below it.
-
-    Args:
-        kind: shown beside the title: a modality.
-    """
+    """A table of text, its heading (``kind`` is a modality beside the title) and notes below it."""
 
     title: str
     kind: str

@@ -46,8 +46,7 @@ class RunSpec:
 def choose_device(name: str, here: bool = True) -> torch.device:
     """The device named ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
-    Raises:
-        UsageError: another name, or (if ``here``) a device that this machine does not have.
+    Raises UsageError for another name, or (if ``here``) a device that this machine does not have.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -108,13 +107,8 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
         }
     )
     encoding_for(model_shape(resolved, dataset), encoding)
-    return RunSpec(
-        recipe=resolved,
-        dataset=dataset,
-        encoding=registry.label(encoding),
-        data=_data_label(dataset),
-        run_id=run_identity(resolved, dataset.fingerprint),
-    )
+    run_id = run_identity(resolved, dataset.fingerprint)
+    return RunSpec(resolved, dataset, registry.label(encoding), _data_label(dataset), run_id)
 
 
 def run_identity(recipe: Recipe, fingerprint: str) -> str:

@@ -100,8 +100,7 @@ def load_checkpoint(
 ) -> Restored:
     """Restores the newest intact checkpoint, which rank 0 reads; warns of damaged ones.
 
-    Raises:
-        LiereError: it does not fit the model, or is of a later version of liere.
+    Raises LiereError if it does not fit the model, or is of a later version of liere.
     """
     restored, tensors = ranks.broadcast(lambda: _newest(run, model))
     if tensors:

@@ -20,15 +20,8 @@ from liere_cli.config.files import MAX_RECIPE_BYTES, dump_yaml, parse_settings
 from liere_cli.config.recipe import Recipe
 from liere_cli.errors import LiereError, unreadable
 from liere_cli.runs.summary import AGAIN, FORMAT, RunSummary, verified
-from liere_cli.utils.files import (
-    digest_of,
-    parse_json,
-    read_json,
-    read_limited,
-    seal,
-    to_json,
-    write_atomically,
-)
+from liere_cli.utils.files import digest_of, parse_json, read_json, read_limited, seal, to_json
+from liere_cli.utils.files import write_atomically as write
 
 #: files whose digests the summary has
 _SEALED = (
@@ -116,7 +109,7 @@ class Run:
     def write_recipe(self, recipe: Recipe) -> None:
         """Writes the recipe without its comparison."""
         settings = recipe.model_dump(mode="json", exclude={"compare"})
-        write_atomically(self.path("recipe.yaml"), dump_yaml(settings))
+        write(self.path("recipe.yaml"), dump_yaml(settings))
 
     def write_summary(self, summary: RunSummary) -> RunSummary:
         """Ends the run; returns the summary as written, with digests of the run's files."""
@@ -124,7 +117,7 @@ class Run:
         files = {path.name: digest_of(path.read_bytes()) for path in paths}
         sealed = replace(summary, format=FORMAT, files=files, sha256=None)
         sealed = replace(sealed, sha256=seal(sealed.to_record(), "sha256"))
-        write_atomically(self.path("summary.json"), to_json(sealed.to_record()))
+        write(self.path("summary.json"), to_json(sealed.to_record()))
         return sealed
 
 

@@ -91,8 +91,6 @@ class RunSummary:
                 raise ValueError(
                     f"is not a valid run summary ('{name}' is {shortened(value)}); {AGAIN}"
                 )
-        if record.keys() <= _TYPES.keys():
-            return cls(**record)
         extra = {name: value for name, value in record.items() if name not in _TYPES}
         known = {name: value for name, value in record.items() if name in _TYPES}
         return cls(**known, extra=extra)

@@ -178,14 +178,10 @@ def _tested(interaction: Interaction, margin: float | None) -> Interaction:
     tested = replace(interaction, difference=difference, correlation=_correlation(on, against))
     if not sources:
         return tested
-    half = half_width(1 - CONFIDENCE, sources)
-    return replace(
-        tested,
-        low=difference - half,
-        high=difference + half,
-        p=combined_p(difference, sources),
-        p_equivalent=None if margin is None else one_sided_p(margin - abs(difference), sources),
-    )
+    half, p = half_width(1 - CONFIDENCE, sources), combined_p(difference, sources)
+    equivalent = None if margin is None else one_sided_p(margin - abs(difference), sources)
+    low, high = difference - half, difference + half
+    return replace(tested, low=low, high=high, p=p, p_equivalent=equivalent)
 
 
 def _sources(on: RelativeGain, against: RelativeGain) -> list[Source]:
@@ -199,10 +195,8 @@ def _sources(on: RelativeGain, against: RelativeGain) -> list[Source]:
     total = sum(variances)
     if total == 0:
         return []
-    parts = [
-        variance**2 / (len(side.values) - 1)
-        for variance, side in zip(variances, sides, strict=True)
-    ]
+    freedoms = [len(side.values) - 1 for side in sides]
+    parts = [variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True)]
     seeds = Source(math.sqrt(total), total**2 / sum(parts))
     return [seeds, *(source for side in sides for source in sources_of(side.test_set))]
 

@@ -128,11 +128,7 @@ def _residuals(sums: Array, weights: Array) -> Array:
 def item_differences(
     values: Sequence[ItemResults | None], baseline: Sequence[ItemResults | None]
 ) -> ItemDifferences | None:
-    """Differences over the same items, between [n] runs each at the same seeds.
-
-    Returns:
-        None if a run stored no items, or runs differ in their items.
-    """
+    """Differences between [n] runs each at the same seeds; None if items are missing or differ."""
     first = values[0] if values else None
     if first is None:
         return None
@@ -141,10 +137,9 @@ def item_differences(
     for ours, theirs in zip(values, baseline, strict=True):
         if ours is None or theirs is None:
             return None
-        for results in (ours, theirs):
-            if not np.array_equal(results.groups, first.groups):
-                return None
-            if not np.array_equal(results.weights, first.weights):
+        for name in ("groups", "weights"):
+            expected = getattr(first, name)
+            if not all(np.array_equal(getattr(run, name), expected) for run in (ours, theirs)):
                 return None
         sums.append(np.bincount(index, weights=ours.scores - theirs.scores))
     weights = np.bincount(index, weights=first.weights).astype(np.float64)

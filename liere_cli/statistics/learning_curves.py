@@ -98,9 +98,8 @@ class Efficiency:
 def first_passage(scores: Array, target: float, *axes: Array) -> tuple[float, ...] | None:
     """Where a curve, scores [k] joined by straight lines, first reaches ``target``.
 
-    Returns:
-        One coordinate on each of the axes [k]; the first one of the curve if it begins at or above
-        the target; None if it never reaches it.
+    Returns one coordinate on each of the axes [k]; the first one of the curve if it begins at or
+    above the target; None if it never reaches it.
     """
     above = np.flatnonzero(scores >= target)
     if not above.size:
@@ -136,15 +135,11 @@ def efficiency(
         )
         for axis in (0, 1)
     )
-    return Efficiency(
-        encoding,
-        difference_at(ScoreCurve.at_seconds, seconds),
-        float(np.mean(seconds)) if seconds else None,
-        steps_ratio,
-        seconds_ratio,
-        difference_at(ScoreCurve.at_steps, steps),
-        float(np.mean(steps)) if steps else None,
-    )
+    mean_seconds, mean_steps = (float(np.mean(at)) if at else None for at in (seconds, steps))
+    equal_seconds = difference_at(ScoreCurve.at_seconds, seconds)
+    equal_steps = difference_at(ScoreCurve.at_steps, steps)
+    ratios = (steps_ratio, seconds_ratio)
+    return Efficiency(encoding, equal_seconds, mean_seconds, *ratios, equal_steps, mean_steps)
 
 
 def judge_efficiency(
@@ -172,16 +167,10 @@ def judge_efficiency(
         if at_seconds is not None and row.equal_seconds is not None:
             up = (row.equal_seconds.difference > 0) == upwards
             label = ("better" if up else "worse") if decision.differs[4 * index] else "undecided"
-        judged.append(
-            replace(
-                row,
-                p_holm=at_seconds,
-                p_steps_holm=at_steps,
-                label=label,
-                steps_ratio=replace(row.steps_ratio, p_holm=steps),
-                seconds_ratio=replace(row.seconds_ratio, p_holm=seconds),
-            )
-        )
+        row = replace(row, p_holm=at_seconds, p_steps_holm=at_steps, label=label)
+        steps_ratio = replace(row.steps_ratio, p_holm=steps)
+        seconds_ratio = replace(row.seconds_ratio, p_holm=seconds)
+        judged.append(replace(row, steps_ratio=steps_ratio, seconds_ratio=seconds_ratio))
     return judged
 
 

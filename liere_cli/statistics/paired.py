@@ -61,14 +61,10 @@ def paired(
 ) -> Paired | None:
     """Student's paired t test of ``values`` against ``baseline``, both [n], seed by seed.
 
-    ``test_set`` is the error that the choice of test items adds.
-
-    Returns:
-        The difference ``values - baseline`` with its interval and two-sided p-value under
-        "the mean difference is zero"; None without any shared seed.
-
-    Raises:
-        ValueError: the arrays differ in length or hold a non-finite number.
+    ``test_set`` is the error that the choice of test items adds. Returns the difference ``values -
+    baseline`` with its interval and two-sided p-value under "the mean difference is zero"; None
+    without any shared seed. Raises ValueError if the arrays differ in length or hold a non-finite
+    number.
     """
     differences = paired_differences(values, baseline)
     n = differences.size
@@ -126,12 +122,9 @@ def equivalence_p(
 ) -> float | None:
     """Two one-sided t tests (Schuirmann 1987) of "the mean difference is within the margin".
 
-    Args:
-        margin: the smallest difference that matters, above zero, in units of the metric.
-
-    Returns:
-        The larger of both one-sided p-values under "the difference is at least the margin";
-        None with fewer than 2 seeds.
+    ``margin`` is the smallest difference that matters, above zero, in units of the metric. Returns
+    the larger of both one-sided p-values under "the difference is at least the margin"; None with
+    fewer than 2 seeds.
     """
     differences = paired_differences(values, baseline)
     n = differences.size

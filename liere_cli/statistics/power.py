@@ -45,8 +45,7 @@ def seeds_needed(
 ) -> int | None:
     """Seeds at which a true difference of that size, in either direction, is shown.
 
-    Returns:
-        At least 2; None when more than 1000 would be needed, or no number on this test set.
+    At least 2; None when more than 1000 would be needed, or no number on this test set.
     """
 
     def enough(n: int) -> bool:

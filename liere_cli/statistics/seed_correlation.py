@@ -72,17 +72,11 @@ def pairing(values: ArrayLike, baseline: ArrayLike) -> Pairing | None:
     ends = np.quantile(permuted, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     paired_std = standard_deviation(paired_differences(first, second))
     unpaired_std = math.hypot(standard_deviation(first), standard_deviation(second))
+    numbers = (result.statistic, interval.low, interval.high, *ends, extreme.mean())
+    correlation, low, high, unshared_low, unshared_high, p = map(float, numbers)
+    needed = _seeds_unshared(n, paired_std, unpaired_std)
     return Pairing(
-        n,
-        float(result.statistic),
-        float(interval.low),
-        float(interval.high),
-        float(ends[0]),
-        float(ends[1]),
-        float(extreme.mean()),
-        paired_std,
-        unpaired_std,
-        _seeds_unshared(n, paired_std, unpaired_std),
+        n, correlation, low, high, unshared_low, unshared_high, p, paired_std, unpaired_std, needed
     )
 
 

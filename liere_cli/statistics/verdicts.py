@@ -133,9 +133,8 @@ def judge(pairs: Sequence[Pair], interim: InterimAnalyses | None = None) -> list
     the comparisons that have a margin. If both hold, the difference is real but too small to
     matter, and the label is ``equivalent``.
 
-    Args:
-        interim: of a comparison that adds seeds until it is settled; both kinds of p-value are
-            then corrected for the interim analyses, too.
+    ``interim`` is of a comparison that adds seeds until it is settled; both kinds of p-value are
+    then corrected for the interim analyses, too.
     """
     tested = [_sequential(pair, interim) if interim else _at(pair) for pair in pairs]
     decision = decide(

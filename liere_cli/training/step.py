@@ -52,10 +52,9 @@ class TrainingStep:
     def __call__(self, step: int, share: float) -> Tensor:
         """Updates the model after ``step`` steps and that share of the budget.
 
-        Returns:
-            The mean loss over the batch in nats, [] on the device.
+        Returns the mean loss over the batch in nats, [] on the device.
         """
-        settings = self.settings
+        settings, mixed = self.settings, self.settings.precision == "bfloat16"
         rate = settings.learning_rate * schedule(share, settings.warmup, settings.final_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
@@ -68,15 +67,10 @@ class TrainingStep:
             # a stream for every part, so that it draws alike whichever rank computes it
             names = (step, index) if index else (step,)
             torch.manual_seed(stream_seed(self.seed, "dropout", *names))
-            with torch.autocast(
-                self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
-            ):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
                 logits = self.forward(part, positions)
-            loss = F.cross_entropy(
-                logits.float().flatten(0, -2),
-                goal.flatten(),
-                label_smoothing=settings.label_smoothing,
-            )
+            rows = logits.float().flatten(0, -2)
+            loss = F.cross_entropy(rows, goal.flatten(), label_smoothing=settings.label_smoothing)
             (loss / parts).backward()
             total += loss.detach() / parts
         total = self.ranks.sum_gradients(self.model.parameters(), total)
@@ -113,9 +107,8 @@ def build_optimizer(model: Transformer, settings: TrainingSettings) -> torch.opt
 def parts_of(run_spec: RunSpec, ranks: Ranks) -> int:
     """Number of parts in which each rank computes its rows, none larger than the recipe's.
 
-    Raises:
-        UsageError: the batch can't be split, or its parts can't be dealt out equally, which
-            dropout needs, since it is drawn for whole parts.
+    Raises UsageError if the batch can't be split, or its parts can't be dealt out equally, which
+    dropout needs, since it is drawn for whole parts.
     """
     settings, dropout = run_spec.recipe.training, run_spec.recipe.model.dropout
     ranks.rows(settings.batch)

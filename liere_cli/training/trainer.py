@@ -80,10 +80,7 @@ class Trainer:
         self._summary = partial(closing_summary, run_spec, self.model, self.progress, device)
 
     def train(self) -> RunSummary:
-        """Trains until the budget is spent, and evaluates; raises as :func:`train_run`.
-
-        An error of a user's own encoding becomes RunFailed.
-        """
+        """Trains and evaluates; raises as :func:`train_run`, RunFailed for a user's encoding."""
         self.callbacks.on_start(self.run_spec, self.run, self.progress.step, self.warnings)
         patient = self.ranks.size > 1
         with stoppable(patient, self.stop), self.metrics_log or nullcontext():

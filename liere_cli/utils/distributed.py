@@ -121,13 +121,8 @@ def joined() -> Iterator[Ranks]:
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     try:
         store, rank, size = next(iter(rendezvous("env://", timeout=PATIENCE)))
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if on_gpus else "gloo",
-            store=store,
-            rank=rank,
-            world_size=size,
-            timeout=PATIENCE,
-        )
+        backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise LiereError(f"the {size} processes of this run can't connect: {reason}") from None
@@ -141,10 +136,7 @@ def joined() -> Iterator[Ranks]:
 
 
 def launched() -> int:
-    """Number of processes that a launcher started for one run; 1 without a launcher.
-
-    Raises UsageError if ``WORLD_SIZE`` is not a number.
-    """
+    """Processes that a launcher started for one run, or 1; UsageError for a wrong WORLD_SIZE."""
     if not all(name in os.environ for name in ENVIRONMENT):
         return 1
     try:
@@ -163,8 +155,7 @@ def is_main_process() -> bool:
 def own_device(device: torch.device) -> torch.device:
     """The device of this process: of several on one machine, each uses a GPU of its own.
 
-    Raises:
-        UsageError: there are fewer GPUs than processes, or ``device`` names one GPU for all.
+    Raises UsageError if there are fewer GPUs than processes, or ``device`` names one GPU for all.
     """
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if device.type != "cuda" or launched() == 1 or local_size == 1:

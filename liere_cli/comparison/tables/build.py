@@ -26,6 +26,12 @@ from liere_cli.statistics.samples import mean_and_std
 from liere_cli.statistics.sequential import InterimAnalyses
 from liere_cli.statistics.verdicts import ALPHA, Pair, Verdict, judge
 
+#: fields that a data set's table has from its plan
+_SHARED = (
+    "title", "modality", "data", "fingerprint", "metric", "higher_is_better", "baseline", "margin",
+    "test_limit", "notes",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class ComparisonTable:
@@ -51,9 +57,7 @@ class ComparisonTable:
 
     @property
     def failed(self) -> int:
-        """Runs that failed, tuning runs among them, and runs that could not be evaluated at other
-        grids. Diverged runs are results and don't count.
-        """
+        """Runs that failed, also in tuning or at other grids; diverged runs are results."""
         rows = [row for dataset in self.datasets for row in dataset.rows]
         trained = sum(row.failed + (row.tuned.failed if row.tuned else 0) for row in rows)
         return trained + sum(len(table.errors) for table in self.transfers)
@@ -83,10 +87,8 @@ def make_table(
     tables, verdicts = _with_verdicts(results, tables)
     tables = with_efficiency(results, tables)
     summaries = [summary for dataset in plan.datasets for summary in _summaries(dataset, outcomes)]
-    versions = {
-        "torch": _versions(summaries, "torch") or ["none"],
-        "liere": _versions(summaries, "liere") or [__version__],
-    }
+    absent = {"torch": "none", "liere": __version__}
+    versions = {name: _versions(summaries, name) or [absent[name]] for name in absent}
     return ComparisonTable(
         experiment=plan.experiment,
         datasets=tuple(tables),
@@ -103,19 +105,10 @@ def make_table(
 
 def _dataset_table(dataset: DatasetPlan, results: Results) -> DatasetTable:
     return DatasetTable(
-        title=dataset.title,
-        modality=dataset.modality,
-        data=dataset.data,
-        fingerprint=dataset.fingerprint,
-        metric=dataset.metric,
-        higher_is_better=dataset.higher_is_better,
-        baseline=dataset.baseline,
-        margin=dataset.margin,
+        **{name: getattr(dataset, name) for name in _SHARED},
         budget=dataset.budget.text,
-        test_limit=dataset.test_limit,
         rows=tuple(_row(row, dataset.baseline, results.outcomes) for row in dataset.encodings),
         warnings=(*_warnings(dataset, results.outcomes), *_without_items(dataset, results)),
-        notes=dataset.notes,
     )
 
 
@@ -160,18 +153,13 @@ def _with_verdicts(
         if table.compares(row)
     ]
     verdicts = judge(pairs, results.plan.interim)
-    judged = iter(verdicts)
-    tables = [
-        replace(
-            table,
-            rows=tuple(
-                replace(row, verdict=next(judged)) if table.compares(row) else row
-                for row in table.rows
-            ),
-        )
-        for table in tables
-    ]
-    return tables, verdicts
+    judged, with_verdicts = iter(verdicts), []
+    for table in tables:
+        row_verdicts = [next(judged) if table.compares(row) else None for row in table.rows]
+        judged_rows = zip(table.rows, row_verdicts, strict=True)
+        rows = tuple(replace(row, verdict=verdict) for row, verdict in judged_rows)
+        with_verdicts.append(replace(table, rows=rows))
+    return with_verdicts, verdicts
 
 
 def _pair(results: Results, dataset: DatasetPlan, table: DatasetTable, position: int) -> Pair:
@@ -179,13 +167,9 @@ def _pair(results: Results, dataset: DatasetPlan, table: DatasetTable, position:
     base = next(index for index, row in enumerate(table.rows) if row.is_baseline)
     planned = (dataset.encodings[position], dataset.encodings[base])
     seeds = results.shared_seeds(planned)
-    return Pair(
-        [table.rows[position].values[seed] for seed in seeds],
-        [table.rows[base].values[seed] for seed in seeds],
-        table.higher_is_better,
-        table.margin,
-        results.items_between(*planned, seeds, table.metric),
-    )
+    ours, theirs = ([table.rows[row].values[seed] for seed in seeds] for row in (position, base))
+    items = results.items_between(*planned, seeds, table.metric)
+    return Pair(ours, theirs, table.higher_is_better, table.margin, items)
 
 
 def _summaries(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[RunSummary]:

@@ -68,16 +68,10 @@ def fraction_tables(results: Results, tables: Sequence[DatasetTable]) -> tuple[F
         by_family.append(FractionTable(whole, tuple(fractions), rows))
     ratios = [row.ratio for table in by_family for row in table.rows if row.ratio is not None]
     judged = iter(judge_ratios(ratios, plan.interim))
-    return tuple(
-        replace(
-            table,
-            rows=tuple(
-                replace(row, ratio=None if row.ratio is None else next(judged))
-                for row in table.rows
-            ),
-        )
-        for table in by_family
-    )
+    for index, table in enumerate(by_family):
+        rows = tuple(replace(row, ratio=row.ratio and next(judged)) for row in table.rows)
+        by_family[index] = replace(table, rows=rows)
+    return tuple(by_family)
 
 
 def _row(

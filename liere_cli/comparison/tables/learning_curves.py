@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -14,12 +14,8 @@ from liere_cli.errors import LiereError
 from liere_cli.planning.plan import DatasetPlan
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.folder import Run
-from liere_cli.statistics.learning_curves import (
-    Efficiency,
-    ScoreCurve,
-    efficiency,
-    judge_efficiency,
-)
+from liere_cli.statistics.learning_curves import Efficiency, ScoreCurve, efficiency
+from liere_cli.statistics.learning_curves import judge_efficiency as judge
 from liere_cli.statistics.samples import Array
 
 
@@ -59,29 +55,22 @@ def with_efficiency(results: Results, tables: Sequence[DatasetTable]) -> list[Da
     """The tables with each encoding's efficiency, judged together, where the recipe asks for it."""
     if not results.plan.compare.efficiency:
         return list(tables)
-    pairs = list(zip(results.plan.datasets, tables, strict=True))
-    rows = [
-        [
-            _efficiency(results, dataset, table, row.encoding)
-            for row in table.rows
-            if table.compares(row)
-        ]
-        for dataset, table in pairs
+    compared = [
+        (dataset, table, row.encoding)
+        for dataset, table in zip(results.plan.datasets, tables, strict=True)
+        for row in table.rows
+        if table.compares(row)
     ]
-    upwards = [
-        table.higher_is_better for (_, table), own in zip(pairs, rows, strict=True) for _ in own
-    ]
-    judged = iter(judge_efficiency(list(chain(*rows)), upwards, results.plan.interim))
-    return [
-        replace(
-            table,
-            efficiency=tuple(islice(judged, len(own))),
-            warnings=(*table.warnings, *unreadable_curves(dataset, results.outcomes)),
-        )
-        if own
-        else table
-        for (dataset, table), own in zip(pairs, rows, strict=True)
-    ]
+    rows = [_efficiency(results, *names) for names in compared]
+    upwards = [table.higher_is_better for _, table, _ in compared]
+    judged = iter(judge(rows, upwards, results.plan.interim))
+    judged_tables = []
+    for dataset, table in zip(results.plan.datasets, tables, strict=True):
+        if count := sum(map(table.compares, table.rows)):
+            warnings = (*table.warnings, *unreadable_curves(dataset, results.outcomes))
+            table = replace(table, efficiency=tuple(islice(judged, count)), warnings=warnings)
+        judged_tables.append(table)
+    return judged_tables
 
 
 def unreadable_curves(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[str]:

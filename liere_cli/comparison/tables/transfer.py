@@ -186,18 +186,10 @@ class _Evaluated:
         """Results by seed of an encoding and its baseline, where both have values."""
         values, baseline = _values(ours), _values(theirs)
         seeds = [seed for seed in seeds if seed in values and seed in baseline]
-        items = None
-        if len(seeds) > 1:
-            items = item_differences(
-                *([side[seed].items for seed in seeds] for side in (ours, theirs))
-            )
-        return Pair(
-            [values[seed] for seed in seeds],
-            [baseline[seed] for seed in seeds],
-            self.whole.higher_is_better,
-            self.whole.margin,
-            items,
-        )
+        both_items = ([side[seed].items for seed in seeds] for side in (ours, theirs))
+        items = item_differences(*both_items) if len(seeds) > 1 else None
+        scores, others = ([side[seed] for seed in seeds] for side in (values, baseline))
+        return Pair(scores, others, self.whole.higher_is_better, self.whole.margin, items)
 
     def transfer_table(self, verdicts: Mapping[tuple[str, Condition], Verdict]) -> TransferTable:
         """The table of these results, without what it shares with other tables."""
@@ -241,16 +233,9 @@ class _Evaluated:
             quantile = float(student_quantile(1 - CONFIDENCE, len(values) - 1))
             half = quantile * std / math.sqrt(len(values))
             low, high = mean - half, mean + half
-        return TransferCell(
-            condition,
-            values,
-            mean,
-            std,
-            low,
-            high,
-            tuple(seed for seed, result in sorted(results.items()) if result.value is None),
-            tuple(run.seed for run in self.results.finished(row) if run.seed not in results),
-        )
+        lost = tuple(seed for seed, result in sorted(results.items()) if result.value is None)
+        missing = tuple(run.seed for run in self.results.finished(row) if run.seed not in results)
+        return TransferCell(condition, values, mean, std, low, high, lost, missing)
 
 
 def _values(results: Mapping[int, _Result]) -> dict[int, float]:

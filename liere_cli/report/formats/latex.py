@@ -25,29 +25,14 @@ def _table(table: TextTable, method: list[str]) -> str:
     layout = "".join("r" if column.number else "l" for column in shown)
     rows = [_line(column.cells[index] for column in shown) for index in range(table.rows)]
     notes = [f"{table.title} ({table.kind})", *table.notes, *method]
-    caption = " ".join(map(_sentence, notes))
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            r"\small",
-            rf"\caption{{{escape.latex(caption)}}}",
-            rf"\begin{{tabular}}{{{layout}}}",
-            r"\toprule",
-            _line(column.header for column in shown),
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-        ]
-    )
+    caption = " ".join(note if note.endswith(".") else f"{note}." for note in notes)
+    begin = [r"\begin{table}", r"\centering", r"\small", rf"\caption{{{escape.latex(caption)}}}"]
+    header = _line(column.header for column in shown)
+    head = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule", header, r"\midrule"]
+    end = [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "\n".join([*begin, *head, *rows, *end])
 
 
 def _line(cells: Iterable[str]) -> str:
     # braces: a cell that begins with '[' would be taken for an option of the line break before it
     return " & ".join(f"{{{escape.latex(cell)}}}" for cell in cells) + r" \\"
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith(".") else f"{text}."

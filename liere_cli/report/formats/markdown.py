@@ -16,7 +16,9 @@ def markdown(comparison: ComparisonTable) -> str:
     parts = [
         title, _bullets(summary_lines(comparison)), *tables, _bullets(method_notes(comparison)),
     ]  # fmt: skip
-    return "\n\n".join(part.strip() for part in parts) + f"\n\n`{_code(comparison.signature)}`\n"
+    # a code span has no escapes
+    signature = " ".join(escape.plain(comparison.signature).replace("`", "'").split())
+    return "\n\n".join(part.strip() for part in parts) + f"\n\n`{signature}`\n"
 
 
 def _table(table: TextTable) -> str:
@@ -33,8 +35,3 @@ def _line(cells: Iterable[str]) -> str:
 
 def _bullets(notes: Iterable[str]) -> str:
     return "\n".join(f"- {escape.markdown(note)}" for note in notes)
-
-
-def _code(text: str) -> str:
-    """Text for a code span, which has no escapes."""
-    return " ".join(escape.plain(text).replace("`", "'").split())

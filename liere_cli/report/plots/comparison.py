@@ -42,8 +42,7 @@ def draw(
 ) -> None:
     """Writes a plot as png, svg or pdf, by suffix; equal tables give equal files.
 
-    Args:
-        learning_curves: of the encodings of each data set, in the order of the data sets.
+    ``learning_curves`` are of the encodings of each data set, in the order of the data sets.
     """
     check_plot_path(path)
     import matplotlib

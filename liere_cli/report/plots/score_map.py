@@ -93,9 +93,7 @@ def _lines(figure: "Figure", score_map: ScoreMap) -> None:
 
 
 def _maps(figure: "Figure", score_map: ScoreMap) -> None:
-    """Two axes: a map for each head, with those of further queries below; queries in one row where
-    all heads are equal.
-    """
+    """Two axes: a map per head, further queries below it, or in one row where heads are equal."""
     heads, queries = score_map.values.shape[1], len(score_map.references)
     across = min(heads, ACROSS)
     blocks = [range(start, min(start + across, heads)) for start in range(0, heads, across)]
@@ -113,9 +111,7 @@ def _maps(figure: "Figure", score_map: ScoreMap) -> None:
 
 
 def _slices(figure: "Figure", score_map: ScoreMap) -> None:
-    """Three axes: a row for each head, and for each query three planes of keys: that of the query,
-    and those a quarter and half of the way to the last.
-    """
+    """Three axes: a row per head; planes of keys at each query, and 1/4 and 1/2 of the way on."""
     heads, queries = score_map.values.shape[1], len(score_map.references)
     panels = _panels(figure, heads, 3 * queries, score_map.grid[1] / score_map.grid[2])
     for head, query in np.ndindex(heads, queries):
@@ -135,9 +131,7 @@ def _slices(figure: "Figure", score_map: ScoreMap) -> None:
 def _map(
     panel: "Axes", score_map: ScoreMap, values: NDArray[np.float32], query: int
 ) -> "AxesImage":
-    """A map of values [rows, columns], from the query if relative, else over the grid; all maps of
-    a plot share their colour scale.
-    """
+    """A map of values [rows, columns], from the query if relative; all share a colour scale."""
     at = np.array(score_map.references[query][-2:])
     row, column = -at if score_map.relative else (0, 0)
     high, wide = values.shape

@@ -13,15 +13,11 @@ from liere_cli.report.table import Column, Columns, TextTable
 
 
 def _tables(comparison: ComparisonTable) -> list[TextTable]:
-    return [
-        TextTable(
-            f"{table.whole.data}: by fraction of the training data",
-            table.whole.modality,
-            _columns(table),
-            _notes(table),
-        )
-        for table in comparison.fractions
-    ]
+    tables = []
+    for table in comparison.fractions:
+        title = f"{table.whole.data}: by fraction of the training data"
+        tables.append(TextTable(title, table.whole.modality, _columns(table), _notes(table)))
+    return tables
 
 
 def _columns(table: FractionTable) -> list[Column]:

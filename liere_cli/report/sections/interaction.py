@@ -39,19 +39,16 @@ def _columns(interactions: Sequence[Interaction]) -> list[Column]:
         column.number("gain", lambda row: percent(row.on.value)),
         column.number("gain there", lambda row: percent(row.against.value)),
         column.number("difference", lambda row: percent(row.difference)),
-        column.number("95% interval", _interval),
+        column.number(
+            "95% interval",
+            lambda row: NONE if row.low is None else f"[{percent(row.low)}, {percent(row.high)}]",
+        ),
         column.number("p", lambda row: numbers.probability(row.p_holm)),
         column.text("verdict", lambda row: row.label or "undefined"),
         column.number("seeds", of_both(lambda gain: str(len(gain.values))), True),
         column.number("s.e. seeds", of_both(lambda gain: percent(gain.seed_error, False)), True),
         column.number("s.e. test", of_both(lambda gain: percent(_test_error(gain), False)), True),
     ]
-
-
-def _interval(row: Interaction) -> str:
-    if row.low is None or row.high is None:
-        return NONE
-    return f"[{percent(row.low)}, {percent(row.high)}]"
 
 
 def _test_error(gain: RelativeGain) -> float | None:

@@ -124,7 +124,8 @@ def _score_notes(table: TransferTable) -> list[str]:
     notes += [
         f"{method} is not defined for {', '.join(names)}"
         for method in grids.methods
-        if (names := [row.encoding for row in table.rows if _lacks(row, method)])
+        if (names := [row.encoding for row in table.rows if row.undefined and row.extend == method])
+        and method != "none"
     ]
     if grids.shuffle:
         notes.append(
@@ -139,10 +140,6 @@ def _score_notes(table: TransferTable) -> list[str]:
     return notes + [
         f"{label} could not be measured: {error}" for label, error in table.errors.items()
     ]
-
-
-def _lacks(row: TransferRow, method: str) -> bool:
-    return row.extend == method != "none" and row.undefined is not None
 
 
 def _table_data(table: TransferTable) -> dict[str, object]:
