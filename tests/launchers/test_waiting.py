@@ -3,8 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,8 @@ from liere_cli.planning.from_recipe import plan_comparison
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.runs.build import assemble
 from liere_cli.runs.context import Context
-from liere_cli.runs.lock import lock_run, seems_held
+from liere_cli.runs.lock import seems_held
+from support.locks import locked_elsewhere
 from support.synthetic_runs import TINY, train, write_run
 
 FLAGS = ["--data=pointing", "--encodings=axial,none,liere", "--seeds=1"]
@@ -39,29 +40,18 @@ def run_specs(outputs: Path) -> tuple[PlannedRun, ...]:
     return plan_comparison(recipe, Context(outputs)).runs
 
 
-@contextmanager
 def trained_elsewhere(
     planned: PlannedRun, outputs: Path, ready: Callable[[], bool]
-) -> Iterator[int]:
-    """Another process has the cell, and ends it once it is ``ready``."""
-    reads, writes = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        with lock_run(planned.run):
-            os.write(writes, b"!")
-            while not ready():
-                time.sleep(0.02)
-            assert planned.request is not None
-            write_run(assemble(planned.request, device=torch.device("cpu")), outputs)
-        os._exit(0)
-    os.read(reads, 1)
-    try:
-        yield pid
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.close(reads)
-        os.close(writes)
+) -> AbstractContextManager[int]:
+    """Another process has locked the run, and ends it once it is ``ready``."""
+
+    def work() -> None:
+        while not ready():
+            time.sleep(0.02)
+        assert planned.request is not None
+        write_run(assemble(planned.request, device=torch.device("cpu")), outputs)
+
+    return locked_elsewhere(planned.run, work)
 
 
 def finished(outputs: Path, count: int) -> Callable[[], bool]:

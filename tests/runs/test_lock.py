@@ -2,9 +2,6 @@
 
 import os
 import re
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from liere_cli.runs import lock as lock_module
 from liere_cli.runs.folder import Run
 from liere_cli.runs.lock import RunLocked, lock_run, owner_of
 from liere_cli.utils.files import make_folder
+from support.locks import locked_elsewhere
 
 
 @pytest.fixture
@@ -26,27 +24,8 @@ def lease_of(run: Run) -> Path:
     return run.folder.parent.parent / ".claims" / f"{run.run_id}.lease"
 
 
-@contextmanager
-def held_elsewhere(run: Run) -> Iterator[int]:
-    """Another process holds the run; killed at the end, so that it can't clean up."""
-    reads, writes = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        with lock_run(run):
-            os.write(writes, b"!")
-            signal.pause()
-    os.read(reads, 1)
-    try:
-        yield pid
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.close(reads)
-        os.close(writes)
-
-
 def test_a_run_has_one_owner_that_is_named(run: Run) -> None:
-    with held_elsewhere(run) as pid:
+    with locked_elsewhere(run) as pid:
         with (
             pytest.raises(RunLocked, match=rf"{run.name}: .*\(process {pid} on .+, since 20"),
             lock_run(run),
@@ -66,7 +45,7 @@ def test_experiments_with_the_same_run_share_its_lock(run: Run) -> None:
 
 
 def test_the_lock_of_a_killed_owner_is_taken_over(run: Run) -> None:
-    with held_elsewhere(run):
+    with locked_elsewhere(run):
         pass
     with lock_run(run):
         assert owner_of(run) is not None
@@ -85,7 +64,7 @@ def test_without_kernel_locks_the_lease_decides(run: Run, monkeypatch: pytest.Mo
     monkeypatch.setattr(lock_module, "LEASE_SECONDS", 0.6)
     monkeypatch.setattr(lock_module, "PATIENCE_SECONDS", 0.3)
     make_folder(run.folder)
-    with held_elsewhere(run):
+    with locked_elsewhere(run):
         # as from another host, whose process ids say nothing
         marker = lease_of(run).read_text()
         assert "host=" in marker
