@@ -13,7 +13,12 @@ MAX_SEEDS = 1000
 
 
 def detectable_difference(
-    std: float, n: int, alpha: float = 0.05, power: float = 0.8, test_set: ItemError | None = None
+    std: float,
+    n: int,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    test_set: ItemError | None = None,
+    prior: float = 0.0,
 ) -> float:
     """The true difference that n seeds show with that power, by a two-sided paired t test.
 
@@ -21,19 +26,20 @@ def detectable_difference(
         std: standard deviation of the paired differences, in units of the metric, as the result.
         alpha: level of one comparison; 0.05 / m in a table of m comparisons.
         test_set: error of the test set, which is added in squares.
+        prior: degrees of freedom borrowed from other encodings.
     """
-    over_seeds = std * _detectable(n, alpha, power) / math.sqrt(n)
+    over_seeds = std * _detectable(n - 1 + prior, alpha, power) / math.sqrt(n)
     if test_set is None:
         return over_seeds
-    return math.hypot(over_seeds, test_set.error * _detectable(test_set.clusters, alpha, power))
+    return math.hypot(over_seeds, test_set.error * _detectable(test_set.freedom, alpha, power))
 
 
 @cache
-def _detectable(n: int, alpha: float, power: float) -> float:
-    """The noncentrality of Student's t that n independent values show with that power."""
-    critical = float(student_quantile(alpha, n - 1))
+def _detectable(freedom: float, alpha: float, power: float) -> float:
+    """The noncentrality of Student's t with that freedom that is significant with that power."""
+    critical = float(student_quantile(alpha, freedom))
     # the far tail, a significant result in the wrong direction, adds nothing at such a power
-    return float(special.nctdtrinc(n - 1, 1 - power, critical))
+    return float(special.nctdtrinc(freedom, 1 - power, critical))
 
 
 def seeds_needed(
@@ -42,6 +48,7 @@ def seeds_needed(
     alpha: float = 0.05,
     power: float = 0.8,
     test_set: ItemError | None = None,
+    prior: float = 0.0,
 ) -> int | None:
     """Seeds at which a true difference of that size, in either direction, is shown.
 
@@ -49,7 +56,7 @@ def seeds_needed(
     """
 
     def enough(n: int) -> bool:
-        return detectable_difference(std, n, alpha, power, test_set) <= abs(difference)
+        return detectable_difference(std, n, alpha, power, test_set, prior) <= abs(difference)
 
     if not enough(MAX_SEEDS):
         return None

@@ -5,7 +5,8 @@ seeds gets a share of the error rate by the power family of spending functions (
 Kim and DeMets 1987): ``(n / last)**2`` of it may be spent by n seeds. The p-value of an analysis
 divided by its share is valid at that analysis, and the smallest of them so far is a sequential
 p-value: it is valid whenever one stops and for whatever reason, by the union bound, which also
-holds for t tests of 3 seeds, where boundaries computed for normal statistics do not. Holm's
+holds for t tests of 5 seeds, where boundaries computed for normal statistics do not. Its slack also
+covers who raises the last number of seeds later on. Holm's
 correction over the table then applies to it as to any p-value (Liu and Anderson 2008). Stopping for
 futility only ever withholds a verdict, so it needs no correction.
 
@@ -26,9 +27,6 @@ from liere_cli.statistics.student import CONFIDENCE, student_quantile
 SPENDING = 2.0
 #: a comparison whose most favourable true difference is shown with less power is given up
 FUTILE_POWER = 0.2
-#: of intervals where a verdict ended the comparison: one that stops when its estimate is far from
-#: zero covers 93% with 95% intervals and 95% with these, by ``liere bench verdicts``
-SETTLED_CONFIDENCE = 0.965
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,7 @@ class InterimAnalyses:
         alpha: float,
         margin: Array,
         min_detectable: float = 0.0,
+        prior: float = 0.0,
     ) -> NDArray[np.bool_]:
         """Whether further seeds, up to ``last``, are unlikely to settle a comparison, elementwise.
 
@@ -72,14 +71,15 @@ class InterimAnalyses:
             margin: [...] in units of the metric; NaN: there is none.
             min_detectable: the difference that unlimited seeds show on this test set with that
                 power, in units of the metric.
+            prior: degrees of freedom borrowed from other encodings.
         """
-        half = student_quantile(1 - CONFIDENCE, n - 1) * error
+        half = student_quantile(1 - CONFIDENCE, n - 1 + prior) * error
         std = error * np.sqrt(n)
         level = alpha * self.share(self.last)
-        over_seeds = detectable_difference(1.0, self.last, level, FUTILE_POWER) * std
+        over_seeds = detectable_difference(1.0, self.last, level, FUTILE_POWER, prior=prior) * std
         no_difference = np.abs(difference) + half < np.hypot(over_seeds, min_detectable)
         closest = np.maximum(np.abs(difference) - half, 0.0)
-        at_end = student_quantile(2 * level, self.last - 1) * std / math.sqrt(self.last)
+        at_end = student_quantile(2 * level, self.last - 1 + prior) * std / math.sqrt(self.last)
         with np.errstate(invalid="ignore"):
             no_equality = np.isnan(margin) | (margin - closest < at_end)
         return np.asarray(no_difference & no_equality)

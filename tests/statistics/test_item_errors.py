@@ -5,41 +5,81 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
-from statsmodels.regression.linear_model import OLS, WLS
+from statsmodels.regression.linear_model import OLS
 
 from liere_cli.statistics import paired, power
 from liere_cli.statistics.item_errors import (
     ItemDifferences,
     ItemError,
-    clustered_error,
+    adjacent_blocks,
+    degrees_of_freedom,
+    satterthwaite_freedom,
 )
+from liere_cli.statistics.scores import pair_of
 from liere_cli.statistics.student import Source, combined_p
-from liere_cli.statistics.verdicts import Pair, judge
+from liere_cli.statistics.verdicts import judge
 
 
-def test_clusters_equal_statsmodels() -> None:
+def error_of(sums: np.ndarray, weights: np.ndarray) -> ItemError:
+    """The test set's error of differences that are the same at every seed."""
+    result = ItemDifferences(np.tile(sums, (2, 1)), weights).test_set(2)
+    assert result is not None
+    return result
+
+
+def test_equal_clusters_equal_statsmodels() -> None:
+    """Where clusters weigh the same, the leverage correction is that of statsmodels, G / (G - 1)"""
     generator = np.random.default_rng(0)
-    groups = generator.integers(0, 12, 200)
-    differences = generator.integers(-1, 2, 200) + generator.normal(0, 0.3, 12)[groups]
-    fit = OLS(differences, np.ones(200)).fit(cov_type="cluster", cov_kwds={"groups": groups})
-    ours = clustered_error(np.bincount(groups, weights=differences), np.bincount(groups))
+    groups = np.repeat(np.arange(12), 15)
+    differences = generator.integers(-1, 2, 180) + generator.normal(0, 0.3, 12)[groups]
+    fit = OLS(differences, np.ones(180)).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    ours = error_of(np.bincount(groups, weights=differences), np.bincount(groups).astype(float))
     # statsmodels multiplies by (N - 1) / (N - K) = 1 here, for one parameter
-    assert ours == pytest.approx(float(fit.bse[0]), rel=1e-9)
-
-
-def test_weighted_windows_equal_statsmodels() -> None:
-    generator = np.random.default_rng(1)
-    weights = generator.integers(1, 9, 60).astype(float)
-    bits = generator.normal(2, 0.3, 60)
-    groups = np.arange(60) // 3
-    fit = WLS(bits, np.ones(60), weights).fit(cov_type="cluster", cov_kwds={"groups": groups})
-    sums, totals = np.bincount(groups, weights * bits), np.bincount(groups, weights)
-    assert clustered_error(sums, totals) == pytest.approx(float(fit.bse[0]), rel=1e-9)
+    assert ours.error == pytest.approx(float(fit.bse[0]), rel=1e-9)
+    # of 12 values with Laplace's tails
+    assert ours.freedom == pytest.approx(2 / (2 / 11 + 3 / 12))
 
 
 def test_single_item_clusters_equal_the_standard_error_of_a_mean() -> None:
     values = np.random.default_rng(2).normal(size=40)
-    assert clustered_error(values, np.ones(40)) == pytest.approx(stats.sem(values))
+    assert error_of(values, np.ones(40)).error == pytest.approx(stats.sem(values))
+
+
+@given(st.lists(st.floats(0.05, 20), min_size=2, max_size=12), st.integers(0, 100))
+def test_unequal_clusters_equal_dense_matrices(weights: list[float], seed: int) -> None:
+    """CR2 and Satterthwaite's degrees of freedom from the matrices of Bell and McCaffrey (2002)."""
+    w = np.array(weights)
+    means = np.random.default_rng(seed).normal(size=w.size)
+    design, weighting = np.ones((w.size, 1)), np.diag(w)
+    bread = np.linalg.inv(design.T @ weighting @ design)
+    residual_maker = np.eye(w.size) - design @ bread @ design.T @ weighting
+    # the working covariance of means is I, so that of residuals is M M'; each is scaled to 1
+    adjusted = residual_maker / np.sqrt(np.diag(residual_maker @ residual_maker.T))[:, None]
+    rows = (bread @ design.T @ weighting).ravel()[:, None] * adjusted
+    form = rows.T @ rows
+    ours = error_of(w * means, w)
+    assert ours.error**2 == pytest.approx(means @ form @ means, rel=1e-6, abs=1e-12)
+    freedom = np.trace(form) ** 2 / np.trace(form @ form)
+    assert satterthwaite_freedom(w / w.sum()) == pytest.approx(freedom, rel=1e-6)
+    assert 1 <= ours.freedom <= max(freedom, 1) * (1 + 1e-6)
+    # unbiased under the working model
+    assert np.trace(form) == pytest.approx(np.sum((w / w.sum()) ** 2))
+
+
+@given(st.lists(st.floats(0.05, 20), min_size=2, max_size=30))
+def test_degrees_of_freedom_lie_between_one_and_those_of_equal_clusters(
+    weights: list[float],
+) -> None:
+    freedom = satterthwaite_freedom(np.array(weights) / np.sum(weights))
+    assert 1 <= freedom <= len(weights) - 1
+
+
+@pytest.mark.parametrize("clusters", [5, 20, 100])
+def test_tails_of_clusters_spread_their_variance_as_the_limit_assumes(clusters: int) -> None:
+    variances = np.random.default_rng(0).laplace(size=(20_000, clusters)).var(axis=1, ddof=1)
+    freedom = 2 / (variances.std() / variances.mean()) ** 2
+    shares = np.full(clusters, 1 / clusters)
+    assert degrees_of_freedom(shares) == pytest.approx(freedom, rel=0.1)
 
 
 def test_repeated_views_of_items_change_no_error() -> None:
@@ -48,7 +88,33 @@ def test_repeated_views_of_items_change_no_error() -> None:
     once = ItemDifferences(sums, np.ones(30)).test_set(4)
     views = ItemDifferences(15 * sums, np.full(30, 15.0)).test_set(4)
     assert once is not None
-    assert views == ItemError(pytest.approx(once.error), 30)
+    assert views == ItemError(pytest.approx(once.error), 30, pytest.approx(2 / (2 / 29 + 3 / 30)))
+
+
+@given(st.integers(0, 100), st.floats(-100, 100))
+def test_what_shifts_a_whole_seed_is_no_error_of_the_test_set(seed: int, shift: float) -> None:
+    generator = np.random.default_rng(seed)
+    weights = generator.uniform(1, 5, 12)
+    sums = weights * generator.normal(size=(3, 12))
+    shifted = sums + weights * np.array([[shift], [0], [-shift]])
+    plain, moved = (ItemDifferences(each, weights).test_set(3) for each in (sums, shifted))
+    assert plain is not None
+    assert moved is not None
+    assert moved.error == pytest.approx(plain.error, abs=1e-6)
+
+
+@given(st.integers(0, 20_000))
+def test_blocks_of_windows_are_contiguous_and_nearly_equal(windows: int) -> None:
+    blocks = adjacent_blocks(windows)
+    assert blocks.size == windows
+    if windows < 2:
+        return
+    assert set(np.diff(blocks)) <= {0, 1}
+    sizes = np.bincount(blocks)
+    assert sizes.size >= 2
+    assert sizes.max() - sizes.min() <= 1
+    if windows >= 100:
+        assert 1.5 * windows ** (1 / 3) <= sizes.mean() <= 2.5 * windows ** (1 / 3)
 
 
 def layout(
@@ -124,7 +190,7 @@ def test_p_is_the_level_whose_interval_ends_at_zero(
 ) -> None:
     base = np.linspace(-1, 1, n)
     values = shift + std * base / base.std(ddof=1)
-    test_set = ItemError(error, clusters)
+    test_set = ItemError(error, clusters, clusters - 1)
     result = paired.paired(values, np.zeros(n), test_set)
     alone = paired.paired(values, np.zeros(n))
     assert result is not None
@@ -133,22 +199,20 @@ def test_p_is_the_level_whose_interval_ends_at_zero(
     assert alone.p is not None
     assert result.p >= alone.p - 1e-12
     if 1e-9 < result.p < 1:
-        edge = paired.paired(values, np.zeros(n), test_set, 1 - result.p)
+        edge = result.interval(result.p)
         assert edge is not None
-        assert edge.low is not None
-        assert edge.high is not None
-        assert min(abs(edge.low), abs(edge.high)) == pytest.approx(0, abs=1e-6)
+        assert min(map(abs, edge)) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_large_test_set_adds_no_error() -> None:
     values, zeros = [0.01, 0.02, 0.015], [0.0] * 3
-    result = paired.paired(values, zeros, ItemError(1e-9, 10_000))
+    result = paired.paired(values, zeros, ItemError(1e-9, 10_000, 9_999))
     assert result is not None
     assert result.p == pytest.approx(float(stats.ttest_rel(values, zeros).pvalue), rel=1e-4)
 
 
 def test_a_small_test_set_may_need_more_seeds_than_any() -> None:
-    test_set = ItemError(0.01, 100)
+    test_set = ItemError(0.01, 100, 99)
     assert power.seeds_needed(0.01, 0.001, test_set=test_set) is None
     with_items = power.seeds_needed(0.04, 0.02, test_set=test_set)
     alone = power.seeds_needed(0.04, 0.02)
@@ -158,19 +222,24 @@ def test_a_small_test_set_may_need_more_seeds_than_any() -> None:
 
 
 def test_equivalence_includes_the_error_of_the_test_set() -> None:
-    values, zeros = [0.001, -0.001, 0.0005, 0.0], [0.0] * 4
-    alone = paired.equivalence_p(values, zeros, 0.01)
-    both = paired.equivalence_p(values, zeros, 0.01, ItemError(0.004, 50))
+    values, zeros = [0.001, -0.001, 0.0005, 0.0, 0.0] * 2, [0.0] * 10
+    alone, both = (
+        paired.equivalence_p(estimate, 0.01)
+        for test_set in (None, ItemError(0.004, 50, 49))
+        if (estimate := paired.paired(values, zeros, test_set))
+    )
     assert alone is not None
     assert both is not None
     assert both > alone
 
 
 def test_a_verdict_uses_both_sources_of_error() -> None:
-    sums = np.array([[3.0, -1.0, 2.0, 0.0]] * 3)
+    sums = np.array([[3.0, -1.0, 2.0, 0.0]] * 5)
     items = ItemDifferences(sums, np.full(4, 10.0))
-    values = [0.11, 0.10, 0.09]
-    alone, both = (judge([Pair(values, [0.0] * 3, True, items=each)])[0] for each in (None, items))
+    values = [0.11, 0.10, 0.09, 0.10, 0.10]
+    alone, both = (
+        judge([pair_of(values, [0.0] * 5, True, items=each)])[0] for each in (None, items)
+    )
     assert alone.label == "better"
     assert both.label == "undecided"
     assert both.seeds_needed is None

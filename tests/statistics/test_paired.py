@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import ArrayLike
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
 from liere_cli.statistics import paired, power, seed_correlation
+from liere_cli.statistics.correction import holm
 from liere_cli.statistics.item_errors import ItemError
 from liere_cli.statistics.samples import mean_and_std
-from liere_cli.statistics.student import holm
+from liere_cli.statistics.spread import Spread
 
 SCORES = arrays(
     np.float64, st.tuples(st.integers(2, 8), st.just(2)), elements=st.integers(0, 1000).map(float)
@@ -77,6 +79,14 @@ def test_random_sign_flips_are_reproducible() -> None:
     assert first == pytest.approx(stats.ttest_rel(values, baseline).pvalue, abs=0.02)
 
 
+def equivalence_p(
+    values: ArrayLike, baseline: ArrayLike, margin: float, test_set: ItemError | None = None
+) -> float | None:
+    estimate = paired.paired(values, baseline, test_set)
+    assert estimate is not None
+    return paired.equivalence_p(estimate, margin)
+
+
 @settings(max_examples=25)  # statsmodels is slow
 @given(st.lists(st.floats(0, 1), max_size=20))
 def test_holm_equals_statsmodels(p_values: list[float]) -> None:
@@ -88,9 +98,9 @@ def test_holm_equals_statsmodels(p_values: list[float]) -> None:
 
 @pytest.mark.parametrize("margin", [0.001, 0.01, 0.05])
 def test_equivalence_equals_statsmodels(margin: float) -> None:
-    values, baseline = scores(3, 6, 0.004)
+    values, baseline = scores(3, 12, 0.004)
     expected = ttost_paired(values, baseline, -margin, margin)[0]
-    assert paired.equivalence_p(values, baseline, margin) == pytest.approx(expected, rel=1e-9)
+    assert equivalence_p(values, baseline, margin) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(("n", "alpha"), [(3, 0.05), (5, 0.05), (10, 0.005)])
@@ -129,9 +139,9 @@ def test_no_result_is_nan(pairs: np.ndarray) -> None:
     assert (result.low is None) == (result.high is None) == (result.std == 0)
     if result.low is not None and result.high is not None:
         assert result.low <= result.difference <= result.high
-    p = paired.equivalence_p(values, baseline, 0.01)
-    assert p is not None
-    assert 0 <= p <= 1
+    p = equivalence_p(values, baseline, 0.01)
+    assert (p is None) == (len(values) < paired.EQUIVALENCE_SEEDS)
+    assert p is None or 0 <= p <= 1
 
 
 @given(SCORES)
@@ -146,18 +156,20 @@ def test_swapping_both_changes_only_the_sign(pairs: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 20])
-@pytest.mark.parametrize("test_set", [None, ItemError(1e-4, 2000)])
+@pytest.mark.parametrize("test_set", [None, ItemError(1e-4, 2000, 1999)])
 def test_equal_scores_have_the_p_value_of_sign_flips(n: int, test_set: ItemError | None) -> None:
     """Models that all fail, for example: seeds without spread prove little on any test set."""
     same = np.linspace(0.3, 0.5, n)
+    none = Spread(0.0, None, 0.0, 0.0)
     assert paired.paired(same, same, test_set) == paired.Paired(
-        n, 0.0, 0.0, None, None, 1.0, test_set
+        n, 0.0, none, None, None, 1.0, test_set
     )
-    assert paired.equivalence_p(same, same, 0.01, test_set) == 2.0**-n
+    expected = 2.0**-n if n >= paired.EQUIVALENCE_SEEDS else None
+    assert equivalence_p(same, same, 0.01, test_set) == expected
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 20])
-@pytest.mark.parametrize("test_set", [None, ItemError(1e-4, 2000)])
+@pytest.mark.parametrize("test_set", [None, ItemError(1e-4, 2000, 1999)])
 def test_a_constant_difference_has_the_p_value_of_sign_flips(
     n: int, test_set: ItemError | None
 ) -> None:
@@ -167,17 +179,18 @@ def test_a_constant_difference_has_the_p_value_of_sign_flips(
     assert result is not None
     assert (result.std, result.low, result.high) == (0, None, None)
     assert result.p == 2.0 ** (1 - n)
-    assert paired.equivalence_p(baseline + 0.01, baseline, 0.02, test_set) == 2.0**-n
-    assert paired.equivalence_p(baseline + 0.01, baseline, 0.005, test_set) == pytest.approx(1)
+    if n >= paired.EQUIVALENCE_SEEDS:
+        assert equivalence_p(baseline + 0.01, baseline, 0.02, test_set) == 2.0**-n
+        assert equivalence_p(baseline + 0.01, baseline, 0.005, test_set) == pytest.approx(1)
 
 
 def test_a_constant_difference_is_no_more_certain_than_the_test_set() -> None:
     baseline = np.linspace(0.3, 0.5, 12)
-    wide = ItemError(0.01, 2000)
+    wide = ItemError(0.01, 2000, 1999)
     result = paired.paired(baseline + 0.01, baseline, wide)
     assert result is not None
     assert result.p == pytest.approx(2 * stats.t.sf(1, 1999))
-    equal = paired.equivalence_p(baseline + 0.01, baseline, 0.03, wide)
+    equal = equivalence_p(baseline + 0.01, baseline, 0.03, wide)
     assert equal == pytest.approx(stats.t.sf(2, 1999))
 
 
@@ -192,7 +205,7 @@ def test_too_few_values_give_none() -> None:
     assert mean_and_std([0.5]) == (0.5, None)
     assert paired.paired([], []) is None
     assert paired.paired([0.5], [0.25]) == paired.Paired(1, 0.25)
-    assert paired.equivalence_p([0.5], [0.25], 0.1) is None
+    assert equivalence_p([0.5], [0.25], 0.1) is None
 
 
 @pytest.mark.parametrize("n", [5, 12])

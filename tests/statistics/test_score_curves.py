@@ -1,6 +1,6 @@
-"""Scores at equal cost, and the cost of the baseline's final score."""
+"""Scores at equal cost, and ratios of the costs of an equal score."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from liere_cli.statistics.learning_curves import ScoreCurve, efficiency, judge_efficiency
+from liere_cli.bench.verdicts.ratios import SHAPES, data_ratios, step_ratios
+from liere_cli.statistics.ratios.learning_curves import (
+    Ratio,
+    ScoreCurve,
+    efficiency,
+    judge_efficiency,
+    passage_ratio,
+)
 from liere_cli.statistics.sequential import InterimAnalyses
 
 
@@ -24,16 +31,15 @@ def test_curves_are_linear_between_validations() -> None:
     assert one.at_seconds(1.5) == pytest.approx(0.2)
     assert one.reached(0.35) == pytest.approx((250, 2.5))
     assert one.reached(0.1) == (100, 1)
-    assert one.reached(0.5) is None
+    with pytest.raises(ValueError, match="is never reached"):
+        one.reached(0.5)
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8), st.floats(0, 1))
 def test_reached_is_the_first_passage_of_the_score(scores: list[float], score: float) -> None:
     one = curve(scores)
-    reached = one.reached(score)
-    assert (reached is None) == (max(scores) < score)
-    if reached is not None:
-        steps, seconds = reached
+    if max(scores) >= score:
+        steps, seconds = one.reached(score)
         assert steps == pytest.approx(100 * seconds)
         earlier = [value for value, step in zip(scores, one.steps, strict=True) if step < steps]
         assert all(value < score for value in earlier)
@@ -76,9 +82,8 @@ def test_ratios_are_geometric_means_with_an_interval_on_logarithms() -> None:
     result = efficiency("liere", pairs(), True)
     logs = []
     for ours, theirs in pairs():
-        reached = ours.reached(theirs.scores[-1])
-        assert reached is not None
-        logs.append(np.log(400 / reached[0]))
+        goal = theirs.scores[-1]
+        logs.append(np.log(theirs.reached(goal)[0] / ours.reached(goal)[0]))
     expected = stats.ttest_1samp(logs, 0)
     ends = np.exp(expected.confidence_interval(0.95))
     assert result.steps_ratio.value == pytest.approx(stats.gmean(np.exp(logs)))
@@ -87,11 +92,57 @@ def test_ratios_are_geometric_means_with_an_interval_on_logarithms() -> None:
     assert result.seconds_ratio.value == pytest.approx(result.steps_ratio.value / 2)
 
 
-def test_no_ratio_if_a_score_is_never_reached() -> None:
-    low = [(theirs, ours) for ours, theirs in pairs()]
-    result = efficiency("liere", low, True)
-    assert result.steps_ratio.missed == 4
-    assert result.steps_ratio.value is None
+def test_exchanged_curves_have_the_inverse_ratio() -> None:
+    there = efficiency("liere", pairs(), True)
+    back = efficiency("rope", [(theirs, ours) for ours, theirs in pairs()], True)
+    for ratio, inverse in (
+        (there.steps_ratio, back.steps_ratio),
+        (there.seconds_ratio, back.seconds_ratio),
+    ):
+        assert ratio.value is not None
+        assert ratio.low is not None
+        assert inverse.value == pytest.approx(1 / ratio.value)
+        assert inverse.high == pytest.approx(1 / ratio.low)
+        assert inverse.p == pytest.approx(ratio.p)
+
+
+CURVES = st.lists(
+    st.lists(st.floats(0, 1), min_size=4, max_size=4).map(lambda scores: curve(scores)),
+    min_size=2,
+    max_size=6,
+)
+
+
+@given(CURVES)
+def test_every_seed_has_a_ratio_and_equal_curves_have_one(curves: list[ScoreCurve]) -> None:
+    ratio = efficiency("a", list(zip(curves, curves, strict=True)), True).steps_ratio
+    assert (ratio.n, ratio.value) == (len(curves), 1)
+    mixed = efficiency("a", list(zip(curves, reversed(curves), strict=True)), True).steps_ratio
+    # each pair also occurs with both sides exchanged
+    assert mixed.value == pytest.approx(1)
+
+
+@given(CURVES)
+def test_a_smallest_fraction_that_suffices_for_both_has_ratio_one(
+    curves: list[ScoreCurve],
+) -> None:
+    logs = np.log([0.1, 0.2, 0.5, 1.0])
+    falling = [np.sort(one.scores)[::-1] for one in curves]
+    passages = passage_ratio(falling, falling[::-1], logs)
+    assert passages.ratio.value == 1
+    assert passages.at_start == passages.baseline_at_start == len(curves)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("judged", [step_ratios, data_ratios])
+def test_a_baseline_against_itself_has_no_ratio(
+    shape: str, judged: Callable[..., tuple[bool, list[Ratio]]]
+) -> None:
+    generator = np.random.default_rng(0)
+    tables = [judged(generator, shape, 5) for _ in range(150)]
+    values = [ratio.value for _, ratios in tables for ratio in ratios]
+    assert 0.9 <= np.median(values) <= 1.1
+    assert np.mean([wrong for wrong, _ in tables]) <= 0.05 + 2 * (0.05 * 0.95 / 150) ** 0.5
 
 
 @pytest.mark.parametrize("interim", [None, InterimAnalyses(3, 6)])
@@ -117,7 +168,8 @@ def test_all_tests_are_corrected_in_one_family(interim: InterimAnalyses | None) 
 def test_fewer_bits_are_better() -> None:
     # curves hold minus bits per byte: the encoding needs 0.2 fewer
     made = [
-        (curve([-3.0, -2.0 + grain]), curve([-3.0, -2.2])) for grain in (0.0, 0.01, -0.01, 0.005)
+        (curve([-3.0, -2.0 + grain]), curve([-3.0, -2.2]))
+        for grain in (0.0, 0.01, -0.01, 0.005, 0.002)
     ]
     result = judge_efficiency([efficiency("liere", made, False)], [False])[0]
     assert result.equal_seconds is not None

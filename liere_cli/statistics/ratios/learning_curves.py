@@ -1,5 +1,11 @@
 """Learning curves: scores at equal cost, and ratios of the costs of reaching a score.
 
+A ratio compares first passages: at each seed the first time at which each of both curves reaches
+the worse of both final scores, which both reach. Encoding and baseline are treated alike, so that
+two curves of one law have a ratio whose logarithm is symmetric around zero, whatever their shape:
+they may be noisy, overfit, or reach the best possible score long before they end. The whole run of
+the baseline against the encoding's first passage would be a biased ratio: it is never below 1.
+
 Curves are scores at validations, joined by straight lines. All runs of a table share one schedule
 of the learning rate over their budget, so a point inside a curve is not the score of a run that was
 planned to end there.
@@ -13,11 +19,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from liere_cli.statistics.correction import holm
 from liere_cli.statistics.paired import Paired, paired
 from liere_cli.statistics.samples import Array
 from liere_cli.statistics.sequential import InterimAnalyses, interim_p
-from liere_cli.statistics.student import holm
-from liere_cli.statistics.verdicts import VerdictLabel, decide
+from liere_cli.statistics.verdicts import MIN_SEEDS, VerdictLabel, decide
 
 
 @dataclass(frozen=True)
@@ -41,10 +47,10 @@ class ScoreCurve:
         """The score after that many steps, which must lie on the curve."""
         return float(np.interp(steps, self.steps, self.scores))
 
-    def reached(self, score: float) -> tuple[float, float] | None:
-        """Steps and seconds at which the curve first reaches a score; None: it never does."""
-        passage = first_passage(self.scores, score, self.steps, self.seconds)
-        return None if passage is None else (passage[0], passage[1])
+    def reached(self, score: float) -> tuple[float, float]:
+        """Steps and seconds at which the curve first reaches a score, at most its highest."""
+        steps, seconds = first_passage(self.scores, score, self.steps, self.seconds)
+        return steps, seconds
 
 
 @dataclass(frozen=True)
@@ -53,15 +59,13 @@ class Ratio:
 
     Args:
         n: shared seeds.
-        missed: seeds at which the encoding never reached the baseline's score.
-        value: geometric mean over seeds; None if it missed any.
+        value: geometric mean over seeds; None without any, or if a passage is at zero cost.
         low, high: ends of the 95% interval, by Student's t on logarithms.
         p: two-sided, under "the ratio is 1".
         p_holm: corrected over the family of the ratio.
     """
 
     n: int
-    missed: int = 0
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -77,10 +81,10 @@ class Efficiency:
         equal_seconds: paired difference of validation scores, in units of the metric, at the time
             at which the faster run of each seed ended.
         seconds: mean of that time.
-        steps_ratio, seconds_ratio: cost of the baseline's final validation score.
+        steps_ratio, seconds_ratio: cost of the worse of both final validation scores.
         equal_steps, steps: the same at the steps at which the shorter run of each seed ended.
         p_holm, p_steps_holm: of ``equal_seconds`` and ``equal_steps``, corrected.
-        label: verdict on ``equal_seconds``.
+        label: verdict on ``equal_seconds``; None below 5 shared seeds.
     """
 
     encoding: str
@@ -95,15 +99,15 @@ class Efficiency:
     label: VerdictLabel | None = None
 
 
-def first_passage(scores: Array, target: float, *axes: Array) -> tuple[float, ...] | None:
+def first_passage(scores: Array, target: float, *axes: Array) -> tuple[float, ...]:
     """Where a curve, scores [k] joined by straight lines, first reaches ``target``.
 
     Returns one coordinate on each of the axes [k]; the first one of the curve if it begins at or
-    above the target; None if it never reaches it.
+    above the target. Raises ValueError if it never reaches it.
     """
     above = np.flatnonzero(scores >= target)
     if not above.size:
-        return None
+        raise ValueError(f"{target} is never reached: the highest score is {scores.max()}")
     end = int(above[0])
     if end == 0:
         return tuple(float(axis[0]) for axis in axes)
@@ -127,12 +131,12 @@ def efficiency(
         baseline = [sign * score(theirs, end) for (_, theirs), end in zip(pairs, at, strict=True)]
         return paired(values, baseline)
 
-    reached = [ours.reached(theirs.scores[-1]) for ours, theirs in pairs]
+    passages = [
+        [curve.reached(min(ours.scores[-1], theirs.scores[-1])) for curve in (ours, theirs)]
+        for ours, theirs in pairs
+    ]
     steps_ratio, seconds_ratio = (
-        paired_ratio(
-            [None if cost is None else cost[axis] for cost in reached],
-            [(theirs.steps, theirs.seconds)[axis][-1] for _, theirs in pairs],
-        )
+        paired_ratio([ours[axis] for ours, _ in passages], [base[axis] for _, base in passages])
         for axis in (0, 1)
     )
     mean_seconds, mean_steps = (float(np.mean(at)) if at else None for at in (seconds, steps))
@@ -161,10 +165,14 @@ def judge_efficiency(
     for index, (row, upwards) in enumerate(zip(rows, higher_is_better, strict=True)):
         at_seconds, steps, seconds, at_steps = (
             None if math.isnan(value) else float(value)
-            for value in decision.p_holm[4 * index : 4 * index + 4]
+            for value in decision.p_corrected[4 * index : 4 * index + 4]
         )
         label: VerdictLabel | None = None
-        if at_seconds is not None and row.equal_seconds is not None:
+        if (
+            at_seconds is not None
+            and row.equal_seconds is not None
+            and row.equal_seconds.n >= MIN_SEEDS
+        ):
             up = (row.equal_seconds.difference > 0) == upwards
             label = ("better" if up else "worse") if decision.differs[4 * index] else "undecided"
         row = replace(row, p_holm=at_seconds, p_steps_holm=at_steps, label=label)
@@ -174,19 +182,48 @@ def judge_efficiency(
     return judged
 
 
-def paired_ratio(needed: Sequence[float | None], baseline: Sequence[float]) -> Ratio:
-    """The ratio of what the baseline needed to what the encoding needed, both [n], seed by seed.
+@dataclass(frozen=True)
+class PassageRatio:
+    """A ratio of first passages over one axis.
 
-    ``needed`` is None where the encoding never reached the score.
+    Args:
+        at_start, baseline_at_start: seeds at which the first point of the curve was sufficient, so
+            that the true passage may be earlier.
     """
-    n, missed = len(baseline), sum(amount is None for amount in needed)
-    amounts = [amount for amount in needed if amount is not None and amount > 0]
-    if n == 0 or len(amounts) < n or not min(baseline) > 0:
-        return Ratio(n, missed)
-    logs = paired(np.log(baseline), np.log(amounts))
+
+    ratio: Ratio
+    at_start: int
+    baseline_at_start: int
+
+
+def passage_ratio(
+    curves: Sequence[Array], baseline: Sequence[Array], log_axis: Array
+) -> PassageRatio:
+    """The ratio of first passages of n pairs of curves [k] at the worse of their last scores.
+
+    ``log_axis`` [k] are logarithms of the axis, along which the curves are interpolated.
+    """
+    passages = [
+        [first_passage(curve, min(ours[-1], theirs[-1]), log_axis)[0] for curve in (ours, theirs)]
+        for ours, theirs in zip(curves, baseline, strict=True)
+    ]
+    needed, needed_by_baseline = ([pair[side] for pair in passages] for side in (0, 1))
+    return PassageRatio(
+        paired_ratio([math.exp(at) for at in needed], [math.exp(at) for at in needed_by_baseline]),
+        needed.count(float(log_axis[0])),
+        needed_by_baseline.count(float(log_axis[0])),
+    )
+
+
+def paired_ratio(needed: Sequence[float], baseline: Sequence[float]) -> Ratio:
+    """The ratio of what the baseline needed to what the encoding needed, both [n], seed by seed."""
+    n = len(baseline)
+    if n == 0 or not min(*needed, *baseline) > 0:
+        return Ratio(n)
+    logs = paired(np.log(baseline), np.log(needed))
     assert logs is not None
     low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
-    return Ratio(n, missed, math.exp(logs.difference), low, high, logs.p)
+    return Ratio(n, math.exp(logs.difference), low, high, logs.p)
 
 
 def judge_ratios(ratios: Sequence[Ratio], interim: InterimAnalyses | None = None) -> list[Ratio]:

@@ -5,14 +5,12 @@ gain of encoding A over baseline B, with a control N that encodes no position (`
 
     r = mean(A - B) / mean(B - N),
 
-signed so that above zero A is better. It is undefined where B doesn't clearly beat N (paired t
-test at 5%): there position hardly matters, and the ratio has no stable denominator.
-
-The ratio's error is that of its linearisation (the delta method): the seeds' values
-``r + ((A - B) - r (B - N)) / mean(B - N)`` have mean r and are compared between data sets by
-Welch's t test. Runs of different data sets share nothing but the number of their seed (other data,
-other shapes, another order), so they count as independent; their correlation is reported. The test
-sets add their errors as in :mod:`liere_cli.statistics.student`.
+signed so that above zero A is better. Its interval is Fieller's, over seeds and test sets, and that
+of the difference of two relative gains follows from both
+(:mod:`liere_cli.statistics.ratios.fieller`). A relative gain is undefined where B doesn't clearly
+beat N at 5%: there position hardly matters, and any ratio would be compatible with the data. Runs
+of different data sets share nothing but the number of their seed (other data, other shapes, another
+order), so they count as independent; their correlation is reported.
 
 Shapes: n seeds at which encoding, baseline and control finished.
 """
@@ -24,12 +22,14 @@ from typing import Literal
 
 import numpy as np
 
-from liere_cli.statistics.item_errors import ItemDifferences, ItemError, sources_of
-from liere_cli.statistics.paired import paired
+from liere_cli.statistics.item_errors import ItemDifferences, degrees_of_freedom
+from liere_cli.statistics.paired import smallest_sign_flip_p
+from liere_cli.statistics.ratios.fieller import CovarianceSource, RatioDifference, RatioOfMeans
+from liere_cli.statistics.samples import Array, standard_deviation
 from liere_cli.statistics.seed_correlation import correlation
 from liere_cli.statistics.sequential import InterimAnalyses
-from liere_cli.statistics.student import CONFIDENCE, Source, combined_p, half_width, one_sided_p
-from liere_cli.statistics.verdicts import ALPHA, Decision, decide
+from liere_cli.statistics.student import CONFIDENCE
+from liere_cli.statistics.verdicts import MIN_SEEDS, Decision, decide
 
 InteractionLabel = Literal["larger", "smaller", "equivalent", "undecided"]
 
@@ -62,21 +62,23 @@ class RelativeGain:
 
     Args:
         value: r, without unit: 1 is the baseline's own gain over the control; None if undefined.
-        values: [n] linearised, with mean ``value``.
+        low, high: ends of its 95% interval.
+        values: [n] linearised, with mean ``value``; for the correlation between data sets.
+        seed_error, test_error: standard errors over seeds and over test items, linearised; the
+            second is None where runs stored no results per item.
+        ratio: the two means with their errors.
         undefined: why there is no value.
     """
 
     side: Side
     value: float | None = None
+    low: float | None = None
+    high: float | None = None
     values: tuple[float, ...] = ()
-    test_set: ItemError | None = None
+    seed_error: float | None = None
+    test_error: float | None = None
+    ratio: RatioOfMeans | None = None
     undefined: str | None = None
-
-    @property
-    def seed_error(self) -> float | None:
-        """Standard error over seeds."""
-        n = len(self.values)
-        return float(np.std(self.values, ddof=1)) / math.sqrt(n) if n > 1 else None
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Interaction:
         p: two-sided, under "both are equal".
         p_holm: corrected over all interactions of the comparison, and for interim analyses.
         p_equivalent: of the two one-sided tests; corrected likewise, where there is a margin.
+        label: None below 5 shared seeds on either data set.
         correlation: of both sides' values over shared seeds, a check; None below 3.
     """
 
@@ -112,26 +115,66 @@ class Interaction:
 
 
 def relative_gain(side: Side) -> RelativeGain:
+    """The relative gain of one side, with Fieller's interval; undefined where it has none."""
     if side.missing is not None:
         return RelativeGain(side, undefined=side.missing)
-    if len(side.seeds) < 2:
+    n = len(side.seeds)
+    if n < 2:
         return RelativeGain(side, undefined=f"fewer than 2 shared seeds on {side.title}")
-    test = paired(side.baseline_gain, np.zeros(len(side.baseline_gain)))
-    assert test is not None
-    if test.difference <= 0 or test.p is None or test.p > ALPHA:
-        return RelativeGain(
-            side, undefined=f"{side.baseline} doesn't clearly beat the control on {side.title}"
-        )
     gains, baseline_gain = np.array(side.gains), np.array(side.baseline_gain)
-    unit = float(baseline_gain.mean())
-    value = float(gains.mean()) / unit
-    values = value + (gains - value * baseline_gain) / unit
-    error = None
-    if side.items is not None:
-        ours, theirs = side.items
-        linear = ItemDifferences((ours.sums - value * theirs.sums) / unit, ours.weights)
-        error = linear.test_set(len(side.seeds))
-    return RelativeGain(side, value, tuple(values.tolist()), error)
+    over_seeds, over_items = _over_seeds(gains, baseline_gain), _over_items(side)
+    ratio = RatioOfMeans(
+        float(gains.mean()),
+        float(baseline_gain.mean()),
+        (over_seeds,) if over_items is None else (over_seeds, over_items),
+        # equal values at all seeds measure no noise
+        smallest_sign_flip_p(n) if over_seeds.denominator == 0 else 0.0,
+    )
+    ends = ratio.interval(1 - CONFIDENCE) if ratio.denominator > 0 else None
+    if ends is None:
+        return RelativeGain(
+            side,
+            undefined=f"{side.baseline} doesn't clearly beat the control on {side.title}, so the "
+            "relative gain has no bounds",
+        )
+    value = ratio.value
+    values = value + (gains - value * baseline_gain) / ratio.denominator
+    seed_error, test_error = (
+        None if source is None else _linearised_error(ratio, source)
+        for source in (over_seeds, over_items)
+    )
+    return RelativeGain(side, value, *ends, tuple(values.tolist()), seed_error, test_error, ratio)
+
+
+def _linearised_error(ratio: RatioOfMeans, source: CovarianceSource) -> float:
+    """The standard error of a ratio by the delta method."""
+    value = ratio.value
+    covariances = 2 * value * source.covariance
+    variance = source.numerator - covariances + value**2 * source.denominator
+    return math.sqrt(max(variance, 0.0)) / abs(ratio.denominator)
+
+
+def _over_seeds(gains: Array, baseline_gain: Array) -> CovarianceSource:
+    """The covariance of both mean gains over seeds, of gains [n]."""
+    varying = [
+        each if standard_deviation(each) > 0 else np.zeros(each.size)
+        for each in (gains, baseline_gain)
+    ]
+    return CovarianceSource.projected(np.cov(varying) / gains.size, gains.size - 1)
+
+
+def _over_items(side: Side) -> CovarianceSource | None:
+    """The covariance of both mean gains over test items; None where runs stored no results."""
+    if side.items is None:
+        return None
+    matrix = [
+        [first.covariance(second, len(side.seeds)) for second in side.items] for first in side.items
+    ]
+    weights = side.items[0].weights
+    if matrix[0][0] is None:
+        return None
+    freedom = degrees_of_freedom(weights / weights.sum())
+    return CovarianceSource.projected(np.array(matrix, dtype=np.float64), freedom)
 
 
 def judge_interactions(
@@ -158,47 +201,32 @@ def judge_interactions(
 def _judged(test: Interaction, decision: Decision, index: int) -> Interaction:
     if test.p is None or test.difference is None:
         return test
-    label: InteractionLabel = "undecided"
-    if decision.equals[index]:
+    label: InteractionLabel | None = "undecided"
+    if min(len(test.on.values), len(test.against.values)) < MIN_SEEDS:
+        label = None
+    elif decision.equals[index]:
         label = "equivalent"
     elif decision.differs[index]:
         label = "larger" if test.difference > 0 else "smaller"
     equivalent = None if test.p_equivalent is None else float(decision.p_equivalent[index])
-    p_holm = float(decision.p_holm[index])
+    p_holm = float(decision.p_corrected[index])
     return replace(test, p_holm=p_holm, p_equivalent=equivalent, label=label)
 
 
 def _tested(interaction: Interaction, margin: float | None) -> Interaction:
     """The interaction with its interval and p-values before any correction."""
     on, against = interaction.on, interaction.against
-    if on.value is None or against.value is None:
+    if on.ratio is None or against.ratio is None:
         return interaction
-    difference = on.value - against.value
-    sources = _sources(on, against)
-    tested = replace(interaction, difference=difference, correlation=_correlation(on, against))
-    if not sources:
+    both = RatioDifference(on.ratio, against.ratio)
+    correlated = _correlation(on, against)
+    tested = replace(interaction, difference=both.value, correlation=correlated)
+    ends = both.interval(1 - CONFIDENCE)
+    if ends is None or not (on.seed_error or against.seed_error):
+        # the test sets alone don't measure how other seeds would differ
         return tested
-    half, p = half_width(1 - CONFIDENCE, sources), combined_p(difference, sources)
-    equivalent = None if margin is None else one_sided_p(margin - abs(difference), sources)
-    low, high = difference - half, difference + half
-    return replace(tested, low=low, high=high, p=p, p_equivalent=equivalent)
-
-
-def _sources(on: RelativeGain, against: RelativeGain) -> list[Source]:
-    """The seeds of both sides as one source (Welch 1947), and each side's test set.
-
-    Empty if the seeds of neither side show any spread: the test set alone doesn't measure how
-    other seeds would differ.
-    """
-    sides = (on, against)
-    variances = [(side.seed_error or 0.0) ** 2 for side in sides]
-    total = sum(variances)
-    if total == 0:
-        return []
-    freedoms = [len(side.values) - 1 for side in sides]
-    parts = [variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True)]
-    seeds = Source(math.sqrt(total), total**2 / sum(parts))
-    return [seeds, *(source for side in sides for source in sources_of(side.test_set))]
+    equivalent = None if margin is None else both.equivalence_p(margin)
+    return replace(tested, low=ends[0], high=ends[1], p=both.p(), p_equivalent=equivalent)
 
 
 def _error_share(interaction: Interaction, interim: InterimAnalyses | None) -> float:

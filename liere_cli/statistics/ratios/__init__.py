@@ -1,0 +1,1 @@
+"""Ratios over seeds: costs of equal scores, and gains on one data set against another."""
