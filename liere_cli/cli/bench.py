@@ -8,6 +8,7 @@ from typer import Argument, Option
 from liere_cli.cli import console
 from liere_cli.cli.options import AsJson, Device
 from liere_cli.errors import UsageError
+from liere_cli.report.numbers import NONE
 
 if TYPE_CHECKING:
     from liere_cli.bench.timing import Row
@@ -109,7 +110,7 @@ def _print_rows(rows: "list[Row]", title: str) -> None:
 
 
 def _bench_verdicts(tables: int | None, as_json: bool) -> None:
-    from liere_cli.bench.calibration import TABLES, simulate_verdicts
+    from liere_cli.bench.verdicts.calibration import TABLES, simulate_verdicts
 
     with console.stderr().status("simulating") as status:
         figures = simulate_verdicts(
@@ -121,25 +122,46 @@ def _bench_verdicts(tables: int | None, as_json: bool) -> None:
     screen = console.stdout()
     for key, (title, columns) in _VERDICT_TABLES.items():
         rows: list[Mapping[str, Any]] = figures[key]  # type: ignore[literal-required]
-        values = {**rows[0], **{name: figures[name] for name in ("encodings", "data_sets")}}
-        table = console.table(title=title.format_map(values))
+        table = console.table(title=title.format_map(rows[0]))
         for index, heading in enumerate(columns):
-            table.add_column(heading.format_map(values), justify="right" if index else "left")
+            table.add_column(heading.format_map(rows[0]), justify="right" if index else "left")
         for row in rows:
-            table.add_row(*(cell.format_map(row) for cell in columns.values()))
+            shown = {name: _Missing() if value is None else value for name, value in row.items()}
+            table.add_row(*(cell.format_map(shown) for cell in columns.values()))
         screen.print(table)
         screen.print()
 
 
+class _Missing:
+    """A number that a row doesn't have, in any format."""
+
+    def __format__(self, form: str) -> str:
+        return NONE
+
+
 #: tables of ``bench verdicts`` by the key of their rows: title, and headings with their cells
 _VERDICT_TABLES = {
-    "designs": (
-        "no true difference: {encodings} encodings on {data_sets} data sets, {tables:,} tables",
+    "worlds": (
+        "no true difference: {encodings} encodings on {data_sets} data sets",
         {
+            "world": "{world}",
+            "equal": "{equal}",
             "design": "{design}",
-            "tables with a wrong verdict": "{wrong_table_rate:.2%} ± {mc_error:.2%}",
-            "intervals that cover": "{coverage:.2%}",
-            "seeds each": "{seeds:.1f}",
+            "tables": "{tables:,}",
+            "with a wrong verdict": "{wrong_rate:.2%} ± {mc_error:.2%}",
+            "paired t tests": "{wrong_rate_paired:.2%}",
+            "intervals that cover": "{coverage:.1%}",
+        },
+    ),
+    "shapes": (
+        "the same by size of the table",
+        {
+            "encodings": "{encodings}",
+            "data sets": "{data_sets}",
+            "world": "{world}",
+            "design": "{design}",
+            "tables": "{tables:,}",
+            "with a wrong verdict": "{wrong_rate:.2%} ± {mc_error:.2%}",
         },
     ),
     "power": (
@@ -148,8 +170,68 @@ _VERDICT_TABLES = {
             "design": "{design}",
             "difference": "{effect:g}",
             "found": "{power:.0%}",
+            "by paired t tests": "{power_paired:.0%}",
             "intervals that cover": "{coverage:.1%}",
             "seeds": "{seeds:.1f}",
+        },
+    ),
+    "looks": (
+        "repeated tables on the same runs, no true difference",
+        {
+            "habit": "{habit}",
+            "any wrong verdict": "{wrong_rate:.2%}",
+            "without correction": "{wrong_rate_uncorrected:.2%}",
+        },
+    ),
+    "equivalence": (
+        "wrong 'equivalent' where one seed in ten is 30 points worse, at a margin of 1",
+        {
+            "seeds": "{seeds}",
+            "bad seeds of": "{failing}",
+            "tables with a wrong 'equivalent'": "{wrong_rate:.1%}",
+        },
+    ),
+    "ratios": (
+        "the baseline against itself: ratios of steps to a score, and of data to a score",
+        {
+            "ratio of": "{kind}",
+            "curves": "{shape}",
+            "seeds": "{seeds}",
+            "median": "{median:.3f}",
+            "tables with a wrong result": "{wrong_rate:.1%}",
+            "intervals that cover": "{coverage:.1%}",
+        },
+    ),
+    "interactions": (
+        "interactions of two data sets with equal relative gains",
+        {
+            "seeds": "{seeds}",
+            "baseline's gain": "{baseline_gain:g}",
+            "relative gain": "{relative_gain:g}",
+            "wrong verdicts": "{wrong_rate:.1%}",
+            "intervals that cover": "{coverage:.1%}",
+            "undefined": "{undefined:.1%}",
+        },
+    ),
+    "clusters": (
+        "a test set of few clusters: intervals that cover the truth",
+        {
+            "seeds": "{seeds}",
+            "clusters": "{clusters}",
+            "sizes": "{sizes}",
+            "effects": "{effects}",
+            "spread over seeds / over items": "{spread:g}",
+            "intervals that cover": "{coverage:.1%}",
+        },
+    ),
+    "windows": (
+        "a text whose windows correlate with their neighbours: intervals that cover the truth",
+        {
+            "seeds": "{seeds}",
+            "windows": "{windows}",
+            "correlation": "{correlation:g}",
+            "by blocks": "{coverage:.1%}",
+            "by windows": "{coverage_windows:.1%}",
         },
     ),
     "pairing": (
@@ -160,25 +242,6 @@ _VERDICT_TABLES = {
             "with seeds of their own": "{power_unpaired:.0%}",
             "seeds for 80%: shared": "{seeds_paired}",
             "own": "{seeds_unpaired}",
-        },
-    ),
-    "test_set": (
-        "a test set of 100 items: intervals that cover the truth over new seeds and new items",
-        {
-            "seeds": "{seeds}",
-            "spread over seeds / over items": "{spread:g}",
-            "seeds and items": "{coverage:.1%}",
-            "seeds alone": "{coverage_seeds_alone:.1%}",
-        },
-    ),
-    "interaction": (
-        "interactions of two data sets with equal relative gains",
-        {
-            "seeds": "{seeds}",
-            "baseline gain": "{baseline_gain:g}",
-            "wrong verdicts": "{wrong_rate:.1%}",
-            "intervals that cover": "{coverage:.1%}",
-            "undefined": "{undefined:.1%}",
         },
     ),
 }

@@ -1,0 +1,1 @@
+"""How often verdicts are wrong, in simulated worlds with a known truth."""
