@@ -14,9 +14,10 @@ import numpy as np
 from liere_cli.comparison.tables.build import make_table
 from liere_cli.planning.plan import Plan, PlannedEncoding, PlannedRun
 from liere_cli.planning.progress import Outcome, full_seconds
+from liere_cli.statistics.correction import ALPHA
 from liere_cli.statistics.power import MAX_SEEDS, detectable_difference
 from liere_cli.statistics.sequential import FUTILE_POWER, InterimAnalyses
-from liere_cli.statistics.verdicts import ALPHA, Verdict
+from liere_cli.statistics.verdicts import FIRST_LOOK, Looks, Verdict
 
 PlanT = TypeVar("PlanT", bound=Plan[PlannedRun])
 
@@ -41,6 +42,7 @@ def next_runs(
     outcomes: Mapping[str, Outcome],
     failed: Set[str] = frozenset(),
     jobs: int = 1,
+    looks: Looks = FIRST_LOOK,
 ) -> Next:
     """The runs that a comparison with interim analyses trains next.
 
@@ -48,7 +50,8 @@ def next_runs(
     neither settled nor futile, and for its baseline. Where time is limited, only for those that
     need the fewest seeds, as many as run at a time.
 
-    ``failed`` are identities of runs that failed just now and are not repeated.
+    ``failed`` are identities of runs that failed just now and are not repeated, ``looks`` earlier
+    tables on the same runs.
     """
     assert plan.interim is not None
     settings = plan.compare.until_settled
@@ -62,7 +65,7 @@ def next_runs(
     if first:
         batch, going = first if limit is None else first[:jobs], 0
     else:
-        ranked = _ranked(plan, plan.interim, outcomes, failed)
+        ranked = _ranked(plan, plan.interim, outcomes, failed, looks)
         going = len(ranked)
         if limit is not None:  # as many comparisons as keep the workers busy
             begins = accumulate(map(len, ranked), initial=0)
@@ -96,9 +99,10 @@ def _ranked(
     interim: InterimAnalyses,
     outcomes: Mapping[str, Outcome],
     failed: Set[str],
+    looks: Looks,
 ) -> list[list[PlannedRun]]:
     """The next seed's runs of every open comparison, the closest verdict first."""
-    table = make_table(plan, outcomes)
+    table = make_table(plan, outcomes, looks=looks)
     entries = []
     for dataset, its_table in zip(plan.datasets, table.datasets, strict=True):
         baseline = next((row for row in dataset.encodings if row.label == dataset.baseline), None)
@@ -106,19 +110,20 @@ def _ranked(
             verdict, estimate = row.verdict, row.estimate
             if baseline is None or verdict is None or estimate is None:
                 continue
-            if _is_open(verdict, interim, table.comparisons):
+            if _is_open(verdict, interim, max(table.comparisons, looks.comparisons)):
                 missing = (verdict.seeds_needed or MAX_SEEDS) - estimate.n
                 entries.append((missing, _next_seed(planned, baseline, outcomes, failed)))
     return [runs for _, runs in sorted(entries, key=lambda entry: entry[0]) if runs]
 
 
 def _is_open(verdict: Verdict, interim: InterimAnalyses, comparisons: int) -> bool:
-    """Whether more seeds may settle it; fewer than 2 shared seeds by now count as futile."""
+    """Whether more seeds may settle it; too few shared seeds for a verdict count as futile."""
     estimate = verdict.estimate
     if verdict.label != "undecided" or estimate is None or estimate.seed_error is None:
         return False
     alpha = ALPHA / comparisons
     hidden = 0.0
+    prior = estimate.spread.prior if estimate.spread else 0.0
     if estimate.test_set is not None:
         level = alpha * interim.share(interim.last)
         hidden = detectable_difference(0.0, estimate.n, level, FUTILE_POWER, estimate.test_set)
@@ -126,7 +131,7 @@ def _is_open(verdict: Verdict, interim: InterimAnalyses, comparisons: int) -> bo
     figures = (estimate.difference, estimate.seed_error, estimate.n)
     difference, error, n = map(np.array, figures)
     nan_or_margin = np.array(np.nan if margin is None else margin)
-    return not interim.futile(difference, error, n, alpha, nan_or_margin, hidden)
+    return not interim.futile(difference, error, n, alpha, nan_or_margin, hidden, prior)
 
 
 def _next_seed(

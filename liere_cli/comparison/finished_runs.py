@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from liere_cli.comparison.looks import Record
 from liere_cli.comparison.tables.build import ComparisonResult, make_table
 from liere_cli.comparison.tables.cache import RunIndex
 from liere_cli.config.files import read_settings
@@ -30,9 +31,14 @@ def compare_runs(
         for warning in index.warnings:
             listener(Notice(warning, warning=True))
         plan, outcomes = runs_as_plan(runs, baseline, index.record)
-    result = ComparisonResult(plan, outcomes, make_table(plan, outcomes, index))
+    record = Record.of(plan)
+    table = make_table(plan, outcomes, index, looks=record.looks(plan, outcomes))
     index.save()
-    return result
+    try:
+        record.add(plan, outcomes)
+    except LiereError as error:
+        listener(Notice(f"later tables can't be corrected for this one: {error}", warning=True))
+    return ComparisonResult(plan, outcomes, table)
 
 
 def _recipe_warnings(path: Path) -> Iterator[str]:

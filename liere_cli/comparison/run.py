@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from liere_cli.comparison.adaptive_seeds import begun_part, next_runs
+from liere_cli.comparison.looks import Record
 from liere_cli.comparison.tables.build import ComparisonResult, make_table
 from liere_cli.comparison.tables.transfer import unmeasured
 from liere_cli.comparison.tuning import Search, plan_search, tuned_plan
@@ -58,13 +59,17 @@ class _Flow:
     def compare(self, recipe: Recipe) -> ComparisonResult:
         plan = self._tune(self.plan(recipe))
         outcomes = outcomes_of(plan)
+        record = Record.of(plan)
         self.listener(PlanReady(plan, outcomes, self.jobs))
         if plan.interim is None:
             outcomes |= self._train(plan, outcomes)
         else:
-            plan, outcomes = self._train_until_settled(plan, outcomes)
+            plan, outcomes = self._train_until_settled(plan, outcomes, record)
         errors = self._evaluate_elsewhere(plan, outcomes)
-        return ComparisonResult(plan, outcomes, make_table(plan, outcomes, errors=errors))
+        looks = record.looks(plan, outcomes)
+        table = make_table(plan, outcomes, errors=errors, looks=looks)
+        record.add(plan, outcomes)
+        return ComparisonResult(plan, outcomes, table)
 
     def plan(self, recipe: Recipe) -> RecipePlan:
         plan = plan_comparison(recipe, self.context)
@@ -90,12 +95,13 @@ class _Flow:
         return tuned_plan(plan, search, outcomes, self.context)
 
     def _train_until_settled(
-        self, plan: RecipePlan, outcomes: dict[str, Outcome]
+        self, plan: RecipePlan, outcomes: dict[str, Outcome], record: Record
     ) -> tuple[RecipePlan, dict[str, Outcome]]:
         """Trains seed after seed until no verdict is open; the plan keeps the seeds used."""
         failed: set[str] = set()
         while True:
-            batch = next_runs(plan, outcomes, failed, self.jobs)
+            looks = record.looks(plan, outcomes)
+            batch = next_runs(plan, outcomes, failed, self.jobs, looks)
             if not batch.runs:
                 break
             if batch.going:
