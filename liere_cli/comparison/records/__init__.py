@@ -1,0 +1,1 @@
+"""Scores that were measured elsewhere: checked records, read from files or given by Python."""
