@@ -116,12 +116,13 @@ class ComparisonRequest(Section):
             from liere_cli.comparison.finished_runs import compare_runs
 
             self._refuse_settings()
-            return Comparison(compare_runs(self.source, self.out, self.baseline, listener))
+            result = compare_runs(self.source, self.out, self.baseline, listener)
+            return Comparison([result.table], result=result)
         from liere_cli.comparison.run import compare
 
         recipe = self._recipe()
         result = compare(recipe, self._execution(recipe), listener)
-        comparison = Comparison(result, self.out / result.plan.experiment)
+        comparison = Comparison([result.table], self.out / result.plan.experiment, result)
         comparison.write()
         return comparison
 

@@ -1,10 +1,10 @@
 """A finished comparison: its verdicts as Python values, data frames and tables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from liere_cli.comparison.tables.build import ComparisonResult, ComparisonTable
 from liere_cli.comparison.tables.table import DatasetTable, Row
@@ -21,13 +21,17 @@ class ComparisonRow:
 
     Args:
         verdict: ``better``, ``worse``, ``equivalent`` or ``undecided`` against the baseline;
-            ``baseline`` for the baseline itself; None with fewer than two shared seeds.
-        difference, low, high: mean paired difference to the baseline and its 95% interval, in the
-            metric's unit.
+            ``baseline`` for the baseline itself; None with fewer than 5 shared seeds.
+        difference: mean paired difference to the baseline, in the metric's unit.
+        low, high: ends of its interval, corrected over all comparisons, so that it agrees with the
+            verdict.
+        low_raw, high_raw: ends of the 95% interval of this difference alone.
         p, p_corrected: of that difference, before and after correction over all comparisons.
         n: seeds that both finished.
         mean, std: of the encoding's own scores, ``std`` with ddof 1.
-        finished, diverged, failed: runs.
+        finished: runs with a score.
+        failed: runs that ended without one, ``diverged`` of them as their loss diverged.
+        table: name of the table, where several were judged at once.
     """
 
     data: str
@@ -37,6 +41,8 @@ class ComparisonRow:
     difference: float | None
     low: float | None
     high: float | None
+    low_raw: float | None
+    high_raw: float | None
     p: float | None
     p_corrected: float | None
     n: int
@@ -47,28 +53,41 @@ class ComparisonRow:
     failed: int
     parameters: int | None
     seconds: float | None
+    table: str = ""
 
 
 class Comparison:
-    """What :func:`liere_cli.compare` returns.
+    """What :func:`liere_cli.compare` and :func:`liere_cli.judge` return.
 
-    Tables and recipe are written to ``folder``, which is None for runs that were only judged.
+    Args:
+        tables: one, or several independent ones that were judged at once.
+        folder: of tables and recipe; None for runs or scores that were only judged.
+        result: the runs, which scores measured elsewhere have not.
     """
 
-    def __init__(self, result: ComparisonResult, folder: Path | None = None) -> None:
-        self.result, self.folder = result, folder
+    def __init__(
+        self,
+        tables: Sequence[ComparisonTable],
+        folder: Path | None = None,
+        result: ComparisonResult | None = None,
+    ) -> None:
+        self.tables, self.folder, self.result = tuple(tables), folder, result
 
     @property
     def table(self) -> ComparisonTable:
-        """Every number, typed, with what else the recipe asked for."""
-        return self.result.table
+        """Every number, typed; raises UsageError where several tables were judged."""
+        if len(self.tables) > 1:
+            names = ", ".join(table.experiment for table in self.tables[:10])
+            raise UsageError(f"there are {len(self.tables)} tables ({names}); see .tables")
+        return self.tables[0]
 
     @cached_property
     def rows(self) -> tuple[ComparisonRow, ...]:
         """One row an encoding and data set, in the order of the tables."""
         return tuple(
-            _row(dataset, row)
-            for dataset in self.table.datasets
+            _row(table, dataset, row)
+            for table in self.tables
+            for dataset in table.datasets
             for row in dataset.rows
             if row.undefined is None
         )
@@ -76,7 +95,7 @@ class Comparison:
     @property
     def failed(self) -> int:
         """Runs that failed, for an exit code."""
-        return self.table.failed
+        return sum(table.failed for table in self.tables)
 
     def row(self, encoding: str, data: str | None = None) -> ComparisonRow:
         """The row of an encoding; raises UsageError if there is none, or if there are several.
@@ -103,21 +122,22 @@ class Comparison:
         return data_frame(self.rows)
 
     def to_markdown(self) -> str:
-        return self._written("markdown")
+        return self.written("markdown")
 
     def to_latex(self) -> str:
-        return self._written("latex")
+        return self.written("latex")
 
     def to_csv(self) -> str:
-        return self._written("csv")
+        return self.written("csv")
 
     def to_json(self) -> str:
-        return self._written("json")
+        return self.written("json")
 
-    def _written(self, form: str) -> str:
-        from liere_cli.report.formats.registry import FORMATS
+    def written(self, form: Literal["markdown", "latex", "csv", "json"]) -> str:
+        """The tables in one of the formats of ``--format``."""
+        from liere_cli.report.formats.registry import written
 
-        return FORMATS[form](self.table)
+        return written(self.tables, form)
 
     def plot(self, path: str | Path) -> None:
         """Draws learning curves, and scores at other grids, as .png, .svg or .pdf.
@@ -129,6 +149,8 @@ class Comparison:
         from liere_cli.comparison.tables.learning_curves import learning_curves
         from liere_cli.report.plots.comparison import draw
 
+        if self.result is None:
+            raise UsageError("scores without runs have no learning curves to draw")
         plan, outcomes = self.result.plan, self.result.outcomes
         curves = [learning_curves(dataset, outcomes) for dataset in plan.datasets]
         draw(self.table, curves, Path(path))
@@ -138,7 +160,7 @@ class Comparison:
         from liere_cli.config.files import dump_yaml
         from liere_cli.utils.files import write_atomically
 
-        if self.folder is None:
+        if self.folder is None or self.result is None:
             return
         write_atomically(self.folder / "table.md", self.to_markdown())
         write_atomically(self.folder / "table.json", self.to_json())
@@ -149,24 +171,30 @@ class Comparison:
     def __str__(self) -> str:
         from liere_cli.report.content import summary_lines
 
-        return "\n".join(summary_lines(self.table))
+        return "\n".join(line for table in self.tables for line in summary_lines(table))
 
     def __repr__(self) -> str:
         where = f", folder={str(self.folder)!r}" if self.folder else ""
-        return f"Comparison({len(self.rows)} rows, {self.table.comparisons} comparisons{where})"
+        count = sum(table.comparisons for table in self.tables)
+        return f"Comparison({len(self.rows)} rows, {count} comparisons{where})"
 
 
-def _row(dataset: DatasetTable, row: Row) -> ComparisonRow:
+def _row(table: ComparisonTable, dataset: DatasetTable, row: Row) -> ComparisonRow:
     verdict, estimate = row.verdict, row.estimate
-    own = ("encoding", "mean", "std", "finished", "diverged", "failed", "parameters", "seconds")
+    own = ("encoding", "mean", "std", "finished", "diverged", "parameters", "seconds")
     values: dict[str, Any] = {name: getattr(row, name) for name in own}
-    values |= {name: getattr(estimate, name, None) for name in ("difference", "low", "high", "p")}
+    values |= {name: getattr(estimate, name, None) for name in ("difference", "p")}
+    values |= {name: getattr(verdict, name, None) for name in ("low", "high")}
     return ComparisonRow(
         data=dataset.title,
         metric=dataset.metric,
         verdict="baseline" if row.is_baseline else getattr(verdict, "label", None),
-        p_corrected=verdict.p_holm if verdict else None,
+        p_corrected=verdict.p_corrected if verdict else None,
         n=estimate.n if estimate else len(row.values),
+        failed=row.diverged + row.failed,
+        low_raw=estimate.low if estimate else None,
+        high_raw=estimate.high if estimate else None,
+        table=table.experiment,
         **values,
     )
 

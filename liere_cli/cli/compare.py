@@ -62,7 +62,7 @@ def compare(
             console.note("the comparison's own runs follow from what tuning chooses")
         return
     comparison = _run(request)
-    _show_table(comparison, form)
+    show_table(comparison, form)
     if plot is not None:
         comparison.plot(plot)
         console.note(f"drawn in {plot}")
@@ -149,13 +149,13 @@ def _seeds(seeds: list[str]) -> str:
     return f"{' '.join(distinct)} ({len(seeds)} runs)"
 
 
-def _show_table(comparison: "Comparison", form: options.Format) -> None:
-    from liere_cli.report.formats.registry import FORMATS
-
+def show_table(comparison: "Comparison", form: options.Format) -> None:
+    """Prints the tables of a comparison."""
     if form != "table":
-        typer.echo(FORMATS[form](comparison.table), nl=False)
+        typer.echo(comparison.written(form), nl=False)
         return
     from liere_cli.report.formats.terminal import terminal
 
     screen = console.stdout()
-    screen.print(terminal(comparison.table, screen.width))
+    for table in comparison.tables:
+        screen.print(terminal(table, screen.width))

@@ -58,7 +58,7 @@ def _is_time(budget: Budget) -> Budget:
 class SettleSettings(Section):
     """Adds seeds until each verdict is settled, or further seeds are unlikely to help."""
 
-    max_seeds: int = Field(10, ge=2, le=1000, description="maximum seeds of each encoding")
+    max_seeds: int = Field(20, ge=2, le=1000, description="maximum seeds of each encoding")
     time: Annotated[Budget, AfterValidator(_is_time)] | None = Field(
         None, description="maximum training time of all runs together; null: no limit"
     )
@@ -211,7 +211,10 @@ class CompareSettings(Section):
         BeforeValidator(_as_seeds),
         AfterValidator(_distinct),
         Field(min_length=1, max_length=10_000),
-    ] = Field([0, 1, 2], description="seeds of each encoding: a list, or how many from 0 on")
+    ] = Field(
+        [0, 1, 2, 3, 4],
+        description="seeds of each encoding: a list, or how many from 0 on; verdicts need 5",
+    )
     baseline: Annotated[
         list[Spec], BeforeValidator(lambda value: value if isinstance(value, list) else [value])
     ] = Field(
@@ -244,6 +247,10 @@ class CompareSettings(Section):
     )
     transfer: TransferSettings | None = Field(
         None, description="evaluates every run at other lengths or resolutions; null: no"
+    )
+    all_pairs: bool = Field(
+        False,
+        description="also compares every pair of encodings, and ranks them",
     )
     efficiency: bool = Field(
         False, description="also compares at equal training time, and the cost of equal scores"

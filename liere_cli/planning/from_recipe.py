@@ -25,6 +25,7 @@ from liere_cli.runs.build import RunSpec, assemble, model_shape, run_identity
 from liere_cli.runs.context import Context
 from liere_cli.runs.find import Listing
 from liere_cli.statistics.sequential import InterimAnalyses
+from liere_cli.statistics.verdicts import MIN_SEEDS
 
 DEFAULT_EXPERIMENT = "compare"
 
@@ -102,16 +103,14 @@ def _interim(compare: CompareSettings) -> tuple[InterimAnalyses | None, tuple[in
     seeds = tuple(compare.seeds)
     if compare.until_settled is None:
         return None, seeds
-    first, last = len(seeds), compare.until_settled.max_seeds
-    if first < 2:
-        raise UsageError("compare.until_settled begins with the recipe's seeds: give at least 2")
+    first, last = max(len(seeds), MIN_SEEDS), compare.until_settled.max_seeds
     if last < first:
         raise UsageError(
-            f"compare.until_settled.max_seeds is {last}, but it begins with {first} seeds; "
-            "raise it or give fewer seeds"
+            f"compare.until_settled.max_seeds is {last}, but the first analysis takes {first} "
+            "seeds; raise it or give fewer seeds"
         )
     after = max(seeds) + 1
-    return InterimAnalyses(first, last), (*seeds, *range(after, after + last - first))
+    return InterimAnalyses(first, last), (*seeds, *range(after, after + last - len(seeds)))
 
 
 @dataclass(frozen=True)

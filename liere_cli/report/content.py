@@ -8,6 +8,7 @@ from liere_cli.report.sections.base import Section, fields_of
 from liere_cli.report.sections.efficiency import EFFICIENCY
 from liere_cli.report.sections.fractions import FRACTIONS
 from liere_cli.report.sections.interaction import INTERACTIONS, interaction_sentence
+from liere_cli.report.sections.ranking import RANKINGS, ranking_sentence
 from liere_cli.report.sections.scores import SCORES
 from liere_cli.report.sections.transfer import TRANSFERS
 from liere_cli.report.sections.tuning import TUNING
@@ -16,7 +17,9 @@ from liere_cli.report.table import TextTable
 
 #: every section: those of one data set, repeated for each, then those over several data sets
 DATASET_SECTIONS: tuple[Section[DatasetTable], ...] = (SCORES, TUNING, EFFICIENCY)
-COMPARISON_SECTIONS: tuple[Section[ComparisonTable], ...] = (FRACTIONS, TRANSFERS, INTERACTIONS)
+COMPARISON_SECTIONS: tuple[Section[ComparisonTable], ...] = (
+    RANKINGS, FRACTIONS, TRANSFERS, INTERACTIONS,
+)  # fmt: skip
 
 
 def text_tables(comparison: ComparisonTable) -> list[TextTable]:
@@ -30,6 +33,7 @@ def summary_lines(comparison: ComparisonTable) -> list[str]:
     """A line per data set, as ``images · pointing: liere beats axial by ...``, and interaction."""
     return [
         *map(verdict_sentence, comparison.datasets),
+        *map(ranking_sentence, comparison.rankings),
         *map(interaction_sentence, comparison.interactions),
     ]
 
@@ -44,6 +48,7 @@ def report_data(comparison: ComparisonTable) -> dict[str, object]:
     own = ("experiment", "signature", "alpha", "correction", "comparisons")
     return {
         **{name: getattr(comparison, name) for name in own},
+        "earlier_tables": comparison.looks.tables,
         "interim_analyses": list(comparison.interim.sizes) if comparison.interim else None,
         "summary": summary_lines(comparison),
         "tables": tables,

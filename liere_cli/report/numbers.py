@@ -32,7 +32,8 @@ class Unit:
     @classmethod
     def of(cls, dataset: DatasetTable) -> Self:
         """Percent for top1; one more decimal than usual where the spread is that small."""
-        if dataset.metric == "top1":
+        shares = all(row.mean is None or abs(row.mean) <= 1 for row in dataset.rows)
+        if dataset.metric == "top1" and shares:
             header, difference, scale, decimals = "top-1 %", "points", 100.0, 1
         else:
             name = "bits/byte" if dataset.metric == "bits_per_byte" else dataset.metric

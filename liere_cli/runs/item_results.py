@@ -53,7 +53,10 @@ def item_results(run: Run, metric: str) -> ItemResults | None:
 
 
 def results_of(items: Mapping[str, NDArray[Any]], metric: str) -> ItemResults | None:
-    """Results per item in the metric's unit, from tensors [items]; None where they are invalid."""
+    """Results per item in the metric's unit, from tensors [items]; None where they are invalid.
+
+    Windows of text that no group joins are grouped in blocks of adjacent ones.
+    """
     key = "loss" if metric == "bits_per_byte" else "correct"
     if not {key, "weight", "group"} <= items.keys():
         return None
@@ -68,4 +71,7 @@ def results_of(items: Mapping[str, NDArray[Any]], metric: str) -> ItemResults | 
     weights = items["weight"].astype(np.float64)
     if not (np.isfinite(scores) & np.isfinite(weights) & (weights > 0)).all():
         return None
-    return ItemResults(scores, weights, items["group"])
+    groups = items["group"]
+    if metric == "bits_per_byte" and np.unique(groups).size == groups.size:
+        groups = item_errors.adjacent_blocks(groups.size)
+    return ItemResults(scores, weights, groups)

@@ -13,7 +13,7 @@ from scipy import stats
 from typer.testing import CliRunner
 from typer.testing import Result as Invoked
 
-from liere_cli.bench.calibration import DESIGNS, judge_tables, simulate_verdicts
+from liere_cli.bench.verdicts.calibration import DESIGNS, judge_tables, simulate_verdicts
 from liere_cli.cli.app import app
 from liere_cli.comparison.adaptive_seeds import begun_part, next_runs
 from liere_cli.comparison.tables.build import make_table
@@ -21,8 +21,9 @@ from liere_cli.config.compare import CompareSettings
 from liere_cli.config.recipe import Recipe
 from liere_cli.planning.plan import Plan
 from liere_cli.planning.progress import Outcome
+from liere_cli.statistics.scores import pair_of
 from liere_cli.statistics.sequential import InterimAnalyses
-from liere_cli.statistics.verdicts import Pair, judge
+from liere_cli.statistics.verdicts import judge
 from support.synthetic_runs import train
 from support.synthetic_tables import Result, dataset_of, outcome
 
@@ -93,7 +94,8 @@ def test_simulated_tables_and_runs_get_the_same_verdicts(interim: InterimAnalyse
     simulated = judge_tables(differences, np.zeros(4), interim)
     for table, differs, seeds in zip(differences, simulated.differs, simulated.seeds, strict=True):
         pairs = [
-            Pair(row[:n], np.zeros(n), True) for row, n in zip(table, seeds.tolist(), strict=True)
+            pair_of(row[:n], np.zeros(n), True)
+            for row, n in zip(table, seeds.tolist(), strict=True)
         ]
         verdicts = judge(pairs, interim)
         assert [verdict.label in ("better", "worse") for verdict in verdicts] == differs.tolist()
@@ -217,7 +219,7 @@ def test_seeds_behind_a_gap_are_not_analysed() -> None:
 
 
 def test_intervals_of_settled_comparisons_are_wider() -> None:
-    verdict = judge([Pair(FAR, AXIAL, True)], INTERIM)[0]
+    verdict = judge([pair_of(FAR, AXIAL, True)], INTERIM)[0]
     assert verdict.label == "better"
     assert verdict.estimate is not None
     expected = stats.ttest_rel(FAR, AXIAL).confidence_interval(0.965)

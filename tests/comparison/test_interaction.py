@@ -22,14 +22,14 @@ from support.synthetic_runs import train
 from support.synthetic_tables import Result, dataset_of
 
 IMAGES: dict[str, Sequence[Result]] = {
-    "none": [0.10, 0.11, 0.10, 0.12],
-    "axial": [0.30, 0.32, 0.31, 0.30],
-    "liere": [0.40, 0.42, 0.40, 0.41],
+    "none": [0.10, 0.11, 0.10, 0.12, 0.11],
+    "axial": [0.30, 0.32, 0.31, 0.30, 0.31],
+    "liere": [0.40, 0.42, 0.40, 0.41, 0.41],
 }
 TEXT: dict[str, Sequence[Result]] = {
-    "none": [2.80, 2.82, 2.79, 2.81],
-    "rope": [2.30, 2.31, 2.30, 2.29],
-    "liere": [2.31, 2.31, 2.30, 2.30],
+    "none": [2.80, 2.82, 2.79, 2.81, 2.80],
+    "rope": [2.30, 2.31, 2.30, 2.29, 2.30],
+    "liere": [2.31, 2.31, 2.30, 2.30, 2.31],
 }
 
 
@@ -42,7 +42,7 @@ def example(text: dict[str, Sequence[Result]] = TEXT, **asked: Any) -> Compariso
     plan = Plan(
         "x",
         tuple(dataset for dataset, _ in datasets),
-        (0, 1, 2, 3),
+        tuple(range(5)),
         recipe.compare or CompareSettings(),
     )
     return make_table(plan, {key: state for _, by_id in datasets for key, state in by_id.items()})
@@ -52,9 +52,9 @@ def test_interaction_of_images_against_text() -> None:
     table = example()
     assert [one.encoding for one in table.interactions] == ["liere"]
     one = table.interactions[0]
-    assert one.on.value == pytest.approx(0.4075 / 0.2 - 0.3075 / 0.2)
+    assert one.on.value == pytest.approx((0.408 - 0.308) / (0.308 - 0.108))
     # fewer bits are a gain
-    assert one.against.value == pytest.approx((2.3 - 2.305) / (2.805 - 2.3))
+    assert one.against.value == pytest.approx((2.3 - 2.306) / (2.804 - 2.3))
     assert one.label == "larger"
     assert summary_lines(table)[-1].startswith(
         "interaction · pointing against stdlib: liere's gain is larger on images than on text: +5"
@@ -69,7 +69,8 @@ def test_every_format_shows_interactions() -> None:
         assert "larger on images than on text" in text or form == "latex"
     content = json.loads(FORMATS["json"](table))["interactions"][0]
     assert content["verdict"] == "larger"
-    assert content["on"]["values"].keys() == {"0", "1", "2", "3"}
+    assert content["on"]["low"] < content["on"]["gain"] < content["on"]["high"]
+    assert content["on"]["values"].keys() == {"0", "1", "2", "3", "4"}
     for width in (80, 120, 200):
         console = Console(width=width, file=io.StringIO(), force_terminal=False)
         console.print(terminal(table, width))
@@ -79,13 +80,22 @@ def test_every_format_shows_interactions() -> None:
         assert "larger" in shown
 
 
+def test_four_seeds_have_numbers_but_no_verdict() -> None:
+    table = example({name: results[:4] for name, results in TEXT.items()})
+    assert summary_lines(table)[-1].endswith("liere has no verdict: fewer than 5 shared seeds")
+    content = json.loads(FORMATS["json"](table))["interactions"][0]
+    assert content["verdict"] is None
+    assert content["low"] <= content["difference"] <= content["high"]
+    assert content["p_holm"] < 0.05
+
+
 @pytest.mark.parametrize(
     ("text", "asked", "reason"),
     [
         ({"rope": TEXT["rope"], "liere": TEXT["liere"]}, {}, "none is not compared on stdlib"),
         (TEXT, {"encodings": ["axial"]}, "axial is not compared on stdlib"),
         (TEXT | {"none": TEXT["rope"]}, {}, "rope doesn't clearly beat the control on stdlib"),
-        (TEXT | {"liere": [2.3, "failed", "diverged", "missing"]}, {}, "fewer than 2"),
+        (TEXT | {"liere": [2.3, "failed", "diverged", "missing", "missing"]}, {}, "fewer than 2"),
         (TEXT | {"liere": []}, {}, "liere is not defined"),
     ],
 )

@@ -50,6 +50,22 @@ def test_losses_are_converted_to_bits(tmp_path: Path) -> None:
     assert result.scores == pytest.approx(np.ones(2) / np.log(2))
 
 
+def test_windows_of_text_are_grouped_in_blocks(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    store(run, np.zeros(1000))
+    windows, items = item_results(run, "bits_per_byte"), item_results(run, "top1")
+    assert windows is not None
+    assert items is not None
+    assert np.bincount(windows.groups).tolist() == [20] * 50
+    assert np.unique(items.groups).size == 1000
+    # groups of the data set are kept: no block joins two documents
+    documents = np.repeat(np.arange(10), 100)
+    store(run, np.zeros(1000), documents)
+    grouped = item_results(run, "bits_per_byte")
+    assert grouped is not None
+    assert np.array_equal(grouped.groups, documents)
+
+
 def test_every_format_shows_both_errors(tmp_path: Path) -> None:
     dataset, outcomes = dataset_of({"axial": [0.4, 0.5, 0.4], "liere": [0.6, 0.8, 0.7]})
     generator = np.random.default_rng(0)
@@ -65,6 +81,7 @@ def test_every_format_shows_both_errors(tmp_path: Path) -> None:
     table = table_of((dataset, outcomes))
     cell = json.loads(FORMATS["json"](table))["tables"][0]["rows"][1]
     assert cell["test_clusters"] == 50
+    assert cell["test_freedom"] == pytest.approx(2 / (2 / 49 + 3 / 50))
     assert cell["seed_error"] > 0
     assert "items+holm(1)" in table.signature
     for form in ("markdown", "latex"):

@@ -13,7 +13,7 @@ from liere_cli.planning.progress import Outcome, outcome_of
 from liere_cli.report.formats.registry import FORMATS
 from liere_cli.runs.summary import RunSummary
 from liere_cli.statistics import paired
-from liere_cli.statistics.student import holm
+from liere_cli.statistics.correction import holm
 from support.synthetic_tables import AXIAL, RESULTS, Result, dataset_of, example, table_of
 
 SUMMARY_KEYS = [

@@ -12,8 +12,9 @@ from liere_cli import __version__
 from liere_cli.comparison.tables.fractions import FractionTable, fraction_tables
 from liere_cli.comparison.tables.interaction import interactions
 from liere_cli.comparison.tables.learning_curves import with_efficiency
+from liere_cli.comparison.tables.ranking import RankingTable, rankings
 from liere_cli.comparison.tables.results import Results
-from liere_cli.comparison.tables.signature import CORRECTION, signature
+from liere_cli.comparison.tables.signature import signature
 from liere_cli.comparison.tables.table import DatasetTable, Row
 from liere_cli.comparison.tables.transfer import TransferTable, transfer_tables
 from liere_cli.planning.plan import DatasetPlan, Plan, PlannedEncoding
@@ -21,10 +22,12 @@ from liere_cli.planning.progress import Outcome, distinct_errors, scores_of
 from liere_cli.runs.item_results import FILE as ITEMS_FILE
 from liere_cli.runs.item_results import ItemReader
 from liere_cli.runs.summary import RunSummary
-from liere_cli.statistics.interaction import Interaction
+from liere_cli.statistics.correction import ALPHA, HOLM
+from liere_cli.statistics.ratios.interaction import Interaction
 from liere_cli.statistics.samples import mean_and_std
+from liere_cli.statistics.scores import Pair, Scores
 from liere_cli.statistics.sequential import InterimAnalyses
-from liere_cli.statistics.verdicts import ALPHA, Pair, Verdict, judge
+from liere_cli.statistics.verdicts import FIRST_LOOK, Looks, Verdict, judge
 
 #: fields that a data set's table has from its plan
 _SHARED = (
@@ -42,6 +45,7 @@ class ComparisonTable:
         alpha: chance of any wrong ``better`` or ``worse`` in all tables together.
         signature: a line that identifies the tables and how their p-values were computed.
         interim: of a comparison that adds seeds until it is settled.
+        looks: earlier tables on the same runs.
     """
 
     experiment: str
@@ -51,9 +55,11 @@ class ComparisonTable:
     correction: str
     signature: str
     interim: InterimAnalyses | None = None
+    looks: Looks = FIRST_LOOK
     interactions: tuple[Interaction, ...] = ()
     fractions: tuple[FractionTable, ...] = ()
     transfers: tuple[TransferTable, ...] = ()
+    rankings: tuple[RankingTable, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -77,14 +83,16 @@ def make_table(
     outcomes: Mapping[str, Outcome],
     items: ItemReader | None = None,
     errors: Mapping[str, str] | None = None,
+    looks: Looks = FIRST_LOOK,
 ) -> ComparisonTable:
     """Tables, statistics and verdicts of a plan; ``outcomes`` and ``items`` as in :class:`Results`.
 
-    ``errors`` are why runs could not be evaluated at other grids, by identity.
+    ``errors`` are why runs could not be evaluated at other grids, by identity; ``looks`` are
+    earlier tables on the same runs.
     """
     results = Results(plan, outcomes, items or ItemReader())
     tables = [_dataset_table(dataset, results) for dataset in plan.datasets]
-    tables, verdicts = _with_verdicts(results, tables)
+    tables, verdicts = _with_verdicts(results, tables, looks)
     tables = with_efficiency(results, tables)
     summaries = [summary for dataset in plan.datasets for summary in _summaries(dataset, outcomes)]
     absent = {"torch": "none", "liere": __version__}
@@ -92,14 +100,16 @@ def make_table(
     return ComparisonTable(
         experiment=plan.experiment,
         datasets=tuple(tables),
-        comparisons=sum(verdict.p_holm is not None for verdict in verdicts),
+        comparisons=sum(verdict.p_corrected is not None for verdict in verdicts),
         alpha=ALPHA,
-        correction=CORRECTION,
+        correction=HOLM.label,
         signature=signature(plan, verdicts, versions),
         interim=plan.interim,
+        looks=looks,
         interactions=interactions(results, tables),
         fractions=fraction_tables(results, tables),
         transfers=transfer_tables(results, tables, errors or {}),
+        rankings=_rankings(results, tables),
     )
 
 
@@ -144,15 +154,15 @@ def _row(planned: PlannedEncoding, baseline: str | None, outcomes: Mapping[str, 
 
 
 def _with_verdicts(
-    results: Results, tables: Sequence[DatasetTable]
+    results: Results, tables: Sequence[DatasetTable], looks: Looks
 ) -> tuple[list[DatasetTable], list[Verdict]]:
-    pairs = [
-        _pair(results, dataset, table, position)
-        for dataset, table in zip(results.plan.datasets, tables, strict=True)
-        for position, row in enumerate(table.rows)
-        if table.compares(row)
-    ]
-    verdicts = judge(pairs, results.plan.interim)
+    pairs = []
+    for dataset, table in zip(results.plan.datasets, tables, strict=True):
+        scores = results.scores(dataset, [row.values for row in table.rows])
+        for index, row in enumerate(table.rows):
+            if table.compares(row):
+                pairs.append(_pair(results, dataset, table, scores, index))
+    verdicts = judge(pairs, results.plan.interim, looks=looks)
     judged, with_verdicts = iter(verdicts), []
     for table in tables:
         row_verdicts = [next(judged) if table.compares(row) else None for row in table.rows]
@@ -162,14 +172,25 @@ def _with_verdicts(
     return with_verdicts, verdicts
 
 
-def _pair(results: Results, dataset: DatasetPlan, table: DatasetTable, position: int) -> Pair:
-    """Scores of the encoding in that row and of its baseline, at the seeds that both finished."""
-    base = next(index for index, row in enumerate(table.rows) if row.is_baseline)
-    planned = (dataset.encodings[position], dataset.encodings[base])
-    seeds = results.shared_seeds(planned)
-    ours, theirs = ([table.rows[row].values[seed] for seed in seeds] for row in (position, base))
-    items = results.items_between(*planned, seeds, table.metric)
-    return Pair(ours, theirs, table.higher_is_better, table.margin, items)
+def _rankings(results: Results, tables: Sequence[DatasetTable]) -> tuple[RankingTable, ...]:
+    if not results.plan.compare.all_pairs:
+        return ()
+    scores = [
+        results.scores(dataset, [row.values for row in table.rows])
+        for dataset, table in zip(results.plan.datasets, tables, strict=True)
+    ]
+    return rankings(tables, scores)
+
+
+def _pair(
+    results: Results, dataset: DatasetPlan, table: DatasetTable, scores: Scores, index: int
+) -> Pair:
+    """The encoding in that row and its baseline, at the seeds that are analysed."""
+    baseline = next(position for position, row in enumerate(table.rows) if row.is_baseline)
+    planned = (dataset.encodings[index], dataset.encodings[baseline])
+    items = results.items_between(*planned, results.shared_seeds(planned), table.metric)
+    columns = results.columns(results.analysed_seeds(planned))
+    return Pair(scores, index, baseline, table.margin, items, columns)
 
 
 def _summaries(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[RunSummary]:

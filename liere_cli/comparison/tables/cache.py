@@ -30,7 +30,8 @@ from liere_cli.statistics.item_errors import ItemDifferences, ItemError, StoredI
 from liere_cli.utils.files import digest_of, parse_json, read_limited, write_atomically
 
 FILE = ".index.json"
-FORMAT = 1
+#: raised when stored values are computed differently: files of other formats are rebuilt
+FORMAT = 2
 #: fewest runs of one outputs folder for which the cache is read and written
 MIN_RUNS = 100
 #: a younger file may change again without a change of its timestamps
@@ -129,7 +130,7 @@ class RunIndex(ItemReader):
             return StoredItemError(n, _error_in(folder.pairs[key]))
         differences = super().between(ours, theirs, metric)
         error = differences.test_set(n) if differences else None
-        folder.used[key] = [error.error, error.clusters] if error else []
+        folder.used[key] = [error.error, error.clusters, error.freedom] if error else []
         folder.changed = True
         return differences
 
@@ -232,8 +233,8 @@ def _error_in(stored: Any) -> ItemError | None:
     """The error of a pair as stored in the file; an empty list stands for None."""
     if not stored:
         return None
-    error, clusters = stored
-    return ItemError(float(error), int(clusters))
+    error, clusters, freedom = stored
+    return ItemError(float(error), int(clusters), float(freedom))
 
 
 def _content(folder: _Folder, used: dict[str, _Entry], outputs: str) -> bytes:

@@ -1,10 +1,9 @@
-"""Scores by fraction of the training data, and the data that reaches the baseline's full score.
+"""Scores by fraction of the training data, and ratios of the data that reaches an equal score.
 
 Each fraction is a data set of its own in a comparison; those that differ in ``training.fraction``
 alone share a table here. The LieRE paper's data efficiency (arXiv 2406.10322) is such a ratio.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from liere_cli.comparison.tables.results import Results
 from liere_cli.comparison.tables.table import DatasetTable, Row
-from liere_cli.statistics.learning_curves import Ratio, first_passage, judge_ratios, paired_ratio
+from liere_cli.statistics.ratios.learning_curves import Ratio, judge_ratios, passage_ratio
 from liere_cli.statistics.samples import mean_and_std
 
 
@@ -22,16 +21,17 @@ class FractionRow:
 
     Args:
         scores: mean, standard deviation and number of finished runs at each fraction.
-        ratio: how many times less data it needs for the baseline's score on all of it; None for
-            the baseline.
-        at_smallest: seeds at which the smallest fraction was already enough, so that the true
-            ratio may be larger.
+        ratio: how many times less data it needs for the worse of both scores on all of it; None
+            for the baseline.
+        at_smallest, baseline_at_smallest: seeds at which the smallest fraction was sufficient, so
+            that less data might be, too.
     """
 
     encoding: str
     scores: tuple[tuple[float | None, float | None, int], ...]
     ratio: Ratio | None = None
     at_smallest: int = 0
+    baseline_at_smallest: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,33 +78,31 @@ def _row(
     results: Results, tables: Sequence[DatasetTable], members: Sequence[int], row: Row
 ) -> FractionRow:
     """One encoding at the fractions of ``members``, indices of data sets in growing order."""
-    datasets = [results.plan.datasets[index] for index in members]
     values = [_values(tables[index], row.encoding) for index in members]
     scores = tuple((*mean_and_std(list(scores.values())), len(scores)) for scores in values)
     whole = tables[members[-1]]
     if not whole.compares(row) or whole.baseline is None:
         return FractionRow(row.encoding, scores)
-    compared = [(dataset, row.encoding) for dataset in datasets] + [(datasets[-1], whole.baseline)]
+    datasets = [results.plan.datasets[index] for index in members]
+    labels = (row.encoding, whole.baseline)
     planned = [
         encoding
-        for dataset, label in compared
+        for dataset in datasets
         for encoding in dataset.encodings
-        if encoding.label == label
+        if encoding.label in labels
     ]
-    if len(planned) < len(compared):  # finished runs need not have every fraction
+    if len(planned) < 2 * len(datasets):  # finished runs need not have every fraction
         return FractionRow(row.encoding, scores, Ratio(0))
     seeds = results.shared_seeds(planned)
     sign = 1 if whole.higher_is_better else -1
-    goals = _values(whole, whole.baseline)
-    logs = np.log([dataset.fraction for dataset in datasets])
-    needed: list[float | None] = []
-    for seed in seeds:
-        curve = np.array([sign * scores[seed] for scores in values])
-        reached = first_passage(curve, sign * goals[seed], logs)
-        needed.append(None if reached is None else math.exp(reached[0]))
-    at_smallest = sum(data is not None and data <= math.exp(logs[0]) for data in needed)
-    ratio = paired_ratio(needed, [datasets[-1].fraction] * len(seeds))
-    return FractionRow(row.encoding, scores, ratio, at_smallest)
+    baseline = [_values(tables[index], whole.baseline) for index in members]
+    ours, theirs = (
+        [np.array([sign * of_fraction[seed] for of_fraction in side]) for seed in seeds]
+        for side in (values, baseline)
+    )
+    passages = passage_ratio(ours, theirs, np.log([dataset.fraction for dataset in datasets]))
+    at_smallest = (passages.at_start, passages.baseline_at_start)
+    return FractionRow(row.encoding, scores, passages.ratio, *at_smallest)
 
 
 def _values(table: DatasetTable, encoding: str) -> dict[int, float]:

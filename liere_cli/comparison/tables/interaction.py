@@ -10,8 +10,13 @@ from liere_cli.comparison.tables.results import Results
 from liere_cli.comparison.tables.table import DatasetTable
 from liere_cli.planning.labels import is_called
 from liere_cli.planning.plan import DatasetPlan
-from liere_cli.statistics.interaction import Interaction, Side, judge_interactions, relative_gain
 from liere_cli.statistics.item_errors import ItemDifferences
+from liere_cli.statistics.ratios.interaction import (
+    Interaction,
+    Side,
+    judge_interactions,
+    relative_gain,
+)
 
 _DataSet = tuple[DatasetPlan, DatasetTable]
 

@@ -14,8 +14,8 @@ from liere_cli.errors import LiereError
 from liere_cli.planning.plan import DatasetPlan
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.folder import Run
-from liere_cli.statistics.learning_curves import Efficiency, ScoreCurve, efficiency
-from liere_cli.statistics.learning_curves import judge_efficiency as judge
+from liere_cli.statistics.ratios.learning_curves import Efficiency, ScoreCurve, efficiency
+from liere_cli.statistics.ratios.learning_curves import judge_efficiency as judge
 from liere_cli.statistics.samples import Array
 
 

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 
 from liere_cli.planning.plan import Plan, RecipePlan
 from liere_cli.planning.tuning_result import grid_text
+from liere_cli.statistics.correction import ALPHA, HOLM
 from liere_cli.statistics.sequential import SPENDING, InterimAnalyses
-from liere_cli.statistics.verdicts import ALPHA, Verdict
+from liere_cli.statistics.spread import PRIOR_FREEDOM
+from liere_cli.statistics.verdicts import Verdict
 from liere_cli.utils.files import digest_of
 
 #: which value of a run is compared: the test split, with the weights after the last step
 VALUE = "test"
-CORRECTION = "Holm"
 
 
 def signature(
@@ -32,7 +33,7 @@ def signature(
         **_tuning(plan),
         **_transfer(plan),
         "value": VALUE,
-        "p": _test(plan.interim, verdicts),
+        "p": test_text(plan.interim, verdicts),
         "alpha": f"{ALPHA:g}",
         **{package: ",".join(numbers) for package, numbers in versions.items()},
     }
@@ -59,12 +60,12 @@ def _transfer(plan: Plan) -> dict[str, str]:
     return {"transfer": " and ".join(protocols)} if protocols else {}
 
 
-def _test(interim: InterimAnalyses | None, verdicts: Sequence[Verdict]) -> str:
-    """How p-values were computed: ``paired-t+items+spending2(3..10)+holm(12)``."""
-    parts = ["paired-t"]
+def test_text(interim: InterimAnalyses | None, verdicts: Sequence[Verdict]) -> str:
+    """How p-values were computed: ``moderated-t2+items+spending2(5..20)+holm(12)``."""
+    parts = [f"moderated-t{PRIOR_FREEDOM:g}"]
     if any(verdict.estimate and verdict.estimate.test_set for verdict in verdicts):
         parts.append("items")
     if interim is not None:
         parts.append(f"spending{SPENDING:g}({interim.first}..{interim.last})")
-    comparisons = sum(verdict.p_holm is not None for verdict in verdicts)
-    return "+".join([*parts, f"{CORRECTION.lower()}({comparisons})"])
+    comparisons = sum(verdict.p_corrected is not None for verdict in verdicts)
+    return "+".join([*parts, f"{HOLM.name}({comparisons})"])

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from liere_cli.planning.tuning_result import TuningResult
-from liere_cli.statistics.learning_curves import Efficiency
 from liere_cli.statistics.paired import Paired
+from liere_cli.statistics.ratios.learning_curves import Efficiency
+from liere_cli.statistics.scores import highest_failure_rate
 from liere_cli.statistics.verdicts import Verdict
 
 
@@ -46,6 +47,18 @@ class Row:
     throughput: float | None = None
     throughput_unit: str | None = None
     seconds: float | None = None
+
+    @property
+    def over(self) -> int:
+        """Runs that ended, with a score or without."""
+        return self.finished + self.diverged + self.failed
+
+    @property
+    def highest_failure_rate(self) -> float | None:
+        """95% upper bound on the chance that a run diverges or fails; None before any ended."""
+        if self.over == 0:
+            return None
+        return highest_failure_rate(self.diverged + self.failed, self.over)
 
     @property
     def estimate(self) -> Paired | None:

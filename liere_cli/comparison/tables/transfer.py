@@ -7,16 +7,20 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from liere_cli.comparison.tables.results import Results
 from liere_cli.comparison.tables.table import DatasetTable
 from liere_cli.evaluation.conditions import Condition, StoredEvaluation, TransferProtocol, value_of
 from liere_cli.planning.plan import ComparedRun, DatasetPlan, Plan, PlannedEncoding, PlannedRun
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.item_results import results_of
+from liere_cli.statistics.correction import FALSE_DISCOVERY_RATE
 from liere_cli.statistics.item_errors import ItemResults, item_differences
 from liere_cli.statistics.samples import mean_and_std
+from liere_cli.statistics.scores import Pair, Scores
 from liere_cli.statistics.student import CONFIDENCE, student_quantile
-from liere_cli.statistics.verdicts import Pair, Verdict, judge
+from liere_cli.statistics.verdicts import Verdict, judge
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ def transfer_tables(
     """A table for every data set whose runs are evaluated at other grids.
 
     All their comparisons are judged together, as a family of their own; a condition under which two
-    methods are the same counts once. ``errors`` are why runs could not be evaluated, by identity.
+    methods are the same counts once. There are many of them, so the false discovery rate is
+    controlled. ``errors`` are why runs could not be evaluated, by identity.
     """
     evaluated = [
         _Evaluated(results, dataset, table)
@@ -112,14 +117,15 @@ def transfer_tables(
         for index, part in enumerate(evaluated)
         for label, condition, pair in part.pairs()
     }
-    judged = dict(zip(pairs, judge(list(pairs.values()), results.plan.interim), strict=True))
-    comparisons = sum(verdict.p_holm is not None for verdict in judged.values())
+    verdicts = judge(list(pairs.values()), results.plan.interim, FALSE_DISCOVERY_RATE)
+    judged = dict(zip(pairs, verdicts, strict=True))
+    comparisons = sum(verdict.p_corrected is not None for verdict in judged.values())
     transfers = []
     for index, part in enumerate(evaluated):
-        verdicts = {key[1:]: verdict for key, verdict in judged.items() if key[0] == index}
+        own_verdicts = {key[1:]: verdict for key, verdict in judged.items() if key[0] == index}
         runs = [run for run in part.dataset.runs if run.run_id in errors]
         own_errors = {run.label: errors[run.run_id] for run in runs}
-        table = part.transfer_table(verdicts)
+        table = part.transfer_table(own_verdicts)
         transfers.append(replace(table, comparisons=comparisons, errors=own_errors))
     return tuple(transfers)
 
@@ -170,26 +176,53 @@ class _Evaluated:
         if self.whole.baseline is None:
             return
         baseline = rows[self.whole.baseline]
-        for row in self.dataset.encodings:
-            for condition in self.protocol.conditions(row.extensions) if row.runs else ():
-                reference = self.protocol.at(condition.grid)
-                if condition.shuffle or (row.label, condition) == (baseline.label, reference):
-                    continue
-                seeds = self.results.shared_seeds((row, baseline))
-                ours = self.by_condition.get((row.label, condition), {})
-                theirs = self.by_condition.get((baseline.label, reference), {})
-                yield row.label, condition, self._pair(ours, theirs, seeds)
+        for grid in self.protocol.grids:
+            reference = (baseline.label, self.protocol.at(grid))
+            keys = [
+                (row.label, condition)
+                for row in self.dataset.encodings
+                for condition in (self.protocol.conditions(row.extensions) if row.runs else ())
+                if condition.grid == grid and not condition.shuffle
+            ]
+            keys = list(dict.fromkeys([*keys, reference]))
+            scores = self._scores(keys)
+            for index, (label, condition) in enumerate(keys):
+                if (label, condition) != reference:
+                    planned = (rows[label], baseline)
+                    pair = self._pair(scores, keys, index, keys.index(reference), planned)
+                    yield label, condition, pair
+
+    def _scores(self, keys: Sequence[tuple[str, Condition]]) -> Scores:
+        """Scores of encodings under conditions of one grid, a row each."""
+        seeds = self.results.plan.seeds
+        values = np.full((len(keys), len(seeds)), np.nan)
+        failed = np.zeros(values.shape, dtype=bool)
+        trained = {row.label: row for row in self.dataset.encodings}
+        for row, (label, condition) in enumerate(keys):
+            results = self.by_condition.get((label, condition), {})
+            lost = {seed for seed, result in results.items() if result.value is None}
+            lost |= {run.seed for run in self.results.unsuccessful(trained[label])}
+            own = _values(results)
+            values[row] = [own.get(seed, np.nan) for seed in seeds]
+            failed[row] = [seed in lost for seed in seeds]
+        return Scores(values, failed, self.whole.higher_is_better)
 
     def _pair(
-        self, ours: Mapping[int, _Result], theirs: Mapping[int, _Result], seeds: Sequence[int]
+        self,
+        scores: Scores,
+        keys: Sequence[tuple[str, Condition]],
+        row: int,
+        baseline: int,
+        planned: tuple[PlannedEncoding, PlannedEncoding],
     ) -> Pair:
-        """Results by seed of an encoding and its baseline, where both have values."""
-        values, baseline = _values(ours), _values(theirs)
-        seeds = [seed for seed in seeds if seed in values and seed in baseline]
-        both_items = ([side[seed].items for seed in seeds] for side in (ours, theirs))
+        """Two rows of ``scores``, at the seeds that are analysed."""
+        columns = self.results.columns(self.results.analysed_seeds(planned))
+        pair = Pair(scores, row, baseline, self.whole.margin, seeds=columns)
+        seeds = [self.results.plan.seeds[column] for column in pair.shared]
+        both = (self.by_condition.get(keys[index], {}) for index in (row, baseline))
+        both_items = ([side[seed].items for seed in seeds] for side in both)
         items = item_differences(*both_items) if len(seeds) > 1 else None
-        scores, others = ([side[seed] for seed in seeds] for side in (values, baseline))
-        return Pair(scores, others, self.whole.higher_is_better, self.whole.margin, items)
+        return replace(pair, items=items)
 
     def transfer_table(self, verdicts: Mapping[tuple[str, Condition], Verdict]) -> TransferTable:
         """The table of these results, without what it shares with other tables."""

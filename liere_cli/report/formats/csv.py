@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 
 from liere_cli.comparison.tables.build import ComparisonTable
 from liere_cli.report.escape import csv_cell
@@ -11,12 +12,17 @@ from liere_cli.report.sections.scores import SCORES
 _OMITTED = ("values", "interim_p", "interim_p_corrected", "pairing")
 
 
-def as_csv(comparison: ComparisonTable) -> str:
-    """Scores of each seed are in columns ``seed_0``, ``seed_1``, ...; empty where missing."""
-    rows = [row for dataset in comparison.datasets for row in dataset.rows]
+def as_csv(tables: Sequence[ComparisonTable]) -> str:
+    """Scores of each seed are in columns ``seed_0``, ``seed_1``, ...; empty where missing.
+
+    Several tables are told apart by a column of their names.
+    """
+    datasets = [(table, dataset) for table in tables for dataset in table.datasets]
+    rows = [row for _, dataset in datasets for row in dataset.rows]
     seeds = sorted({seed for row in rows for seed in row.values})
     lines = [
-        {
+        ({"table": table.experiment} if len(tables) > 1 else {})
+        | {
             "data": dataset.title,
             "modality": dataset.modality,
             "metric": dataset.metric,
@@ -24,7 +30,7 @@ def as_csv(comparison: ComparisonTable) -> str:
             **{key: value for key, value in data.items() if key not in _OMITTED},
             **{f"seed_{seed}": row.values.get(seed) for seed in seeds},
         }
-        for dataset in comparison.datasets
+        for table, dataset in datasets
         for row, data in zip(dataset.rows, SCORES.data(dataset), strict=True)
     ]
     target = io.StringIO()

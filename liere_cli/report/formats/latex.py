@@ -24,7 +24,8 @@ def _table(table: TextTable, method: list[str]) -> str:
     shown = [column for column in table.columns if column.header not in _OMITTED]
     layout = "".join("r" if column.number else "l" for column in shown)
     rows = [_line(column.cells[index] for column in shown) for index in range(table.rows)]
-    notes = [f"{table.title} ({table.kind})", *table.notes, *method]
+    title = f"{table.title} ({table.kind})" if table.kind else table.title
+    notes = [title, *table.notes, *method]
     caption = " ".join(note if note.endswith(".") else f"{note}." for note in notes)
     begin = [r"\begin{table}", r"\centering", r"\small", rf"\caption{{{escape.latex(caption)}}}"]
     header = _line(column.header for column in shown)

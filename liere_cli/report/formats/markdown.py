@@ -25,7 +25,8 @@ def _table(table: TextTable) -> str:
     header = _line(column.header for column in table.columns)
     rule = "|" + "|".join(" ---: " if column.number else " :--- " for column in table.columns) + "|"
     rows = [_line(column.cells[index] for column in table.columns) for index in range(table.rows)]
-    heading = f"### {escape.markdown(table.title)} ({escape.markdown(table.kind)})"
+    kind = f" ({escape.markdown(table.kind)})" if table.kind else ""
+    heading = f"### {escape.markdown(table.title)}{kind}"
     return "\n".join([heading, "", header, rule, *rows, "", _bullets(table.notes)])
 
 

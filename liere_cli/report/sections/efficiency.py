@@ -7,8 +7,9 @@ from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, Unit
 from liere_cli.report.sections.base import Section, renamed
 from liere_cli.report.table import Column, Columns, TextTable
-from liere_cli.statistics.learning_curves import Efficiency, Ratio
 from liere_cli.statistics.paired import Paired
+from liere_cli.statistics.ratios.learning_curves import Efficiency, Ratio
+from liere_cli.statistics.verdicts import MIN_SEEDS
 
 
 def _tables(dataset: DatasetTable) -> list[TextTable]:
@@ -44,10 +45,12 @@ def _notes(dataset: DatasetTable) -> list[str]:
         "Validation scores, interpolated linearly between validations; within the budget the "
         "learning rate has not finished its decay. Equal seconds: the end of the faster run of "
         "each seed. Equal steps: the end of the run with fewer steps.",
-        f"fewer steps, less time: steps or seconds of {dataset.baseline} to its final validation "
-        "score, divided by those of the encoding to the same score. Geometric mean over seeds; "
-        "interval by Student's t on logarithms; null hypothesis: a ratio of 1. p is Holm-corrected "
-        "over all tests on learning curves in all tables. Intervals cover the variance over seeds.",
+        f"fewer steps, less time: steps or seconds of {dataset.baseline} to the worse of both "
+        "final validation scores of a seed, divided by those of the encoding to the same score; "
+        "each curve counts from where it first reaches it. Geometric mean over seeds; interval by "
+        "Student's t on logarithms; null hypothesis: a ratio of 1. p is Holm-corrected over all "
+        f"tests on learning curves in all tables; verdicts need {MIN_SEEDS} seeds. Intervals cover "
+        "the variance over seeds.",
     ]
 
 
@@ -65,9 +68,7 @@ def _interval(estimate: Paired | None, unit: Unit) -> str:
 
 
 def ratio_text(ratio: Ratio) -> str:
-    """``1.32x [1.10, 1.58]``; or the number of seeds at which the score was never reached."""
-    if ratio.missed:
-        return f"missed at {ratio.missed} of {ratio.n}"
+    """``1.32x [1.10, 1.58]``"""
     if ratio.value is None:
         return NONE
     if ratio.low is None or ratio.high is None:

@@ -1,4 +1,4 @@
-"""Scores by fraction of the training data, and the data that reaches the baseline's score."""
+"""Scores by fraction of the training data, and ratios of the data for an equal score."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -45,16 +45,19 @@ def _notes(table: FractionTable) -> list[str]:
         f"{Unit.of(table.whole).header} on the test split after {table.whole.budget} on each "
         "fraction of the training split. The budget is the same for all fractions, smaller "
         "fractions are subsets of larger ones, and all encodings share the subsets of a seed.",
-        f"less data: the largest fraction divided by the one at which the encoding reaches "
-        f"{baseline}'s score there, interpolated linearly over the fraction's logarithm. Geometric "
-        "mean over seeds; interval by Student's t on logarithms; null hypothesis: a ratio of 1. p "
-        "is Holm-corrected over these ratios in all tables.",
+        f"less data: the data at which {baseline} first reaches the worse of both scores on all of "
+        "it, divided by the data at which the encoding first reaches that score, interpolated "
+        "linearly over the fraction's logarithm. Geometric mean over seeds; interval by Student's "
+        "t on logarithms; null hypothesis: a ratio of 1. p is Holm-corrected over these ratios in "
+        f"all tables. Less data than {100 * table.fractions[0]:g}% counts as "
+        f"{100 * table.fractions[0]:g}% for both, so ratios are bounded.",
     ]
     return notes + [
-        f"{row.encoding}: the smallest fraction was sufficient at {row.at_smallest} seeds, so the "
-        "ratio may be larger"
+        f"{row.encoding}: {100 * table.fractions[0]:g}% was sufficient at {row.at_smallest} of "
+        f"{row.ratio.n} seeds (for {baseline} at {row.baseline_at_smallest}), so the true ratio "
+        "may be further from 1"
         for row in table.rows
-        if row.at_smallest
+        if row.ratio and (row.at_smallest or row.baseline_at_smallest)
     ]
 
 
@@ -80,6 +83,7 @@ def _row_data(table: FractionTable, row: FractionRow) -> dict[str, object]:
         },
         "data_ratio": asdict(row.ratio) if row.ratio else None,
         "at_smallest": row.at_smallest,
+        "baseline_at_smallest": row.baseline_at_smallest,
     }
 
 

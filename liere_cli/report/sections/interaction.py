@@ -8,7 +8,8 @@ from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, percent
 from liere_cli.report.sections.base import Section, fields_of, renamed
 from liere_cli.report.table import Column, Columns, TextTable
-from liere_cli.statistics.interaction import Interaction, RelativeGain
+from liere_cli.statistics.ratios.interaction import Interaction, RelativeGain
+from liere_cli.statistics.verdicts import MIN_SEEDS
 
 _SENTENCES = {
     "larger": "is larger on {} than on {}",
@@ -44,15 +45,11 @@ def _columns(interactions: Sequence[Interaction]) -> list[Column]:
             lambda row: NONE if row.low is None else f"[{percent(row.low)}, {percent(row.high)}]",
         ),
         column.number("p", lambda row: numbers.probability(row.p_holm)),
-        column.text("verdict", lambda row: row.label or "undefined"),
+        column.text("verdict", lambda row: row.label or ("undefined" if row.undefined else NONE)),
         column.number("seeds", of_both(lambda gain: str(len(gain.values))), True),
         column.number("s.e. seeds", of_both(lambda gain: percent(gain.seed_error, False)), True),
-        column.number("s.e. test", of_both(lambda gain: percent(_test_error(gain), False)), True),
+        column.number("s.e. test", of_both(lambda gain: percent(gain.test_error, False)), True),
     ]
-
-
-def _test_error(gain: RelativeGain) -> float | None:
-    return gain.test_set.error if gain.test_set else None
 
 
 def interaction_sentence(row: Interaction) -> str:
@@ -60,13 +57,19 @@ def interaction_sentence(row: Interaction) -> str:
     on, against = row.on.side, row.against.side
     start = f"interaction · {on.title} against {against.title}: {row.encoding}"
     if row.label is None:
-        return f"{start} has no verdict: {row.undefined or 'no variance over seeds'}"
+        return f"{start} has no verdict: {row.undefined or _without_label(row)}"
     sentence = _SENTENCES[row.label].format(on.modality, against.modality)
     return (
         f"{start}'s gain {sentence}: {percent(row.difference)} [{percent(row.low)}, "
         f"{percent(row.high)}] of the baseline's gain over {row.control} "
         f"({len(row.on.values)} and {len(row.against.values)} seeds)"
     )
+
+
+def _without_label(row: Interaction) -> str:
+    if row.p is None:
+        return "no variance over seeds"
+    return f"fewer than {MIN_SEEDS} shared seeds"
 
 
 def _notes(interactions: Sequence[Interaction]) -> list[str]:
@@ -77,9 +80,10 @@ def _notes(interactions: Sequence[Interaction]) -> list[str]:
     notes = [
         f"gain: mean(encoding - baseline) / mean(baseline - {control}) at the same seeds; 100% is "
         f"the baseline's own gain over {control}. Baselines: {', '.join(baselines)}. Undefined "
-        f"where the baseline doesn't clearly beat {control} (paired t test at 5%).",
-        "Null hypothesis: both gains are equal. Ratios are linearised (delta method); seeds are "
-        "independent between data sets (Welch's t test); errors of the test sets are added. p is "
+        f"where the baseline doesn't clearly beat {control} at 5%, as any ratio is possible then.",
+        "Null hypothesis: both gains are equal. Intervals of gains are Fieller's, over seeds and "
+        "test sets; that of their difference is MOVER's (Zou and Donner 2008), with seeds "
+        f"independent between data sets. Verdicts need {MIN_SEEDS} seeds on both. p is "
         f"Holm-corrected over {counted(count, 'interaction')} and, where seeds were added, "
         "for the interim analyses on both data sets.",
     ]
@@ -108,9 +112,11 @@ def _gain_data(gain: RelativeGain) -> dict[str, object]:
         "title": gain.side.title,
         "baseline": gain.side.baseline,
         "gain": gain.value,
+        "low": gain.low,
+        "high": gain.high,
         "values": dict(zip(gain.side.seeds, gain.values, strict=False)),
         "seed_error": gain.seed_error,
-        "test_error": _test_error(gain),
+        "test_error": gain.test_error,
     }
 
 

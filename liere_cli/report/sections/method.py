@@ -2,26 +2,37 @@
 
 from liere_cli.comparison.tables.build import ComparisonTable
 from liere_cli.errors import counted
-from liere_cli.statistics.sequential import SETTLED_CONFIDENCE
+from liere_cli.statistics.verdicts import MIN_SEEDS
 
 
 def method_notes(comparison: ComparisonTable) -> list[str]:
     """Score, difference, null hypothesis and correction, and the limits of a verdict."""
+    trained = any(dataset.budget for dataset in comparison.datasets)
+    score = "test split, weights after the last step; " if trained else ""
+    families = f"{counted(comparison.comparisons, 'comparison')}"
     notes = [
-        "Score: test split, weights after the last step; mean ± standard deviation over seeds. "
-        "Difference: encoding minus baseline at the same seeds, with a 95% Student-t interval.",
-        "Null hypothesis: the mean difference over seeds is zero. p: paired t test, "
-        f"{comparison.correction}-corrected over {counted(comparison.comparisons, 'comparison')}; "
-        f"'better' and 'worse' where p ≤ {comparison.alpha:g}.",
+        f"Score: {score}mean ± standard deviation over seeds. Difference: encoding minus baseline "
+        "at the same seeds.",
+        "Null hypothesis: the mean difference over seeds is zero. p: moderated paired t test "
+        "(Smyth 2004), whose spread is partly borrowed from the other encodings of the data set; "
+        f"{comparison.correction}-corrected over {families}; 'better' and 'worse' from "
+        f"{MIN_SEEDS} seeds on where p ≤ {comparison.alpha:g}. Intervals are corrected in the same "
+        "way, so they exclude zero exactly where a difference is found.",
     ]
+    if comparison.looks.tables:
+        earlier = counted(comparison.looks.tables, "earlier table")
+        notes.append(
+            f"These runs were judged before, in {earlier}; every further table is another chance "
+            f"of a wrong verdict, so p is multiplied by {comparison.looks.factor:g} and corrected "
+            f"over the {comparison.looks.comparisons} comparisons of all tables."
+        )
     if comparison.interim is not None:
         first, last = comparison.interim.first, comparison.interim.last
         notes.append(
             "Seeds were added until the verdict was settled or further seeds were unlikely to "
-            f"help, with an interim analysis at every number of seeds from {first} to {last}. p is "
-            "corrected for all interim analyses, so the error rate holds at any stopping point. "
-            f"Where a verdict ended the comparison, the interval is widened to "
-            f"{SETTLED_CONFIDENCE:.1%}, which keeps its coverage at 95% despite early stopping."
+            f"help, with an interim analysis at every number of seeds from {first} to {last}. p "
+            "and intervals are corrected for all interim analyses, so they hold at any stopping "
+            "point, and if more seeds are allowed later."
         )
     return [
         *notes,

@@ -6,12 +6,17 @@ from liere_cli.comparison.tables.table import DatasetTable, Row
 from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, Unit
 from liere_cli.report.sections.base import Section, fields_of
-from liere_cli.report.sections.verdict import failures, verdict_data, verdict_label
+from liere_cli.report.sections.verdict import (
+    failures,
+    undecided_text,
+    verdict_data,
+    verdict_label,
+)
 from liere_cli.report.table import Column, Columns, TextTable
-from liere_cli.statistics.paired import smallest_sign_flip_p
+from liere_cli.statistics.paired import Paired, smallest_sign_flip_p
 
 #: columns that are left out where all of their cells are empty
-_OPTIONAL = ("interim", "s.e. seeds / test")
+_OPTIONAL = ("interim", "s.e. seeds / test", "parameters", "speed", "time")
 
 
 def _tables(dataset: DatasetTable) -> list[TextTable]:
@@ -30,13 +35,9 @@ def _columns(dataset: DatasetTable) -> list[Column]:
         ),
         column.number(
             "95% interval",
-            lambda row: (
-                unit.interval(row.estimate.low, row.estimate.high) if row.estimate else NONE
-            ),
+            lambda row: unit.interval(row.verdict.low, row.verdict.high) if row.verdict else NONE,
         ),
-        column.number(
-            "p", lambda row: numbers.probability(row.verdict.p_holm if row.verdict else None)
-        ),
+        column.number("p", lambda row: numbers.probability(_corrected_p(row))),
         column.text("verdict", lambda row: verdict_label(dataset, row)),
         column.number("interim", _interim),
         column.number("s.e. seeds / test", lambda row: _errors(row, unit), cost=True),
@@ -52,6 +53,10 @@ def _columns(dataset: DatasetTable) -> list[Column]:
         for column in columns
         if column.header not in _OPTIONAL or any(cell != NONE for cell in column.cells)
     ]
+
+
+def _corrected_p(row: Row) -> float | None:
+    return row.verdict.p_corrected if row.verdict else None
 
 
 def _seeds(row: Row) -> str:
@@ -88,7 +93,9 @@ def _notes(dataset: DatasetTable) -> list[str]:
     """What holds for this table beyond the notes for all tables."""
     unit = Unit.of(dataset)
     direction = "higher" if dataset.higher_is_better else "lower"
-    note = f"{unit.header}: {direction} is better. Budget: {dataset.budget} per run."
+    note = f"{unit.header}: {direction} is better."
+    if dataset.budget:
+        note += f" Budget: {dataset.budget} per run."
     if dataset.test_limit is not None:
         note += f" Scored on at most {dataset.test_limit:,} test items, evenly spaced."
     if dataset.margin is not None:
@@ -99,9 +106,31 @@ def _notes(dataset: DatasetTable) -> list[str]:
         for row in dataset.rows
         if row.estimate and row.estimate.test_set
     }
+    rates = [
+        f"{row.encoding} {row.diverged + row.failed} of {row.over} (at most "
+        f"{numbers.percent(row.highest_failure_rate, signed=False)})"
+        for row in dataset.rows
+        if row.diverged + row.failed and row.highest_failure_rate is not None
+    ]
+    if rates:
+        notes.append(
+            f"Runs that diverged or failed, with the 95% upper bound of their rate: "
+            f"{', '.join(rates)}."
+        )
+    spreads = [row.estimate.spread for row in dataset.rows if row.estimate]
+    if any(spread is not None and spread.far for spread in spreads):
+        notes.append(
+            "A run here lies far from its encoding's other seeds; others may do so at seeds that "
+            "were not run, so no spread below that of all encodings is used."
+        )
     if clusters:
-        groups = " to ".join(f"{count:,}" for count in sorted({min(clusters), max(clusters)}))
-        notes.append(f"The test set has {groups} independent groups of items.")
+        counts = " to ".join(f"{count:,}" for count in sorted({min(clusters), max(clusters)}))
+        groups = (
+            "blocks of adjacent windows, which count as independent"
+            if dataset.metric == "bits_per_byte"
+            else "independent groups of items"
+        )
+        notes.append(f"The test set has {counts} {groups}.")
     notes += [
         f"{row.encoding}: {text}" for row in dataset.rows if (text := _row_note(dataset, row, unit))
     ]
@@ -121,26 +150,37 @@ def _row_note(dataset: DatasetTable, row: Row, unit: Unit) -> str | None:
     verdict, estimate = row.verdict, row.estimate
     if verdict is None or estimate is None:
         return "; ".join(parts) or None
-    n = estimate.n
-    if estimate.std == 0:
+    parts += _spread_notes(row.encoding, estimate, unit)
+    if verdict.p_failures is not None:
+        parts.append(
+            f"p is {numbers.probability(verdict.p_failures)} with failures ranked worst, and no "
+            "verdict is given that failures could explain"
+        )
+    if text := undecided_text(dataset, row):
+        parts.append(text)
+    return "; ".join(parts) or None
+
+
+def _spread_notes(encoding: str, estimate: Paired, unit: Unit) -> list[str]:
+    """Where the spread over seeds is unusual."""
+    spread = estimate.spread
+    if spread is None:
+        return []
+    if spread.used == 0:
         differs = estimate.difference != 0
         # the equivalence test is one-sided
-        smallest = smallest_sign_flip_p(n) / (1 if differs else 2)
-        parts.append(
+        smallest = smallest_sign_flip_p(estimate.n) / (1 if differs else 2)
+        return [
             f"the {'difference' if differs else 'score'} is the same at every seed, so no variance "
             f"can be estimated; p is that of the sign-flip test, at least "
-            f"{numbers.probability(smallest)} with {n} seeds"
-        )
-    if verdict.label == "undecided" and verdict.detectable is not None:
-        needed = verdict.seeds_needed
-        if dataset.metric == "top1" and verdict.detectable >= 1:
-            power = f"{n} seeds detect no possible difference in top-1 with 80% power"
-        else:
-            size = f"{unit.value(verdict.detectable)} {unit.difference}"
-            power = f"{n} seeds detect a true difference of {size} with 80% power"
-        seeds = f"about {needed} seeds" if needed else "more than 1000 seeds"
-        parts.append(f"{power}; a difference of the observed size needs {seeds}")
-    return "; ".join(parts) or None
+            f"{numbers.probability(smallest)} with {estimate.n} seeds"
+        ]
+    if spread.unusual:
+        return [
+            f"its differences spread {unit.value(spread.own)} {unit.difference} over seeds, above "
+            f"three times what is usual here ({unit.value(spread.pooled)})"
+        ]
+    return []
 
 
 def _row_data(dataset: DatasetTable, row: Row) -> dict[str, object]:
@@ -150,6 +190,7 @@ def _row_data(dataset: DatasetTable, row: Row) -> dict[str, object]:
         "baseline": row.is_baseline,
         **fields_of(row, omit=("encoding", "is_baseline", "tuned", "verdict")),
         "own_seeds": row.own_seeds or None,
+        "failure_rate_high": row.highest_failure_rate,
         **verdict_data(row.verdict),
         "pairing": asdict(pairing) if pairing else None,
         "shown": verdict_label(dataset, row),
