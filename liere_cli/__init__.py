@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from liere_cli.api.compare import compare
     from liere_cli.api.comparison import Comparison, ComparisonRow
     from liere_cli.api.evaluate import evaluate, open_trained
-    from liere_cli.api.runs import RunRow, Runs, load_runs
+    from liere_cli.api.removal import remove_runs
+    from liere_cli.api.runs import Runs, load_runs
     from liere_cli.api.train import train
     from liere_cli.cli.progress import ProgressBar
     from liere_cli.encodings import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         build_encoding,
     )
     from liere_cli.errors import LiereError, RunFailed, UsageError
+    from liere_cli.planning.run_row import RunRow
     from liere_cli.positions.grid import Grid
     from liere_cli.runs.folder import Run
 
@@ -41,13 +43,15 @@ _PUBLIC = {
     "api.compare": ["compare"],
     "api.comparison": ["Comparison", "ComparisonRow"],
     "api.evaluate": ["evaluate", "open_trained"],
-    "api.runs": ["RunRow", "Runs", "load_runs"],
+    "api.removal": ["remove_runs"],
+    "api.runs": ["Runs", "load_runs"],
     "api.train": ["train"],
     "cli.progress": ["ProgressBar"],
     "encodings": [
         "EncodingOptions", "PositionEncoding", "PositionedOptions", "Shape", "build_encoding",
     ],
     "errors": ["LiereError", "RunFailed", "UsageError"],
+    "planning.run_row": ["RunRow"],
     "positions.grid": ["Grid"],
     "runs.folder": ["Run"],
 }  # fmt: skip
@@ -56,7 +60,8 @@ _MODULES = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = [
     "Comparison", "ComparisonRow", "EncodingOptions", "Grid", "LiereError", "PositionEncoding",
     "PositionedOptions", "ProgressBar", "Run", "RunFailed", "RunRow", "Runs", "Shape", "UsageError",
-    "__version__", "build_encoding", "compare", "evaluate", "load_runs", "open_trained", "train",
+    "__version__", "build_encoding", "compare", "evaluate", "load_runs", "open_trained",
+    "remove_runs", "train",
 ]  # fmt: skip
 
 

@@ -1,14 +1,14 @@
 """A finished comparison: its verdicts as Python values, data frames and tables."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liere_cli.api.frames import data_frame
 from liere_cli.comparison.tables.build import ComparisonResult, ComparisonTable
 from liere_cli.comparison.tables.table import DatasetTable, Row
-from liere_cli.errors import LiereError, UsageError, unknown
+from liere_cli.errors import UsageError, unknown
 from liere_cli.planning.plan import RecipePlan
 
 if TYPE_CHECKING:
@@ -169,17 +169,6 @@ def _row(dataset: DatasetTable, row: Row) -> ComparisonRow:
         n=estimate.n if estimate else len(row.values),
         **values,
     )
-
-
-def data_frame(records: Iterable[object]) -> "pd.DataFrame":
-    """The data frame of dataclasses, one row each; raises LiereError without pandas."""
-    try:
-        import pandas as pd
-    except ModuleNotFoundError:
-        raise LiereError(
-            "a data frame needs pandas, which is not installed; install it with pip install pandas"
-        ) from None
-    return pd.DataFrame.from_records([vars(record) for record in records])
 
 
 def _is_called(title: str, name: str) -> bool:

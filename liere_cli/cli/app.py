@@ -15,6 +15,7 @@ from liere_cli.cli.compare import compare
 from liere_cli.cli.data import data
 from liere_cli.cli.encodings import encodings
 from liere_cli.cli.evaluate import evaluate
+from liere_cli.cli.runs.commands import runs
 from liere_cli.cli.train import train
 from liere_cli.errors import LiereError, UsageError
 
@@ -118,3 +119,4 @@ app.command()(compare)
 app.command()(bench)
 app.command()(encodings)
 app.command()(data)
+app.add_typer(runs, name="runs")

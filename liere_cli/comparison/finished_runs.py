@@ -1,8 +1,6 @@
 """Judges runs that are finished, without their recipe and without torch."""
 
-import gc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from liere_cli.comparison.tables.build import ComparisonResult, make_table
@@ -11,7 +9,9 @@ from liere_cli.config.files import read_settings
 from liere_cli.config.recipe import Recipe
 from liere_cli.errors import LiereError
 from liere_cli.launchers.events import Listener, Notice, ignore
-from liere_cli.planning.from_runs import runs_as_plan, runs_of
+from liere_cli.planning.from_runs import runs_as_plan
+from liere_cli.planning.run_paths import runs_of
+from liere_cli.utils.malloc import without_collector
 
 
 def compare_runs(
@@ -25,7 +25,7 @@ def compare_runs(
     for folder in sorted({run.folder.parent for run in runs}):
         for warning in _recipe_warnings(folder / "comparison.yaml"):
             listener(Notice(warning, warning=True))
-    with _without_collector():
+    with without_collector():
         index = RunIndex(runs)
         for warning in index.warnings:
             listener(Notice(warning, warning=True))
@@ -53,15 +53,3 @@ def _recipe_warnings(path: Path) -> Iterator[str]:
             "seeds were added here until verdicts were settled, which the p-values below don't "
             f"account for; 'liere compare {path}' does"
         )
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Without garbage collection: thousands of runs are small objects, none of them garbage."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

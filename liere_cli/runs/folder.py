@@ -30,6 +30,8 @@ _SEALED = (
 )  # fmt: skip
 #: the folder of Slurm jobs beside the runs of an experiment, and its file
 FOLDER, JOBS_FILE = "slurm", "jobs.json"
+#: results per item of the test split
+ITEMS_FILE = "items-test.safetensors"
 #: largest files that are read from a run, in bytes
 MAX_SUMMARY_BYTES, MAX_METRICS_BYTES, MAX_ITEMS_BYTES = 1 << 20, 1 << 28, 1 << 30
 
@@ -95,6 +97,14 @@ class Run:
         except OSError as error:
             raise unreadable(path, error) from None
         return Recipe.validated(parse_settings(content, str(path)), str(path))
+
+    def environment(self) -> dict[str, Any]:
+        """Where and how the run was trained; empty if the file is missing or damaged."""
+        try:
+            content = parse_json(self.checked("environment.json", MAX_SUMMARY_BYTES))
+        except (OSError, ValueError, LiereError):
+            return {}
+        return content if isinstance(content, dict) else {}
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Lines as :func:`metrics_in`; LiereError if the file was changed after the run ended."""
