@@ -136,10 +136,13 @@ class Comparison:
     def write(self) -> None:
         """Writes the tables, and the recipe that repeats them, into :attr:`folder`."""
         from liere_cli.config.files import dump_yaml
+        from liere_cli.planning.comparison_folder import set_aside
         from liere_cli.utils.files import write_atomically
 
         if self.folder is None:
             return
+        if isinstance(self.result.plan, RecipePlan):
+            set_aside(self.folder, self.result.plan.recipe)
         write_atomically(self.folder / "table.md", self.to_markdown())
         write_atomically(self.folder / "table.json", self.to_json())
         if isinstance(self.result.plan, RecipePlan):

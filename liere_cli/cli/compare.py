@@ -27,6 +27,7 @@ def compare(
     max_seeds: options.MaxSeeds = None,
     time: options.Time = None,
     against_itself: options.AgainstItself = False,
+    name: options.Name = None,
     jobs: options.Jobs = None,
     launcher: options.Launcher = "local",
     slurm: options.Slurm = None,

@@ -64,6 +64,14 @@ AgainstItself = Annotated[
     bool,
     Option("--aa", help="Also compare the baseline with itself, at seeds that nothing else uses."),
 ]
+Name = Annotated[
+    str | None,
+    Option(
+        metavar="NAME",
+        help="Folder of the comparison under --out. Default: the recipe's name; where flags change "
+        "what it compares, or there is no recipe, a name made from what is compared.",
+    ),
+]
 Jobs = Annotated[
     int | None,
     Option(min=1, help="Runs at a time: here 1, sharing cores and GPUs; in Slurm all of them."),

@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -142,17 +141,20 @@ def validations_of(row: RunRow) -> Iterator[ValidationRow]:
 
 def _time_and_size(folder: str | Path) -> tuple[float | None, int]:
     """The latest change of a file in a folder, and the bytes of all; subfolders included."""
-    latest, size = None, 0
+    latest, size, subfolders = 0.0, 0, []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    subfolders.append(entry.path)
+                    continue
                 status = entry.stat(follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
-                    inner, below = _time_and_size(entry.path)
-                    size += below
-                else:
-                    inner, size = status.st_mtime, size + status.st_size
-                latest = max(filter(None, (latest, inner)), default=None)
+                size += status.st_size
+                if status.st_mtime > latest:
+                    latest = status.st_mtime
     except OSError:
-        return latest, size
-    return latest, size
+        return latest or None, size
+    for subfolder in subfolders:
+        changed, below = _time_and_size(subfolder)
+        latest, size = max(latest, changed or 0.0), size + below
+    return latest or None, size

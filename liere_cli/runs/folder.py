@@ -11,6 +11,7 @@ outputs/EXPERIMENT/RUN/
     summary.json       written last: with it, the run is over; has digests of itself and the others
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,6 +130,17 @@ class Run:
         sealed = replace(sealed, sha256=seal(sealed.to_record(), "sha256"))
         write(self.path("summary.json"), to_json(sealed.to_record()))
         return sealed
+
+
+def data_root_of(run: Run) -> Path | None:
+    """The folder of local data that the run was trained with, where it is still there.
+
+    LIERE_DATA outweighs it.
+    """
+    root = run.environment().get("data_root")
+    if os.environ.get("LIERE_DATA") or not isinstance(root, str) or not os.path.isdir(root):
+        return None
+    return Path(root)
 
 
 def metrics_in(content: bytes) -> Iterator[dict[str, Any]]:

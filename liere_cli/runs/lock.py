@@ -133,6 +133,14 @@ def seems_held(run: Run) -> bool:
     return False
 
 
+def locked_ids(outputs: Path) -> list[str]:
+    """Identities of the runs that are probably in training, as :func:`seems_held`."""
+    paths = sorted((outputs / FOLDER).glob("*.owner"))
+    # a run's lock depends on its identity alone
+    runs = [Run(outputs / "any" / f"run-{path.stem}") for path in paths]
+    return [run.run_id for run in runs if seems_held(run)]
+
+
 def is_running(pid: int) -> bool:
     """Whether there is a process of that number on this host."""
     try:

@@ -28,16 +28,23 @@ LEAST = 12
 
 def print_columns(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     """Prints a header and the rows; on a terminal, long names are cut to its width."""
+    screen = console.stdout()
+    header, *lines = column_lines(columns, rows, screen.width if screen.is_terminal else None)
+    screen.print(header, style="bold", markup=False, soft_wrap=True)
+    if lines:
+        screen.out("\n".join(lines), highlight=False)
+
+
+def column_lines(
+    columns: Sequence[Column], rows: Iterable[Sequence[str]], width: int | None
+) -> list[str]:
+    """The header and the rows as lines of at most ``width`` characters, where that is possible."""
     shown = [[console.printable(cell) for cell in row] for row in rows]
     headers = [column.header for column in columns]
     widths = [max(map(len, cells)) for cells in zip(headers, *shown, strict=True)]
-    screen = console.stdout()
-    if screen.is_terminal:
-        widths = _fitted(columns, widths, screen.width)
-    lines = [_line(columns, widths, row) for row in shown]
-    screen.print(_line(columns, widths, headers), style="bold", markup=False, soft_wrap=True)
-    if lines:
-        screen.out("\n".join(lines), highlight=False)
+    if width is not None:
+        widths = _fitted(columns, widths, width)
+    return [_line(columns, widths, row) for row in (headers, *shown)]
 
 
 def _fitted(columns: Sequence[Column], widths: Sequence[int], available: int) -> list[int]:
