@@ -24,10 +24,14 @@ def labels_named(what: str, flag: str, labels: Iterable[str]) -> set[str]:
         alike = [label for label in available if _same_name(label, name)]
         matches = [name] if name in available else alike
         if not matches:
-            raise unknown(what, name, available)
+            raise unknown(what, name, {*available, *map(_name, available)})
         chosen |= set(matches)
     return chosen
 
 
 def _same_name(label: str, name: str) -> bool:
-    return label.partition(":")[0] == name
+    return _name(label) == name
+
+
+def _name(label: str) -> str:
+    return label.partition(":")[0]
