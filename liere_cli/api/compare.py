@@ -9,15 +9,15 @@ from pydantic import Field
 
 from liere_cli.api import arguments as args
 from liere_cli.api.comparison import Comparison
+from liere_cli.api.recording import Recorder
 from liere_cli.config.compare import CompareSettings
 from liere_cli.config.files import builtin_recipes
 from liere_cli.config.recipe import Recipe, check_folder_name
 from liere_cli.config.section import Section
 from liere_cli.errors import LiereError, UsageError
-from liere_cli.launchers.events import Event, Listener, PlanReady, TrainingStarted, ignore
+from liere_cli.launchers.events import Listener, PlanReady, ignore
 from liere_cli.planning.comparison_folder import ad_hoc_name
 from liere_cli.planning.overrides import comparison_recipe
-from liere_cli.planning.plan_file import write_plan
 from liere_cli.runs.context import Context
 from liere_cli.runs.find import open_run
 from liere_cli.utils.paths import PathLike, expand
@@ -57,6 +57,7 @@ def compare(
     device: str = "auto",
     out: PathLike = "outputs",
     data_root: PathLike | None = None,
+    log: str | Iterable[str] = (),
     on_progress: Listener = ignore,
 ) -> Comparison:
     """Compares encodings over data sets and seeds, and says which differences are real.
@@ -84,6 +85,7 @@ def compare(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         out: folder that runs land in.
         data_root: folder of local copies of the data sets.
+        log: trackers that record every run: ``tensorboard``, ``wandb`` or ``mlflow``.
         on_progress: called with every event of :mod:`liere_cli.launchers.events`; see
             :class:`liere_cli.ProgressBar`.
 
@@ -119,6 +121,7 @@ class ComparisonRequest(Section):
     device: str = "auto"
     out: args.Folder = Path("outputs")
     data_root: args.Folder | None = None
+    log: args.LoggerNames = ()
 
     def run(self, listener: Listener = ignore) -> Comparison:
         """Trains what is missing and judges it; or judges finished runs as they are."""
@@ -133,7 +136,7 @@ class ComparisonRequest(Section):
         from liere_cli.comparison.run import compare
 
         recipe = self._recipe()
-        result = compare(recipe, self._execution(recipe), self._recording(listener))
+        result = compare(recipe, self._execution(recipe), Recorder(listener, self.out, self.log))
         comparison = Comparison(result, self.out / result.plan.experiment)
         comparison.write()
         return comparison
@@ -199,16 +202,6 @@ class ComparisonRequest(Section):
             return recipe.experiment
         return ad_hoc_name(recipe, recipe.experiment if source is not None else None)
 
-    def _recording(self, listener: Listener) -> Listener:
-        """The listener, after the plan is written for processes that watch."""
-
-        def listen(event: Event) -> None:
-            if isinstance(event, PlanReady | TrainingStarted):
-                write_plan(event.plan, self.out, event.jobs)
-            listener(event)
-
-        return listen
-
     def _slurm_assignments(self) -> list[str]:
         if self.slurm and self.launcher != "slurm":
             raise UsageError(f"--slurm {self.slurm[0]}: is for jobs; add --launcher slurm")
@@ -220,6 +213,6 @@ class ComparisonRequest(Section):
     def _execution(self, recipe: Recipe) -> "Execution":
         from liere_cli.launchers.select import select_launcher
 
-        context = Context(self.out, self.data_root, self.device)
+        context = Context(self.out, self.data_root, self.device, log=self.log)
         settings = (recipe.compare or CompareSettings()).slurm
         return select_launcher(self.launcher, context, settings, self.jobs)

@@ -35,6 +35,7 @@ def compare(
     plot: options.Plot = None,
     device: options.Device = "auto",
     out: options.Outputs = options.DEFAULT_OUTPUTS,
+    log: options.Log = None,
     data_root: options.DataRoot = None,
     dry_run: options.DryRun = False,
 ) -> None:

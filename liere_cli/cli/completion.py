@@ -33,6 +33,10 @@ def _last_part(incomplete: str, names: Iterable[str]) -> list[str]:
     return [f"{before}{comma}{name}" for name in names if name.startswith(last)]
 
 
+def complete_loggers(incomplete: str) -> list[str]:
+    return _last_part(incomplete, ("tensorboard", "wandb", "mlflow"))
+
+
 def complete_recipe(incomplete: str) -> list[str]:
     """Built-in recipes; paths are completed by the shell."""
     folders = (PACKAGE / "_recipes", PACKAGE.parent / "recipes")

@@ -6,7 +6,15 @@ import typer
 from typer import Option
 
 from liere_cli.cli import console
-from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, Assignments, DataRoot, Device, Outputs
+from liere_cli.cli.options import (
+    DEFAULT_OUTPUTS,
+    AsJson,
+    Assignments,
+    DataRoot,
+    Device,
+    Log,
+    Outputs,
+)
 from liere_cli.report.numbers import duration
 
 if TYPE_CHECKING:
@@ -28,6 +36,7 @@ def train(
     ] = None,
     device: Device = "auto",
     out: Outputs = DEFAULT_OUTPUTS,
+    log: Log = None,
     data_root: DataRoot = None,
     fresh: Annotated[bool, Option("--fresh", help="Discard earlier results.")] = False,
     as_json: AsJson = False,
