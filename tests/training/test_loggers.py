@@ -3,7 +3,8 @@
 import importlib.util
 import json
 import os
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,17 +108,35 @@ def in_mlflow(run: Run) -> dict[str, dict[int, float]]:
     }
 
 
+def leveldb_records(content: bytes) -> Iterator[bytes]:
+    """The records of a log of LevelDB after W&B's 7 bytes of header.
+
+    A log has blocks of 32 KiB; a record is cut at their ends. Before each part are its checksum (4
+    bytes), length (2) and place: 1 whole, 2 first, 3 middle, 4 last. Source:
+    github.com/google/leveldb/blob/main/doc/log_format.md.
+    """
+    assert content[:4] == b":W&B"
+    block, at, record = 1 << 15, 7, b""
+    while at + 7 <= len(content):
+        if block - at % block < 7:
+            at += block - at % block
+            continue
+        length, place = struct.unpack("<HB", content[at + 4 : at + 7])
+        record += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if place in (1, 4):
+            yield record
+            record = b""
+
+
 def in_wandb(run: Run) -> tuple[dict[str, dict[int, float]], dict[str, Any]]:
-    """History and summary in the offline run, read as ``wandb sync`` reads them."""
+    """History and summary in the offline run: records in the format that W&B itself parses."""
     from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
 
     (path,) = run.folder.glob("wandb/offline-run-*/*.wandb")
-    store = DataStore()
-    store.open_for_scan(str(path))
     history: dict[str, dict[int, float]] = {}
     summary: dict[str, Any] = {}
-    while (data := store.scan_data()) is not None:
+    for data in leveldb_records(path.read_bytes()):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
         items = {item.key or ".".join(item.nested_key): item for item in record.history.item}
@@ -235,7 +254,7 @@ def test_unknown_and_missing_loggers_are_refused_before_training(
 def test_every_run_of_a_comparison_is_logged(here: Path) -> None:
     settings = RUN | {"encodings": "rope,none", "seeds": 2, "baseline": "rope"}
     del settings["encoding"]
-    comparison = liere_cli.compare(**settings, jobs=2, log="tensorboard")
+    comparison = liere_cli.compare(**settings, log="tensorboard")
     assert not comparison.failed
     runs = [Run(path.parent) for path in here.glob("outputs/*/*/recipe.yaml")]
     assert len(runs) == 4
