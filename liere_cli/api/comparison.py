@@ -149,6 +149,12 @@ class Comparison:
             content = dump_yaml(self.result.plan.recipe.model_dump(mode="json"))
             write_atomically(self.folder / "comparison.yaml", content)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the main tables, with intervals as bars."""
+        from liere_cli.report.formats.notebook import notebook
+
+        return notebook(self.table)
+
     def __str__(self) -> str:
         from liere_cli.report.content import summary_lines
 

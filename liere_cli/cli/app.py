@@ -15,6 +15,8 @@ from liere_cli.cli.compare import compare
 from liere_cli.cli.data import data
 from liere_cli.cli.encodings import encodings
 from liere_cli.cli.evaluate import evaluate
+from liere_cli.cli.recipes.init import init
+from liere_cli.cli.recipes.schema import schema
 from liere_cli.cli.runs.cache import cache
 from liere_cli.cli.runs.commands import runs
 from liere_cli.cli.runs.status import status
@@ -123,4 +125,6 @@ app.command()(encodings)
 app.command()(data)
 app.add_typer(runs, name="runs")
 app.command()(status)
+app.command()(init)
+app.command()(schema)
 app.add_typer(cache, name="cache")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option
 
 from liere_cli.cli import console
+from liere_cli.cli.completion import complete_run
 from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Device, Outputs
 
 if TYPE_CHECKING:
@@ -14,7 +15,14 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: Annotated[str, Argument(metavar="RUN", help="A run's folder, name or identity.")],
+    run: Annotated[
+        str,
+        Argument(
+            metavar="RUN",
+            help="A run's folder, name or identity, of which the first digits are enough.",
+            autocompletion=complete_run,
+        ),
+    ],
     split: Annotated[
         Literal["train", "val", "test"], Option(help="Which part of the data.")
     ] = "test",
