@@ -10,6 +10,7 @@ from liere_cli.cli.completion import (
     complete_data,
     complete_encodings,
     complete_loggers,
+    complete_run,
     complete_source,
 )
 
@@ -29,6 +30,14 @@ DataRoot = Annotated[
 ]
 AsJson = Annotated[bool, Option("--json", help="Print JSON alone on stdout.")]
 DEFAULT_OUTPUTS = Path("outputs")
+RunArgument = Annotated[
+    str,
+    Argument(
+        metavar="RUN",
+        help="A run's folder, name, or identity, of which the first digits are enough.",
+        autocompletion=complete_run,
+    ),
+]
 
 Sources = Annotated[
     list[str] | None,

@@ -9,11 +9,11 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from typer import Argument, Option
+from typer import Option
 
 from liere_cli.cli import console
-from liere_cli.cli.completion import complete_data, complete_encodings, complete_run
-from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, Outputs
+from liere_cli.cli.completion import complete_data, complete_encodings
+from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, Outputs, RunArgument
 from liere_cli.cli.runs.columns import Column, print_columns
 from liere_cli.errors import UsageError
 from liere_cli.report.numbers import age, duration, size
@@ -39,14 +39,6 @@ ByStatus = Annotated[
         metavar="S,T",
         help="Only runs that are finished, diverged, failed, running, partial (interrupted) or "
         "damaged.",
-    ),
-]
-RunArgument = Annotated[
-    str,
-    Argument(
-        metavar="RUN",
-        help="A run's folder, name, or identity, of which the first digits are enough.",
-        autocompletion=complete_run,
     ),
 ]
 

@@ -51,7 +51,8 @@ def _cells(
 ) -> Iterator[str]:
     yield f"<th>{_text(row.encoding)}</th>"
     if row.undefined is not None:
-        yield f'<td colspan="5">{_text(row.undefined)}</td>'
+        columns = 2 if dataset.baseline is None else 5
+        yield f'<td colspan="{columns}">{_text(row.undefined)}</td>'
         return
     yield f"<td>{row.finished} of {row.planned}</td>"
     yield f"<td>{_text(unit.spread(row.mean, row.std))}</td>"
