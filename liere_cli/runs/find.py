@@ -8,6 +8,7 @@ from pathlib import Path
 from liere_cli.errors import UsageError, nearest, shortened
 from liere_cli.runs.folder import Run
 from liere_cli.runs.identity import ID_DIGITS
+from liere_cli.utils.paths import expand
 
 #: fewest digits of an identity that name a run
 MIN_DIGITS = 4
@@ -62,7 +63,7 @@ def open_run(path: str | Path, outputs: Path = Path("outputs")) -> Run:
     An identity may be shortened to its first digits, at least :data:`MIN_DIGITS`. Raises UsageError
     if there is no such run, or if several begin so.
     """
-    folder = Path(path)
+    folder = expand(path)
     if (folder / "recipe.yaml").is_file():
         return Run(folder)
     text = str(path)

@@ -295,6 +295,27 @@ def test_status_counts_the_runs_of_a_comparison(here: Path) -> None:
     refused(liere("status", "other"), "no such folder")
 
 
+def test_a_run_remembers_where_its_data_lay(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "verse.txt").write_text("The quick brown fox jumps over the lazy dog. " * 40)
+    (here / "copies").mkdir()
+    run = liere_cli.train(
+        encoding="rope", data="text:verse.txt,grid=16", budget="2steps", device="cpu",
+        assignments=["model.layers=1", "model.dim=16", "model.heads=2"], data_root="copies",
+    )  # fmt: skip
+    assert run.environment()["data_root"] == str(here / "copies")
+
+    def root() -> Path | None:
+        return liere_cli.open_trained(run, device="cpu").run_spec.dataset.root
+
+    assert root() == here / "copies"
+    (here / "others").mkdir()
+    monkeypatch.setenv("LIERE_DATA", str(here / "others"))
+    assert root() == here / "others"
+    monkeypatch.delenv("LIERE_DATA")
+    (here / "copies").rmdir()
+    assert root() is None
+
+
 def test_the_cache_is_shown_and_emptied(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIERE_CACHE", str(here / "cache"))
     for name in ("downloads/a.zip", "prepared/f/train/entry.json", "kernels/k.so", "other/x"):

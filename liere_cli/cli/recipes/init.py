@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import typer
 from typer import Argument
 
 from liere_cli.cli import console
@@ -73,4 +74,5 @@ def init(
             file.write(TEMPLATE.format(name=path, schema=schema.as_uri()))
     except FileExistsError:
         raise UsageError(f"{path}: exists already; choose another name") from None
-    console.note(f"written to {path}; liere compare {path} --dry-run shows its runs")
+    typer.echo(console.printable(str(path)))
+    console.note(f"liere compare {console.printable(str(path))} --dry-run shows its runs")
