@@ -136,7 +136,11 @@ class ComparisonRequest(Section):
         from liere_cli.comparison.run import compare
 
         recipe = self._recipe()
-        result = compare(recipe, self._execution(recipe), Recorder(listener, self.out, self.log))
+        recorder = Recorder(listener, self.out, self.log)
+        try:
+            result = compare(recipe, self._execution(recipe), recorder)
+        finally:
+            recorder.close()
         comparison = Comparison(result, self.out / result.plan.experiment)
         comparison.write()
         return comparison

@@ -34,20 +34,32 @@ class PlanOnDisk:
     Args:
         plan: its runs; what only training and judging need is missing.
         owner: the process that carries it out.
+        ended: whether that process has ended it, or was interrupted.
     """
 
     plan: Plan
     jobs: int
     owner: Owner
+    ended: bool
 
     @property
-    def owner_lives(self) -> bool:
-        """Whether that process still runs; a process on another host is assumed to."""
-        here = self.owner.host == socket.gethostname()
-        return not here or is_running(self.owner.pid)
+    def is_carried_out(self) -> bool:
+        """Whether that process still carries it out; False if it is on another host."""
+        return not self.ended and _is_alive(self.owner)
 
 
-def write_plan(plan: Plan[Any], outputs: Path, jobs: int) -> None:
+def _is_alive(owner: Owner) -> bool:
+    """Whether a process of this host still runs, and is not a later one of the same number."""
+    if owner.host != socket.gethostname() or not is_running(owner.pid):
+        return False
+    try:
+        started = os.stat(f"/proc/{owner.pid}").st_mtime
+    except OSError:
+        return True  # not Linux
+    return started < owner.since + 1
+
+
+def write_plan(plan: Plan[Any], outputs: Path, jobs: int, *, ended: bool = False) -> None:
     """Writes the plan into its experiment's folder, replacing an earlier one."""
     datasets = [
         {
@@ -69,8 +81,10 @@ def write_plan(plan: Plan[Any], outputs: Path, jobs: int) -> None:
         for dataset in plan.datasets
     ]
     owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
-    content = {"format": FORMAT, "owner": owner, "jobs": jobs, "datasets": datasets}
-    write_atomically(outputs / plan.experiment / PLAN_FILE, to_json(content))
+    state = {"format": FORMAT, "owner": owner, "ended": ended, "jobs": jobs}
+    write_atomically(
+        outputs / plan.experiment / PLAN_FILE, to_json({**state, "datasets": datasets})
+    )
 
 
 def _below(outputs: Path, run: Run) -> str:
@@ -90,6 +104,7 @@ def read_plan(folder: Path) -> PlanOnDisk | None:
             _plan(content, folder),
             int(content["jobs"]),
             Owner(str(owner["host"])[:100], int(owner["pid"]), float(owner["since"])),
+            bool(content["ended"]),
         )
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from liere_cli.config.budget import Budget
@@ -56,6 +56,7 @@ class ComparisonStatus:
         seconds_left: estimated training time of what is left; None where it is not known yet.
         owner: the process that carries it out, or did.
         active: whether that process is alive, or a run of it in training elsewhere.
+        ids: identities of its runs.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ComparisonStatus:
     seconds_left: float | None
     owner: Owner
     active: bool
+    ids: frozenset[str] = field(repr=False)
 
     @property
     def over(self) -> int:
@@ -93,7 +95,7 @@ def status_of(outputs: Path, experiment: str | None = None) -> Status:
     if experiment is None:
         folders = sorted(path.parent for path in outputs.glob(f"*/{PLAN_FILE}"))
         comparisons = [_comparison(folder, runs) for folder in folders]
-        active = tuple(found[0] for found in comparisons if found and found[0].active)
+        active = tuple(found for found in comparisons if found and found.active)
         return Status(active, tuple(runs))
     folder = outputs / experiment
     if not folder.is_dir():
@@ -101,8 +103,7 @@ def status_of(outputs: Path, experiment: str | None = None) -> Status:
     found = _comparison(folder, runs)
     if found is None:
         return Status((), tuple(run for run in runs if Path(run.folder).parent == folder))
-    comparison, ids = found
-    return Status((comparison,), tuple(run for run in runs if run.id in ids))
+    return Status((found,), tuple(run for run in runs if run.id in found.ids))
 
 
 def _running(outputs: Path, run_id: str) -> RunStatus | None:
@@ -165,10 +166,8 @@ def _last_line(run: Run) -> dict[str, float] | None:
     return None
 
 
-def _comparison(
-    folder: Path, running: Iterable[RunStatus]
-) -> tuple[ComparisonStatus, set[str]] | None:
-    """The comparison in a folder, and the identities of its runs; None without a plan."""
+def _comparison(folder: Path, running: Iterable[RunStatus]) -> ComparisonStatus | None:
+    """The comparison in a folder; None without a plan."""
     found = read_plan(folder)
     if found is None:
         return None
@@ -179,12 +178,11 @@ def _comparison(
     )
     over = all(state.over for state in outcomes.values())
     jobs = max(found.jobs, states["running"])
-    active = not over and (states["running"] > 0 or found.owner_lives)
-    status = ComparisonStatus(
+    active = not over and (states["running"] > 0 or found.is_carried_out)
+    return ComparisonStatus(
         folder.name, len(outcomes), dict(states), seconds_left(found.plan, outcomes, jobs),
-        found.owner, active,
+        found.owner, active, frozenset(outcomes),
     )  # fmt: skip
-    return status, set(outcomes)
 
 
 def _outcomes(plan: Plan, running: Mapping[str, RunStatus]) -> dict[str, Outcome]:

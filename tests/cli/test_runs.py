@@ -7,6 +7,7 @@ import os
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -176,6 +177,28 @@ def test_prune_removes_what_meets_every_condition(
     assert summary.test is not None
 
 
+def test_runs_of_a_comparison_in_progress_are_kept(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Result] = []
+
+    def train_and_prune(run_spec: Any, **arguments: Any) -> Any:
+        if run_spec.encoding == "liere":
+            kept.append(liere("runs", "prune", "--status=finished", "--yes"))
+            raise KeyboardInterrupt
+        return train(run_spec, **arguments)
+
+    monkeypatch.setattr("liere_cli.launchers.local.train_run", train_and_prune)
+    flags = ("--data=pointing", "--encodings=axial,liere", "--seeds=1", "--name=mine")
+    assert compare(*flags).exit_code == 130
+    (result,) = kept
+    assert result.exit_code == 1
+    assert "belongs to the comparison 'mine', which is in progress" in result.stderr
+    assert len(list((OUT / "mine").glob("*-axial-*"))) == 1
+    assert liere("runs", "prune", "--status=finished", "--yes").exit_code == 0
+    assert not list((OUT / "mine").glob("*-axial-*"))
+
+
 def test_prune_by_age(here: Path) -> None:
     runs = some_runs()
     old = time.time() - 3 * 86400
@@ -280,15 +303,16 @@ def test_status_counts_the_runs_of_a_comparison(here: Path) -> None:
     (run / "summary.json").unlink()
     (status,) = json.loads(liere("status", "outputs/mine", "--json").stdout)["comparisons"]
     assert status["states"] == {"finished": 3, "missing": 1}
-    # the process that began it, this one, still runs
-    assert status["active"]
+    assert not status["active"]
+    assert "resumes it" in liere("status", "mine").stdout
+    assert "nothing is in training" in liere("status").stdout
     with locked_elsewhere(Run(run)):
         assert "1 running" in liere("status").stdout
     plan = json.loads((OUT / "mine" / "plan.json").read_text())
-    plan["owner"]["pid"] = 2**22 + 1
-    (OUT / "mine" / "plan.json").write_text(json.dumps(plan))
-    assert "resumes it" in liere("status", "mine").stdout
-    assert "nothing is in training" in liere("status").stdout
+    for owner, active in (({}, True), ({"pid": 2**22 + 1}, False), ({"host": "far"}, False)):
+        began = {**plan, "ended": False, "owner": {**plan["owner"], **owner}}
+        (OUT / "mine" / "plan.json").write_text(json.dumps(began))
+        assert ("3 of 4 runs" in liere("status").stdout) == active
     plan["datasets"][0]["encodings"][0]["runs"][0]["folder"] = "../../etc"
     (OUT / "mine" / "plan.json").write_text(json.dumps(plan))
     refused(liere("status", "mine"), "is damaged", code=1)

@@ -49,9 +49,16 @@ def status(
 
 def _show(now: "Status", as_json: bool) -> None:
     if as_json:
-        console.print_json(asdict(now))
+        console.print_json(_record(now))
         return
     console.stdout().print("\n".join(_lines(now)), markup=False, soft_wrap=True)
+
+
+def _record(now: "Status") -> dict[str, object]:
+    comparisons = [asdict(status) for status in now.comparisons]
+    for record in comparisons:
+        del record["ids"]
+    return {"comparisons": comparisons, "runs": [asdict(run) for run in now.runs]}
 
 
 def _watch(read: "Callable[[], Status]", as_json: bool) -> None:
