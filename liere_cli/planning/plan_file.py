@@ -141,8 +141,8 @@ def _run(entry: Mapping[str, Any], outputs: Path, data: str, encoding: str) -> C
 
 def planned_runs(folder: Path) -> list[Run]:
     """The runs of the plan in an experiment's folder that exist, wherever they lie."""
-    found = read_plan(folder)
-    if found is None:
+    stored = read_plan(folder)
+    if stored is None:
         return []
-    runs = {run.run_id: run.run for dataset in found.plan.datasets for run in dataset.runs}
+    runs = {run.run_id: run.run for dataset in stored.plan.datasets for run in dataset.runs}
     return [run for run in runs.values() if run.path("recipe.yaml").is_file()]

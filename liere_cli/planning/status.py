@@ -95,15 +95,15 @@ def status_of(outputs: Path, experiment: str | None = None) -> Status:
     if experiment is None:
         folders = sorted(path.parent for path in outputs.glob(f"*/{PLAN_FILE}"))
         comparisons = [_comparison(folder, runs) for folder in folders]
-        active = tuple(found for found in comparisons if found and found.active)
+        active = tuple(item for item in comparisons if item and item.active)
         return Status(active, tuple(runs))
     folder = outputs / experiment
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder")
-    found = _comparison(folder, runs)
-    if found is None:
+    comparison = _comparison(folder, runs)
+    if comparison is None:
         return Status((), tuple(run for run in runs if Path(run.folder).parent == folder))
-    return Status((found,), tuple(run for run in runs if run.id in found.ids))
+    return Status((comparison,), tuple(run for run in runs if run.id in comparison.ids))
 
 
 def _running(outputs: Path, run_id: str) -> RunStatus | None:
@@ -168,20 +168,20 @@ def _last_line(run: Run) -> dict[str, float] | None:
 
 def _comparison(folder: Path, running: Iterable[RunStatus]) -> ComparisonStatus | None:
     """The comparison in a folder; None without a plan."""
-    found = read_plan(folder)
-    if found is None:
+    stored = read_plan(folder)
+    if stored is None:
         return None
     shares = {run.id: run for run in running}
-    outcomes = _outcomes(found.plan, shares)
+    outcomes = _outcomes(stored.plan, shares)
     states: Counter[str] = Counter(
         "running" if run_id in shares else state.state for run_id, state in outcomes.items()
     )
     over = all(state.over for state in outcomes.values())
-    jobs = max(found.jobs, states["running"])
-    active = not over and (states["running"] > 0 or found.is_carried_out)
+    jobs = max(stored.jobs, states["running"])
+    active = not over and (states["running"] > 0 or stored.is_carried_out)
     return ComparisonStatus(
-        folder.name, len(outcomes), dict(states), seconds_left(found.plan, outcomes, jobs),
-        found.owner, active, frozenset(outcomes),
+        folder.name, len(outcomes), dict(states), seconds_left(stored.plan, outcomes, jobs),
+        stored.owner, active, frozenset(outcomes),
     )  # fmt: skip
 
 

@@ -258,7 +258,7 @@ def test_no_table_replaces_that_of_another_comparison(here: Path) -> None:
     assert len(list((OUT / "mine" / "earlier").glob("*/table.json"))) == 2
 
 
-def test_a_comparison_s_folder_stands_for_runs_that_it_reuses(here: Path) -> None:
+def test_a_comparison_s_folder_includes_runs_that_it_reuses(here: Path) -> None:
     compare("--data=pointing", "--encodings=axial,liere,none", "--seeds=2", "--name=first")
     compare("--data=pointing", "--encodings=axial,none", "--seeds=2", "--name=second")
     assert not list((OUT / "second").glob("*-*"))

@@ -70,11 +70,11 @@ def expected(run: Run) -> dict[str, dict[int, float]]:
     return values
 
 
-def agree(found: Mapping[str, Mapping[int, float]], run: Run) -> None:
-    wanted = expected(run)
-    assert found.keys() == wanted.keys()
-    for name, steps in wanted.items():
-        assert found[name] == pytest.approx(steps, rel=1e-6), name
+def agree(logged_values: Mapping[str, Mapping[int, float]], run: Run) -> None:
+    expected_values = expected(run)
+    assert logged_values.keys() == expected_values.keys()
+    for name, steps in expected_values.items():
+        assert logged_values[name] == pytest.approx(steps, rel=1e-6), name
 
 
 def in_tensorboard(run: Run) -> dict[str, dict[int, float]]:
@@ -82,12 +82,12 @@ def in_tensorboard(run: Run) -> dict[str, dict[int, float]]:
 
     reader = EventAccumulator(str(run.path("tensorboard")))
     reader.Reload()
-    found: dict[str, dict[int, float]] = {}
+    logged_values: dict[str, dict[int, float]] = {}
     for name in reader.Tags()["scalars"]:
         for entry in reader.Scalars(name):
-            assert entry.step not in found.setdefault(name, {}), "logged twice"
-            found[name][entry.step] = entry.value
-    return found
+            assert entry.step not in logged_values.setdefault(name, {}), "logged twice"
+            logged_values[name][entry.step] = entry.value
+    return logged_values
 
 
 def in_mlflow(run: Run) -> dict[str, dict[int, float]]:
@@ -166,8 +166,8 @@ def test_mlflow_reads_back_what_was_logged(here: Path) -> None:
 def test_an_offline_run_of_wandb_has_what_was_logged(here: Path) -> None:
     run = interrupted_and_resumed("wandb")
     history, summary = in_wandb(run)
-    wanted = expected(run)
-    final = {name: steps[8] for name, steps in wanted.items() if name.startswith("final/")}
+    expected_values = expected(run)
+    final = {name: steps[8] for name, steps in expected_values.items() if name.startswith("final/")}
     agree(history | {name: {8: summary[name]} for name in final}, run)
     assert summary["status"] == "finished"
 

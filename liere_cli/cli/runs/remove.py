@@ -71,7 +71,7 @@ def prune(
     if not (weights or failed or older_than or status):
         raise UsageError("prune: say what, with --weights, --failed, --older-than or --status")
     if failed and status:
-        raise UsageError(f"--status {status}: --failed stands for --status {FAILED}; give one")
+        raise UsageError(f"--status {status}: --failed means --status {FAILED}; use one of them")
     from liere_cli.api.runs import load_runs
 
     rows = load_runs(out=out).where(

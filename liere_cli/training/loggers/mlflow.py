@@ -71,7 +71,7 @@ def _earlier(client: "MlflowClient", logged: LoggedRun) -> "list[MlflowRun]":
     experiment = client.get_experiment_by_name(logged.experiment)
     if experiment is None:
         return []
-    found = client.search_runs(
+    records = client.search_runs(
         [experiment.experiment_id], filter_string=f"tags.`{TAG}` = '{logged.run.run_id}'"
     )
-    return list(found)
+    return list(records)

@@ -44,7 +44,7 @@ def logger_names(text: str) -> tuple[str, ...]:
 
 
 class LoggingCallbacks(Callbacks):
-    """Calls others, and records the run with loggers; one that fails is given up with a warning."""
+    """Calls others, and records the run with loggers; one that fails is dropped with a warning."""
 
     def __init__(self, inner: Callbacks, names: Sequence[str], warn: Warn) -> None:
         self.inner, self.names, self.warn = inner, names, warn
@@ -66,7 +66,7 @@ class LoggingCallbacks(Callbacks):
             try:
                 self.loggers.append(LOGGERS[name](logged))
             except Exception as error:
-                self._give_up(name, error)
+                self._drop(name, error)
 
     def on_report(self, report: Report) -> None:
         self.inner.on_report(report)
@@ -94,9 +94,9 @@ class LoggingCallbacks(Callbacks):
                 act(logger)
             except Exception as error:
                 self.loggers.remove(logger)
-                self._give_up(logger.name, error)
+                self._drop(logger.name, error)
 
-    def _give_up(self, name: str, error: Exception) -> None:
+    def _drop(self, name: str, error: Exception) -> None:
         reason = f"{type(error).__name__}: {shortened(str(error))}"
         self.warn(f"--log {name}: this run is no longer logged ({reason})")
 
