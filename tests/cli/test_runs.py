@@ -17,6 +17,7 @@ from liere_cli.cli.app import app
 from liere_cli.config.files import load_recipe
 from liere_cli.runs.build import assemble
 from liere_cli.runs.folder import Run
+from liere_cli.utils.files import locked
 from support.locks import locked_elsewhere
 from support.small_runs import CPU
 from support.synthetic_runs import TINY, begin_run, train, write_run
@@ -338,6 +339,24 @@ def test_a_run_remembers_where_its_data_lay(here: Path, monkeypatch: pytest.Monk
     monkeypatch.delenv("LIERE_DATA")
     (here / "copies").rmdir()
     assert root() is None
+
+
+def test_what_another_process_downloads_stays_in_the_cache(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIERE_CACHE", str(here / "cache"))
+    folder = here / "cache" / "downloads"
+    folder.mkdir(parents=True)
+    for name in ("a.zip.part", "b.zip"):
+        (folder / name).write_bytes(b"12345")
+    with locked(folder / ".a.zip.lock"):
+        result = liere("cache", "clean", "--yes")
+        assert result.exit_code == 1
+        assert "another process is making it" in result.stderr
+    assert (folder / "a.zip.part").exists()
+    assert not (folder / "b.zip").exists()
+    assert liere("cache", "clean", "--yes").exit_code == 0
+    assert not (folder / "a.zip.part").exists()
 
 
 def test_the_cache_is_shown_and_emptied(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
