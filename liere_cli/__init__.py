@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from liere_cli.api.comparison import Comparison, ComparisonRow
     from liere_cli.api.evaluate import evaluate, open_trained
     from liere_cli.api.judge import judge
-    from liere_cli.api.runs import RunRow, Runs, load_runs
+    from liere_cli.api.removal import remove_runs
+    from liere_cli.api.runs import Runs, load_runs
     from liere_cli.api.train import train
     from liere_cli.cli.progress import ProgressBar
     from liere_cli.encodings import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         build_encoding,
     )
     from liere_cli.errors import LiereError, RunFailed, UsageError
+    from liere_cli.planning.run_row import RunRow
     from liere_cli.positions.grid import Grid
     from liere_cli.runs.folder import Run
 
@@ -43,13 +45,15 @@ _PUBLIC = {
     "api.comparison": ["Comparison", "ComparisonRow"],
     "api.evaluate": ["evaluate", "open_trained"],
     "api.judge": ["judge"],
-    "api.runs": ["RunRow", "Runs", "load_runs"],
+    "api.removal": ["remove_runs"],
+    "api.runs": ["Runs", "load_runs"],
     "api.train": ["train"],
     "cli.progress": ["ProgressBar"],
     "encodings": [
         "EncodingOptions", "PositionEncoding", "PositionedOptions", "Shape", "build_encoding",
     ],
     "errors": ["LiereError", "RunFailed", "UsageError"],
+    "planning.run_row": ["RunRow"],
     "positions.grid": ["Grid"],
     "runs.folder": ["Run"],
 }  # fmt: skip
@@ -59,7 +63,7 @@ __all__ = [
     "Comparison", "ComparisonRow", "EncodingOptions", "Grid", "LiereError", "PositionEncoding",
     "PositionedOptions", "ProgressBar", "Run", "RunFailed", "RunRow", "Runs", "Shape", "UsageError",
     "__version__", "build_encoding", "compare", "evaluate", "judge", "load_runs", "open_trained",
-    "train",
+    "remove_runs", "train",
 ]  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 import liere_cli
 from liere_cli.cli.app import app
-from liere_cli.config.files import parse_settings
+from liere_cli.config.files import builtin_recipes, parse_settings
 from liere_cli.config.recipe import Recipe
 from support.documents import BLOCKS, DOCUMENTS, LANGUAGES, ROOT, Block, blocks_of
 
@@ -104,6 +104,8 @@ def in_short(words: list[str]) -> list[str]:
         return [command, *arguments, "--dry-run"]
     finished = any(word.startswith("outputs/") for word in arguments)
     if command == "compare" and not finished and "--dry-run" not in arguments:
+        if arguments and arguments[0] in builtin_recipes():
+            arguments.append(f"--name={arguments[0]}")  # the flags below make it another one
         arguments += ["--budget=2steps", "--seeds=2", "--device=cpu", *small]
         return [command, *arguments, *(["--max-seeds=3"] if "--until-settled" in arguments else [])]
     if command == "eval":
@@ -194,6 +196,8 @@ def small_api(monkeypatch: pytest.MonkeyPatch) -> None:
             options["budget"] = "2steps"
             if "seeds" in options:
                 options["seeds"] = 2
+            if arguments and arguments[0] in builtin_recipes():
+                options["name"] = arguments[0]
             return function(*arguments, **options)
 
         return call

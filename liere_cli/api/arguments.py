@@ -12,6 +12,7 @@ from liere_cli.config.spec import format_spec
 from liere_cli.errors import UsageError, shortened
 from liere_cli.launchers.events import Listener
 from liere_cli.runs.folder import Run
+from liere_cli.training.loggers.observer import logger_names
 from liere_cli.utils.paths import PathLike, expand
 
 #: a recipe's path or name; or finished runs: a folder, a name, the folder of an experiment
@@ -97,6 +98,13 @@ def _grid(grid: object) -> str:
         raise ValueError("must be grids, as [512] or ['48x48']") from None
 
 
+def _loggers(value: object) -> tuple[str, ...]:
+    """Names of loggers, as ``"tensorboard,wandb"`` or a list."""
+    if not isinstance(value, Iterable) or not all(isinstance(part, str) for part in value):
+        raise ValueError("must be names of trackers, as tensorboard,wandb")
+    return logger_names(value if isinstance(value, str) else ",".join(value))
+
+
 def checked_listener(listener: object) -> Listener:
     """What is called with every event; raises UsageError for anything that can't be."""
     if isinstance(listener, type) or not callable(listener):
@@ -112,6 +120,7 @@ SeedsText = Annotated[str | None, BeforeValidator(_seeds)]
 SourceTexts = Annotated[list[str], BeforeValidator(_sources)]
 GridTexts = Annotated[list[str], BeforeValidator(_grids)]
 Folder = Annotated[Path, BeforeValidator(_path)]
+LoggerNames = Annotated[tuple[str, ...], BeforeValidator(_loggers)]
 #: a list of texts, or one text
 Texts = Annotated[
     list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)

@@ -9,12 +9,14 @@ from pydantic import Field
 
 from liere_cli.api import arguments as args
 from liere_cli.api.comparison import Comparison
+from liere_cli.api.recording import Recorder
 from liere_cli.config.compare import CompareSettings
 from liere_cli.config.files import builtin_recipes
-from liere_cli.config.recipe import Recipe
+from liere_cli.config.recipe import Recipe, check_folder_name
 from liere_cli.config.section import Section
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.launchers.events import Listener, PlanReady, ignore
+from liere_cli.planning.comparison_folder import ad_hoc_name
 from liere_cli.planning.overrides import comparison_recipe
 from liere_cli.runs.context import Context
 from liere_cli.runs.find import open_run
@@ -29,6 +31,10 @@ _RECIPE_FLAGS = {
     "encodings", "data", "seeds", "baseline", "budget", "until_settled", "max_seeds", "time",
     "against_itself",
 }  # fmt: skip
+#: keys of a recipe that don't change what is compared
+_FREE_KEYS = (
+    "compare.seeds", "compare.slurm", "compare.until_settled", "training.checkpoint_seconds",
+)  # fmt: skip
 
 
 def compare(
@@ -44,12 +50,14 @@ def compare(
     max_seeds: int | None = None,
     time: str | None = None,
     against_itself: bool = False,
+    name: str | None = None,
     jobs: int | None = None,
     launcher: Literal["local", "slurm"] = "local",
     slurm: Iterable[str] = (),
     device: str = "auto",
     out: PathLike = "outputs",
     data_root: PathLike | None = None,
+    log: str | Iterable[str] = (),
     on_progress: Listener = ignore,
 ) -> Comparison:
     """Compares encodings over data sets and seeds, and says which differences are real.
@@ -70,11 +78,14 @@ def compare(
         until_settled: add seeds until each verdict is settled, at most ``max_seeds``, within the
             training ``time`` of all runs together.
         against_itself: also compare the baseline with itself, at other seeds.
+        name: folder of the comparison under ``out``. None: the recipe's name, and where arguments
+            change what it compares, or there is none, a name made from what is compared.
         jobs: runs at a time.
         launcher: ``local`` or ``slurm``; ``slurm`` is what each job asks for, as ``["gpus=1"]``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         out: folder that runs land in.
         data_root: folder of local copies of the data sets.
+        log: trackers that record every run: ``tensorboard``, ``wandb`` or ``mlflow``.
         on_progress: called with every event of :mod:`liere_cli.launchers.events`; see
             :class:`liere_cli.ProgressBar`.
 
@@ -103,12 +114,14 @@ class ComparisonRequest(Section):
     max_seeds: int | None = None
     time: str | None = None
     against_itself: bool = False
+    name: str | None = None
     jobs: int | None = Field(None, ge=1)
     launcher: Literal["local", "slurm"] = "local"
     slurm: args.Texts = []
     device: str = "auto"
     out: args.Folder = Path("outputs")
     data_root: args.Folder | None = None
+    log: args.LoggerNames = ()
 
     def run(self, listener: Listener = ignore) -> Comparison:
         """Trains what is missing and judges it; or judges finished runs as they are."""
@@ -116,12 +129,17 @@ class ComparisonRequest(Section):
             from liere_cli.comparison.finished_runs import compare_runs
 
             self._refuse_settings()
-            result = compare_runs(self.source, self.out, self.baseline, listener)
+            chosen = {"encodings": self.encodings, "data": self.data}
+            result = compare_runs(self.source, self.out, self.baseline, listener, **chosen)
             return Comparison([result.table], result=result)
         from liere_cli.comparison.run import compare
 
         recipe = self._recipe()
-        result = compare(recipe, self._execution(recipe), listener)
+        recorder = Recorder(listener, self.out, self.log)
+        try:
+            result = compare(recipe, self._execution(recipe), recorder)
+        finally:
+            recorder.close()
         comparison = Comparison([result.table], self.out / result.plan.experiment, result)
         comparison.write()
         return comparison
@@ -151,8 +169,8 @@ class ComparisonRequest(Section):
 
     def _refuse_settings(self) -> None:
         settings: Mapping[str, object] = {
-            "--encodings": self.encodings, "--data": self.data, "--seeds": self.seeds,
-            "--set": self.assignments, "--budget": self.budget,
+            "--seeds": self.seeds, "--set": self.assignments, "--budget": self.budget,
+            "--name": self.name,
             "--until-settled": self.until_settled, "--max-seeds": self.max_seeds,
             "--time": self.time, "--aa": self.against_itself,
             "--launcher": self.launcher != "local", "--slurm": self.slurm,
@@ -166,9 +184,26 @@ class ComparisonRequest(Section):
         if source is None and self.encodings is None and self.data is None:
             source = DEFAULT_RECIPE
         assignments = [*self.assignments, *self._slurm_assignments()]
-        return comparison_recipe(
+        recipe = comparison_recipe(
             source, assignments=assignments, **self.model_dump(include=_RECIPE_FLAGS)
         )
+        return recipe.model_copy(update={"experiment": self._folder(recipe, source)})
+
+    def _folder(self, recipe: Recipe, source: str | None) -> str:
+        """The name of the comparison's folder."""
+        if self.name is not None:
+            try:
+                return check_folder_name(self.name)
+            except ValueError as error:
+                raise UsageError(f"--name {self.name}: {error}") from None
+        keys = {assignment.partition("=")[0].strip() for assignment in self.assignments}
+        changes = [
+            self.encodings, self.data, self.baseline, self.budget, self.against_itself,
+            any(not key.startswith(_FREE_KEYS) for key in keys),
+        ]  # fmt: skip
+        if "experiment" in keys or (source is not None and not any(changes)):
+            return recipe.experiment
+        return ad_hoc_name(recipe, recipe.experiment if source is not None else None)
 
     def _slurm_assignments(self) -> list[str]:
         if self.slurm and self.launcher != "slurm":
@@ -181,6 +216,6 @@ class ComparisonRequest(Section):
     def _execution(self, recipe: Recipe) -> "Execution":
         from liere_cli.launchers.select import select_launcher
 
-        context = Context(self.out, self.data_root, self.device)
+        context = Context(self.out, self.data_root, self.device, log=self.log)
         settings = (recipe.compare or CompareSettings()).slurm
         return select_launcher(self.launcher, context, settings, self.jobs)

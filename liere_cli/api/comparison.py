@@ -1,14 +1,15 @@
 """A finished comparison: its verdicts as Python values, data frames and tables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from liere_cli.api.frames import data_frame
 from liere_cli.comparison.tables.build import ComparisonResult, ComparisonTable
 from liere_cli.comparison.tables.table import DatasetTable, Row
-from liere_cli.errors import LiereError, UsageError, unknown
+from liere_cli.errors import UsageError, unknown
 from liere_cli.planning.plan import RecipePlan
 
 if TYPE_CHECKING:
@@ -158,15 +159,28 @@ class Comparison:
     def write(self) -> None:
         """Writes the tables, and the recipe that repeats them, into :attr:`folder`."""
         from liere_cli.config.files import dump_yaml
+        from liere_cli.planning.comparison_folder import adds_seeds, set_aside
         from liere_cli.utils.files import write_atomically
 
         if self.folder is None or self.result is None:
             return
+        if isinstance(self.result.plan, RecipePlan):
+            set_aside(self.folder, self.result.plan.recipe)
         write_atomically(self.folder / "table.md", self.to_markdown())
         write_atomically(self.folder / "table.json", self.to_json())
         if isinstance(self.result.plan, RecipePlan):
-            content = dump_yaml(self.result.plan.recipe.model_dump(mode="json"))
-            write_atomically(self.folder / "comparison.yaml", content)
+            recipe = self.result.plan.recipe
+            name = "comparison.yaml"
+            if self.result.plan.interim is None and adds_seeds(self.folder):
+                # the recipe that chose seeds by results stays: it alone corrects for that
+                name = "comparison-fixed.yaml"
+            write_atomically(self.folder / name, dump_yaml(recipe.model_dump(mode="json")))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the main tables, with intervals as bars."""
+        from liere_cli.report.formats.notebook import notebook
+
+        return notebook(self.table)
 
     def __str__(self) -> str:
         from liere_cli.report.content import summary_lines
@@ -197,17 +211,6 @@ def _row(table: ComparisonTable, dataset: DatasetTable, row: Row) -> ComparisonR
         table=table.experiment,
         **values,
     )
-
-
-def data_frame(records: Iterable[object]) -> "pd.DataFrame":
-    """The data frame of dataclasses, one row each; raises LiereError without pandas."""
-    try:
-        import pandas as pd
-    except ModuleNotFoundError:
-        raise LiereError(
-            "a data frame needs pandas, which is not installed; install it with pip install pandas"
-        ) from None
-    return pd.DataFrame.from_records([vars(record) for record in records])
 
 
 def _is_called(title: str, name: str) -> bool:

@@ -1,17 +1,26 @@
 """Trains one model."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
-from liere_cli.api.arguments import Folder, SeedsText, SpecsText, Texts, checked_listener
+from liere_cli.api.arguments import (
+    Folder,
+    LoggerNames,
+    SeedsText,
+    SpecsText,
+    Texts,
+    checked_listener,
+)
 from liere_cli.config.files import load_recipe, refuse_foreign_code
 from liere_cli.config.section import Section
 from liere_cli.errors import UsageError
-from liere_cli.launchers.events import Listener, ignore
-from liere_cli.launchers.worker import ForwardEvents
+from liere_cli.launchers.events import Listener, Notice, ignore
+from liere_cli.launchers.worker import observed
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.runs.build import assemble, choose_device
 from liere_cli.runs.folder import Run
+from liere_cli.training.loggers.observer import log_finished
 from liere_cli.training.run import tidy, train_run
 from liere_cli.utils.distributed import joined, own_device
 from liere_cli.utils.paths import PathLike
@@ -29,6 +38,7 @@ def train(
     out: PathLike = "outputs",
     data_root: PathLike | None = None,
     fresh: bool = False,
+    log: str | Iterable[str] = (),
     on_progress: Listener = ignore,
 ) -> Run:
     """Trains one model with one encoding; continues where an earlier run stopped.
@@ -43,6 +53,7 @@ def train(
         budget: as ``"2000steps"`` or ``"10m"``.
         assignments, device, out, data_root: as for :func:`liere_cli.compare`.
         fresh: discard earlier results of this run.
+        log: trackers that record the run: ``tensorboard``, ``wandb`` or ``mlflow``.
         on_progress: likewise; a run that was finished before reports no event.
 
     Returns:
@@ -76,14 +87,25 @@ def train(
         if known is not None:
             if ranks.is_main:
                 tidy(run)
+                warn = partial(_warn, listener)
+                log_finished(run, run_spec.encoding, run_spec.data, given.log, warn)
             return run
         labels = (run_spec.data, run_spec.encoding, settings.seed)
         planned = PlannedRun(*labels, run, run_spec.run_id, settings)
-        forward = ForwardEvents(planned, listener)
+        callbacks = observed(planned, given.log, listener)
         train_run(
-            run_spec, outputs=given.out, device=chosen, fresh=fresh, callbacks=forward, ranks=ranks
+            run_spec,
+            outputs=given.out,
+            device=chosen,
+            fresh=fresh,
+            callbacks=callbacks,
+            ranks=ranks,
         )
         return run_spec.run(given.out)
+
+
+def _warn(listener: Listener, text: str) -> None:
+    listener(Notice(text, warning=True))
 
 
 class _Arguments(Section):
@@ -97,3 +119,4 @@ class _Arguments(Section):
     out: Folder
     data_root: Folder | None
     fresh: bool
+    log: LoggerNames

@@ -16,6 +16,11 @@ from liere_cli.cli.data import data
 from liere_cli.cli.encodings import encodings
 from liere_cli.cli.evaluate import evaluate
 from liere_cli.cli.judge import judge
+from liere_cli.cli.recipes.init import init
+from liere_cli.cli.recipes.schema import schema
+from liere_cli.cli.runs.cache import cache
+from liere_cli.cli.runs.commands import runs
+from liere_cli.cli.runs.status import status
 from liere_cli.cli.train import train
 from liere_cli.errors import LiereError, UsageError
 
@@ -120,3 +125,8 @@ app.command()(judge)
 app.command()(bench)
 app.command()(encodings)
 app.command()(data)
+app.add_typer(runs, name="runs")
+app.command()(status)
+app.command()(init)
+app.command()(schema)
+app.add_typer(cache, name="cache")

@@ -27,6 +27,7 @@ def compare(
     max_seeds: options.MaxSeeds = None,
     time: options.Time = None,
     against_itself: options.AgainstItself = False,
+    name: options.Name = None,
     jobs: options.Jobs = None,
     launcher: options.Launcher = "local",
     slurm: options.Slurm = None,
@@ -34,6 +35,7 @@ def compare(
     plot: options.Plot = None,
     device: options.Device = "auto",
     out: options.Outputs = options.DEFAULT_OUTPUTS,
+    log: options.Log = None,
     data_root: options.DataRoot = None,
     dry_run: options.DryRun = False,
 ) -> None:

@@ -5,12 +5,15 @@ from typing import Annotated, Any
 from typer import Argument
 
 from liere_cli.cli import console
+from liere_cli.cli.completion import complete_data
 from liere_cli.cli.listing import NARROW, option_rows, option_text
 from liere_cli.cli.options import AsJson, DataRoot
 
 
 def data(
-    name: Annotated[str | None, Argument(help="Show this one in full.")] = None,
+    name: Annotated[
+        str | None, Argument(help="Show this one in full.", autocompletion=complete_data)
+    ] = None,
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:

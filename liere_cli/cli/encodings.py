@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from liere_cli.cli import console
+from liere_cli.cli.completion import complete_encodings, complete_run
 from liere_cli.cli.listing import NARROW, option_rows, option_text
 from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Outputs
 from liere_cli.errors import UsageError
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 def encodings(
     name: Annotated[
-        str | None, Argument(help="Show this one in full; with options, NAME:key=value.")
+        str | None,
+        Argument(
+            help="Show this one in full; with options, NAME:key=value.",
+            autocompletion=complete_encodings,
+        ),
     ] = None,
     plot: Annotated[
         Path | None, Option(metavar="FILE", help="Plot scores by position: .png, .svg or .pdf.")
@@ -29,7 +34,11 @@ def encodings(
     layer: Annotated[int | None, Option(min=0, help="Of --plot: which layer.")] = None,
     run: Annotated[
         str | None,
-        Option(metavar="RUN", help="Of --plot: a trained run instead of initialisation."),
+        Option(
+            metavar="RUN",
+            help="Of --plot: a trained run instead of initialisation.",
+            autocompletion=complete_run,
+        ),
     ] = None,
     out: Outputs = DEFAULT_OUTPUTS,
     data_root: DataRoot = None,

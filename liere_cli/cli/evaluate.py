@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from typer import Argument, Option
+from typer import Option
 
 from liere_cli.cli import console
-from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Device, Outputs
+from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Device, Outputs, RunArgument
 
 if TYPE_CHECKING:
     from liere_cli.evaluation.trained_run import EvaluationRow
 
 
 def evaluate(
-    run: Annotated[str, Argument(metavar="RUN", help="A run's folder, name or identity.")],
+    run: RunArgument,
     split: Annotated[
         Literal["train", "val", "test"], Option(help="Which part of the data.")
     ] = "test",

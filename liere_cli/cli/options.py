@@ -5,9 +5,23 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option
 
+from liere_cli.cli.completion import (
+    complete_assignment,
+    complete_data,
+    complete_encodings,
+    complete_loggers,
+    complete_run,
+    complete_source,
+)
+
 Assignments = Annotated[
     list[str] | None,
-    Option("--set", metavar="KEY=VALUE", help="Set any recipe key, as training.batch=64."),
+    Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set any recipe key, as training.batch=64; liere schema --keys lists them.",
+        autocompletion=complete_assignment,
+    ),
 ]
 Device = Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")]
 Outputs = Annotated[Path, Option("--out", help="Folder that runs land in.")]
@@ -16,6 +30,14 @@ DataRoot = Annotated[
 ]
 AsJson = Annotated[bool, Option("--json", help="Print JSON alone on stdout.")]
 DEFAULT_OUTPUTS = Path("outputs")
+RunArgument = Annotated[
+    str,
+    Argument(
+        metavar="RUN",
+        help="A run's folder, name, or identity, of which the first digits are enough.",
+        autocompletion=complete_run,
+    ),
+]
 
 Sources = Annotated[
     list[str] | None,
@@ -24,12 +46,25 @@ Sources = Annotated[
         help="A recipe's path, a built-in one's name, or folders of finished runs. "
         "Nothing at all means the recipe 'quick'.",
         show_default=False,
+        autocompletion=complete_source,
     ),
 ]
 Encodings = Annotated[
-    str | None, Option(metavar="A,B", help="Encodings, as none,rope,liere:block=8,share=layers.")
+    str | None,
+    Option(
+        metavar="A,B",
+        help="Encodings, as none,rope,liere:block=8,share=layers; of finished runs, those to show.",
+        autocompletion=complete_encodings,
+    ),
 ]
-DataSets = Annotated[str | None, Option(metavar="X,Y", help="Data sets, as stdlib,pointing.")]
+DataSets = Annotated[
+    str | None,
+    Option(
+        metavar="X,Y",
+        help="Data sets, as stdlib,pointing; of finished runs, those to show.",
+        autocompletion=complete_data,
+    ),
+]
 Seeds = Annotated[str | None, Option(metavar="N", help="How many seeds (3), or which (0,1,2).")]
 Baseline = Annotated[
     str | None,
@@ -37,6 +72,7 @@ Baseline = Annotated[
         metavar="A",
         help="Encoding that the others are compared with; of several, the first that takes "
         "part and is defined on the data.",
+        autocompletion=complete_encodings,
     ),
 ]
 Budget = Annotated[
@@ -63,6 +99,22 @@ Time = Annotated[
 AgainstItself = Annotated[
     bool,
     Option("--aa", help="Also compare the baseline with itself, at seeds that nothing else uses."),
+]
+Name = Annotated[
+    str | None,
+    Option(
+        metavar="NAME",
+        help="Folder of the comparison under --out. Default: the recipe's name; where flags change "
+        "what it compares, or there is no recipe, a name made from what is compared.",
+    ),
+]
+Log = Annotated[
+    str | None,
+    Option(
+        metavar="NAME,NAME",
+        help="Record every run with tensorboard, wandb (offline) or mlflow (files in OUT/mlruns).",
+        autocompletion=complete_loggers,
+    ),
 ]
 Jobs = Annotated[
     int | None,

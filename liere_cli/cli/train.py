@@ -6,7 +6,16 @@ import typer
 from typer import Option
 
 from liere_cli.cli import console
-from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, Assignments, DataRoot, Device, Outputs
+from liere_cli.cli.completion import complete_data, complete_encodings, complete_recipe
+from liere_cli.cli.options import (
+    DEFAULT_OUTPUTS,
+    AsJson,
+    Assignments,
+    DataRoot,
+    Device,
+    Log,
+    Outputs,
+)
 from liere_cli.report.numbers import duration
 
 if TYPE_CHECKING:
@@ -15,11 +24,23 @@ if TYPE_CHECKING:
 
 def train(
     encoding: Annotated[
-        str | None, Option(help="NAME, NAME:key=value,..., or FILE.py:Class (runs that file).")
+        str | None,
+        Option(
+            help="NAME, NAME:key=value,..., or FILE.py:Class (runs that file).",
+            autocompletion=complete_encodings,
+        ),
     ] = None,
-    data: Annotated[str | None, Option(help="NAME, NAME:key=value,..., or KIND:PATH.")] = None,
+    data: Annotated[
+        str | None,
+        Option(help="NAME, NAME:key=value,..., or KIND:PATH.", autocompletion=complete_data),
+    ] = None,
     recipe: Annotated[
-        str | None, Option(metavar="FILE", help="A recipe's path, or a built-in one's name.")
+        str | None,
+        Option(
+            metavar="FILE",
+            help="A recipe's path, or a built-in one's name.",
+            autocompletion=complete_recipe,
+        ),
     ] = None,
     assignments: Assignments = None,
     seed: Annotated[int | None, Option(help="Seed of every random stream.")] = None,
@@ -28,6 +49,7 @@ def train(
     ] = None,
     device: Device = "auto",
     out: Outputs = DEFAULT_OUTPUTS,
+    log: Log = None,
     data_root: DataRoot = None,
     fresh: Annotated[bool, Option("--fresh", help="Discard earlier results.")] = False,
     as_json: AsJson = False,
@@ -35,6 +57,7 @@ def train(
     """Train one model with one encoding; go on where an earlier run stopped.
 
     Without flags: liere on stdlib, Python's own source. Exit code 1 when a run fails or diverges.
+    Keys for --set, with defaults and meaning: liere schema --keys, or liere schema training.
     One large run in N processes: torchrun --nproc-per-node N -m liere_cli train ...
     """
     flags = {name: value for name, value in locals().items() if value is not None}

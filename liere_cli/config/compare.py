@@ -35,6 +35,9 @@ def _as_dataset_settings(value: object) -> object:
     return value if is_dataset else {"data": value}
 
 
+_Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
 def _as_seeds(value: object) -> object:
     return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -101,14 +104,17 @@ class TuningSettings(Section):
     """
 
     grid: Annotated[
-        dict[str, Annotated[list[Any], Field(min_length=1)]], BeforeValidator(_flattened)
+        dict[str, Annotated[list[Any], Field(min_length=1)]],
+        BeforeValidator(
+            _flattened, json_schema_input_type=dict[str, list[Any] | dict[str, list[Any]]]
+        ),
     ] = Field({}, description="values of each key; all combinations are tried")
     candidates: list[Annotated[dict[str, Any], BeforeValidator(_flattened)]] = Field(
         [], description="combinations to try, in place of a grid"
     )
     seeds: Annotated[
-        list[Annotated[int, Field(ge=0, lt=2**31)]],
-        BeforeValidator(_as_list),
+        list[_Seed],
+        BeforeValidator(_as_list, json_schema_input_type=int | list[_Seed]),
         AfterValidator(_distinct),
         Field(min_length=1, max_length=1000),
     ] = Field([1000], description="seeds of the tuning runs, none of which the comparison may use")
@@ -203,12 +209,19 @@ class CompareSettings(Section):
         min_length=1,
         description="encodings to compare, as NAME:key=value or mappings with 'name'",
     )
-    data: list[Annotated[DatasetSettings, BeforeValidator(_as_dataset_settings)]] = Field(
+    data: list[
+        Annotated[
+            DatasetSettings,
+            BeforeValidator(
+                _as_dataset_settings, json_schema_input_type=DatasetSettings | str | dict[str, Any]
+            ),
+        ]
+    ] = Field(
         [], max_length=1000, description="data sets, one table each; empty: the recipe's data"
     )
     seeds: Annotated[
-        list[Annotated[int, Field(ge=0, lt=2**31)]],
-        BeforeValidator(_as_seeds),
+        list[_Seed],
+        BeforeValidator(_as_seeds, json_schema_input_type=int | list[_Seed]),
         AfterValidator(_distinct),
         Field(min_length=1, max_length=10_000),
     ] = Field(
@@ -216,7 +229,11 @@ class CompareSettings(Section):
         description="seeds of each encoding: a list, or how many from 0 on; verdicts need 5",
     )
     baseline: Annotated[
-        list[Spec], BeforeValidator(lambda value: value if isinstance(value, list) else [value])
+        list[Spec],
+        BeforeValidator(
+            lambda value: value if isinstance(value, list) else [value],
+            json_schema_input_type=Spec | list[Spec],
+        ),
     ] = Field(
         [{"name": "rope"}, {"name": "axial"}],
         min_length=1,

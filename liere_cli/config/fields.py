@@ -23,5 +23,10 @@ def _as_ints(value: object) -> object:
     return [value] if isinstance(value, int) else value
 
 
-Spec = Annotated[dict[str, Any], BeforeValidator(_as_spec), AfterValidator(_has_name)]
-Extent = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_ints)]
+Spec = Annotated[
+    dict[str, Any],
+    BeforeValidator(_as_spec, json_schema_input_type=str | dict[str, Any]),
+    AfterValidator(_has_name),
+]
+_Ints = tuple[Annotated[int, Field(ge=1)], ...]
+Extent = Annotated[_Ints, BeforeValidator(_as_ints, json_schema_input_type=int | str | _Ints)]

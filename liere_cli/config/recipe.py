@@ -25,7 +25,8 @@ SIZES = {
 }
 
 
-def _folder_name(name: str) -> str:
+def check_folder_name(name: str) -> str:
+    """The name, or ValueError if a folder of runs can't have it."""
     if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
         raise ValueError(
             "must be a folder's name: at most 80 letters, digits, '.', '_' and '-', the first a "
@@ -141,7 +142,7 @@ class TrainingSettings(Section):
 class Recipe(Section):
     """A run or a comparison, as written; :mod:`liere_cli.runs.build` resolves every value."""
 
-    experiment: Annotated[str, AfterValidator(_folder_name)] = Field(
+    experiment: Annotated[str, AfterValidator(check_folder_name)] = Field(
         "", description="folder of the runs under the outputs; empty: the data set's name"
     )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of every random stream")

@@ -122,15 +122,15 @@ def _sentence(section: type[BaseModel], error: ValidationError) -> str:
 def _fields_at(section: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
         field = section.model_fields.get(part)
-        section = _section_in(field.annotation) or section if field else section
+        section = section_in(field.annotation) or section if field else section
     return list(section.model_fields)
 
 
-def _section_in(annotation: object) -> type[BaseModel] | None:
+def section_in(annotation: object) -> type[BaseModel] | None:
     """The section that a field holds, also where it is optional or in a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next(filter(None, map(_section_in, get_args(annotation))), None)
+    return next(filter(None, map(section_in, get_args(annotation))), None)
 
 
 def _takes_bool(annotation: object) -> bool:

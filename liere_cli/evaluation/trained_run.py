@@ -19,7 +19,7 @@ from liere_cli.model import Transformer
 from liere_cli.runs.build import RunSpec, assemble, build_model
 from liere_cli.runs.checkpoint import load_weights
 from liere_cli.runs.find import open_run
-from liere_cli.runs.folder import Run
+from liere_cli.runs.folder import Run, data_root_of
 from liere_cli.utils.seeding import stream
 
 
@@ -75,7 +75,7 @@ class TrainedRun:
         if code is not None:
             recipe = recipe.model_copy(update={"encoding": {**recipe.encoding, "name": code}})
         refuse_foreign_code(recipe, str(run.folder), [code])
-        run_spec = assemble(recipe, root=root, device=device)
+        run_spec = assemble(recipe, root=root or data_root_of(run), device=device)
         if run_spec.run_id != run.run_id:
             raise LiereError(
                 f"{run.folder}: the data or code that this run was trained with has changed since "

@@ -91,6 +91,8 @@ class _Log:
                 self.logger.info(
                     "%.0f%%, step %d, loss %.4f", 100 * report.share, report.step, report.loss
                 )
+        elif isinstance(event, events.Notice):
+            self.logger.warning("%s", event.text)
         elif isinstance(event, events.RunEvaluating):
             self.logger.info("evaluating on %s", event.split)
         elif isinstance(event, events.RunLockedElsewhere):

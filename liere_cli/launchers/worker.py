@@ -1,12 +1,13 @@
 """Trains planned runs one by one, and reports what happens as typed events."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 
 from liere_cli.errors import LiereError
 from liere_cli.launchers import events
+from liere_cli.launchers.events import Notice
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome, outcome_of
 from liere_cli.planning.progress import outcome as outcome_so_far
@@ -17,6 +18,7 @@ from liere_cli.runs.folder import Run
 from liere_cli.runs.lock import Owner, RunLocked, owner_of, seems_held
 from liere_cli.runs.summary import RunSummary
 from liere_cli.training.callbacks import Callbacks, Report
+from liere_cli.training.loggers.observer import LoggingCallbacks
 
 #: with the parameters of :func:`liere_cli.training.run.train_run`
 TrainFunction = Callable[..., RunSummary]
@@ -38,6 +40,14 @@ class ForwardEvents(Callbacks):
 
     def on_evaluate(self, split: str) -> None:
         self.listener(events.RunEvaluating(self.planned, split))
+
+
+def observed(planned: PlannedRun, loggers: Sequence[str], listener: events.Listener) -> Callbacks:
+    """Training callbacks that report events, and record the run with loggers of those names."""
+    forward = ForwardEvents(planned, listener)
+    if not loggers:
+        return forward
+    return LoggingCallbacks(forward, loggers, lambda text: listener(Notice(text, warning=True)))
 
 
 def train_planned_run(
@@ -85,7 +95,7 @@ def _outcome(
             outputs=context.outputs,
             device=device,
             fresh=before is not None and outcome_of(before).state == "failed",
-            callbacks=ForwardEvents(planned, listener),
+            callbacks=observed(planned, context.log, listener),
         )
         return outcome_of(summary)
     except RunLocked:

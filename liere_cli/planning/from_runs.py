@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from liere_cli.config.compare import CompareSettings
@@ -15,8 +14,7 @@ from liere_cli.planning.overrides import split_specs
 from liere_cli.planning.plan import ComparedRun, DatasetPlan, Plan, PlannedEncoding
 from liere_cli.planning.progress import Outcome, outcome, outcome_of
 from liere_cli.planning.run_record import RunRecord, RunRecordReader
-from liere_cli.runs.find import open_run
-from liere_cli.runs.folder import JOBS_FILE, Run
+from liere_cli.runs.folder import Run
 from liere_cli.utils.files import digest_of
 
 
@@ -158,30 +156,3 @@ class _Table:
             test_limit=first.test_limit,
             **family_of(json.loads(first.shared)),
         )
-
-
-def runs_of(paths: Sequence[str], outputs: Path) -> list[Run]:
-    """The runs at each path; of several, those that liere wrote beside the runs are skipped.
-
-    Raises UsageError if there is no run at one of the others, or at all.
-    """
-    kept = [path for path in paths if len(paths) == 1 or not _lies_beside_runs(Path(path))]
-    if not kept:
-        raise UsageError(f"{', '.join(paths)}: none of these files is a run")
-    return [run for path in kept for run in runs_at(path, outputs)]
-
-
-def _lies_beside_runs(path: Path) -> bool:
-    """Whether it lies beside the runs of an experiment: the recipe, tables and jobs."""
-    if path.is_dir():
-        return (path / JOBS_FILE).is_file()
-    return (path.name == "comparison.yaml" or path.stem == "table") and path.is_file()
-
-
-def runs_at(path: str, outputs: Path) -> list[Run]:
-    """The run at a folder or of a name under ``outputs``, or all runs right inside a folder."""
-    folder = Path(path)
-    if (folder / "recipe.yaml").is_file():
-        return [Run(folder)]
-    inside = sorted(place.parent for place in folder.glob("*/recipe.yaml"))
-    return [Run(place) for place in inside] or [open_run(path, outputs)]

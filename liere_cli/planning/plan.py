@@ -1,18 +1,22 @@
 """What a comparison spans: data sets x encodings x seeds."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Generic
+from typing import TYPE_CHECKING, Generic
 
 from typing_extensions import TypeVar
 
-from liere_cli.config.budget import Budget
 from liere_cli.config.compare import CompareSettings
-from liere_cli.config.recipe import Recipe
-from liere_cli.evaluation.conditions import TransferProtocol
-from liere_cli.planning.tuning_result import TuningResult
-from liere_cli.runs.folder import Run
-from liere_cli.statistics.sequential import InterimAnalyses
+
+if TYPE_CHECKING:  # listing runs imports neither numpy nor scipy
+    from liere_cli.config.budget import Budget
+    from liere_cli.config.recipe import Recipe
+    from liere_cli.evaluation.conditions import TransferProtocol
+    from liere_cli.planning.tuning_result import TuningResult
+    from liere_cli.runs.folder import Run
+    from liere_cli.statistics.sequential import InterimAnalyses
 
 
 @dataclass(frozen=True)

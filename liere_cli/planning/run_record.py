@@ -9,8 +9,7 @@ from liere_cli.config.budget import Budget
 from liere_cli.config.files import MAX_RECIPE_BYTES, parse_settings
 from liere_cli.config.recipe import Recipe
 from liere_cli.errors import LiereError, UsageError, unreadable
-from liere_cli.runs.folder import Run
-from liere_cli.runs.item_results import FILE as ITEMS_FILE
+from liere_cli.runs.folder import ITEMS_FILE, Run
 from liere_cli.runs.summary import RunSummary
 
 #: the line that alone differs between the recipes of one encoding's seeds

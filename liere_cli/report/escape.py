@@ -20,6 +20,8 @@ _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 def plain(text: str) -> str:
     """Text on one line, without control characters that could drive a terminal."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 

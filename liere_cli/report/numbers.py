@@ -111,3 +111,21 @@ def throughput(value: float | None, unit: str | None) -> str:
         return NONE
     short = (unit or "").replace("examples", "ex").replace("tokens", "tok")
     return f"{count(value)} {short}".strip()
+
+
+def size(count: int) -> str:
+    """Bytes as ``312 B``, ``4.5 kB``, ``1.2 GB``"""
+    value, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
+
+
+def age(seconds: float) -> str:
+    """``now``, ``5m``, ``3h``, ``12d``"""
+    for factor, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= factor:
+            return f"{seconds / factor:.0f}{unit}"
+    return "now"

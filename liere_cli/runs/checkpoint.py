@@ -182,7 +182,10 @@ def load_weights(run: Run, name: str, model: nn.Module) -> None:
     try:
         tensors = load(run.checked(path.name, _bytes_of(model)))
     except FileNotFoundError:
-        raise LiereError(f"{path}: is missing; liere train --fresh trains the run again") from None
+        raise LiereError(
+            f"{path}: is missing, as after 'liere runs prune --weights'; liere train --fresh "
+            "trains the run again"
+        ) from None
     except LiereError:
         raise
     except Exception as error:

@@ -16,12 +16,14 @@ class Context:
         data_root: folder of local copies of the data sets; None: LIERE_DATA, or downloads.
         device: ``cpu``, ``cuda`` or ``cuda:N``; it decides what ``training.precision: auto`` means.
         experiment: folder of a comparison's runs, under ``outputs``.
+        log: loggers that record the training of runs, by name.
     """
 
     outputs: Path
     data_root: Path | None = None
     device: str = "cpu"
     experiment: str = ""
+    log: tuple[str, ...] = ()
 
     @property
     def torch_device(self) -> "torch.device":

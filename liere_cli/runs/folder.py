@@ -11,6 +11,7 @@ outputs/EXPERIMENT/RUN/
     summary.json       written last: with it, the run is over; has digests of itself and the others
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,8 @@ _SEALED = (
 )  # fmt: skip
 #: the folder of Slurm jobs beside the runs of an experiment, and its file
 FOLDER, JOBS_FILE = "slurm", "jobs.json"
+#: results per item of the test split
+ITEMS_FILE = "items-test.safetensors"
 #: largest files that are read from a run, in bytes
 MAX_SUMMARY_BYTES, MAX_METRICS_BYTES, MAX_ITEMS_BYTES = 1 << 20, 1 << 28, 1 << 30
 
@@ -96,6 +99,14 @@ class Run:
             raise unreadable(path, error) from None
         return Recipe.validated(parse_settings(content, str(path)), str(path))
 
+    def environment(self) -> dict[str, Any]:
+        """Where and how the run was trained; empty if the file is missing or damaged."""
+        try:
+            content = parse_json(self.checked("environment.json", MAX_SUMMARY_BYTES))
+        except (OSError, ValueError, LiereError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Lines as :func:`metrics_in`; LiereError if the file was changed after the run ended."""
         try:
@@ -119,6 +130,17 @@ class Run:
         sealed = replace(sealed, sha256=seal(sealed.to_record(), "sha256"))
         write(self.path("summary.json"), to_json(sealed.to_record()))
         return sealed
+
+
+def data_root_of(run: Run) -> Path | None:
+    """The folder of local data that the run was trained with, where it is still there.
+
+    LIERE_DATA outweighs it.
+    """
+    root = run.environment().get("data_root")
+    if os.environ.get("LIERE_DATA") or not isinstance(root, str) or not os.path.isdir(root):
+        return None
+    return Path(root)
 
 
 def metrics_in(content: bytes) -> Iterator[dict[str, Any]]:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liere_cli.errors import LiereError
-from liere_cli.runs.folder import MAX_ITEMS_BYTES, Run
+from liere_cli.runs.folder import ITEMS_FILE, MAX_ITEMS_BYTES, Run
 from liere_cli.statistics import item_errors
 from liere_cli.statistics.item_errors import ItemDifferences, ItemResults, StoredItemError
 
-FILE = "items-test.safetensors"
+FILE = ITEMS_FILE
 #: runs whose results a reader keeps
 RUNS_IN_MEMORY = 128
 

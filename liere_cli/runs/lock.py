@@ -125,7 +125,7 @@ def lock_run(run: Run) -> Iterator[RunLock]:
 def seems_held(run: Run) -> bool:
     """Whether another process probably trains the run; only :func:`lock_run` decides."""
     owner = owner_of(run)
-    if owner is None or (owner.host == socket.gethostname() and not _is_running(owner.pid)):
+    if owner is None or (owner.host == socket.gethostname() and not is_running(owner.pid)):
         return False
     with suppress(OSError):
         age = time.time() - _path(run, "lease").stat().st_mtime
@@ -133,7 +133,16 @@ def seems_held(run: Run) -> bool:
     return False
 
 
-def _is_running(pid: int) -> bool:
+def locked_ids(outputs: Path) -> list[str]:
+    """Identities of the runs that are probably in training, as :func:`seems_held`."""
+    paths = sorted((outputs / FOLDER).glob("*.owner"))
+    # a run's lock depends on its identity alone
+    runs = [Run(outputs / "any" / f"run-{path.stem}") for path in paths]
+    return [run.run_id for run in runs if seems_held(run)]
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is a process of that number on this host."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -86,14 +86,19 @@ class RunSummary:
             raise ValueError(f"is not a run summary; {AGAIN}")
         if missing := sorted(_REQUIRED - record.keys()):
             raise ValueError(f"is not a complete run summary (it lacks '{missing[0]}'); {AGAIN}")
+        fields_given: dict[str, Any] = {}
+        extra: dict[str, object] = {}
         for name, value in record.items():
-            if name in _TYPES and type(value) not in _TYPES[name]:
+            types = _TYPES.get(name)
+            if types is None:
+                extra[name] = value
+            elif type(value) in types:
+                fields_given[name] = value
+            else:
                 raise ValueError(
                     f"is not a valid run summary ('{name}' is {shortened(value)}); {AGAIN}"
                 )
-        extra = {name: value for name, value in record.items() if name not in _TYPES}
-        known = {name: value for name, value in record.items() if name in _TYPES}
-        return cls(**known, extra=extra)
+        return cls(**fields_given, extra=extra)
 
     def to_record(self) -> dict[str, Any]:
         """The summary as a JSON record, in the order of ``summary.json``."""

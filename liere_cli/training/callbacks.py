@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # commands that only read runs never import torch
     from liere_cli.runs.build import RunSpec
     from liere_cli.runs.folder import Run
+    from liere_cli.runs.summary import RunSummary
 
 
 @dataclass(frozen=True)
@@ -41,3 +43,9 @@ class Callbacks:
 
     def on_evaluate(self, split: str) -> None:
         """Before an evaluation."""
+
+    def on_log(self, line: Mapping[str, float | None]) -> None:
+        """At every line of metrics.jsonl; a resumed run begins with those before its checkpoint."""
+
+    def on_end(self, summary: RunSummary | None) -> None:
+        """After the last step and evaluation; None where the run failed or was interrupted."""

@@ -32,6 +32,7 @@ def describe_run(run_spec: RunSpec, run: Run, device: torch.device, processes: i
         "threads": torch.get_num_threads(),
         "rotations": compiler.describe(device),
         "processes": processes,
+        "data_root": str(root.resolve()) if (root := run_spec.dataset.root) else None,
     }
     write_atomically(run.path("environment.json"), to_json(environment))
 

@@ -59,10 +59,14 @@ def train_run(
             clear_leftovers(run)
             discard_results(run)
             describe_run(run_spec, run, device, ranks.size)
-            trainer = Trainer(run_spec, run, device, callbacks or Callbacks(), lock, ranks)
-            summary = trainer.train()
-            lock.check()
-            summary = run.write_summary(summary)
+            callbacks, ended = callbacks or Callbacks(), None
+            trainer = Trainer(run_spec, run, device, callbacks, lock, ranks)
+            try:
+                summary = trainer.train()
+                lock.check()
+                summary = ended = run.write_summary(summary)
+            finally:
+                callbacks.on_end(ended)
         clear_checkpoints(run)
         return ranks.broadcast(lambda: summary)
 

@@ -71,7 +71,8 @@ class Trainer:
         #: training losses [] of the steps since the last line of metrics.jsonl
         self.losses = [torch.tensor(loss, device=device) for loss in self.progress.pending]
         self.latest: float | None = None
-        for line in metrics_in(restored.metrics):
+        self.earlier = list(metrics_in(restored.metrics))
+        for line in self.earlier:
             self.latest = line.get("val", self.latest)
         self.metrics_log = (
             MetricsLog(run.path("metrics.jsonl"), restored.metrics) if ranks.is_main else None
@@ -85,6 +86,8 @@ class Trainer:
         patient = self.ranks.size > 1
         with stoppable(patient, self.stop), self.metrics_log or nullcontext():
             try:
+                for line in self.earlier:
+                    self.callbacks.on_log(line)
                 self._loop()
                 return self._finish()
             except Diverged as error:
@@ -123,6 +126,7 @@ class Trainer:
                 loss = float(torch.stack(self.losses).mean())
                 mark = self._count_seconds(mark)
                 self._report(loss, logged)
+                mark = time.perf_counter()
                 self.losses.clear()
                 logged = (progress.examples, progress.seconds)
             self._check_stop()
@@ -193,7 +197,9 @@ class Trainer:
         if self.metrics_log is not None:
             seconds = round(self.progress.seconds, 3)
             seen = {"step": self.progress.step, "examples": self.progress.examples}
-            self.metrics_log.write({**seen, "seconds": seconds, **values})
+            line = {**seen, "seconds": seconds, **values}
+            self.metrics_log.write(line)
+            self.callbacks.on_log(line)
 
     def _validate(self) -> None:
         self.callbacks.on_evaluate("val")

@@ -14,7 +14,18 @@ from typer.testing import CliRunner, Result
 from liere_cli import __version__
 from liere_cli.cli.app import app
 
-COMMANDS = ["train", "eval", "compare", "encodings", "data"]
+COMMANDS = [
+    "train",
+    "eval",
+    "compare",
+    "encodings",
+    "data",
+    "runs",
+    "status",
+    "cache",
+    "init",
+    "schema",
+]
 TINY = [
     "--set=model.layers=1",
     "--set=model.dim=16",

@@ -32,7 +32,8 @@ def liere(*arguments: str) -> Result:
 
 
 def compare(*arguments: str) -> Result:
-    return liere("--data=pointing", "--encodings=none,axial,liere", *TINY, *arguments)
+    own = ("--data=pointing", "--encodings=none,axial,liere", "--name=compare")
+    return liere(*own, *TINY, *arguments)
 
 
 def refused(result: Result, *parts: str) -> None:
@@ -321,7 +322,7 @@ def test_an_encoding_is_held_against_itself_at_other_seeds(
     arguments = (
         "--data=motion:train=100,val=64,test=64", "--encodings=axial", "--aa", "--seeds=3",
         "--budget=4steps", *TINY, "--set=training.batch=4", "--set=training.test_limit=64",
-        "--set=training.validation_limit=8", "--format=json",
+        "--set=training.validation_limit=8", "--format=json", "--name=compare",
     )  # fmt: skip
     result = liere(*arguments)
     assert result.exit_code == 0, result.output

@@ -235,7 +235,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def liere(*arguments: str) -> Invoked:
     tiny = ("--set=model.layers=1", "--set=model.dim=32", "--set=model.heads=2")
-    command = ["compare", "--data=pointing", *tiny, *arguments]
+    command = ["compare", "--data=pointing", "--name=compare", *tiny, *arguments]
     return CliRunner().invoke(app, command, env={"COLUMNS": "120"})
 
 

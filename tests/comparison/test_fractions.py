@@ -42,7 +42,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def liere(*arguments: str) -> Result:
     tiny = ("--set=model.layers=1", "--set=model.dim=32", "--set=model.heads=2")
-    own = ("--data=pointing", "--encodings=none,axial,liere", "--seeds=3", *tiny)
+    own = ("--data=pointing", "--encodings=none,axial,liere", "--seeds=3", "--name=compare", *tiny)
     return CliRunner().invoke(app, ["compare", *own, *arguments], env={"COLUMNS": "110"})
 
 

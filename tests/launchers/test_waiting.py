@@ -98,7 +98,7 @@ def test_a_cell_whose_owner_dies_is_taken_over(tmp_path: Path) -> None:
         # a zombie is still a process: its lease tells in the end, its parent's wait at once
         assert seems_held(made[0].run)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("liere_cli.runs.lock._is_running", lambda pid: alive(pid))
+            patch.setattr("liere_cli.runs.lock.is_running", lambda pid: alive(pid))
             found = launch(made, Context(tmp_path, None, "cpu"), listener=listen, trainer=train)
     assert [found[run.run_id].state for run in made] == ["finished"] * 3
     assert [event.run for event in events if isinstance(event, RunEnded)][-1] == made[0]

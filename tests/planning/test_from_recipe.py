@@ -12,10 +12,11 @@ from liere_cli.config.recipe import Recipe
 from liere_cli.config.spec import format_spec, parse_spec
 from liere_cli.errors import UsageError
 from liere_cli.planning.from_recipe import plan_comparison
-from liere_cli.planning.from_runs import runs_as_plan, runs_at
+from liere_cli.planning.from_runs import runs_as_plan
 from liere_cli.planning.overrides import comparison_recipe, parse_seeds, split_specs
 from liere_cli.planning.plan import Plan, PlannedRun
 from liere_cli.planning.progress import outcomes_of, seconds_left
+from liere_cli.planning.run_paths import runs_at
 from liere_cli.runs.build import assemble
 from liere_cli.runs.context import Context
 from liere_cli.runs.folder import Run

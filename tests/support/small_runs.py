@@ -9,7 +9,7 @@ import torch
 from liere_cli.config.files import load_recipe
 from liere_cli.runs.build import RunSpec, assemble
 from liere_cli.runs.folder import Run
-from liere_cli.training.callbacks import Report
+from liere_cli.training.callbacks import Callbacks, Report
 
 CPU = torch.device("cpu")
 SMALL = {
@@ -43,7 +43,7 @@ def losses(run: Run) -> list[Any]:
     ]
 
 
-class StopAt:
+class StopAt(Callbacks):
     """Sends Ctrl-C when a step is reported."""
 
     def __init__(self, step: int) -> None:
@@ -57,5 +57,3 @@ class StopAt:
     def on_report(self, report: Report) -> None:
         if report.step == self.step:
             signal.raise_signal(signal.SIGINT)
-
-    def on_evaluate(self, split: str) -> None: ...

@@ -1,0 +1,1 @@
+"""Experiment trackers that record training as it happens."""
