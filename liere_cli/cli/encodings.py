@@ -10,6 +10,7 @@ from liere_cli.cli import console
 from liere_cli.cli.listing import NARROW, option_rows, option_text
 from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Outputs
 from liere_cli.errors import UsageError
+from liere_cli.utils.paths import expand
 
 if TYPE_CHECKING:
     from liere_cli.encodings import PositionEncoding
@@ -21,7 +22,8 @@ def encodings(
         str | None, Argument(help="Show this one in full; with options, NAME:key=value.")
     ] = None,
     plot: Annotated[
-        Path | None, Option(metavar="FILE", help="Plot scores by position: .png, .svg or .pdf.")
+        Path | None,
+        Option(parser=expand, metavar="FILE", help="Plot scores by position: .png, .svg or .pdf."),
     ] = None,
     grid: Annotated[
         str | None, Option(help="Of --plot: training grid in tokens, as 256 or 14x14.")

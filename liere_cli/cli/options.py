@@ -5,14 +5,24 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option
 
+from liere_cli.utils.paths import expand
+
 Assignments = Annotated[
     list[str] | None,
     Option("--set", metavar="KEY=VALUE", help="Set any recipe key, as training.batch=64."),
 ]
 Device = Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")]
-Outputs = Annotated[Path, Option("--out", help="Folder that runs land in.")]
+Outputs = Annotated[
+    Path, Option("--out", parser=expand, metavar="FOLDER", help="Folder that runs land in.")
+]
 DataRoot = Annotated[
-    Path | None, Option(envvar="LIERE_DATA", help="Folder with local copies of the data sets.")
+    Path | None,
+    Option(
+        parser=expand,
+        metavar="FOLDER",
+        envvar="LIERE_DATA",
+        help="Folder with local copies of the data sets.",
+    ),
 ]
 AsJson = Annotated[bool, Option("--json", help="Print JSON alone on stdout.")]
 DEFAULT_OUTPUTS = Path("outputs")
@@ -27,16 +37,20 @@ Sources = Annotated[
     ),
 ]
 Encodings = Annotated[
-    str | None, Option(metavar="A,B", help="Encodings, as none,rope,liere:block=8,share=layers.")
+    list[str] | None,
+    Option(metavar="A,B", help="Encodings, as none,rope,liere:block=8,share=layers; repeatable."),
 ]
-DataSets = Annotated[str | None, Option(metavar="X,Y", help="Data sets, as stdlib,pointing.")]
+DataSets = Annotated[
+    list[str] | None,
+    Option(metavar="X,Y", help="Data sets, as stdlib,pointing; repeatable."),
+]
 Seeds = Annotated[str | None, Option(metavar="N", help="How many seeds (3), or which (0,1,2).")]
 Baseline = Annotated[
-    str | None,
+    list[str] | None,
     Option(
         metavar="A",
         help="Encoding that the others are compared with; of several, the first that takes "
-        "part and is defined on the data.",
+        "part and is defined on the data; repeatable.",
     ),
 ]
 Budget = Annotated[
@@ -83,6 +97,7 @@ TableFormat = Annotated[Format, Option("--format", help="How the tables are show
 Plot = Annotated[
     Path | None,
     Option(
+        parser=expand,
         metavar="FILE",
         help="Also draw learning curves, and scores at other grids, as .png, .svg or .pdf.",
     ),

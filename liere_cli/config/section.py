@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from liere_cli.errors import MAX_SHOWN, UsageError, nearest, shortened
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 def added(default: Any, **constraints: Any) -> Any:
@@ -93,6 +96,13 @@ _MUST_BE = {
 }
 
 
+def violated_rule(error: "ErrorDetails") -> str:
+    """What a value must be, by the error that pydantic reports for it."""
+    if error["type"] in _MUST_BE:
+        return "must be " + _MUST_BE[error["type"]].format(**error.get("ctx", {}))
+    return error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+
+
 def _sentence(section: type[BaseModel], error: ValidationError) -> str:
     """The first of the errors, in one sentence."""
     first = error.errors()[0]
@@ -110,10 +120,7 @@ def _sentence(section: type[BaseModel], error: ValidationError) -> str:
         return f"unknown key '{key}'{suggestion} (allowed: {', '.join(allowed) or 'none'})"
     if first["type"] == "missing":
         return f"'{key}' is missing"
-    if first["type"] in _MUST_BE:
-        rule = "must be " + _MUST_BE[first["type"]].format(**first.get("ctx", {}))
-    else:
-        rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    rule = violated_rule(first)
     if not first["loc"]:
         return rule
     return f"'{key}' is {shortened(first['input'])}, but {rule}"

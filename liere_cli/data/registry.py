@@ -10,6 +10,7 @@ from pkgutil import walk_packages
 from liere_cli.config.spec import parse_spec
 from liere_cli.data.base import Dataset
 from liere_cli.errors import LiereError, UsageError, unknown
+from liere_cli.utils.paths import expand
 
 
 @cache
@@ -76,8 +77,8 @@ def mirror(root: Path | None = None) -> Path | None:
     """The folder of the local mirror: ``root``, else LIERE_DATA, else None; UsageError if it is not
     a folder.
     """
-    if root is None and os.environ.get("LIERE_DATA"):
-        root = Path(os.environ["LIERE_DATA"]).expanduser()
+    root = root or (Path(named) if (named := os.environ.get("LIERE_DATA")) else None)
+    root = root and expand(root)
     if root is not None and not root.is_dir():
         raise UsageError(f"the data root {root} is not a folder (from --data-root or LIERE_DATA)")
     return root

@@ -20,6 +20,7 @@ from liere_cli.runs.build import RunSpec, assemble, build_model
 from liere_cli.runs.checkpoint import load_weights
 from liere_cli.runs.find import open_run
 from liere_cli.runs.folder import Run
+from liere_cli.utils.malloc import memory_errors_reported
 from liere_cli.utils.seeding import stream
 
 
@@ -102,10 +103,11 @@ class TrainedRun:
         self, split: Split, condition: Condition, limit: int | None, block: int | None
     ) -> EvaluationRow:
         """One row of results; ``limit`` and ``block`` as in :func:`evaluate`."""
-        result = measure(
-            self.model, self.run_spec, condition,
-            split=split, device=self.device, limit=limit, block=block,
-        )  # fmt: skip
+        with memory_errors_reported("choose a smaller grid, or --device cpu"):
+            result = measure(
+                self.model, self.run_spec, condition,
+                split=split, device=self.device, limit=limit, block=block,
+            )  # fmt: skip
         return EvaluationRow(
             grid=grid_text(condition.grid),
             trained=condition.grid == self.run_spec.dataset.grid,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from liere_cli.errors import UsageError
 from liere_cli.runs.folder import Run
+from liere_cli.utils.paths import expand
 
 
 class Listing:
@@ -34,7 +35,7 @@ def _first_of(folders: Iterable[Path]) -> Run | None:
 
 def open_run(path: str | Path, outputs: Path = Path("outputs")) -> Run:
     """The run in a folder, or of a name or identity under ``outputs``; UsageError without one."""
-    folder = Path(path)
+    folder = expand(path)
     if (folder / "recipe.yaml").is_file():
         return Run(folder)
     text = str(path)

@@ -17,6 +17,9 @@ from liere_cli.training.step import parts_of
 from liere_cli.training.trainer import Trainer
 from liere_cli.utils.distributed import ALONE, Ranks
 from liere_cli.utils.files import make_folder
+from liere_cli.utils.malloc import memory_errors_reported
+
+_LESS_MEMORY = "reduce training.batch, raise training.accumulate, or choose a smaller model or grid"
 
 
 def train_run(
@@ -59,8 +62,9 @@ def train_run(
             clear_leftovers(run)
             discard_results(run)
             describe_run(run_spec, run, device, ranks.size)
-            trainer = Trainer(run_spec, run, device, callbacks or Callbacks(), lock, ranks)
-            summary = trainer.train()
+            with memory_errors_reported(_LESS_MEMORY):
+                trainer = Trainer(run_spec, run, device, callbacks or Callbacks(), lock, ranks)
+                summary = trainer.train()
             lock.check()
             summary = run.write_summary(summary)
         clear_checkpoints(run)

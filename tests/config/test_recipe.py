@@ -96,7 +96,7 @@ def test_overrides_reach_into_specs_written_as_text() -> None:
         ("- 1\n- 2", ["'key: value'"]),
         ("", ["'key: value'"]),
         ("a: &x 1\nb: *x", ["line 2", "aliases"]),
-        ("seed: 2020-99-99", ["month"]),
+        ("seed: 2020-99-99", ["'seed' is '2020-99-99'", "whole number"]),
         ("seed: true", ["'seed' is 'true'", "whole number"]),
         ("training: 3", ["'training' is 3", "section"]),
         (
