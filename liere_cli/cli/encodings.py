@@ -8,7 +8,7 @@ from typer import Argument, Option
 
 from liere_cli.cli import console
 from liere_cli.cli.listing import NARROW, option_rows, option_text
-from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Outputs
+from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, MovedData, Outputs
 from liere_cli.errors import UsageError
 from liere_cli.utils.paths import expand
 
@@ -33,6 +33,7 @@ def encodings(
         str | None,
         Option(metavar="RUN", help="Of --plot: a trained run instead of initialisation."),
     ] = None,
+    moved_data: MovedData = None,
     out: Outputs = DEFAULT_OUTPUTS,
     data_root: DataRoot = None,
     as_json: AsJson = False,
@@ -41,9 +42,13 @@ def encodings(
     if plot is not None:
         if as_json:
             raise UsageError(f"--json: --plot {plot} writes a plot, and nothing on stdout")
-        plot_encoding(name, plot, grid=grid, layer=layer, run=run, out=out, data_root=data_root)
+        plot_encoding(
+            name, plot, grid=grid, layer=layer, run=run, data=moved_data, out=out,
+            data_root=data_root,
+        )  # fmt: skip
         return
-    for flag, value in {"--grid": grid, "--layer": layer, "--run": run}.items():
+    only_plot = {"--grid": grid, "--layer": layer, "--run": run, "--data": moved_data}
+    for flag, value in only_plot.items():
         if value is not None:
             raise UsageError(f"{flag} {value} says what to draw; it needs --plot FILE")
     from liere_cli.encodings import available, encoding_class, resolve_spec
@@ -164,6 +169,7 @@ def plot_encoding(
     run: str | None,
     out: Path,
     data_root: Path | None,
+    data: str | None,
 ) -> None:
     """Plots a named encoding at initialisation, or that of a run as trained."""
     from liere_cli.encodings.score_map import score_map
@@ -177,7 +183,7 @@ def plot_encoding(
         title, moment = name, "at initialisation, seed 0"
         encoding, extents = _at_initialisation(name, grid)
     else:
-        encoding, extents, title = _trained(str(run), grid, out, data_root)
+        encoding, extents, title = _trained(str(run), grid, out, data_root, data)
         moment = "as trained"
     kernel = score_map(encoding, extents, layer or 0)
     text = caption(kernel, encoding, moment, layer or 0)
@@ -207,7 +213,7 @@ def _at_initialisation(name: str, grid: str | None) -> tuple["PositionEncoding",
 
 
 def _trained(
-    run: str, grid: str | None, out: Path, data_root: Path | None
+    run: str, grid: str | None, out: Path, data_root: Path | None, data: str | None
 ) -> tuple["PositionEncoding", tuple[int, ...], str]:
     import torch
 
@@ -216,7 +222,7 @@ def _trained(
     if grid is not None:
         raise UsageError(f"--grid {grid}: a run is drawn on the grid that it was trained on")
     opened = TrainedRun.open(
-        run, outputs=out, root=data_root, device=torch.device("cpu"), weights="last"
+        run, outputs=out, root=data_root, device=torch.device("cpu"), weights="last", data=data
     )
     title = f"{opened.run_spec.encoding} on {opened.run_spec.data}"
     return opened.model.encoding, opened.model.token_grid, title

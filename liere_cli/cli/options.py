@@ -24,6 +24,10 @@ DataRoot = Annotated[
         help="Folder with local copies of the data sets.",
     ),
 ]
+MovedData = Annotated[
+    str | None,
+    Option("--data", metavar="PATH", help="Where the run's data lies now, if it was moved."),
+]
 AsJson = Annotated[bool, Option("--json", help="Print JSON alone on stdout.")]
 DEFAULT_OUTPUTS = Path("outputs")
 
