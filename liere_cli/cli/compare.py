@@ -158,4 +158,6 @@ def _show_table(comparison: "Comparison", form: options.Format) -> None:
     from liere_cli.report.formats.terminal import terminal
 
     screen = console.stdout()
-    screen.print(terminal(comparison.table, screen.width))
+    screen.print(
+        terminal(comparison.table, screen.width, screen.is_terminal), crop=screen.is_terminal
+    )

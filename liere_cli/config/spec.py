@@ -97,6 +97,16 @@ def parse_spec(text: str) -> dict[str, Any]:
             key, value = "path", part.strip()
         if not key:
             raise UsageError(f"'{text}': '{part.strip()}' is not key=value")
+        path, colon, option = key.rpartition(":")
+        if equals and colon and re.fullmatch(r"\w+", option):
+            raise UsageError(
+                f"'{text}': options follow a comma: {match[1]}:{path},{option}={value}"
+            )
+        if equals and not re.fullmatch(r"[\w-]+", key):
+            raise UsageError(
+                f"'{text}': '{key}' is not an option; a path with '=' goes into a recipe, or --set "
+                "data.path=..."
+            )
         if not equals and "path" in spec:
             raise UsageError(
                 f"'{text}': '{part.strip()}' is not key=value; a path with a comma goes into a "

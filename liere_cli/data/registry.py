@@ -70,6 +70,15 @@ def build_dataset(spec: str | Mapping[str, object], root: Path | None = None) ->
     if not isinstance(name, str):
         raise UsageError(f"data: 'name' is {name!r}, but the name of a data set is expected")
     cls = dataset_class(name)
+    options = cls.Options.model_fields
+    unknown_keys = [key for key in settings if key not in options]
+    if "path" in options and "path" not in settings and unknown_keys:
+        key = unknown_keys[0]
+        raise UsageError(
+            f"data.{name}: '{key}={settings[key]}' is neither a path nor an option (allowed: "
+            f"{', '.join(sorted(options))}); a path with '=' goes into a recipe, or --set "
+            f"data.path=..."
+        )
     return cls(cls.Options.validated(settings, f"data.{name}"), mirror(root))
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from liere_cli import __version__
 from liere_cli.cli.app import app
+from support.flags import last_of_each
 
 COMMANDS = ["train", "eval", "compare", "encodings", "data"]
 TINY = [
@@ -33,7 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def liere(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
+    return CliRunner().invoke(app, last_of_each(arguments))
 
 
 def train(*arguments: str) -> Result:

@@ -15,6 +15,7 @@ from safetensors.numpy import save
 from typer.testing import CliRunner, Result
 
 from liere_cli.cli.app import app
+from support.flags import last_of_each
 from support.synthetic_runs import train, train_and_break
 
 TINY = ("--set=model.layers=1", "--set=model.dim=32", "--set=model.heads=2")
@@ -28,7 +29,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def liere(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["compare", *arguments], env={"COLUMNS": "110"})
+    command = ["compare", *last_of_each(arguments)]
+    return CliRunner().invoke(app, command, env={"COLUMNS": "110"})
 
 
 def compare(*arguments: str) -> Result:
@@ -290,7 +292,10 @@ def test_results_per_item_that_are_lost_are_said(here: Path) -> None:
 def test_no_word_is_broken_on_a_narrow_terminal(here: Path, width: int) -> None:
     compare("--seeds=2")
     result = CliRunner().invoke(app, ["compare", "outputs/compare"], env={"COLUMNS": str(width)})
-    assert max(map(len, result.stdout.splitlines())) <= width
+    *lines, signature = result.stdout.splitlines()
+    assert max(map(len, lines)) <= width
+    assert signature.startswith("runs:")
+    assert "|liere:" in signature
     for word in ("verdict", "parameters", "minus", "axial", "baseline", "interval"):
         assert re.search(rf"\b{word}\b", result.stdout)
 

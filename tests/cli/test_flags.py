@@ -221,6 +221,30 @@ def test_values_are_read_as_decimal_numbers_or_text(text: str, value: object) ->
 
 
 @pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("images:{}:grid=32", ["comma", "images:{},grid=32"]),
+        ("text:{}/verse.txt:grid=16", ["comma", "text:{}/verse.txt,grid=16"]),
+        ("images:a=b", ["'a=b'", "neither a path nor an option", "--set data.path"]),
+        ("images:{}/a=b", ["'{}/a' is not an option", "--set data.path"]),
+        ("images:gird=32", ["'gird=32'", "grid"]),
+    ],
+)
+def test_a_near_miss_of_a_data_spec_says_how_to_write_it(
+    tmp_path: Path, spec: str, words: list[str]
+) -> None:
+    words = [word.format(tmp_path) for word in words]
+    refused(liere("train", f"--data={spec.format(tmp_path)}"), *words)
+
+
+@pytest.mark.parametrize("columns", ["1", "0", "5", "junk"])
+def test_output_is_readable_however_narrow_the_terminal_says_it_is(columns: str) -> None:
+    result = CliRunner().invoke(app, ["data"], env={"COLUMNS": columns})
+    assert result.exit_code == 0
+    assert {"stdlib", "bits_per_byte", "licence"} <= set(result.stdout.split())
+
+
+@pytest.mark.parametrize(
     "flag", ["--seed={}", "--set=seed={}", "--set=training.batch={}", "--data=text:x,grid={}"]
 )
 @pytest.mark.parametrize("value", ["1:30", "0x1f", "0b11"])

@@ -23,6 +23,7 @@ from liere_cli.planning.plan import Plan
 from liere_cli.planning.progress import Outcome
 from liere_cli.statistics.sequential import InterimAnalyses
 from liere_cli.statistics.verdicts import Pair, judge
+from support.flags import last_of_each
 from support.synthetic_runs import train
 from support.synthetic_tables import Result, dataset_of, outcome
 
@@ -233,7 +234,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def liere(*arguments: str) -> Invoked:
     tiny = ("--set=model.layers=1", "--set=model.dim=32", "--set=model.heads=2")
-    command = ["compare", "--data=pointing", *tiny, *arguments]
+    command = ["compare", *last_of_each(["--data=pointing", *tiny, *arguments])]
     return CliRunner().invoke(app, command, env={"COLUMNS": "120"})
 
 
