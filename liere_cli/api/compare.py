@@ -11,6 +11,7 @@ from liere_cli.api import arguments as args
 from liere_cli.api.comparison import Comparison
 from liere_cli.config.compare import CompareSettings
 from liere_cli.config.files import builtin_recipes
+from liere_cli.config.names import check_recipe, explain_source
 from liere_cli.config.recipe import Recipe
 from liere_cli.config.section import Section
 from liere_cli.errors import LiereError, UsageError
@@ -117,9 +118,9 @@ class ComparisonRequest(Section):
 
             self._refuse_settings()
             return Comparison(compare_runs(self.source, self.out, self.baseline, listener))
+        recipe = self._recipe()  # first, since what follows imports torch
         from liere_cli.comparison.run import compare
 
-        recipe = self._recipe()
         result = compare(recipe, self._execution(recipe), listener)
         comparison = Comparison(result, self.out / result.plan.experiment)
         comparison.write()
@@ -127,9 +128,9 @@ class ComparisonRequest(Section):
 
     def preview(self, listener: Listener = ignore) -> list[PlanReady]:
         """As :func:`liere_cli.comparison.run.preview`; finished runs have no plans."""
+        recipe = self._recipe()
         from liere_cli.comparison.run import preview
 
-        recipe = self._recipe()
         return preview(recipe, self._execution(recipe), listener)
 
     @cached_property
@@ -164,10 +165,14 @@ class ComparisonRequest(Section):
         source = self.source[0] if self.source else None
         if source is None and self.encodings is None and self.data is None:
             source = DEFAULT_RECIPE
+        if source is not None and source not in builtin_recipes() and not expand(source).exists():
+            explain_source(source, command=1)
         assignments = [*self.assignments, *self._slurm_assignments()]
-        return comparison_recipe(
+        recipe = comparison_recipe(
             source, assignments=assignments, **self.model_dump(include=_RECIPE_FLAGS)
         )
+        check_recipe(recipe)
+        return recipe
 
     def _slurm_assignments(self) -> list[str]:
         if self.slurm and self.launcher != "slurm":

@@ -42,6 +42,7 @@ def compare(
     Runs that are done are reused, interrupted ones go on. Exit code 1 when a run failed.
     """
     flags = dict(locals())
+    _check_names(encodings, baseline, data)
     for name in ("sources", "form", "plot", "dry_run"):
         del flags[name]
     from liere_cli.api.compare import ComparisonRequest
@@ -70,6 +71,18 @@ def compare(
         console.note(f"written to {comparison.folder}")
     if comparison.failed:
         raise typer.Exit(1)
+
+
+def _check_names(
+    encodings: list[str] | None, baseline: list[str] | None, data: list[str] | None
+) -> None:
+    """Refuses a wrong name before torch is imported."""
+    from liere_cli.config.names import check_specs
+    from liere_cli.planning.overrides import split_specs
+
+    check_specs("data set", (spec for text in data or () for spec in split_specs(text)))
+    for texts in (encodings, baseline):
+        check_specs("encoding", (spec for text in texts or () for spec in split_specs(text)))
 
 
 def _run(request: "ComparisonRequest") -> "Comparison":

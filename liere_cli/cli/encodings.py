@@ -39,6 +39,9 @@ def encodings(
     as_json: AsJson = False,
 ) -> None:
     """List the position encodings, or show one: formula, units, costs, options, source, plot."""
+    from liere_cli.config.names import check_specs
+
+    check_specs("encoding", [name])
     if plot is not None:
         if as_json:
             raise UsageError(f"--json: --plot {plot} writes a plot, and nothing on stdout")

@@ -1,5 +1,6 @@
 """``liere train``."""
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,6 +9,7 @@ from typer import Option
 from liere_cli.cli import console
 from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, Assignments, DataRoot, Device, Outputs
 from liere_cli.report.numbers import duration
+from liere_cli.utils.paths import expand
 
 if TYPE_CHECKING:
     from liere_cli.runs.summary import RunSummary
@@ -39,6 +41,14 @@ def train(
     """
     flags = {name: value for name, value in locals().items() if value is not None}
     del flags["as_json"]
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # of several processes, one reports
+        from liere_cli.config.files import builtin_recipes
+        from liere_cli.config.names import check_specs, explain_source
+
+        check_specs("encoding", [encoding])
+        check_specs("data set", [data])
+        if recipe is not None and not expand(recipe).exists() and recipe not in builtin_recipes():
+            explain_source(recipe, command=0)
     from liere_cli.api.train import train as train_model
     from liere_cli.cli.progress import ProgressBar
     from liere_cli.utils.distributed import is_main_process

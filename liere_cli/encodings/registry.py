@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeGuard, get_args
 
+from liere_cli.config.names import ENTRY_POINT_GROUP
 from liere_cli.config.spec import parse_spec
 from liere_cli.encodings.base import Family, PositionEncoding, Shape
 from liere_cli.encodings.none import NoPosition
@@ -37,7 +38,6 @@ _ORDER = (
     *("lrpe", "pope", "golden-gate-pope"),
     *("alibi", "t5", "kerple", "fire"),
 )
-ENTRY_POINT_GROUP = "liere.encodings"
 
 
 @cache
