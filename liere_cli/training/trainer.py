@@ -10,7 +10,7 @@ import torch
 from liere_cli.data import ByteStream, Examples, Split
 from liere_cli.data.subset import subset
 from liere_cli.encodings.registry import code_digest, encoding_class, error_summary
-from liere_cli.errors import LiereError, RunFailed
+from liere_cli.errors import LiereError, RunFailed, counted
 from liere_cli.evaluation.evaluate import Evaluation, evaluate
 from liere_cli.runs import checkpoint
 from liere_cli.runs.build import RunSpec, build_model
@@ -28,6 +28,8 @@ from liere_cli.utils.signals import Stop, stoppable
 
 #: a split smaller than this is kept on the device
 DEVICE_BYTES = 4 << 30
+#: items of a split below which its scores are said to be coarse
+FEW_ITEMS = 20
 #: between checkpoints where the recipe says nothing; more where writing would take a larger share
 CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 5.0, 0.02
 
@@ -67,10 +69,13 @@ class Trainer:
             run_spec, self.model, self.optimizer, train_split, device, ranks
         )
         restored = checkpoint.load_checkpoint(run, self.model, self.optimizer, ranks)
-        self.progress, self.warnings = restored.progress, list(restored.warnings)
+        self.progress = restored.progress
+        self.warnings = [*restored.warnings, *self._small_splits()]
         #: training losses [] of the steps since the last line of metrics.jsonl
         self.losses = [torch.tensor(loss, device=device) for loss in self.progress.pending]
         self.latest: float | None = None
+        #: step and result of the last validation in this process
+        self.last_validation: tuple[int, Evaluation] | None = None
         for line in metrics_in(restored.metrics):
             self.latest = line.get("val", self.latest)
         self.metrics_log = (
@@ -109,8 +114,10 @@ class Trainer:
         logged = (progress.examples, progress.seconds)
         while True:
             share = self._share()
-            while share >= (progress.validations + 1) / self.settings.validations - 1e-12:
-                self._validate()
+            # a long step may pass several points of the schedule: one validation serves them all
+            due = math.floor(self.settings.validations * (share + 1e-12))
+            if due > progress.validations:
+                self._validate(due)
                 mark = time.perf_counter()
             if share >= 1:
                 return
@@ -134,14 +141,15 @@ class Trainer:
                     interval = max(CHECKPOINT_SECONDS, (saved_at - began) / CHECKPOINT_SHARE)
 
     def _share(self) -> float:
-        """Used share of the budget; 1 or more when it is spent."""
+        """Used share of the budget; 1 when it is spent."""
         progress = self.progress
-        return self.settings.budget.used(
+        used = self.settings.budget.used(
             steps=progress.step,
             examples=progress.examples,
             tokens=progress.tokens,
             seconds=progress.seconds,
         )
+        return min(used, 1.0)
 
     def _count_seconds(self, mark: float) -> float:
         """Counts the time since ``mark``, and returns the next one."""
@@ -195,14 +203,16 @@ class Trainer:
             seen = {"step": self.progress.step, "examples": self.progress.examples}
             self.metrics_log.write({**seen, "seconds": seconds, **values})
 
-    def _validate(self) -> None:
+    def _validate(self, due: int) -> None:
+        """Validates; ``due``: how many validations of the schedule are then done."""
         self.callbacks.on_evaluate("val")
         progress = self.progress
         result = self._evaluate(self.val_split, self.settings.validation_limit)
         if not result.finite:
             raise Diverged(f"the validation loss was {result.loss} at step {progress.step}")
         self.latest = result.value
-        progress.validations += 1
+        progress.validations = due
+        self.last_validation = (progress.step, result)
         self._log(val=result.value, val_loss=result.loss)
         sign = 1 if self.run_spec.dataset.metric == "top1" else -1
         if progress.best_value is None or sign * result.value > sign * progress.best_value:
@@ -234,19 +244,41 @@ class Trainer:
         splits: tuple[Split, ...] = ("val", "test") if self.settings.tested else ("val",)
         for split in splits:
             self.callbacks.on_evaluate(split)
-            examples = self.val_split if split == "val" else self._load(split)
-            result = results[split] = self._evaluate(examples, self.settings.test_limit)
+            result = results[split] = self._closing_evaluation(split)
             if self.ranks.is_main:
                 checkpoint.save_items(self.run, split, result.items)
             if not result.finite:
                 raise Diverged(f"the {split} loss was {result.loss} after training")
         return self._summary(val=results["val"], test=results.get("test"))
 
+    def _closing_evaluation(self, split: Split) -> Evaluation:
+        """On the split; the last validation is reused where it is the same evaluation."""
+        limits_agree = self.settings.validation_limit == self.settings.test_limit
+        if split == "val" and limits_agree and self.last_validation is not None:
+            step, result = self.last_validation
+            if step == self.progress.step:
+                return result
+        examples = self.val_split if split == "val" else self._load(split)
+        return self._evaluate(examples, self.settings.test_limit)
+
     def _keep_best(self) -> None:
         """Writes best.safetensors, where there was a validation."""
         if self.ranks.is_main and self.progress.best_step is not None:
             content = checkpoint.best_weights(self.run, self.progress)
             write_atomically(self.run.path("best.safetensors"), content)
+
+    def _small_splits(self) -> list[str]:
+        """Warnings of splits of so few items that a score is coarse."""
+        if isinstance(self.val_split, ByteStream) or len(self.val_split) >= FEW_ITEMS:
+            return []
+        splits = {"val": self.val_split}
+        if self.settings.tested:
+            splits["test"] = self._load("test")
+        counts = {name: len(items) for name, items in splits.items() if len(items) < FEW_ITEMS}
+        return [
+            f"the {name} split has {counted(count, 'item')}, each worth {1 / count:.0%} of its score"
+            for name, count in counts.items()
+        ]
 
     def _load(self, split: Split) -> ByteStream | Examples:
         """A split, on the device where it is small enough."""
