@@ -61,8 +61,10 @@ class _Commands(TyperGroup):
             if not error.reported:
                 console.error(str(error))
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            console.note("interrupted; run the same command to resume")
+        except KeyboardInterrupt as error:
+            # of a command that can be resumed, the text says how far it came
+            texts = [part for part in error.args if isinstance(part, str)]
+            console.note(" ".join(texts) or "Interrupted.")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             raise

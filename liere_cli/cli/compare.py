@@ -100,11 +100,7 @@ def _run(request: "ComparisonRequest") -> "Comparison":
         try:
             return request.run(listen)
         except KeyboardInterrupt:
-            if display.total:
-                console.note(
-                    f"{display.over} of {display.total} runs are done; the others can be resumed"
-                )
-            raise
+            raise display.interrupted() from None
 
 
 def _closing(ready: "PlanReady") -> str:

@@ -28,19 +28,18 @@ def stdout() -> Console:
     return _console()
 
 
-def stderr() -> Console:
-    """The console for progress, notes and errors."""
-    return _console(stderr=True, quiet=_silent)
+def stderr(width: int | None = None) -> Console:
+    """The console for progress, notes and errors; ``width`` in columns, if not the terminal's."""
+    return _console(stderr=True, quiet=_silent, width=width)
 
 
 def _console(**settings: Any) -> Console:
     from rich.console import Console
 
     made = Console(highlight=False, **settings)
-    # rich prints blank lines where nothing fits, as with COLUMNS=1
-    return (
-        made if made.width >= MIN_WIDTH else Console(highlight=False, width=MIN_WIDTH, **settings)
-    )
+    if made.width < MIN_WIDTH:  # rich prints blank lines where nothing fits, as with COLUMNS=1
+        made = Console(highlight=False, **settings | {"width": MIN_WIDTH})
+    return made
 
 
 def table(**settings: Any) -> Table:

@@ -56,7 +56,10 @@ def train(
     if not is_main_process():
         console.silence()
     with ProgressBar() as display:
-        run = train_model(**flags, on_progress=display)
+        try:
+            run = train_model(**flags, on_progress=display)
+        except KeyboardInterrupt:
+            raise display.interrupted() from None
     summary = run.summary()
     assert summary is not None
     if not display.started:

@@ -271,12 +271,12 @@ class Trainer:
         """Warnings of splits of so few items that a score is coarse."""
         if isinstance(self.val_split, ByteStream) or len(self.val_split) >= FEW_ITEMS:
             return []
-        splits = {"val": self.val_split}
+        splits: dict[str, ByteStream | Examples] = {"val": self.val_split}
         if self.settings.tested:
             splits["test"] = self._load("test")
         counts = {name: len(items) for name, items in splits.items() if len(items) < FEW_ITEMS}
         return [
-            f"the {name} split has {counted(count, 'item')}, each worth {1 / count:.0%} of its score"
+            f"the {name} split has {counted(count, 'item')}, each worth {1 / count:.0%} of a score"
             for name, count in counts.items()
         ]
 

@@ -141,8 +141,9 @@ def test_an_interruption_says_how_to_go_on(here: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("liere_cli.launchers.local.train_run", stop)
     result = compare("--seeds=2")
     assert result.exit_code == 130
-    assert "2 of 6 runs are done" in result.stderr
-    assert "run the same command to resume" in result.stderr
+    lines = [line for line in result.stderr.splitlines() if "nterrupted" in line]
+    assert lines == ["Interrupted at 2 of 6 runs, saved. Run the same command to resume."]
+    assert result.stderr.splitlines()[-1] == lines[0]
 
 
 def test_workers_train_for_the_command(here: Path) -> None:
