@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -45,7 +45,7 @@ def compare(
     max_seeds: int | None = None,
     time: str | None = None,
     against_itself: bool = False,
-    jobs: int | None = None,
+    jobs: int | Literal["auto"] | None = "auto",
     launcher: Literal["local", "slurm"] = "local",
     slurm: Iterable[str] = (),
     device: str = "auto",
@@ -71,7 +71,8 @@ def compare(
         until_settled: add seeds until each verdict is settled, at most ``max_seeds``, within the
             training ``time`` of all runs together.
         against_itself: also compare the baseline with itself, at other seeds.
-        jobs: runs at a time.
+        jobs: runs at a time; ``auto`` chooses by cores, GPUs, memory and models. Scores don't
+            depend on it.
         launcher: ``local`` or ``slurm``; ``slurm`` is what each job asks for, as ``["gpus=1"]``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         out: folder that runs land in.
@@ -104,7 +105,7 @@ class ComparisonRequest(Section):
     max_seeds: int | None = None
     time: str | None = None
     against_itself: bool = False
-    jobs: int | None = Field(None, ge=1)
+    jobs: Annotated[int, Field(ge=1)] | Literal["auto"] | None = "auto"
     launcher: Literal["local", "slurm"] = "local"
     slurm: args.Texts = []
     device: str = "auto"
@@ -187,4 +188,5 @@ class ComparisonRequest(Section):
 
         context = Context(self.out, self.data_root, self.device)
         settings = (recipe.compare or CompareSettings()).slurm
-        return select_launcher(self.launcher, context, settings, self.jobs)
+        jobs = None if self.jobs == "auto" else self.jobs
+        return select_launcher(self.launcher, context, settings, jobs)

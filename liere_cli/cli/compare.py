@@ -27,7 +27,7 @@ def compare(
     max_seeds: options.MaxSeeds = None,
     time: options.Time = None,
     against_itself: options.AgainstItself = False,
-    jobs: options.Jobs = None,
+    jobs: options.Jobs = "auto",
     launcher: options.Launcher = "local",
     slurm: options.Slurm = None,
     form: options.TableFormat = "table",
@@ -114,7 +114,8 @@ def _closing(ready: "PlanReady") -> str:
     time_left = "unknown until the first run reports"
     if seconds is not None:
         time_left = f"about {duration(seconds)}" if seconds else "none"
-    return f"{len(plan.runs)} runs: {counts}; training time left: {time_left}{more}"
+    at_once = f"; {ready.jobs} at a time" if ready.jobs > 1 else ""
+    return f"{len(plan.runs)} runs: {counts}{at_once}; training time left: {time_left}{more}"
 
 
 def _begun(ready: "PlanReady") -> tuple["Plan", str]:

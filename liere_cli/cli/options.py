@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option
 
+from liere_cli.errors import UsageError
 from liere_cli.utils.paths import expand
 
 Assignments = Annotated[
@@ -82,9 +83,22 @@ AgainstItself = Annotated[
     bool,
     Option("--aa", help="Also compare the baseline with itself, at seeds that nothing else uses."),
 ]
+
+
+def _jobs(text: str) -> str:
+    if text != "auto" and not (text.isdecimal() and int(text) >= 1):
+        raise UsageError(f"--jobs {text}: must be auto, or a whole number of at least 1")
+    return text
+
+
 Jobs = Annotated[
-    int | None,
-    Option(min=1, help="Runs at a time: here 1, sharing cores and GPUs; in Slurm all of them."),
+    str,
+    Option(
+        parser=_jobs,
+        metavar="N|auto",
+        help="Runs at a time. auto: as many as suit cores, GPUs, memory and models; in Slurm all "
+        "of them. Scores don't depend on it.",
+    ),
 ]
 Launcher = Annotated[
     Literal["local", "slurm"], Option(help="What trains the runs: this machine, or Slurm jobs.")
