@@ -111,11 +111,11 @@ def _closing(ready: "PlanReady") -> str:
     from liere_cli.planning.progress import seconds_left
 
     seconds = seconds_left(plan, ready.outcomes, ready.jobs)
-    time_left = "unknown until the first run reports"
+    time_left = "estimated once a few steps have run"
     if seconds is not None:
         time_left = f"about {duration(seconds)}" if seconds else "none"
     at_once = f"; {ready.jobs} at a time" if ready.jobs > 1 else ""
-    return f"{len(plan.runs)} runs: {counts}{at_once}; training time left: {time_left}{more}"
+    return f"{len(plan.runs)} runs: {counts}{at_once}; time left: {time_left}{more}"
 
 
 def _begun(ready: "PlanReady") -> tuple["Plan", str]:

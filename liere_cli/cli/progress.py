@@ -94,6 +94,10 @@ class ProgressBar:
     def _start_training(self, event: events.TrainingStarted) -> None:
         self.plan, self.outcomes, self.jobs = event.plan, dict(event.outcomes), event.jobs
         self.elsewhere.clear()
+        left = seconds_left(self.plan, self.outcomes, self.jobs)
+        if left is not None and any(state.state == "missing" for state in self.outcomes.values()):
+            at_once = f", {self.jobs} runs at a time" if self.jobs > 1 else ""
+            self._line(f"about {duration(left)} left with evaluations{at_once}")
         self._start_bars("all runs", self.total)
 
     def _start_transfer(self, event: events.TransferStarted) -> None:
@@ -131,9 +135,13 @@ class ProgressBar:
             details.append(f"{report.throughput:,.0f} {started.unit}")
             details.append(f"{duration(report.seconds_left)} left")
         else:
-            used = report.seconds_left * report.share / max(1 - report.share, 1e-9)
-            outcome = Outcome("partial", share=report.share, seconds=used)
-            self.outcomes[event.run.run_id] = outcome
+            self.outcomes[event.run.run_id] = Outcome(
+                "partial",
+                share=report.share,
+                seconds=report.seconds,
+                whole_seconds=report.whole_seconds,
+                left_seconds=report.seconds_left,
+            )
         text = " · ".join(details)
         self._show(event.run.run_id, completed=report.share, details=text)
         if self._quiet_for_long():

@@ -19,6 +19,7 @@ from liere_cli.config.recipe import Recipe
 from liere_cli.errors import counted, unwritable
 from liere_cli.launchers import events
 from liere_cli.launchers.events import Listener, Notice, PlanReady, ignore
+from liere_cli.launchers.probe import probe
 from liere_cli.launchers.select import Execution
 from liere_cli.launchers.transfer_eval import evaluate_runs
 from liere_cli.planning.from_recipe import plan_comparison, repeated
@@ -130,6 +131,8 @@ class _Flow:
             return {}
         _check_writable(self.context.outputs / plan.experiment)
         context = replace(self.context, experiment=plan.experiment)
+        if self.execution.probed and len(left) > 1:
+            outcomes = {**outcomes, **probe(plan, outcomes, context)}
         self.listener(events.TrainingStarted(plan, outcomes, min(self.jobs, len(left))))
         try:
             return self.execution.launcher(left, context, self.listener)

@@ -23,6 +23,7 @@ class Execution:
         jobs: runs trained at a time, for estimates; None until :meth:`sized_for` chooses.
         training: its device may be another machine's.
         evaluation: on this machine, which evaluates finished runs at other grids.
+        probed: whether runs are as fast here, so that a few steps tell how long they take.
     """
 
     launcher: Launcher
@@ -30,6 +31,7 @@ class Execution:
     training: Context
     evaluation: Context
     evaluation_jobs: int
+    probed: bool = False
 
     def sized_for(self, runs: Sequence[PlannedRun]) -> Self:
         """With as many runs at a time as suit this machine, where no number was requested."""
@@ -53,7 +55,7 @@ def select_launcher(
     """
     if name == "local":
         here = replace(context, device=str(choose_device(context.device)))
-        return Execution(partial(launch, jobs=jobs or 1), jobs, here, here, jobs or 1)
+        return Execution(partial(launch, jobs=jobs or 1), jobs, here, here, jobs or 1, True)
     from liere_cli.launchers.slurm import WIDTH, slurm
 
     device = slurm_settings.device

@@ -89,6 +89,7 @@ def closing_summary(
         device=str(device),
         threads=torch.get_num_threads(),
         tested=tested(run_spec.recipe.training),
+        evaluation_seconds=round(progress.evaluation_seconds, 3),
         error=error,
         signature=signature(run_spec),
     )

@@ -18,6 +18,7 @@ from liere_cli.runs.folder import Run, metrics_in
 from liere_cli.runs.lock import RunLock
 from liere_cli.runs.summary import RunSummary
 from liere_cli.training.callbacks import Callbacks, Report
+from liere_cli.training.estimate import PROBE_STEPS, evaluation_time, timed_items
 from liere_cli.training.metrics_log import MetricsLog
 from liere_cli.training.results import closing_summary
 from liere_cli.training.step import TrainingStep, build_optimizer
@@ -81,6 +82,9 @@ class Trainer:
         self.metrics_log = (
             MetricsLog(run.path("metrics.jsonl"), restored.metrics) if ranks.is_main else None
         )
+        self.evaluation_time = evaluation_time(run_spec)
+        #: share of the budget and seconds after the first step here, which is slower than others
+        self.after_first_step: tuple[float, float] | None = None
         self.stop = Stop()
         self._summary = partial(closing_summary, run_spec, self.model, self.progress, device)
 
@@ -112,6 +116,7 @@ class Trainer:
         interval = self.settings.checkpoint_seconds or CHECKPOINT_SECONDS
         mark = time.perf_counter()
         logged = (progress.examples, progress.seconds)
+        first_step = progress.step
         while True:
             share = self._share()
             # a long step may pass several points of the schedule: one validation serves them all
@@ -126,10 +131,18 @@ class Trainer:
             progress.examples += self.settings.batch
             progress.tokens += self.settings.batch * math.prod(self.model.token_grid)
             mark = self._count_seconds(mark)
-            if len(self.losses) >= self.settings.log_every or self._share() >= 1:
+            self.after_first_step = self.after_first_step or (self._share(), progress.seconds)
+            due_line = len(self.losses) >= self.settings.log_every or self._share() >= 1
+            if due_line or progress.step == first_step + PROBE_STEPS:
                 loss = float(torch.stack(self.losses).mean())
                 mark = self._count_seconds(mark)
+                if self.evaluation_time.item_seconds is None:
+                    self._probe_evaluation()
+                    mark = time.perf_counter()
+                if due_line:
+                    self._write_losses(loss)
                 self._report(loss, logged)
+            if due_line:
                 self.losses.clear()
                 logged = (progress.examples, progress.seconds)
             self._check_stop()
@@ -180,21 +193,36 @@ class Trainer:
             self.run, self.model, self.optimizer, self.progress, bytes(self.metrics_log.content)
         )
 
-    def _report(self, loss: float, logged: tuple[int, float]) -> None:
-        """Logs the mean loss; ``logged`` is examples and seconds at the report before."""
-        progress, share = self.progress, self._share()
-        rate = (progress.examples - logged[0]) / max(progress.seconds - logged[1], 1e-9)
-        finite = math.isfinite(loss)
+    def _write_losses(self, loss: float) -> None:
+        """Logs the mean loss of the steps since the line before; raises Diverged."""
+        finite, progress = math.isfinite(loss), self.progress
         self._log(loss=loss if finite else None, learning_rate=self.optimizer.param_groups[0]["lr"])
         if not finite:
             first = progress.step - len(self.losses) + 1
             raise Diverged(f"the loss was {loss} within steps {first} to {progress.step}")
-        left = progress.seconds * (1 - share) / share
+
+    def _report(self, loss: float, logged: tuple[int, float]) -> None:
+        """Reports the mean loss; ``logged`` is examples and seconds at the last line."""
+        progress, share = self.progress, self._share()
+        rate = (progress.examples - logged[0]) / max(progress.seconds - logged[1], 1e-9)
         if self.run_spec.dataset.task == "language-model":
             rate *= math.prod(self.model.token_grid)
-        self.callbacks.on_report(
-            Report(progress.step, min(share, 1.0), loss, self.latest, rate, max(left, 0.0))
+        training = progress.seconds / share
+        if self.after_first_step is not None and share > self.after_first_step[0]:
+            share_before, seconds_before = self.after_first_step
+            training = (progress.seconds - seconds_before) / (share - share_before)
+        self.evaluation_time.expect_steps(progress.step / share)
+        left = training * (1 - share) + self.evaluation_time.left(progress.validations)
+        whole = training + self.evaluation_time.left()
+        report = Report(
+            progress.step, share, loss, self.latest, rate, left, progress.seconds, whole
         )
+        self.callbacks.on_report(report)
+
+    def _probe_evaluation(self) -> None:
+        """Times a few items on every rank, where no evaluation has been measured."""
+        timed = timed_items(self.run_spec, self.model, self.val_split, self.device)
+        self.evaluation_time.measured(*timed)
 
     def _log(self, **values: float | None) -> None:
         """Writes a line of metrics.jsonl."""
@@ -222,7 +250,8 @@ class Trainer:
                 progress.best_digest = checkpoint.save_best(self.run, self.model, progress.step)
 
     def _evaluate(self, examples: ByteStream | Examples, limit: int | None) -> Evaluation:
-        return evaluate(
+        began = time.perf_counter()
+        result = evaluate(
             self.model,
             self.run_spec.dataset,
             examples,
@@ -233,6 +262,10 @@ class Trainer:
             before_batch=self._check_stop,
             ranks=self.ranks,
         )
+        seconds = time.perf_counter() - began
+        self.progress.evaluation_seconds += seconds
+        self.evaluation_time.measured(seconds, len(result.items["loss"]))
+        return result
 
     def _finish(self) -> RunSummary:
         """Writes the weights, and evaluates on the validation and test splits."""

@@ -61,13 +61,13 @@ def test_what_is_done_is_not_trained_again(here: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("liere_cli.launchers.local.train_run", None)
     again = compare("--seeds=2", "--format=json")
     assert again.exit_code == 0
-    assert "6 runs: 6 finished; training time left: none" in again.stderr
+    assert "6 runs: 6 finished; time left: none" in again.stderr
     assert json.loads(again.stdout) == json.loads(first.stdout)
 
 
 def test_more_seeds_train_the_new_ones_only(here: Path) -> None:
     compare("--seeds=2")
-    assert "9 runs: 6 finished, 3 missing; training time left: about 6.0s" in (
+    assert "9 runs: 6 finished, 3 missing; time left: about 6.0s" in (
         compare("--seeds=3").stderr
     )
 
