@@ -67,9 +67,7 @@ def test_what_is_done_is_not_trained_again(here: Path, monkeypatch: pytest.Monke
 
 def test_more_seeds_train_the_new_ones_only(here: Path) -> None:
     compare("--seeds=2")
-    assert "9 runs: 6 finished, 3 missing; time left: about 6.0s" in (
-        compare("--seeds=3").stderr
-    )
+    assert "9 runs: 6 finished, 3 missing; time left: about 6.0s" in (compare("--seeds=3").stderr)
 
 
 def test_the_written_recipe_repeats_the_table(here: Path) -> None:
