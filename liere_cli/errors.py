@@ -30,10 +30,37 @@ class UsageError(LiereError):
     exit_code = 2
 
 
+#: what other tools call a key, by our name of it
+_SYNONYMS = {
+    "learning_rate": ("lr", "max_lr"), "batch": ("bs", "batch_size", "minibatch"),
+    "budget": ("epochs", "steps", "max_steps", "iterations", "max_iters", "duration"),
+    "weight_decay": ("wd", "decay"), "betas": ("beta", "beta1", "beta2"),
+    "layers": ("depth", "n_layer", "n_layers", "num_layers", "num_hidden_layers"),
+    "heads": ("n_head", "n_heads", "num_heads", "num_attention_heads"),
+    "dim": ("d_model", "width", "hidden", "hidden_size", "n_embd", "embed_dim"),
+    "warmup": ("warmup_steps", "warmup_ratio"), "clip": ("grad_clip", "max_grad_norm"),
+    "patch": ("patch_size",), "precision": ("dtype", "amp", "bf16"),
+    "grid": ("context", "block_size", "seq_len", "sequence_length", "image_size", "resolution"),
+    "validations": ("eval_interval", "eval_every", "val_every"), "data": ("dataset", "datasets"),
+    "encoding": ("pe", "position_encoding"), "encodings": ("encoding", "methods"),
+    "accumulate": ("grad_accum", "gradient_accumulation_steps"), "seeds": ("seed", "repeats"),
+}  # fmt: skip
+
+
 def nearest(name: str, choices: Iterable[str]) -> str | None:
-    """The valid choice most like ``name``, or None when nothing is alike."""
-    matches = get_close_matches(name, list(choices), n=1, cutoff=0.5)
-    return matches[0] if matches else None
+    """The valid choice most like ``name``, or None when nothing is alike.
+
+    Names that other tools use count as alike: ``lr`` for ``learning_rate``.
+    """
+    allowed = list(choices)
+    matches = get_close_matches(name, allowed, n=1, cutoff=0.5)
+    return synonym(name, allowed) or (matches[0] if matches else None)
+
+
+def synonym(name: str, choices: Iterable[str]) -> str | None:
+    """The valid choice that other tools call ``name``, if any."""
+    plain = name.lower().replace("-", "_")
+    return next((choice for choice in choices if plain in _SYNONYMS.get(choice, ())), None)
 
 
 def unknown(what: str, name: str, choices: Iterable[str]) -> UsageError:

@@ -53,11 +53,21 @@ class ModelShape:
     def __post_init__(self) -> None:
         if self.dim % self.heads:
             raise UsageError(f"model.dim {self.dim} can't be split into model.heads {self.heads}")
+        if self.hidden < 1:
+            raise UsageError(
+                f"model.mlp_ratio {self.mlp_ratio:g} of model.dim {self.dim} leaves the MLP no "
+                f"width; it must be at least {math.ceil(1e6 / self.dim) / 1e6:g}"
+            )
         self.tokens(self.grid)
 
     @property
     def head_dim(self) -> int:
         return self.dim // self.heads
+
+    @property
+    def hidden(self) -> int:
+        """Width of the MLP."""
+        return int(self.dim * self.mlp_ratio)
 
     @property
     def prefix_tokens(self) -> int:
@@ -184,12 +194,11 @@ class Block(nn.Module):
 
     def __init__(self, shape: ModelShape, layer: int) -> None:
         super().__init__()
-        hidden = int(shape.dim * shape.mlp_ratio)
         self.attention_norm = nn.LayerNorm(shape.dim, bias=False)
         self.attention = Attention(shape, layer)
         self.mlp_norm = nn.LayerNorm(shape.dim, bias=False)
-        self.mlp_in = nn.Linear(shape.dim, hidden, bias=False)
-        self.mlp_out = nn.Linear(hidden, shape.dim, bias=False)
+        self.mlp_in = nn.Linear(shape.dim, shape.hidden, bias=False)
+        self.mlp_out = nn.Linear(shape.hidden, shape.dim, bias=False)
         self.dropout = nn.Dropout(shape.dropout) if shape.dropout else nn.Identity()
 
     def forward(self, x: Tensor, context: AttentionContext) -> Tensor:

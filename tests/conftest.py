@@ -31,6 +31,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_probes() -> None:
+    """Runs are not timed before they are trained, since tests replace the training."""
+    from liere_cli.launchers import probe
+
+    probe.PROBE_SECONDS = -1.0
+
+
 @pytest.fixture(autouse=True)
 def _same_numbers_every_time() -> None:
     """What a test draws without a generator of its own does not depend on the tests before it."""

@@ -27,6 +27,7 @@ from liere_cli.cli.app import app
 from liere_cli.config.files import builtin_recipes, parse_settings
 from liere_cli.config.recipe import Recipe
 from support.documents import BLOCKS, DOCUMENTS, LANGUAGES, ROOT, Block, blocks_of
+from support.flags import last_of_each
 
 #: documents whose blocks other tests follow
 FOLLOWED_ELSEWHERE = {"add-your-encoding.md": "conformance/test_conformance.py"}
@@ -94,23 +95,27 @@ def expanded(word: str) -> list[str]:
 def in_short(words: list[str]) -> list[str]:
     """A command's arguments with what keeps it small; the last of a repeated flag counts."""
     command, *arguments = words
+    return [command, *last_of_each(_with_small(command, arguments))]
+
+
+def _with_small(command: str, arguments: list[str]) -> list[str]:
     recipe = next((name for name in LOCAL_DATA if name in arguments), None)
     if recipe is not None:
         arguments.append(f"--data={LOCAL_DATA[recipe]}")
     small = [f"--set={assignment}" for assignment in SMALL]
     if command == "train":
-        return [command, *arguments, "--budget=2steps", "--device=cpu", *small]
+        return [*arguments, "--budget=2steps", "--device=cpu", *small]
     if command == "compare" and recipe is not None:
-        return [command, *arguments, "--dry-run"]
+        return [*arguments, "--dry-run"]
     finished = any(word.startswith("outputs/") for word in arguments)
     if command == "compare" and not finished and "--dry-run" not in arguments:
         if arguments and arguments[0] in builtin_recipes():
             arguments.append(f"--name={arguments[0]}")  # the flags below make it another one
         arguments += ["--budget=2steps", "--seeds=2", "--device=cpu", *small]
-        return [command, *arguments, *(["--max-seeds=3"] if "--until-settled" in arguments else [])]
+        return [*arguments, *(["--max-seeds=3"] if "--until-settled" in arguments else [])]
     if command == "eval":
-        return [command, *arguments, "--limit=2", "--device=cpu"]
-    return [*words, "--tables=100"] if words == ["bench", "verdicts"] else words
+        return [*arguments, "--limit=2", "--device=cpu"]
+    return ["verdicts", "--tables=100"] if arguments == ["verdicts"] else arguments
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: f"{path.parent.name}-{path.stem}")

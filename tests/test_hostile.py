@@ -316,7 +316,7 @@ def test_a_run_is_read_without_its_code_and_measured_with_it(here: Path) -> None
     _class_in_file.cache_clear()
     (here / "elsewhere" / "same.py").write_text(MINE + "# edited")
     edited = liere("eval", folder, "--encoding=elsewhere/same.py:Mine")
-    refused(edited, 1, "data or code", "changed since")
+    refused(edited, 1, "the code", "has changed since")
 
 
 def test_a_sealed_summary_from_anybody_drives_no_terminal(here: Path) -> None:

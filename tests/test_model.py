@@ -148,3 +148,21 @@ def test_the_model_compiles_into_one_graph(name: str, axes: int) -> None:
         torch.testing.assert_close(logits, model(inputs), rtol=1e-4, atol=1e-5)
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+@given(st.integers(1, 4096), st.integers(1, 64), st.floats(1e-9, 64, allow_subnormal=False))
+def test_sizes_make_a_model_or_are_refused_with_the_nearest_that_does(
+    dim: int, heads: int, ratio: float
+) -> None:
+    try:
+        shape = shape_of(1, dim=dim, heads=heads, mlp_ratio=ratio)
+    except UsageError as error:
+        message = str(error)
+        if "mlp_ratio" in message:
+            least = float(message.rsplit(" ", 1)[1])
+            assert shape_of(1, dim=dim, heads=heads, mlp_ratio=least).hidden == 1
+        else:
+            assert "model.heads" in message
+    else:
+        assert shape.head_dim >= 1
+        assert shape.hidden >= 1

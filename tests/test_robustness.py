@@ -208,7 +208,12 @@ def test_finished_runs_are_read_from_a_folder_that_cannot_be_written(
         raise OSError(30, "Read-only file system", str(given[0]))
 
     monkeypatch.setattr(lock_module.Path, "mkdir", refuse)
-    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
+    opened = Path.open
+
+    def refuse_writing(self: Path, mode: str = "r", *given: Any, **named: Any) -> Any:
+        return opened(self, mode, *given, **named) if mode in ("r", "rb") else refuse(self)
+
+    monkeypatch.setattr(lock_module.Path, "open", refuse_writing)
     commands = [
         ["train", f"--recipe={run.path('recipe.yaml')}", f"--out={tmp_path / 'outputs'}"],
         ["eval", str(run.folder)],

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator
 from liere_cli.config.spec import format_spec
 from liere_cli.errors import UsageError, shortened
 from liere_cli.launchers.events import Listener
+from liere_cli.planning.overrides import split_specs
 from liere_cli.runs.folder import Run
 from liere_cli.training.loggers.observer import logger_names
 from liere_cli.utils.paths import PathLike, expand
@@ -38,6 +39,8 @@ def _specs(value: object) -> str | None:
     specs = [_spec(part) for part in value]
     if not specs:
         raise ValueError("must name at least one")
+    for spec in specs:
+        split_specs(spec)  # by itself: 'share=layers' is no option of the spec before it
     return ",".join(specs)
 
 

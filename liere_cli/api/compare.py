@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from liere_cli.api.comparison import Comparison
 from liere_cli.api.recording import Recorder
 from liere_cli.config.compare import CompareSettings
 from liere_cli.config.files import builtin_recipes
+from liere_cli.config.names import check_recipe, explain_source
 from liere_cli.config.recipe import Recipe, check_folder_name
 from liere_cli.config.section import Section
 from liere_cli.errors import LiereError, UsageError
@@ -51,7 +52,7 @@ def compare(
     time: str | None = None,
     against_itself: bool = False,
     name: str | None = None,
-    jobs: int | None = None,
+    jobs: int | Literal["auto"] | None = "auto",
     launcher: Literal["local", "slurm"] = "local",
     slurm: Iterable[str] = (),
     device: str = "auto",
@@ -80,7 +81,8 @@ def compare(
         against_itself: also compare the baseline with itself, at other seeds.
         name: folder of the comparison under ``out``. None: the recipe's name, and where arguments
             change what it compares, or there is none, a name made from what is compared.
-        jobs: runs at a time.
+        jobs: runs at a time; ``auto`` chooses by cores, GPUs, memory and models. Scores don't
+            depend on it.
         launcher: ``local`` or ``slurm``; ``slurm`` is what each job asks for, as ``["gpus=1"]``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         out: folder that runs land in.
@@ -115,7 +117,7 @@ class ComparisonRequest(Section):
     time: str | None = None
     against_itself: bool = False
     name: str | None = None
-    jobs: int | None = Field(None, ge=1)
+    jobs: Annotated[int, Field(ge=1)] | Literal["auto"] | None = "auto"
     launcher: Literal["local", "slurm"] = "local"
     slurm: args.Texts = []
     device: str = "auto"
@@ -132,9 +134,9 @@ class ComparisonRequest(Section):
             chosen = {"encodings": self.encodings, "data": self.data}
             result = compare_runs(self.source, self.out, self.baseline, listener, **chosen)
             return Comparison([result.table], result=result)
+        recipe = self._recipe()  # first, since what follows imports torch
         from liere_cli.comparison.run import compare
 
-        recipe = self._recipe()
         recorder = Recorder(listener, self.out, self.log)
         try:
             result = compare(recipe, self._execution(recipe), recorder)
@@ -146,9 +148,9 @@ class ComparisonRequest(Section):
 
     def preview(self, listener: Listener = ignore) -> list[PlanReady]:
         """As :func:`liere_cli.comparison.run.preview`; finished runs have no plans."""
+        recipe = self._recipe()
         from liere_cli.comparison.run import preview
 
-        recipe = self._recipe()
         return preview(recipe, self._execution(recipe), listener)
 
     @cached_property
@@ -183,10 +185,13 @@ class ComparisonRequest(Section):
         source = self.source[0] if self.source else None
         if source is None and self.encodings is None and self.data is None:
             source = DEFAULT_RECIPE
+        if source is not None and source not in builtin_recipes() and not expand(source).exists():
+            explain_source(source, command=1)
         assignments = [*self.assignments, *self._slurm_assignments()]
         recipe = comparison_recipe(
             source, assignments=assignments, **self.model_dump(include=_RECIPE_FLAGS)
         )
+        check_recipe(recipe)
         return recipe.model_copy(update={"experiment": self._folder(recipe, source)})
 
     def _folder(self, recipe: Recipe, source: str | None) -> str:
@@ -218,4 +223,5 @@ class ComparisonRequest(Section):
 
         context = Context(self.out, self.data_root, self.device, log=self.log)
         settings = (recipe.compare or CompareSettings()).slurm
-        return select_launcher(self.launcher, context, settings, self.jobs)
+        jobs = None if self.jobs == "auto" else self.jobs
+        return select_launcher(self.launcher, context, settings, jobs)

@@ -11,6 +11,7 @@ from liere_cli.comparison.tables.build import ComparisonResult, ComparisonTable
 from liere_cli.comparison.tables.table import DatasetTable, Row
 from liere_cli.errors import UsageError, unknown
 from liere_cli.planning.plan import RecipePlan
+from liere_cli.utils.paths import expand
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,7 +155,7 @@ class Comparison:
             raise UsageError("scores without runs have no learning curves to draw")
         plan, outcomes = self.result.plan, self.result.outcomes
         curves = [learning_curves(dataset, outcomes) for dataset in plan.datasets]
-        draw(self.table, curves, Path(path))
+        draw(self.table, curves, expand(path))
 
     def write(self) -> None:
         """Writes the tables, and the recipe that repeats them, into :attr:`folder`."""

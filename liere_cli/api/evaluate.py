@@ -1,9 +1,10 @@
 """Evaluates a trained run, also at other lengths and resolutions."""
 
+import os
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from liere_cli.api.arguments import Folder, GridLike, GridTexts, Texts
 from liere_cli.config.section import Section
@@ -23,6 +24,7 @@ def open_trained(
     *,
     weights: Literal["last", "best"] = "last",
     encoding: str | None = None,
+    data: PathLike | None = None,
     device: str = "auto",
     out: PathLike = "outputs",
     data_root: PathLike | None = None,
@@ -33,6 +35,7 @@ def open_trained(
         run: as :func:`liere_cli.train` returns it; or its folder, name or identity.
         weights: after training, or of the best validation.
         encoding: ``FILE.py:Class`` of a run whose encoding is not one of liere's: runs that file.
+        data: path where the run's data lies now, if it was moved.
 
     Raises:
         UsageError: no such run.
@@ -46,6 +49,7 @@ def open_trained(
         device=choose_device(given.device),
         weights=given.weights,
         code=given.encoding,
+        data=given.data,
     )
 
 
@@ -53,6 +57,7 @@ class _TrainedArguments(Section):
     run: Folder
     weights: Literal["last", "best"]
     encoding: str | None
+    data: Annotated[str, BeforeValidator(os.fspath)] | None
     device: str
     out: Folder
     data_root: Folder | None
@@ -68,6 +73,7 @@ def evaluate(
     limit: int | None = None,
     weights: Literal["last", "best"] = "last",
     encoding: str | None = None,
+    data: PathLike | None = None,
     device: str = "auto",
     out: PathLike = "outputs",
     data_root: PathLike | None = None,
@@ -79,7 +85,7 @@ def evaluate(
 
     Args:
         run: as :func:`liere_cli.train` returns it; its folder, name or identity; or what
-            :func:`open_trained` returned, for which the last five arguments say nothing.
+            :func:`open_trained` returned, for which the last six arguments say nothing.
         grids: lengths or resolutions, as ``512`` or ``"48x48"``; none: that of training.
         extend: how the encoding serves a larger grid: ``none``, ``pi``, ``refit``, ``ntk``,
             ``yarn``.
@@ -93,7 +99,7 @@ def evaluate(
     trained = run
     if not isinstance(trained, TrainedRun):
         trained = open_trained(
-            trained, weights=weights, encoding=encoding, device=device, out=out,
+            trained, weights=weights, encoding=encoding, data=data, device=device, out=out,
             data_root=data_root,
         )  # fmt: skip
     asked = {"grids": grids, "split": split, "extend": extend, "shuffle": shuffle, "limit": limit}

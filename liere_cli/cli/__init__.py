@@ -12,6 +12,9 @@ def main() -> None:
             if isinstance(stream, TextIOWrapper):
                 # a terminal that has no such character gets '?', not a traceback
                 stream.reconfigure(errors="replace")
+        from liere_cli.utils.paths import provide_home
+
+        provide_home()
         from liere_cli.cli.app import app
 
         app(prog_name="liere")

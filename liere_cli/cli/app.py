@@ -5,7 +5,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.exceptions import TyperException
 
 from liere_cli import __version__
@@ -23,6 +23,21 @@ from liere_cli.cli.runs.commands import runs
 from liere_cli.cli.runs.status import status
 from liere_cli.cli.train import train
 from liere_cli.errors import LiereError, UsageError
+
+
+class _Command(TyperCommand):
+    """A command that refuses a flag given twice, of which the parser would keep the last."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for option in order:
+            single = isinstance(option, TyperOption) and not option.multiple and not option.is_flag
+            if single and order.count(option) > 1:
+                raise UsageError(
+                    f"{option.opts[0]} is given {order.count(option)} times, but takes one value "
+                    f"(see {ctx.command_path} --help)"
+                )
+        return super().parse_args(ctx, args)
 
 
 class _Commands(TyperGroup):
@@ -52,8 +67,10 @@ class _Commands(TyperGroup):
             if not error.reported:
                 console.error(str(error))
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            console.note("interrupted; run the same command to resume")
+        except KeyboardInterrupt as error:
+            # of a command that can be resumed, the text says how far it came
+            texts = [part for part in error.args if isinstance(part, str)]
+            console.note(" ".join(texts) or "Interrupted.")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             raise
@@ -76,8 +93,14 @@ def _is_first() -> bool:
 def _sentence(error: TyperException) -> str:
     """The argument parser's message as one sentence, with the command that explains it."""
     message = getattr(error, "format_message", lambda: str(error))().strip()
-    message = message.replace("Value error, ", "").replace("Input should", "it must")
     message = message[:1].lower() + message[1:].rstrip(".")
+    errors, option = getattr(error.__cause__, "errors", None), getattr(error, "param", None)
+    if errors is not None and option is not None:  # pydantic's
+        from liere_cli.config.section import violated_rule
+        from liere_cli.errors import shortened
+
+        first = errors()[0]
+        message = f"{option.opts[0]} is {shortened(first['input'])}, but {violated_rule(first)}"
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "liere"
     return f"{message} (see {command} --help)"
@@ -118,15 +141,15 @@ def _options(
         raise error
 
 
-app.command()(train)
-app.command("eval")(evaluate)
-app.command()(compare)
-app.command()(judge)
-app.command()(bench)
-app.command()(encodings)
-app.command()(data)
+app.command(cls=_Command)(train)
+app.command("eval", cls=_Command)(evaluate)
+app.command(cls=_Command)(compare)
+app.command(cls=_Command)(judge)
+app.command(cls=_Command)(bench)
+app.command(cls=_Command)(encodings)
+app.command(cls=_Command)(data)
 app.add_typer(runs, name="runs")
-app.command()(status)
-app.command()(init)
-app.command()(schema)
+app.command(cls=_Command)(status)
+app.command(cls=_Command)(init)
+app.command(cls=_Command)(schema)
 app.add_typer(cache, name="cache")

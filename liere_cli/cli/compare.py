@@ -28,7 +28,7 @@ def compare(
     time: options.Time = None,
     against_itself: options.AgainstItself = False,
     name: options.Name = None,
-    jobs: options.Jobs = None,
+    jobs: options.Jobs = "auto",
     launcher: options.Launcher = "local",
     slurm: options.Slurm = None,
     form: options.TableFormat = "table",
@@ -44,6 +44,7 @@ def compare(
     Runs that are done are reused, interrupted ones go on. Exit code 1 when a run failed.
     """
     flags = dict(locals())
+    _check_names(encodings, baseline, data)
     for name in ("sources", "form", "plot", "dry_run"):
         del flags[name]
     from liere_cli.api.compare import ComparisonRequest
@@ -74,6 +75,18 @@ def compare(
         raise typer.Exit(1)
 
 
+def _check_names(
+    encodings: list[str] | None, baseline: list[str] | None, data: list[str] | None
+) -> None:
+    """Refuses a wrong name before torch is imported."""
+    from liere_cli.config.names import check_specs
+    from liere_cli.planning.overrides import split_specs
+
+    check_specs("data set", (spec for text in data or () for spec in split_specs(text)))
+    for texts in (encodings, baseline):
+        check_specs("encoding", (spec for text in texts or () for spec in split_specs(text)))
+
+
 def _run(request: "ComparisonRequest") -> "Comparison":
     """Runs the comparison and shows its progress, also how far it came when interrupted."""
     from liere_cli.cli.progress import ProgressBar
@@ -89,11 +102,7 @@ def _run(request: "ComparisonRequest") -> "Comparison":
         try:
             return request.run(listen)
         except KeyboardInterrupt:
-            if display.total:
-                console.note(
-                    f"{display.over} of {display.total} runs are done; the others can be resumed"
-                )
-            raise
+            raise display.interrupted() from None
 
 
 def _closing(ready: "PlanReady") -> str:
@@ -104,10 +113,11 @@ def _closing(ready: "PlanReady") -> str:
     from liere_cli.planning.progress import seconds_left
 
     seconds = seconds_left(plan, ready.outcomes, ready.jobs)
-    time_left = "unknown until the first run reports"
+    time_left = "estimated once a few steps have run"
     if seconds is not None:
         time_left = f"about {duration(seconds)}" if seconds else "none"
-    return f"{len(plan.runs)} runs: {counts}; training time left: {time_left}{more}"
+    at_once = f"; {ready.jobs} at a time" if ready.jobs > 1 else ""
+    return f"{len(plan.runs)} runs: {counts}{at_once}; time left: {time_left}{more}"
 
 
 def _begun(ready: "PlanReady") -> tuple["Plan", str]:
@@ -160,4 +170,5 @@ def show_table(comparison: "Comparison", form: options.Format) -> None:
 
     screen = console.stdout()
     for table in comparison.tables:
-        screen.print(terminal(table, screen.width))
+        whole = terminal(table, screen.width, screen.is_terminal)
+        screen.print(whole, crop=screen.is_terminal)

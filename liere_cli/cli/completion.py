@@ -1,31 +1,18 @@
 """Shell completion of names and keys, without importing torch or a data library."""
 
-import re
 from collections.abc import Iterable, Iterator
-from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1]
-#: a class attribute that names an encoding or a data set
-_NAME = re.compile(r'^    name(?:: [\w\[\]]+)? = "([a-z0-9-]+)"', re.M)
-
-
-@cache
-def names_in(package: str) -> tuple[str, ...]:
-    """Names of the built-in encodings or data sets, read from the source of a package."""
-    files = sorted((PACKAGE / package).rglob("*.py"))
-    return tuple(sorted({name for path in files for name in _NAME.findall(path.read_text())}))
+from liere_cli.config.names import names_of
 
 
 def complete_encodings(incomplete: str) -> list[str]:
     """Encodings; of a list separated by commas, its last part."""
-    registered = [point.name for point in entry_points(group="liere.encodings")]
-    return _last_part(incomplete, [*names_in("encodings"), *registered])
+    return _last_part(incomplete, sorted(names_of("encoding")))
 
 
 def complete_data(incomplete: str) -> list[str]:
-    return _last_part(incomplete, names_in("data"))
+    return _last_part(incomplete, sorted(names_of("data set")))
 
 
 def _last_part(incomplete: str, names: Iterable[str]) -> list[str]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: seconds between lines of progress where stderr is no terminal
 QUIET_SECONDS = 15.0
+#: columns that are used even where the terminal, or COLUMNS, has fewer
+MIN_WIDTH = 40
 _silent = False
 
 
@@ -23,16 +25,21 @@ def silence() -> None:
 
 def stdout() -> Console:
     """The console for results."""
+    return _console()
+
+
+def stderr(width: int | None = None) -> Console:
+    """The console for progress, notes and errors; ``width`` in columns, if not the terminal's."""
+    return _console(stderr=True, quiet=_silent, width=width)
+
+
+def _console(**settings: Any) -> Console:
     from rich.console import Console
 
-    return Console(highlight=False)
-
-
-def stderr() -> Console:
-    """The console for progress, notes and errors."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False, quiet=_silent)
+    made = Console(highlight=False, **settings)
+    if made.width < MIN_WIDTH:  # rich prints blank lines where nothing fits, as with COLUMNS=1
+        made = Console(highlight=False, **settings | {"width": MIN_WIDTH})
+    return made
 
 
 def table(**settings: Any) -> Table:
@@ -53,10 +60,7 @@ def warn(message: str, screen: Console | None = None) -> None:
 
 
 def error(message: str) -> None:
-    from rich.console import Console
-
-    line = f"[bold red]error[/bold red]: {shown(message)}"
-    Console(stderr=True, highlight=False).print(line, soft_wrap=True)
+    _console(stderr=True).print(f"[bold red]error[/bold red]: {shown(message)}", soft_wrap=True)
 
 
 def printable(text: str) -> str:

@@ -18,6 +18,9 @@ def data(
     as_json: AsJson = False,
 ) -> None:
     """List the data sets: axes, metric, licence, whether they are available."""
+    from liere_cli.config.names import check_specs
+
+    check_specs("data set", [name])
     from liere_cli.data import available, dataset_class
     from liere_cli.data.registry import mirror
 

@@ -9,8 +9,9 @@ from typer import Argument, Option
 from liere_cli.cli import console
 from liere_cli.cli.completion import complete_encodings, complete_run
 from liere_cli.cli.listing import NARROW, option_rows, option_text
-from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Outputs
+from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, MovedData, Outputs
 from liere_cli.errors import UsageError
+from liere_cli.utils.paths import expand
 
 if TYPE_CHECKING:
     from liere_cli.encodings import PositionEncoding
@@ -26,7 +27,8 @@ def encodings(
         ),
     ] = None,
     plot: Annotated[
-        Path | None, Option(metavar="FILE", help="Plot scores by position: .png, .svg or .pdf.")
+        Path | None,
+        Option(parser=expand, metavar="FILE", help="Plot scores by position: .png, .svg or .pdf."),
     ] = None,
     grid: Annotated[
         str | None, Option(help="Of --plot: training grid in tokens, as 256 or 14x14.")
@@ -40,17 +42,25 @@ def encodings(
             autocompletion=complete_run,
         ),
     ] = None,
+    moved_data: MovedData = None,
     out: Outputs = DEFAULT_OUTPUTS,
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
     """List the position encodings, or show one: formula, units, costs, options, source, plot."""
+    from liere_cli.config.names import check_specs
+
+    check_specs("encoding", [name])
     if plot is not None:
         if as_json:
             raise UsageError(f"--json: --plot {plot} writes a plot, and nothing on stdout")
-        plot_encoding(name, plot, grid=grid, layer=layer, run=run, out=out, data_root=data_root)
+        plot_encoding(
+            name, plot, grid=grid, layer=layer, run=run, data=moved_data, out=out,
+            data_root=data_root,
+        )  # fmt: skip
         return
-    for flag, value in {"--grid": grid, "--layer": layer, "--run": run}.items():
+    only_plot = {"--grid": grid, "--layer": layer, "--run": run, "--data": moved_data}
+    for flag, value in only_plot.items():
         if value is not None:
             raise UsageError(f"{flag} {value} says what to draw; it needs --plot FILE")
     from liere_cli.encodings import available, encoding_class, resolve_spec
@@ -171,6 +181,7 @@ def plot_encoding(
     run: str | None,
     out: Path,
     data_root: Path | None,
+    data: str | None,
 ) -> None:
     """Plots a named encoding at initialisation, or that of a run as trained."""
     from liere_cli.encodings.score_map import score_map
@@ -184,7 +195,7 @@ def plot_encoding(
         title, moment = name, "at initialisation, seed 0"
         encoding, extents = _at_initialisation(name, grid)
     else:
-        encoding, extents, title = _trained(str(run), grid, out, data_root)
+        encoding, extents, title = _trained(str(run), grid, out, data_root, data)
         moment = "as trained"
     kernel = score_map(encoding, extents, layer or 0)
     text = caption(kernel, encoding, moment, layer or 0)
@@ -214,7 +225,7 @@ def _at_initialisation(name: str, grid: str | None) -> tuple["PositionEncoding",
 
 
 def _trained(
-    run: str, grid: str | None, out: Path, data_root: Path | None
+    run: str, grid: str | None, out: Path, data_root: Path | None, data: str | None
 ) -> tuple["PositionEncoding", tuple[int, ...], str]:
     import torch
 
@@ -223,7 +234,7 @@ def _trained(
     if grid is not None:
         raise UsageError(f"--grid {grid}: a run is drawn on the grid that it was trained on")
     opened = TrainedRun.open(
-        run, outputs=out, root=data_root, device=torch.device("cpu"), weights="last"
+        run, outputs=out, root=data_root, device=torch.device("cpu"), weights="last", data=data
     )
     title = f"{opened.run_spec.encoding} on {opened.run_spec.data}"
     return opened.model.encoding, opened.model.token_grid, title

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Option
 
 from liere_cli.cli import console
-from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, Device, Outputs, RunArgument
+from liere_cli.cli.options import (
+    DEFAULT_OUTPUTS,
+    AsJson,
+    DataRoot,
+    Device,
+    MovedData,
+    Outputs,
+    RunArgument,
+)
 
 if TYPE_CHECKING:
     from liere_cli.evaluation.trained_run import EvaluationRow
@@ -56,6 +64,7 @@ def evaluate(
             metavar="FILE.py:Class", help="Of a run with an encoding of your own: runs that file."
         ),
     ] = None,
+    data: MovedData = None,
     device: Device = "auto",
     out: Outputs = DEFAULT_OUTPUTS,
     data_root: DataRoot = None,
@@ -70,8 +79,9 @@ def evaluate(
     from liere_cli.api.evaluate import open_trained
 
     trained = open_trained(
-        run, weights=weights, encoding=encoding, device=device, out=out, data_root=data_root
-    )
+        run, weights=weights, encoding=encoding, data=data, device=device, out=out,
+        data_root=data_root,
+    )  # fmt: skip
     text = trained.sample(sample, prompt=prompt, temperature=temperature) if sample else None
     name = trained.run_spec.encoding
     with console.stderr().status(f"evaluating {console.shown(name)} on {split}"):

@@ -13,6 +13,8 @@ from liere_cli.cli.completion import (
     complete_run,
     complete_source,
 )
+from liere_cli.errors import UsageError
+from liere_cli.utils.paths import expand
 
 Assignments = Annotated[
     list[str] | None,
@@ -24,9 +26,21 @@ Assignments = Annotated[
     ),
 ]
 Device = Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")]
-Outputs = Annotated[Path, Option("--out", help="Folder that runs land in.")]
+Outputs = Annotated[
+    Path, Option("--out", parser=expand, metavar="FOLDER", help="Folder that runs land in.")
+]
 DataRoot = Annotated[
-    Path | None, Option(envvar="LIERE_DATA", help="Folder with local copies of the data sets.")
+    Path | None,
+    Option(
+        parser=expand,
+        metavar="FOLDER",
+        envvar="LIERE_DATA",
+        help="Folder with local copies of the data sets.",
+    ),
+]
+MovedData = Annotated[
+    str | None,
+    Option("--data", metavar="PATH", help="Where the run's data lies now, if it was moved."),
 ]
 AsJson = Annotated[bool, Option("--json", help="Print JSON alone on stdout.")]
 DEFAULT_OUTPUTS = Path("outputs")
@@ -50,28 +64,29 @@ Sources = Annotated[
     ),
 ]
 Encodings = Annotated[
-    str | None,
+    list[str] | None,
     Option(
         metavar="A,B",
-        help="Encodings, as none,rope,liere:block=8,share=layers; of finished runs, those to show.",
+        help="Encodings, as none,rope,liere:block=8,share=layers; of finished runs, those to show; "
+        "repeatable.",
         autocompletion=complete_encodings,
     ),
 ]
 DataSets = Annotated[
-    str | None,
+    list[str] | None,
     Option(
         metavar="X,Y",
-        help="Data sets, as stdlib,pointing; of finished runs, those to show.",
+        help="Data sets, as stdlib,pointing; of finished runs, those to show; repeatable.",
         autocompletion=complete_data,
     ),
 ]
 Seeds = Annotated[str | None, Option(metavar="N", help="How many seeds (3), or which (0,1,2).")]
 Baseline = Annotated[
-    str | None,
+    list[str] | None,
     Option(
         metavar="A",
         help="Encoding that the others are compared with; of several, the first that takes "
-        "part and is defined on the data.",
+        "part and is defined on the data; repeatable.",
         autocompletion=complete_encodings,
     ),
 ]
@@ -116,9 +131,22 @@ Log = Annotated[
         autocompletion=complete_loggers,
     ),
 ]
+
+
+def _jobs(text: str) -> str:
+    if text != "auto" and not (text.isdecimal() and int(text) >= 1):
+        raise UsageError(f"--jobs {text}: must be auto, or a whole number of at least 1")
+    return text
+
+
 Jobs = Annotated[
-    int | None,
-    Option(min=1, help="Runs at a time: here 1, sharing cores and GPUs; in Slurm all of them."),
+    str,
+    Option(
+        parser=_jobs,
+        metavar="N|auto",
+        help="Runs at a time. auto: as many as suit cores, GPUs, memory and models; in Slurm all "
+        "of them. Scores don't depend on it.",
+    ),
 ]
 Launcher = Annotated[
     Literal["local", "slurm"], Option(help="What trains the runs: this machine, or Slurm jobs.")
@@ -135,6 +163,7 @@ TableFormat = Annotated[Format, Option("--format", help="How the tables are show
 Plot = Annotated[
     Path | None,
     Option(
+        parser=expand,
         metavar="FILE",
         help="Also draw learning curves, and scores at other grids, as .png, .svg or .pdf.",
     ),

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from liere_cli.planning.plan import ComparedRun, Plan
+    from liere_cli.training.callbacks import Report
 
+#: columns that are left to the terminal's own echo of two keys, as ^C^C
+ECHO_WIDTH = 5
 #: the bar of all runs together, among those of single runs
 _ALL = ""
 
@@ -38,6 +41,8 @@ class ProgressBar:
         self.started: dict[str, events.RunStarted] = {}
         #: who else holds which run, and why it is not in training yet
         self.elsewhere: dict[str, events.RunLockedElsewhere] = {}
+        #: the last report of a single run
+        self.trained: Report | None = None
         self.printed_at = time.monotonic()
 
     def __enter__(self) -> ProgressBar:
@@ -79,9 +84,20 @@ class ProgressBar:
         """Runs of the phase."""
         return len(self.plan.runs) if self.plan is not None else 0
 
+    def interrupted(self) -> KeyboardInterrupt:
+        """What to raise once Ctrl-C has stopped the work: how far it came, and how to resume it."""
+        how_far = f" at {self.over} of {self.total} runs" if self.total else ""
+        if self.trained is not None:
+            how_far = f" at step {self.trained.step:,} ({self.trained.share:.0%})"
+        return KeyboardInterrupt(f"Interrupted{how_far}, saved. Run the same command to resume.")
+
     def _start_training(self, event: events.TrainingStarted) -> None:
         self.plan, self.outcomes, self.jobs = event.plan, dict(event.outcomes), event.jobs
         self.elsewhere.clear()
+        left = seconds_left(self.plan, self.outcomes, self.jobs)
+        if left is not None and any(state.state == "missing" for state in self.outcomes.values()):
+            at_once = f", {self.jobs} runs at a time" if self.jobs > 1 else ""
+            self._line(f"about {duration(left)} left with evaluations{at_once}")
         self._start_bars("all runs", self.total)
 
     def _start_transfer(self, event: events.TransferStarted) -> None:
@@ -115,12 +131,17 @@ class ProgressBar:
         if report.value is not None:
             details.append(f"val {console.format_metric(started.metric, report.value)}")
         if self.plan is None:
+            self.trained = report
             details.append(f"{report.throughput:,.0f} {started.unit}")
             details.append(f"{duration(report.seconds_left)} left")
         else:
-            used = report.seconds_left * report.share / max(1 - report.share, 1e-9)
-            outcome = Outcome("partial", share=report.share, seconds=used)
-            self.outcomes[event.run.run_id] = outcome
+            self.outcomes[event.run.run_id] = Outcome(
+                "partial",
+                share=report.share,
+                seconds=report.seconds,
+                whole_seconds=report.whole_seconds,
+                left_seconds=report.seconds_left,
+            )
         text = " · ".join(details)
         self._show(event.run.run_id, completed=report.share, details=text)
         if self._quiet_for_long():
@@ -203,11 +224,15 @@ class ProgressBar:
             return
         from rich.progress import BarColumn, Progress, TextColumn
 
+        # the terminal shows ^C at the end of the last line: where that made the line one row
+        # longer, a copy of it would stay
+        width = max(self.screen.width - ECHO_WIDTH, console.MIN_WIDTH)
+        screen = console.stderr(width=width)
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[details]}", markup=False),
-            console=self.screen,
+            console=screen,
             transient=True,
         )
         if title is not None:

@@ -1,5 +1,6 @@
 """``liere train``."""
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,7 @@ from liere_cli.cli.options import (
     Outputs,
 )
 from liere_cli.report.numbers import duration
+from liere_cli.utils.paths import expand
 
 if TYPE_CHECKING:
     from liere_cli.runs.summary import RunSummary
@@ -62,6 +64,14 @@ def train(
     """
     flags = {name: value for name, value in locals().items() if value is not None}
     del flags["as_json"]
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # of several processes, one reports
+        from liere_cli.config.files import builtin_recipes
+        from liere_cli.config.names import check_specs, explain_source
+
+        check_specs("encoding", [encoding])
+        check_specs("data set", [data])
+        if recipe is not None and not expand(recipe).exists() and recipe not in builtin_recipes():
+            explain_source(recipe, command=0)
     from liere_cli.api.train import train as train_model
     from liere_cli.cli.progress import ProgressBar
     from liere_cli.utils.distributed import is_main_process
@@ -69,7 +79,10 @@ def train(
     if not is_main_process():
         console.silence()
     with ProgressBar() as display:
-        run = train_model(**flags, on_progress=display)
+        try:
+            run = train_model(**flags, on_progress=display)
+        except KeyboardInterrupt:
+            raise display.interrupted() from None
     summary = run.summary()
     assert summary is not None
     if not display.started:

@@ -20,6 +20,7 @@ from liere_cli.config.recipe import Recipe
 from liere_cli.errors import counted, unwritable
 from liere_cli.launchers import events
 from liere_cli.launchers.events import Listener, Notice, PlanReady, ignore
+from liere_cli.launchers.probe import probe
 from liere_cli.launchers.select import Execution
 from liere_cli.launchers.transfer_eval import evaluate_runs
 from liere_cli.planning.from_recipe import plan_comparison, repeated
@@ -44,17 +45,17 @@ def preview(recipe: Recipe, execution: Execution, listener: Listener = ignore) -
     plans = []
     if search is not None:
         if search.plan.runs:
-            plans.append(PlanReady(search.plan, outcomes, execution.jobs))
+            plans.append(PlanReady(search.plan, outcomes, flow.jobs))
         if not all(outcome.over for outcome in outcomes.values()):
             return plans
         plan = tuned_plan(plan, search, outcomes, execution.training)
-    return [*plans, PlanReady(plan, outcomes_of(plan), execution.jobs)]
+    return [*plans, PlanReady(plan, outcomes_of(plan), flow.jobs)]
 
 
 class _Flow:
     def __init__(self, execution: Execution, listener: Listener) -> None:
         self.execution, self.listener = execution, listener
-        self.context, self.jobs = execution.training, execution.jobs
+        self.context, self.jobs = execution.training, execution.jobs or 1
 
     def compare(self, recipe: Recipe) -> ComparisonResult:
         plan = self._tune(self.plan(recipe))
@@ -73,6 +74,8 @@ class _Flow:
 
     def plan(self, recipe: Recipe) -> RecipePlan:
         plan = plan_comparison(recipe, self.context)
+        self.execution = self.execution.sized_for(plan.runs)
+        self.jobs = self.execution.jobs or 1
         for name in repeated((recipe.compare or CompareSettings()).encodings):
             self.listener(Notice(f"{name} is listed twice, and compared once"))
         for dataset in plan.datasets:
@@ -134,6 +137,8 @@ class _Flow:
             return {}
         _check_writable(self.context.outputs / plan.experiment)
         context = replace(self.context, experiment=plan.experiment)
+        if self.execution.probed and len(left) > 1:
+            outcomes = {**outcomes, **probe(plan, outcomes, context)}
         self.listener(events.TrainingStarted(plan, outcomes, min(self.jobs, len(left))))
         try:
             return self.execution.launcher(left, context, self.listener)

@@ -180,7 +180,7 @@ class SlurmSettings(Section):
     gres: Word | None = Field(
         None, description="generic resources, where GPUs are requested so, as gpu:a100:1"
     )
-    cpus: int = Field(1, ge=1, le=1024, description="CPUs of each job, and threads of its run")
+    cpus: int = Field(1, ge=1, le=1024, description="CPUs of each job, and most threads of its run")
     memory: Annotated[str, AfterValidator(_as_memory)] | None = Field(
         None, description="memory of each job, as 16G"
     )

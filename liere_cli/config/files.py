@@ -10,6 +10,7 @@ import yaml
 from liere_cli.config.recipe import Recipe, merged
 from liere_cli.config.spec import load_yaml, parse_scalar, parse_spec
 from liere_cli.errors import UsageError, nearest, shortened, unreadable
+from liere_cli.utils.paths import expand
 
 MAX_RECIPE_BYTES = 1_000_000
 
@@ -23,7 +24,7 @@ def builtin_recipes() -> dict[str, Path]:
 
 def find_recipe(name: str) -> Path:
     """The file at that path, or else the built-in recipe of that name; UsageError without both."""
-    path = Path(name)
+    path = expand(name)
     if path.is_file():
         return path
     if path.exists():

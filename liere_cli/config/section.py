@@ -1,12 +1,15 @@
 """Typed sections of settings, validated by pydantic, with one-sentence errors."""
 
 import re
-from collections.abc import Mapping
-from typing import Any, Self, get_args
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from liere_cli.errors import MAX_SHOWN, UsageError, nearest, shortened
+from liere_cli.errors import MAX_SHOWN, UsageError, nearest, shortened, synonym
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 def added(default: Any, **constraints: Any) -> Any:
@@ -93,6 +96,13 @@ _MUST_BE = {
 }
 
 
+def violated_rule(error: "ErrorDetails") -> str:
+    """What a value must be, by the error that pydantic reports for it."""
+    if error["type"] in _MUST_BE:
+        return "must be " + _MUST_BE[error["type"]].format(**error.get("ctx", {}))
+    return error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+
+
 def _sentence(section: type[BaseModel], error: ValidationError) -> str:
     """The first of the errors, in one sentence."""
     first = error.errors()[0]
@@ -105,15 +115,13 @@ def _sentence(section: type[BaseModel], error: ValidationError) -> str:
     key = ".".join(path)
     if first["type"] == "extra_forbidden":
         allowed = sorted(_fields_at(section, path[:-1]))
-        hint = nearest(path[-1], allowed)
+        called = synonym(path[-1], allowed) or next(_keys_called(section, path[-1]), None)
+        hint = called or nearest(path[-1], allowed)
         suggestion = f"; did you mean '{hint}'?" if hint else ""
         return f"unknown key '{key}'{suggestion} (allowed: {', '.join(allowed) or 'none'})"
     if first["type"] == "missing":
         return f"'{key}' is missing"
-    if first["type"] in _MUST_BE:
-        rule = "must be " + _MUST_BE[first["type"]].format(**first.get("ctx", {}))
-    else:
-        rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    rule = violated_rule(first)
     if not first["loc"]:
         return rule
     return f"'{key}' is {shortened(first['input'])}, but {rule}"
@@ -124,6 +132,16 @@ def _fields_at(section: type[BaseModel], path: list[str]) -> list[str]:
         field = section.model_fields.get(part)
         section = section_in(field.annotation) or section if field else section
     return list(section.model_fields)
+
+
+def _keys_called(section: type[BaseModel], name: str) -> Iterator[str]:
+    """Keys of any section, with their paths, of that name or one that other tools use."""
+    for key, field in section.model_fields.items():
+        inner = section_in(field.annotation)
+        if inner is not None:
+            if called := name if name in inner.model_fields else synonym(name, inner.model_fields):
+                yield f"{key}.{called}"
+            yield from (f"{key}.{path}" for path in _keys_called(inner, name))
 
 
 def section_in(annotation: object) -> type[BaseModel] | None:

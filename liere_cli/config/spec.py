@@ -10,7 +10,14 @@ from liere_cli.errors import UsageError
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses duplicate keys (PyYAML keeps the last), and aliases, which can expand hugely."""
+    """Reads plain values as YAML 1.2 does, in which numbers are decimal.
+
+    YAML 1.1, PyYAML's, reads 010 as 8, 1:30 as 90, 2026-01-31 as a date and no as false; here 010
+    is 10, and the others are text, which a field of numbers refuses. Duplicate keys (PyYAML keeps
+    the last) and aliases, which can expand hugely, are refused.
+    """
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -29,6 +36,25 @@ class _Loader(yaml.SafeLoader):
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_decimal(self, node: yaml.ScalarNode) -> int:
+        return int(self.construct_scalar(node))
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+(_[0-9]+)*", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?([0-9]+(_[0-9]+)*\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)"
+        r"|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+    ("merge", r"<<", ["<"]),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"({_pattern})$"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_decimal)
+
 
 def load_yaml(text: str) -> Any:
     """A YAML value of plain types; raises yaml.YAMLError, ValueError or RecursionError."""
@@ -36,7 +62,7 @@ def load_yaml(text: str) -> Any:
 
 
 def parse_scalar(text: str) -> Any:
-    """A flag's value, parsed as YAML; text that is not YAML is returned as it is."""
+    """A flag's value, parsed as in a recipe; text that is not YAML is returned as it is."""
     try:
         return load_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -71,6 +97,16 @@ def parse_spec(text: str) -> dict[str, Any]:
             key, value = "path", part.strip()
         if not key:
             raise UsageError(f"'{text}': '{part.strip()}' is not key=value")
+        path, colon, option = key.rpartition(":")
+        if equals and colon and re.fullmatch(r"\w+", option):
+            raise UsageError(
+                f"'{text}': options follow a comma: {match[1]}:{path},{option}={value}"
+            )
+        if equals and not re.fullmatch(r"[\w-]+", key):
+            raise UsageError(
+                f"'{text}': '{key}' is not an option; a path with '=' goes into a recipe, or --set "
+                "data.path=..."
+            )
         if not equals and "path" in spec:
             raise UsageError(
                 f"'{text}': '{part.strip()}' is not key=value; a path with a comma goes into a "

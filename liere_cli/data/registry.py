@@ -10,6 +10,7 @@ from pkgutil import walk_packages
 from liere_cli.config.spec import parse_spec
 from liere_cli.data.base import Dataset
 from liere_cli.errors import LiereError, UsageError, unknown
+from liere_cli.utils.paths import expand
 
 
 @cache
@@ -69,6 +70,15 @@ def build_dataset(spec: str | Mapping[str, object], root: Path | None = None) ->
     if not isinstance(name, str):
         raise UsageError(f"data: 'name' is {name!r}, but the name of a data set is expected")
     cls = dataset_class(name)
+    options = cls.Options.model_fields
+    unknown_keys = [key for key in settings if key not in options]
+    if "path" in options and "path" not in settings and unknown_keys:
+        key = unknown_keys[0]
+        raise UsageError(
+            f"data.{name}: '{key}={settings[key]}' is neither a path nor an option (allowed: "
+            f"{', '.join(sorted(options))}); a path with '=' goes into a recipe, or --set "
+            f"data.path=..."
+        )
     return cls(cls.Options.validated(settings, f"data.{name}"), mirror(root))
 
 
@@ -76,8 +86,8 @@ def mirror(root: Path | None = None) -> Path | None:
     """The folder of the local mirror: ``root``, else LIERE_DATA, else None; UsageError if it is not
     a folder.
     """
-    if root is None and os.environ.get("LIERE_DATA"):
-        root = Path(os.environ["LIERE_DATA"]).expanduser()
+    root = root or (Path(named) if (named := os.environ.get("LIERE_DATA")) else None)
+    root = root and expand(root)
     if root is not None and not root.is_dir():
         raise UsageError(f"the data root {root} is not a folder (from --data-root or LIERE_DATA)")
     return root

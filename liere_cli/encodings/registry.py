@@ -17,12 +17,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeGuard, get_args
 
+from liere_cli.config.names import ENTRY_POINT_GROUP
 from liere_cli.config.spec import parse_spec
 from liere_cli.encodings.base import Family, PositionEncoding, Shape
 from liere_cli.encodings.none import NoPosition
 from liere_cli.encodings.presets import shortest
 from liere_cli.errors import LiereError, UsageError, shortened, unknown
 from liere_cli.utils.files import digest_of
+from liere_cli.utils.paths import expand
 from liere_cli.utils.seeding import stream
 
 #: ``"liere:block=8"`` or ``{"name": "liere", "block": 8}``
@@ -36,7 +38,6 @@ _ORDER = (
     *("lrpe", "pope", "golden-gate-pope"),
     *("alibi", "t5", "kerple", "fire"),
 )
-ENTRY_POINT_GROUP = "liere.encodings"
 
 
 @cache
@@ -116,7 +117,7 @@ def encoding_class(name: str) -> type[PositionEncoding]:
 @cache
 def _class_in_file(name: str) -> type[PositionEncoding]:
     path_text, _, class_name = name.rpartition(":")
-    path = Path(path_text)
+    path = expand(path_text)
     if not path.is_file():
         raise UsageError(f"encoding '{name}': there is no file '{path}'")
     unique = digest_of(str(path.resolve()).encode(), 8)

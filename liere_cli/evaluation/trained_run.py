@@ -8,6 +8,7 @@ from typing import Self
 import torch
 
 from liere_cli.config.files import refuse_foreign_code
+from liere_cli.config.recipe import Recipe
 from liere_cli.data import Split
 from liere_cli.data.options import parse_grid
 from liere_cli.encodings import Grid
@@ -20,6 +21,8 @@ from liere_cli.runs.build import RunSpec, assemble, build_model
 from liere_cli.runs.checkpoint import load_weights
 from liere_cli.runs.find import open_run
 from liere_cli.runs.folder import Run, data_root_of
+from liere_cli.utils.malloc import memory_errors_reported
+from liere_cli.utils.paths import expand
 from liere_cli.utils.seeding import stream
 
 
@@ -49,6 +52,19 @@ class EvaluationRow:
     count: int
 
 
+def _with_data_at(recipe: Recipe, path: str) -> Recipe:
+    """The recipe with its data at another path; UsageError where the data set has no path."""
+    name = recipe.data["name"]
+    if "path" not in recipe.data:
+        raise UsageError(
+            f"--data {path}: the run's data set, {name}, has no path; --data-root names the folder "
+            "of local copies"
+        )
+    return recipe.model_copy(
+        update={"data": {**recipe.data, "path": path.removeprefix(f"{name}:")}}
+    )
+
+
 @dataclass(frozen=True)
 class TrainedRun:
     """A run with its trained model."""
@@ -68,18 +84,34 @@ class TrainedRun:
         device: torch.device,
         weights: str,
         code: str | None = None,
+        data: str | None = None,
     ) -> Self:
-        """As :func:`liere_cli.open_trained`; ``code`` is ``FILE.py:Class`` of a user's encoding."""
+        """As :func:`liere_cli.open_trained`; ``code`` is ``FILE.py:Class`` of a user's encoding,
+        ``data`` the path where the data lies now.
+        """
         run = open_run(path, outputs)
         recipe = run.recipe()
         if code is not None:
             recipe = recipe.model_copy(update={"encoding": {**recipe.encoding, "name": code}})
+        if data is not None:
+            recipe = _with_data_at(recipe, data)
         refuse_foreign_code(recipe, str(run.folder), [code])
-        run_spec = assemble(recipe, root=root or data_root_of(run), device=device)
-        if run_spec.run_id != run.run_id:
+        root = root or data_root_of(run)
+        try:
+            run_spec = assemble(recipe, root=root, device=device)
+        except LiereError as error:
+            trained_on = recipe.data.get("path")
+            if data is not None or trained_on is None or expand(trained_on).exists():
+                raise
+            raise type(error)(f"{error}; --data PATH says where the run's data lies now") from None
+        trained_id = run.recorded_id()
+        if run_spec.run_id != trained_id:
+            summary = run.summary()
+            same = summary is None or summary.fingerprint == run_spec.dataset.fingerprint
+            where = f" at '{recipe.data['path']}'" if "path" in recipe.data else ""
             raise LiereError(
-                f"{run.folder}: the data or code that this run was trained with has changed since "
-                f"(identity {run.run_id}, now {run_spec.run_id})"
+                f"{run.folder}: the {'code' if same else f'data{where}'} that this run was trained "
+                f"with has changed since (identity {trained_id}, now {run_spec.run_id})"
             )
         model = build_model(run_spec)
         load_weights(run, weights, model)
@@ -102,10 +134,11 @@ class TrainedRun:
         self, split: Split, condition: Condition, limit: int | None, block: int | None
     ) -> EvaluationRow:
         """One row of results; ``limit`` and ``block`` as in :func:`evaluate`."""
-        result = measure(
-            self.model, self.run_spec, condition,
-            split=split, device=self.device, limit=limit, block=block,
-        )  # fmt: skip
+        with memory_errors_reported("choose a smaller grid, or --device cpu"):
+            result = measure(
+                self.model, self.run_spec, condition,
+                split=split, device=self.device, limit=limit, block=block,
+            )  # fmt: skip
         return EvaluationRow(
             grid=grid_text(condition.grid),
             trained=condition.grid == self.run_spec.dataset.grid,

@@ -35,10 +35,10 @@ def launch(
 ) -> dict[str, Outcome]:
     """Trains runs on this machine, in their order.
 
-    With ``jobs`` above 1, worker processes share the cores and take one GPU each, in turn. Fewer
-    threads add floats in another order, so a run's last digits depend on ``jobs``; its summary
-    says how many threads it had. ``trainer`` is called in place of ``train_run``; it is importable
-    by name, so that workers find it. Returns and raises as every :data:`Launcher`.
+    With ``jobs`` above 1, worker processes share the cores and take one GPU each, in turn. A run's
+    bits don't depend on ``jobs``: its model decides how many threads it has. ``trainer`` is called
+    in place of ``train_run``; it is importable by name, so that workers find it. Returns and raises
+    as every :data:`Launcher`.
     """
     trainer = trainer or train_run
     with terminated_as_interrupt():

@@ -19,17 +19,10 @@ from liere_cli.launchers.worker import POLL_SECONDS, TrainFunction, Waiting, tra
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.context import Context
+from liere_cli.training.results import JOBS
 
 #: time for a worker to write its checkpoint after it is asked to stop
 GRACE_SECONDS = 60.0
-
-
-def threads_each(jobs: int) -> int:
-    """Threads for each of ``jobs`` workers: the cores that this process may use, divided."""
-    linux = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(cores, int(limit)) // jobs if limit.isdigit() else cores // jobs)
 
 
 def gpu_of(slot: int, device: str) -> str | None:
@@ -55,6 +48,8 @@ class Pool:
     ) -> None:
         self.queue, self.context, self.jobs = deque(runs), context, jobs
         self.listener, self.trainer = listener, trainer
+        #: a limit, the same as here: a run's model decides how many it takes
+        self.threads = torch.get_num_threads()
         self.workers: dict[int, _Worker] = {}
         self.waiting = Waiting(listener)
         self.polled_at = time.monotonic()
@@ -89,8 +84,10 @@ class Pool:
             if not self.queue:
                 return
             if slot not in self.workers:
-                threads, gpu = threads_each(self.jobs), gpu_of(slot, self.context.device)
-                self.workers[slot] = _Worker(self.context, threads, gpu, self.trainer)
+                environment = {"OMP_NUM_THREADS": str(self.threads), JOBS: str(self.jobs)}
+                if (gpu := gpu_of(slot, self.context.device)) is not None:
+                    environment["CUDA_VISIBLE_DEVICES"] = gpu
+                self.workers[slot] = _Worker(self.context, self.threads, environment, self.trainer)
             if self.workers[slot].current is None:
                 self.workers[slot].give(self.queue.popleft())
 
@@ -129,7 +126,11 @@ class _Worker:
     """One process and the run that it trains."""
 
     def __init__(
-        self, context: Context, threads: int, gpu: str | None, trainer: TrainFunction
+        self,
+        context: Context,
+        threads: int,
+        environment: Mapping[str, str],
+        trainer: TrainFunction,
     ) -> None:
         spawn = multiprocessing.get_context("spawn")
         self.connection, theirs = spawn.Pipe()
@@ -137,11 +138,7 @@ class _Worker:
             target=work, args=(theirs, context, threads, trainer), daemon=True
         )
         self.current: PlannedRun | None = None
-        # some libraries read these once, on import
-        environment = {"OMP_NUM_THREADS": str(threads)}
-        if gpu is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = gpu
-        with _spawning(environment):
+        with _spawning(environment):  # which libraries read once, on import
             self.process.start()
         theirs.close()
 

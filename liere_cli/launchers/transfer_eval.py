@@ -16,6 +16,7 @@ from liere_cli.runs.build import RunSpec, build_model
 from liere_cli.runs.checkpoint import load_weights
 from liere_cli.runs.context import Context
 from liere_cli.runs.summary import RunSummary
+from liere_cli.runs.threads import run_threads
 from liere_cli.training.callbacks import Callbacks
 
 
@@ -60,7 +61,8 @@ def evaluate_run(
     model = build_model(run_spec)
     load_weights(run, "last", model)
     model.to(device).eval()
-    for evaluation in stored:
-        callbacks.on_evaluate(evaluation.condition.text)
-        measured(model, run_spec, evaluation, device)
+    with run_threads(run_spec):
+        for evaluation in stored:
+            callbacks.on_evaluate(evaluation.condition.text)
+            measured(model, run_spec, evaluation, device)
     return summary

@@ -21,6 +21,9 @@ class Outcome:
     Args:
         summary: of a run that is over, else None.
         share: used share of the budget, from the newest checkpoint of a run that is not over.
+        seconds: of training so far, without evaluations.
+        whole_seconds: of the whole run with its evaluations, measured or estimated; None: unknown.
+        left_seconds: of the rest of a run in training, evaluations included.
     """
 
     state: State
@@ -28,6 +31,8 @@ class Outcome:
     share: float = 0.0
     seconds: float = 0.0
     error: str | None = None
+    whole_seconds: float | None = None
+    left_seconds: float | None = None
 
     @property
     def over(self) -> bool:
@@ -62,7 +67,9 @@ def outcome_of(summary: RunSummary) -> Outcome:
     if state == "finished" and getattr(summary, needed) is None:
         state, error = "failed", f"its summary has no {needed} value"
     share = 0.0 if state == "failed" else 1.0
-    return Outcome(state, summary, share, summary.seconds or 0.0, error)
+    seconds = summary.seconds or 0.0
+    whole = seconds + (summary.evaluation_seconds or 0.0) if state == "finished" else None
+    return Outcome(state, summary, share, seconds, error, whole_seconds=whole or None)
 
 
 def scores_of(
@@ -93,30 +100,48 @@ def outcomes_of(plan: Plan) -> dict[str, Outcome]:
 
 
 def seconds_left(plan: Plan, outcomes: Mapping[str, Outcome], jobs: int = 1) -> float | None:
-    """Estimated training time of what is left, without loading and evaluation.
+    """Estimated time of what is left, with evaluations, ``jobs`` runs at a time.
 
-    From the budget where it is one of time; else from runs of the same encoding, or else of the
-    same data set; None while nothing of some data set has been trained.
+    From runs of the same encoding, or else of the same data set, or else from a budget of time;
+    None while nothing is known of some data set.
     """
     left, count = 0.0, 0
     for dataset in plan.datasets:
-        by_encoding = {row.label: full_seconds(row.runs, outcomes) for row in dataset.encodings}
+        by_encoding = {row.label: whole_seconds(row.runs, outcomes) for row in dataset.encodings}
         known = [seconds for seconds in by_encoding.values() if seconds is not None]
+        if not known and dataset.budget.unit == "seconds":
+            known = [dataset.budget.amount]
         for row in dataset.encodings:
-            states = [outcomes[run.run_id] for run in row.runs]
-            shares = [1 - state.share for state in states if not state.over]
-            if not shares:
+            unfinished = [state for run in row.runs if not (state := outcomes[run.run_id]).over]
+            if not unfinished:
                 continue
-            seconds = by_encoding[row.label]
-            if dataset.budget.unit == "seconds":
-                seconds = dataset.budget.amount
-            if seconds is None:
-                if not known:
-                    return None
-                seconds = sum(known) / len(known)
-            left += seconds * sum(shares)
-            count += len(shares)
+            if not known:
+                return None
+            seconds = by_encoding[row.label] or sum(known) / len(known)
+            left += sum(
+                seconds * (1 - state.share) if state.left_seconds is None else state.left_seconds
+                for state in unfinished
+            )
+            count += len(unfinished)
     return left / max(1, min(jobs, count))
+
+
+def whole_seconds(runs: Iterable[ComparedRun], outcomes: Mapping[str, Outcome]) -> float | None:
+    """Mean seconds of a whole run, evaluations included: of runs that were trained, or estimated
+    for others; None: unknown.
+    """
+    states = [outcomes[run.run_id] for run in runs]
+    begun = [state for state in states if state.state in ("finished", "partial")]
+    for group in (begun, states):
+        whole = [
+            state.whole_seconds or state.seconds / state.share
+            for state in group
+            if state.state != "diverged"
+            and (state.whole_seconds or (state.share > 0 and state.seconds > 0))
+        ]
+        if whole:
+            return sum(whole) / len(whole)
+    return None
 
 
 def full_seconds(runs: tuple[ComparedRun, ...], outcomes: Mapping[str, Outcome]) -> float | None:

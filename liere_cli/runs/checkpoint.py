@@ -46,6 +46,7 @@ class Progress:
     examples: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    evaluation_seconds: float = 0.0
     validations: int = 0
     best_step: int | None = None
     best_value: float | None = None

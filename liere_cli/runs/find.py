@@ -58,7 +58,7 @@ def _subfolders(folder: str | Path) -> list[str]:
 
 
 def open_run(path: str | Path, outputs: Path = Path("outputs")) -> Run:
-    """The run at a folder, or of a name or identity under ``outputs``.
+    """The run in a folder, or of a name or identity under ``outputs``.
 
     An identity may be shortened to its first digits, at least :data:`MIN_DIGITS`. Raises UsageError
     if there is no such run, or if several begin so.

@@ -52,6 +52,16 @@ class Run:
         """The identity at the end of the folder's name."""
         return self.name.rpartition("-")[2]
 
+    def recorded_id(self) -> str:
+        """The identity that the run's files record, whatever its folder is called now."""
+        if (summary := self.summary()) is not None:
+            return summary.id
+        try:
+            signature = read_limited(self.path("signature.txt"), MAX_SUMMARY_BYTES).decode()
+        except (OSError, ValueError):
+            return self.run_id
+        return signature.strip().rpartition("|id:")[2] or self.run_id
+
     def path(self, name: str) -> Path:
         return self.folder / name
 

@@ -32,6 +32,7 @@ class RunSummary:
         val_loss, test_loss: mean cross-entropy in nats.
         best: step and value of the best validation.
         seconds: spent in training steps, without validation.
+        evaluation_seconds: spent in validations and closing evaluations.
         throughput: examples or tokens per second of training, as ``throughput_unit`` says.
         tested: how much of the test split ``test`` is measured on: ``all``, a count or ``none``.
         error: why the run diverged.
@@ -65,6 +66,7 @@ class RunSummary:
     device: str | None = None
     threads: int | None = None
     tested: str | None = None
+    evaluation_seconds: float | None = None
     error: str | None
     signature: str = ""
     format: int = 1
@@ -127,7 +129,13 @@ _REQUIRED = {
     if field_.default is MISSING and field_.default_factory is MISSING
 }
 #: what joined the record after its first version, and the value that means its absence
-_LATER: dict[str, object] = {"tested": None, "format": 1, "files": {}, "sha256": None}
+_LATER: dict[str, object] = {
+    "tested": None,
+    "evaluation_seconds": None,
+    "format": 1,
+    "files": {},
+    "sha256": None,
+}
 
 
 def verified(record: object, run_id: str) -> RunSummary:

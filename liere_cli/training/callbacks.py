@@ -21,7 +21,9 @@ class Report:
         loss: mean training loss in nats since the last report.
         value: latest validation metric, if any.
         throughput: examples (or tokens of text) per second of training.
-        seconds_left: estimated training time.
+        seconds_left: estimated time until the run is over, evaluations included.
+        seconds: of training so far.
+        whole_seconds: estimated time of the whole run, evaluations included.
     """
 
     step: int
@@ -30,6 +32,8 @@ class Report:
     value: float | None
     throughput: float
     seconds_left: float
+    seconds: float = 0.0
+    whole_seconds: float | None = None
 
 
 class Callbacks:

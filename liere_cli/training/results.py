@@ -1,5 +1,6 @@
 """What a run's folder holds beside checkpoints and metrics: its description and its results."""
 
+import os
 import platform
 
 import torch
@@ -14,6 +15,9 @@ from liere_cli.runs.checkpoint import Progress
 from liere_cli.runs.folder import Run
 from liere_cli.runs.summary import RunSummary
 from liere_cli.utils.files import to_json, write_atomically
+
+#: environment variable in which a worker process finds how many there are
+JOBS = "LIERE_RUNS_AT_A_TIME"
 
 
 def describe_run(run_spec: RunSpec, run: Run, device: torch.device, processes: int) -> None:
@@ -30,6 +34,7 @@ def describe_run(run_spec: RunSpec, run: Run, device: torch.device, processes: i
         if device.type == "cuda"
         else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
+        "runs_at_a_time": int(os.environ.get(JOBS, 1)),
         "rotations": compiler.describe(device),
         "processes": processes,
         "data_root": str(root.resolve()) if (root := run_spec.dataset.root) else None,
@@ -85,6 +90,7 @@ def closing_summary(
         device=str(device),
         threads=torch.get_num_threads(),
         tested=tested(run_spec.recipe.training),
+        evaluation_seconds=round(progress.evaluation_seconds, 3),
         error=error,
         signature=signature(run_spec),
     )

@@ -11,12 +11,16 @@ from liere_cli.runs.checkpoint import clear_checkpoints, clear_leftovers
 from liere_cli.runs.folder import Run
 from liere_cli.runs.lock import RunLock, lock_run
 from liere_cli.runs.summary import RunSummary
+from liere_cli.runs.threads import run_threads
 from liere_cli.training.callbacks import Callbacks
 from liere_cli.training.results import describe_run, discard_results
 from liere_cli.training.step import parts_of
 from liere_cli.training.trainer import Trainer
 from liere_cli.utils.distributed import ALONE, Ranks
 from liere_cli.utils.files import make_folder
+from liere_cli.utils.malloc import memory_errors_reported
+
+_LESS_MEMORY = "reduce training.batch, raise training.accumulate, or choose a smaller model or grid"
 
 
 def train_run(
@@ -41,6 +45,18 @@ def train_run(
         UsageError: the ranks can't share a batch equally.
         KeyboardInterrupt: after SIGINT or SIGTERM; a checkpoint has been written.
     """
+    with run_threads(run_spec):
+        return _train(run_spec, outputs, device, fresh, callbacks or Callbacks(), ranks)
+
+
+def _train(
+    run_spec: RunSpec,
+    outputs: Path,
+    device: torch.device,
+    fresh: bool,
+    callbacks: Callbacks,
+    ranks: Ranks,
+) -> RunSummary:
     parts_of(run_spec, ranks)  # raises before anything is locked or discarded
     if len(set(ranks.gather(run_spec.run_id))) > 1:
         raise LiereError(
@@ -60,9 +76,10 @@ def train_run(
             discard_results(run)
             describe_run(run_spec, run, device, ranks.size)
             callbacks, ended = callbacks or Callbacks(), None
-            trainer = Trainer(run_spec, run, device, callbacks, lock, ranks)
             try:
-                summary = trainer.train()
+                with memory_errors_reported(_LESS_MEMORY):
+                    trainer = Trainer(run_spec, run, device, callbacks, lock, ranks)
+                    summary = trainer.train()
                 lock.check()
                 summary = ended = run.write_summary(summary)
             finally:

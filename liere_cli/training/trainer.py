@@ -10,7 +10,7 @@ import torch
 from liere_cli.data import ByteStream, Examples, Split
 from liere_cli.data.subset import subset
 from liere_cli.encodings.registry import code_digest, encoding_class, error_summary
-from liere_cli.errors import LiereError, RunFailed
+from liere_cli.errors import LiereError, RunFailed, counted
 from liere_cli.evaluation.evaluate import Evaluation, evaluate
 from liere_cli.runs import checkpoint
 from liere_cli.runs.build import RunSpec, build_model
@@ -18,6 +18,7 @@ from liere_cli.runs.folder import Run, metrics_in
 from liere_cli.runs.lock import RunLock
 from liere_cli.runs.summary import RunSummary
 from liere_cli.training.callbacks import Callbacks, Report
+from liere_cli.training.estimate import PROBE_STEPS, evaluation_time, timed_items
 from liere_cli.training.metrics_log import MetricsLog
 from liere_cli.training.results import closing_summary
 from liere_cli.training.step import TrainingStep, build_optimizer
@@ -28,6 +29,8 @@ from liere_cli.utils.signals import Stop, stoppable
 
 #: a split smaller than this is kept on the device
 DEVICE_BYTES = 4 << 30
+#: items of a split below which its scores are said to be coarse
+FEW_ITEMS = 20
 #: between checkpoints where the recipe says nothing; more where writing would take a larger share
 CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 5.0, 0.02
 
@@ -67,16 +70,22 @@ class Trainer:
             run_spec, self.model, self.optimizer, train_split, device, ranks
         )
         restored = checkpoint.load_checkpoint(run, self.model, self.optimizer, ranks)
-        self.progress, self.warnings = restored.progress, list(restored.warnings)
+        self.progress = restored.progress
+        self.warnings = [*restored.warnings, *self._small_splits()]
         #: training losses [] of the steps since the last line of metrics.jsonl
         self.losses = [torch.tensor(loss, device=device) for loss in self.progress.pending]
         self.latest: float | None = None
+        #: step and result of the last validation in this process
+        self.last_validation: tuple[int, Evaluation] | None = None
         self.earlier = list(metrics_in(restored.metrics))
         for line in self.earlier:
             self.latest = line.get("val", self.latest)
         self.metrics_log = (
             MetricsLog(run.path("metrics.jsonl"), restored.metrics) if ranks.is_main else None
         )
+        self.evaluation_time = evaluation_time(run_spec)
+        #: share of the budget and seconds after the first step here, which is slower than others
+        self.after_first_step: tuple[float, float] | None = None
         self.stop = Stop()
         self._summary = partial(closing_summary, run_spec, self.model, self.progress, device)
 
@@ -110,10 +119,13 @@ class Trainer:
         interval = self.settings.checkpoint_seconds or CHECKPOINT_SECONDS
         mark = time.perf_counter()
         logged = (progress.examples, progress.seconds)
+        first_step = progress.step
         while True:
             share = self._share()
-            while share >= (progress.validations + 1) / self.settings.validations - 1e-12:
-                self._validate()
+            # a long step may pass several points of the schedule: one validation serves them all
+            due = math.floor(self.settings.validations * (share + 1e-12))
+            if due > progress.validations:
+                self._validate(due)
                 mark = time.perf_counter()
             if share >= 1:
                 return
@@ -122,11 +134,19 @@ class Trainer:
             progress.examples += self.settings.batch
             progress.tokens += self.settings.batch * math.prod(self.model.token_grid)
             mark = self._count_seconds(mark)
-            if len(self.losses) >= self.settings.log_every or self._share() >= 1:
+            self.after_first_step = self.after_first_step or (self._share(), progress.seconds)
+            due_line = len(self.losses) >= self.settings.log_every or self._share() >= 1
+            if due_line or progress.step == first_step + PROBE_STEPS:
                 loss = float(torch.stack(self.losses).mean())
                 mark = self._count_seconds(mark)
+                if self.evaluation_time.item_seconds is None:
+                    self._probe_evaluation()
+                    mark = time.perf_counter()
+                if due_line:
+                    self._write_losses(loss)
                 self._report(loss, logged)
                 mark = time.perf_counter()
+            if due_line:
                 self.losses.clear()
                 logged = (progress.examples, progress.seconds)
             self._check_stop()
@@ -138,14 +158,15 @@ class Trainer:
                     interval = max(CHECKPOINT_SECONDS, (saved_at - began) / CHECKPOINT_SHARE)
 
     def _share(self) -> float:
-        """Used share of the budget; 1 or more when it is spent."""
+        """Used share of the budget; 1 when it is spent."""
         progress = self.progress
-        return self.settings.budget.used(
+        used = self.settings.budget.used(
             steps=progress.step,
             examples=progress.examples,
             tokens=progress.tokens,
             seconds=progress.seconds,
         )
+        return min(used, 1.0)
 
     def _count_seconds(self, mark: float) -> float:
         """Counts the time since ``mark``, and returns the next one."""
@@ -176,21 +197,36 @@ class Trainer:
             self.run, self.model, self.optimizer, self.progress, bytes(self.metrics_log.content)
         )
 
-    def _report(self, loss: float, logged: tuple[int, float]) -> None:
-        """Logs the mean loss; ``logged`` is examples and seconds at the report before."""
-        progress, share = self.progress, self._share()
-        rate = (progress.examples - logged[0]) / max(progress.seconds - logged[1], 1e-9)
-        finite = math.isfinite(loss)
+    def _write_losses(self, loss: float) -> None:
+        """Logs the mean loss of the steps since the line before; raises Diverged."""
+        finite, progress = math.isfinite(loss), self.progress
         self._log(loss=loss if finite else None, learning_rate=self.optimizer.param_groups[0]["lr"])
         if not finite:
             first = progress.step - len(self.losses) + 1
             raise Diverged(f"the loss was {loss} within steps {first} to {progress.step}")
-        left = progress.seconds * (1 - share) / share
+
+    def _report(self, loss: float, logged: tuple[int, float]) -> None:
+        """Reports the mean loss; ``logged`` is examples and seconds at the last line."""
+        progress, share = self.progress, self._share()
+        rate = (progress.examples - logged[0]) / max(progress.seconds - logged[1], 1e-9)
         if self.run_spec.dataset.task == "language-model":
             rate *= math.prod(self.model.token_grid)
-        self.callbacks.on_report(
-            Report(progress.step, min(share, 1.0), loss, self.latest, rate, max(left, 0.0))
+        training = progress.seconds / share
+        if self.after_first_step is not None and share > self.after_first_step[0]:
+            share_before, seconds_before = self.after_first_step
+            training = (progress.seconds - seconds_before) / (share - share_before)
+        self.evaluation_time.expect_steps(progress.step / share)
+        left = training * (1 - share) + self.evaluation_time.left(progress.validations)
+        whole = training + self.evaluation_time.left()
+        report = Report(
+            progress.step, share, loss, self.latest, rate, left, progress.seconds, whole
         )
+        self.callbacks.on_report(report)
+
+    def _probe_evaluation(self) -> None:
+        """Times a few items on every rank, where no evaluation has been measured."""
+        timed = timed_items(self.run_spec, self.model, self.val_split, self.device)
+        self.evaluation_time.measured(*timed)
 
     def _log(self, **values: float | None) -> None:
         """Writes a line of metrics.jsonl."""
@@ -201,14 +237,16 @@ class Trainer:
             self.metrics_log.write(line)
             self.callbacks.on_log(line)
 
-    def _validate(self) -> None:
+    def _validate(self, due: int) -> None:
+        """Validates; ``due``: how many validations of the schedule are then done."""
         self.callbacks.on_evaluate("val")
         progress = self.progress
         result = self._evaluate(self.val_split, self.settings.validation_limit)
         if not result.finite:
             raise Diverged(f"the validation loss was {result.loss} at step {progress.step}")
         self.latest = result.value
-        progress.validations += 1
+        progress.validations = due
+        self.last_validation = (progress.step, result)
         self._log(val=result.value, val_loss=result.loss)
         sign = 1 if self.run_spec.dataset.metric == "top1" else -1
         if progress.best_value is None or sign * result.value > sign * progress.best_value:
@@ -218,7 +256,8 @@ class Trainer:
                 progress.best_digest = checkpoint.save_best(self.run, self.model, progress.step)
 
     def _evaluate(self, examples: ByteStream | Examples, limit: int | None) -> Evaluation:
-        return evaluate(
+        began = time.perf_counter()
+        result = evaluate(
             self.model,
             self.run_spec.dataset,
             examples,
@@ -229,6 +268,10 @@ class Trainer:
             before_batch=self._check_stop,
             ranks=self.ranks,
         )
+        seconds = time.perf_counter() - began
+        self.progress.evaluation_seconds += seconds
+        self.evaluation_time.measured(seconds, len(result.items["loss"]))
+        return result
 
     def _finish(self) -> RunSummary:
         """Writes the weights, and evaluates on the validation and test splits."""
@@ -240,19 +283,41 @@ class Trainer:
         splits: tuple[Split, ...] = ("val", "test") if self.settings.tested else ("val",)
         for split in splits:
             self.callbacks.on_evaluate(split)
-            examples = self.val_split if split == "val" else self._load(split)
-            result = results[split] = self._evaluate(examples, self.settings.test_limit)
+            result = results[split] = self._closing_evaluation(split)
             if self.ranks.is_main:
                 checkpoint.save_items(self.run, split, result.items)
             if not result.finite:
                 raise Diverged(f"the {split} loss was {result.loss} after training")
         return self._summary(val=results["val"], test=results.get("test"))
 
+    def _closing_evaluation(self, split: Split) -> Evaluation:
+        """On the split; the last validation is reused where it is the same evaluation."""
+        limits_agree = self.settings.validation_limit == self.settings.test_limit
+        if split == "val" and limits_agree and self.last_validation is not None:
+            step, result = self.last_validation
+            if step == self.progress.step:
+                return result
+        examples = self.val_split if split == "val" else self._load(split)
+        return self._evaluate(examples, self.settings.test_limit)
+
     def _keep_best(self) -> None:
         """Writes best.safetensors, where there was a validation."""
         if self.ranks.is_main and self.progress.best_step is not None:
             content = checkpoint.best_weights(self.run, self.progress)
             write_atomically(self.run.path("best.safetensors"), content)
+
+    def _small_splits(self) -> list[str]:
+        """Warnings of splits of so few items that a score is coarse."""
+        if isinstance(self.val_split, ByteStream) or len(self.val_split) >= FEW_ITEMS:
+            return []
+        splits: dict[str, ByteStream | Examples] = {"val": self.val_split}
+        if self.settings.tested:
+            splits["test"] = self._load("test")
+        counts = {name: len(items) for name, items in splits.items() if len(items) < FEW_ITEMS}
+        return [
+            f"the {name} split has {counted(count, 'item')}, each worth {1 / count:.0%} of a score"
+            for name, count in counts.items()
+        ]
 
     def _load(self, split: Split) -> ByteStream | Examples:
         """A split, on the device where it is small enough."""

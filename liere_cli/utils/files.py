@@ -5,9 +5,9 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,20 +35,19 @@ def seal(record: Mapping[str, object], key: str) -> str:
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a temporary file, flushes it to disk, and renames it: readers see all or nothing.
 
-    File and folder are both synchronised, so that a power failure at any moment is harmless.
-    Raises LiereError where the folder can't be written, or the disk is full.
+    File and folder are both synchronised, so that a power failure at any moment is harmless. The
+    umask decides the file's mode. Raises LiereError where the folder can't be written, or the disk
+    is full.
     """
     # labels may contain a file name, which need not be valid UTF-8
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
-    temporary = None
+    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=TEMPORARY, delete=False) as file:
-            temporary = Path(file.name)
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
@@ -58,9 +57,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except OSError as error:
         raise unwritable(path, error) from None
     finally:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink()
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def read_limited(path: Path, most: int) -> bytes:
@@ -144,7 +142,8 @@ def built_beside(folder: Path) -> Iterator[Path]:
     """
     for stale in folder.parent.glob(f".{folder.name}.*/"):
         shutil.rmtree(stale, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    work = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
+    work.mkdir()
     try:
         yield work
         # a process that has files of the old folder mapped keeps them until it closes them

@@ -1,11 +1,14 @@
-"""Settings of the C library's memory allocator, and of Python's garbage collector."""
+"""Settings of the C library's allocator and of Python's collector; errors where memory is short."""
 
 import ctypes
 import gc
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+
+from liere_cli.errors import LiereError
 
 # from glibc's malloc.h
 _M_TRIM_THRESHOLD = -1
@@ -39,3 +42,24 @@ def without_collector() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+@contextmanager
+def memory_errors_reported(remedy: str) -> Iterator[None]:
+    """Raises LiereError where Python, torch on the CPU or CUDA can't allocate memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error)
+        refused = "can't allocate memory" in text or "out of memory" in text
+        if not refused and not isinstance(error, MemoryError):
+            raise
+        size = re.search(r"[Tt]ried to allocate ([0-9.]+ ?[A-Za-z]+)", text)
+        raise LiereError(
+            f"memory is too short{(size and f' for {_readable(size[1])}') or ''}; {remedy}"
+        ) from error
+
+
+def _readable(size: str) -> str:
+    number, _, unit = size.partition(" ")
+    return f"{float(number) / 2**30:.2f} GiB" if unit == "bytes" else size

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from liere_cli import __version__
 from liere_cli.cli.app import app
+from support.flags import last_of_each
 
 COMMANDS = [
     "train",
@@ -44,7 +46,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def liere(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
+    return CliRunner().invoke(app, last_of_each(arguments))
 
 
 def train(*arguments: str) -> Result:
@@ -234,6 +236,35 @@ def test_data_that_changed_since_training_is_noticed(here: Path) -> None:
     refused(liere("eval", folder), 1, "has changed since")
 
 
+@pytest.mark.parametrize("name", ["renamed", "my best run-2", "verse-rope-s0", "run-abcdef"])
+def test_a_run_is_evaluated_whatever_its_folder_is_called(here: Path, name: str) -> None:
+    folder = Path(json.loads(train("--encoding=rope", "--json").stdout)["folder"])
+    before = liere("eval", str(folder), "--json")
+    moved = here / name
+    folder.rename(moved)
+    after = liere("eval", str(moved), "--json")
+    assert after.exit_code == 0, after.output
+    assert json.loads(after.stdout)["rows"] == json.loads(before.stdout)["rows"]
+    refused(liere("eval", str(moved), "--data=other.txt"), 2, "other.txt", "does not exist")
+
+
+@pytest.mark.parametrize("command", [["eval"], ["encodings", "--plot=rope.svg", "--run"]])
+def test_moved_data_is_found_where_a_flag_says(here: Path, command: list[str]) -> None:
+    folder = json.loads(train("--encoding=rope", "--json").stdout)["folder"]
+    (here / "verse.txt").rename(here / "elsewhere.txt")
+    refused(liere(*command, folder), 2, "verse.txt", "does not exist", "--data PATH")
+    for path in ("elsewhere.txt", "text:elsewhere.txt"):
+        assert liere(*command, folder, f"--data={path}").exit_code == 0
+    (here / "other.txt").write_text("Other words altogether. " * 60)
+    refused(liere(*command, folder, "--data=other.txt"), 1, "data at 'other.txt'", "has changed")
+
+
+def test_data_without_a_path_has_no_other_place(here: Path) -> None:
+    arguments = ["train", "--data=motion:train=20,val=10,test=10", "--encoding=none", *TINY]
+    folder = json.loads(liere(*arguments, "--budget=2steps", "--json").stdout)["folder"]
+    refused(liere("eval", folder, "--data=x"), 2, "motion", "has no path", "--data-root")
+
+
 def test_ctrl_c_leaves_a_run_that_goes_on(here: Path) -> None:
     command = [
         sys.executable, "-m", "liere_cli", "train", "--data=text:verse.txt,grid=16",
@@ -249,7 +280,10 @@ def test_ctrl_c_leaves_a_run_that_goes_on(here: Path) -> None:
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert stdout == ""
-    assert "run the same command to resume" in stderr
+    (line,) = [line for line in stderr.splitlines() if "nterrupted" in line]
+    assert re.fullmatch(
+        r"Interrupted at step [\d,]+ \(\d+%\), saved. Run the same command to resume.", line
+    )
     assert "Traceback" not in stderr
     (folder,) = (here / "outputs").glob("[!.]*/*")
     assert list((folder / "checkpoints").glob("*.json"))

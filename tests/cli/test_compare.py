@@ -15,6 +15,7 @@ from safetensors.numpy import save
 from typer.testing import CliRunner, Result
 
 from liere_cli.cli.app import app
+from support.flags import last_of_each
 from support.synthetic_runs import train, train_and_break
 
 TINY = ("--set=model.layers=1", "--set=model.dim=32", "--set=model.heads=2")
@@ -28,7 +29,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def liere(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["compare", *arguments], env={"COLUMNS": "110"})
+    command = ["compare", *last_of_each(arguments)]
+    return CliRunner().invoke(app, command, env={"COLUMNS": "110"})
 
 
 def compare(*arguments: str) -> Result:
@@ -60,15 +62,13 @@ def test_what_is_done_is_not_trained_again(here: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("liere_cli.launchers.local.train_run", None)
     again = compare("--seeds=2", "--format=json")
     assert again.exit_code == 0
-    assert "6 runs: 6 finished; training time left: none" in again.stderr
+    assert "6 runs: 6 finished; time left: none" in again.stderr
     assert json.loads(again.stdout) == json.loads(first.stdout)
 
 
 def test_more_seeds_train_the_new_ones_only(here: Path) -> None:
     compare("--seeds=2")
-    assert "9 runs: 6 finished, 3 missing; training time left: about 6.0s" in (
-        compare("--seeds=3").stderr
-    )
+    assert "9 runs: 6 finished, 3 missing; time left: about 6.0s" in (compare("--seeds=3").stderr)
 
 
 def test_the_written_recipe_repeats_the_table(here: Path) -> None:
@@ -140,8 +140,9 @@ def test_an_interruption_says_how_to_go_on(here: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("liere_cli.launchers.local.train_run", stop)
     result = compare("--seeds=2")
     assert result.exit_code == 130
-    assert "2 of 6 runs are done" in result.stderr
-    assert "run the same command to resume" in result.stderr
+    lines = [line for line in result.stderr.splitlines() if "nterrupted" in line]
+    assert lines == ["Interrupted at 2 of 6 runs, saved. Run the same command to resume."]
+    assert result.stderr.splitlines()[-1] == lines[0]
 
 
 def test_workers_train_for_the_command(here: Path) -> None:
@@ -291,7 +292,10 @@ def test_results_per_item_that_are_lost_are_said(here: Path) -> None:
 def test_no_word_is_broken_on_a_narrow_terminal(here: Path, width: int) -> None:
     compare("--seeds=2")
     result = CliRunner().invoke(app, ["compare", "outputs/compare"], env={"COLUMNS": str(width)})
-    assert max(map(len, result.stdout.splitlines())) <= width
+    *lines, signature = result.stdout.splitlines()
+    assert max(map(len, lines)) <= width
+    assert signature.startswith("runs:")
+    assert "|liere:" in signature
     for word in ("verdict", "parameters", "minus", "axial", "baseline", "interval"):
         assert re.search(rf"\b{word}\b", result.stdout)
 

@@ -24,6 +24,7 @@ from liere_cli.planning.progress import Outcome
 from liere_cli.statistics.scores import pair_of
 from liere_cli.statistics.sequential import InterimAnalyses
 from liere_cli.statistics.verdicts import judge
+from support.flags import last_of_each
 from support.synthetic_runs import train
 from support.synthetic_tables import Result, dataset_of, outcome
 
@@ -235,7 +236,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def liere(*arguments: str) -> Invoked:
     tiny = ("--set=model.layers=1", "--set=model.dim=32", "--set=model.heads=2")
-    command = ["compare", "--data=pointing", "--name=compare", *tiny, *arguments]
+    own = ["--data=pointing", "--name=compare", *tiny, *arguments]
+    command = ["compare", *last_of_each(own)]
     return CliRunner().invoke(app, command, env={"COLUMNS": "120"})
 
 

@@ -18,6 +18,7 @@ from liere_cli.data import ByteStream, Examples
 from liere_cli.data.subset import subset
 from liere_cli.runs.build import RunSpec
 from liere_cli.runs.summary import RunSummary
+from support.flags import last_of_each
 from support.synthetic_runs import write_summary
 
 #: top-1 on all of the data, and what is lost whenever it is halved
@@ -43,7 +44,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def liere(*arguments: str) -> Result:
     tiny = ("--set=model.layers=1", "--set=model.dim=32", "--set=model.heads=2")
     own = ("--data=pointing", "--encodings=none,axial,liere", "--seeds=3", "--name=compare", *tiny)
-    return CliRunner().invoke(app, ["compare", *own, *arguments], env={"COLUMNS": "110"})
+    return CliRunner().invoke(
+        app, ["compare", *last_of_each([*own, *arguments])], env={"COLUMNS": "110"}
+    )
 
 
 def test_ratio_of_data_to_the_baseline_s_score(here: Path) -> None:

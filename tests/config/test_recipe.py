@@ -58,6 +58,66 @@ def test_budgets(text: str, unit: str, amount: float) -> None:
     assert (budget.unit, budget.amount) == (unit, amount)
 
 
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("10min", "10m"), ("1 h", "1h"), ("2k steps", "2ksteps"), ("2K Steps", "2ksteps"),
+        ("1h30m", "90m"), ("1 h 30 min", "90m"), ("1,000 steps", "1000steps"), ("5 step", "5steps"),
+        ("1B tokens", "1Gtokens"), ("90 seconds", "90s"), ("10 Min", "10m"), ("1 hour", "1h"),
+        ("100 k samples", "100kexamples"), (" 7  iterations ", "7steps"), ("600s", "600s"),
+    ],
+)  # fmt: skip
+def test_a_budget_as_people_write_it_has_the_identity_of_its_short_form(
+    text: str, short: str
+) -> None:
+    assert Budget.parse(text) == Budget.parse(short)
+    assert str(Budget.parse(text)) == short
+
+
+@given(
+    st.integers(1, 10**6),
+    st.sampled_from(["", "k", "M", "G"]),
+    st.sampled_from(["steps", "examples", "tokens", "s", "m", "h"]),
+    st.sampled_from(["", " ", "  "]),
+)
+def test_spaces_and_case_change_no_budget(number: int, prefix: str, unit: str, space: str) -> None:
+    prefix = "" if unit in "smh" else prefix
+    plain = f"{number}{prefix}{unit}"
+    budget = Budget.parse(plain)
+    assert str(budget) == plain
+    unit = unit if unit == "m" else unit.upper()  # 10M may be ten million of something
+    assert Budget.parse(f"{number}{space}{prefix}{space}{unit}") == budget
+
+
+@pytest.mark.parametrize("text", ["10", "10k", "10 M", "3.5"])
+def test_a_number_alone_says_which_units_there_are(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Budget.parse(text)
+    for word in ("no unit", "steps", "examples", "tokens", "s, m and h"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "right"),
+    [
+        ({"training": {"lr": 1}}, "'learning_rate'"),
+        ({"lr": 1}, "'training.learning_rate'"),
+        ({"batch": 3}, "'training.batch'"),
+        ({"training": {"batch_size": 3}}, "'batch'"),
+        ({"training": {"dim": 3}}, "'model.dim'"),
+        ({"model": {"n_layers": 3}}, "'layers'"),
+        ({"epochs": 3}, "'training.budget'"),
+        ({"compare": {"max_seeds": 3}}, "'until_settled.max_seeds'"),
+    ],
+)
+def test_a_key_of_another_tool_or_section_names_the_right_one(
+    settings: dict[str, object], right: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        Recipe.validated(settings, "test")
+    assert right.strip("'") in str(caught.value).partition("did you mean ")[2].partition("?")[0]
+
+
 @pytest.mark.parametrize("text", ["", "10", "10x", "-5steps", "0steps", "1Mm", "steps", "0s"])
 def test_broken_budgets_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"budget|times"):
@@ -96,7 +156,7 @@ def test_overrides_reach_into_specs_written_as_text() -> None:
         ("- 1\n- 2", ["'key: value'"]),
         ("", ["'key: value'"]),
         ("a: &x 1\nb: *x", ["line 2", "aliases"]),
-        ("seed: 2020-99-99", ["month"]),
+        ("seed: 2020-99-99", ["'seed' is '2020-99-99'", "whole number"]),
         ("seed: true", ["'seed' is 'true'", "whole number"]),
         ("training: 3", ["'training' is 3", "section"]),
         (

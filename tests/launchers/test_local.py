@@ -1,8 +1,10 @@
 """Launching: in order, in parallel, through failures and interruptions."""
 
+import json
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 from liere_cli.config.recipe import Recipe
 from liere_cli.launchers.events import Event, RunEnded, RunStarted
 from liere_cli.launchers.local import launch
-from liere_cli.launchers.pool import gpu_of, threads_each
+from liere_cli.launchers.pool import gpu_of
 from liere_cli.planning.from_recipe import plan_comparison
 from liere_cli.planning.plan import Plan
 from liere_cli.planning.progress import outcomes_of
@@ -66,7 +68,7 @@ def test_workers_and_one_process_find_the_same(tmp_path: Path) -> None:
     }
     assert all(one.over for one in outcomes_of(made).values())
     threads = {one.summary.threads for one in second.values() if one.summary}
-    assert threads == {threads_each(2)}
+    assert threads == {torch.get_num_threads()}
     assert multiprocessing.active_children() == []
 
 
@@ -142,12 +144,7 @@ def test_a_failed_run_is_tried_again_and_a_begun_one_goes_on(context: Context) -
     assert launch(made.runs, context, trainer=train)[made.runs[0].run_id].state == "finished"
 
 
-def test_workers_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert [threads_each(jobs) for jobs in (1, 3, 16, 99)] == [16, 5, 1, 1]
-    monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert threads_each(2) == 2
+def test_workers_share_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert [gpu_of(slot, "cuda") for slot in range(3)] == ["0", "1", "0"]
@@ -164,6 +161,40 @@ def test_a_worker_sees_its_gpu_and_its_threads_only(
     made = plan(context.outputs, "axial", "none", seeds=1)
     found = launch(made.runs, context, jobs=2, trainer=train_and_show_environment)
     seen = {run.encoding: str(found[run.run_id].error).split() for run in made.runs}
-    threads = str(threads_each(2))
+    threads = str(torch.get_num_threads())
     assert seen == {"axial": ["GPU-0", threads], "none": ["GPU-1", threads]}
     assert os.environ.get("CUDA_VISIBLE_DEVICES") is None
+
+
+@pytest.fixture
+def _two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_two_threads")
+def test_a_run_has_the_same_bits_however_many_run_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "verse.txt").write_text("The quick brown fox jumps over the lazy dog. " * 200)
+    settings = {
+        "model": {"layers": 1, "dim": 256, "heads": 2},
+        "training": {"budget": "2steps", "batch": 64, "validations": 1, "test_limit": 1},
+        "compare": {
+            "encodings": ["none", "rope"],
+            "data": [f"text:{tmp_path / 'verse.txt'},grid=128"],
+            "seeds": 1,
+            "baseline": "none",
+        },
+    }
+    weights = []
+    for jobs in (1, 2):
+        context = Context(tmp_path / str(jobs))
+        made = plan_comparison(Recipe.validated(settings, "test"), context)
+        outcomes = launch(made.runs, context, jobs=jobs)
+        assert {one.summary and one.summary.threads for one in outcomes.values()} == {2}
+        weights.append([run.run.path("last.safetensors").read_bytes() for run in made.runs])
+        environment = json.loads(made.runs[0].run.path("environment.json").read_text())
+        assert (environment["threads"], environment["runs_at_a_time"]) == (2, jobs)
+    assert weights[0] == weights[1]
+    assert torch.get_num_threads() == 2

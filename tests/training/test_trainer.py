@@ -203,6 +203,61 @@ def test_a_budget_of_seconds_counts_what_was_used_before_an_interruption(
     assert spent == sorted(spent)
 
 
+@pytest.mark.parametrize("budget", ["0.001s", "1steps", "3steps", "12steps"])
+@pytest.mark.parametrize("validations", [1, 5, 100])
+def test_no_step_is_validated_twice_and_the_last_one_is(
+    text_file: Path, tmp_path: Path, budget: str, validations: int
+) -> None:
+    """A step may use more than the whole budget, or pass several points of the schedule."""
+    evaluated: list[str] = []
+
+    class Counting(StopAt):
+        def on_evaluate(self, split: str) -> None:
+            evaluated.append(split)
+
+    run_spec = run_spec_of(text_file, budget=budget, validations=validations)
+    summary = train_run(run_spec, outputs=tmp_path, device=CPU, callbacks=Counting(-1))
+    steps = [line["step"] for line in run_spec.run(tmp_path).metrics() if "val" in line]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == summary.steps
+    assert len(steps) == min(validations, summary.steps)
+    assert evaluated == ["val"] * len(steps) + ["val", "test"]
+
+
+@pytest.mark.parametrize(("val", "test", "names"), [(5, 4, 2), (5, 40, 1), (40, 5, 0), (40, 40, 0)])
+def test_scores_on_few_items_come_with_a_warning(
+    text_file: Path, tmp_path: Path, val: int, test: int, names: int
+) -> None:
+    watcher = StopAt(-1)
+    flags = {
+        "data": f"motion:train=40,val={val},test={test}",
+        "model": SMALL["model"],
+        "training": {"batch": 4, "budget": "1steps"},
+    }
+    run_spec = assemble(load_recipe(flags=flags), device=CPU)
+    train_run(run_spec, outputs=tmp_path, device=CPU, callbacks=watcher)
+    assert len(watcher.warnings) == names
+    if names:
+        assert "val split has 5 items, each worth 20%" in watcher.warnings[0]
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("limit", [None, 3])
+def test_the_closing_validation_is_that_of_the_weights_after_the_last_step(
+    text_file: Path, tmp_path: Path, data: str, limit: int | None
+) -> None:
+    """It is reused where limits agree, with the results that a new evaluation has."""
+    changes = {"validation_limit": limit, "test_limit": None}
+    summaries = []
+    for name, settings in {"new": changes, "reused": {}}.items():
+        run_spec = run_spec_of(text_file, data=data, **settings)
+        summaries.append(train_run(run_spec, outputs=tmp_path / name, device=CPU))
+        run = run_spec.run(tmp_path / name)
+        assert run.path("items-val.safetensors").is_file()
+    assert summaries[0].val == summaries[1].val
+    assert summaries[0].test == summaries[1].test
+
+
 def test_accumulating_a_batch_in_parts_gives_the_same_gradient(
     text_file: Path, tmp_path: Path
 ) -> None:

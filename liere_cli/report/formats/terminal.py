@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, OverflowMethod, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -36,8 +36,11 @@ _FOLDED = 16
 _PADDINGS = ((0, 1, 0, 1), (0, 1, 0, 0), (0, 0, 0, 0))
 
 
-def terminal(comparison: ComparisonTable, width: int) -> RenderableType:
-    """All tables, the summary and the notes, for a terminal of that many columns."""
+def terminal(comparison: ComparisonTable, width: int, folded: bool = True) -> RenderableType:
+    """All tables, the summary and the notes, for a terminal of that many columns.
+
+    ``folded``: whether the signature is, or stays on one line, as in a file.
+    """
     parts: list[RenderableType] = []
     for table in text_tables(comparison):
         parts += [Text.assemble((plain(table.title), "bold"), f"  {table.kind}"), Text()]
@@ -48,7 +51,9 @@ def terminal(comparison: ComparisonTable, width: int) -> RenderableType:
         name, _, rest = plain(line).partition(": ")
         parts.append(_hanging("▸", Text.assemble((name, "bold"), f": {rest}")))
     parts += [Text(), *map(_note, method_notes(comparison))]
-    parts.append(Text(plain(comparison.signature), style="dim", overflow="fold"))
+    overflow: OverflowMethod = "fold" if folded else "ignore"
+    signature = Text(plain(comparison.signature), "dim", overflow=overflow, no_wrap=not folded)
+    parts.append(signature)
     return Group(*parts)
 
 
