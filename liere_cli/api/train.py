@@ -7,7 +7,7 @@ from liere_cli.api.arguments import Folder, SeedsText, SpecsText, Texts, checked
 from liere_cli.config.files import load_recipe, refuse_foreign_code
 from liere_cli.config.section import Section
 from liere_cli.errors import UsageError
-from liere_cli.launchers.events import Listener, ignore
+from liere_cli.launchers.events import Listener, Notice, ignore
 from liere_cli.launchers.worker import ForwardEvents
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.runs.build import assemble, choose_device
@@ -71,6 +71,8 @@ def train(
                 f"with --data, or run liere compare {source}"
             )
         run_spec = assemble(settings, root=given.data_root, device=chosen)
+        for note in run_spec.dataset.notes if ranks.is_main else ():
+            listener(Notice(f"{run_spec.data}: {note}"))
         run = run_spec.run(given.out)
         known = ranks.broadcast(lambda: None if fresh else run.summary())
         if known is not None:

@@ -1,19 +1,18 @@
 """Files in class folders, ``DIR/CLASS/FILE``, with or without split folders above them."""
 
-import os
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from liere_cli.data.base import Array
-from liere_cli.data.sources.base import Encoded, Item, Source, item_digest
+from liere_cli.data.sources.base import Decoding, Encoded, Item, Source, check_names, item_digest
 from liere_cli.data.sources.cache import file_key
-from liere_cli.data.splits import UNASSIGNED, split_in_name
+from liere_cli.data.sources.layout import ASIDE, layout_of
+from liere_cli.data.sources.tree import OUTSIDE, Tree, kinds
 from liere_cli.errors import LiereError, unreadable
-
-_SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test"})
 
 
 @dataclass(frozen=True)
@@ -24,34 +23,31 @@ class ClassFile:
 
 
 class Folder(Source):
-    """Files with one of the lower-case suffixes in ``DIR/CLASS`` or ``DIR/SPLIT/CLASS``. Raises
-    LiereError: a folder that is missing or can't be read, that has fewer than two classes, or a
+    """Files with one of the lower-case suffixes in the class folders of a tree, as
+    :mod:`liere_cli.data.sources.layout` finds them.
+
+    Raises LiereError: a folder that can't be read in one way, that has fewer than two classes, or a
     class without files.
     """
 
-    def __init__(self, folder: Path, suffixes: Set[str]) -> None:
-        self.folder = folder
-        split_folders = _split_folders(folder)
-        tops = {split_in_name(top.name): top for top in split_folders} or {UNASSIGNED: folder}
-        by_split = {split: _subfolders(top) for split, top in tops.items()}
-        self.names = sorted({name for classes in by_split.values() for name in classes})
+    def __init__(self, tree: Tree, suffixes: Set[str]) -> None:
+        layout = layout_of(tree)
+        self.names = sorted({folder.name for folder in layout.folders})
         self.classes = len(self.names)
         if self.classes < 2:
-            raise LiereError(
-                f"{folder} has {self.classes or 'no'} class{'' if self.names else 'es'}"
-                f"{f' ({self.names[0]})' if self.names else ''}, but one folder for each of two or "
-                "more classes is needed"
-            )
+            raise LiereError(_too_few(tree, self.names, layout.outside))
+        check_names(self.names, str(tree.path))
         self.files: list[ClassFile] = []
-        for split, classes in by_split.items():
-            for name, class_folder in classes.items():
-                files = _files_in(class_folder)
-                paths = [path for path in files if path.suffix.lower() in suffixes]
-                if not paths:
-                    allowed = f"(allowed: {', '.join(sorted(suffixes))})"
-                    raise LiereError(f"{class_folder} is a class without files {allowed}")
-                label = self.names.index(name)
-                self.files += [ClassFile(path, label, split) for path in paths]
+        for folder in layout.folders:
+            paths = folder.tree.all_files()
+            if not paths:
+                others = f"; it has {kinds(left)}" if (left := folder.tree.all_left()) else ""
+                allowed = f"(allowed: {', '.join(sorted(suffixes))}{others})"
+                raise LiereError(f"{folder.tree.path} is a class without files {allowed}: {ASIDE}")
+            label = self.names.index(folder.name)
+            self.files += [ClassFile(path, label, folder.split) for path in paths]
+        self.left = tree.all_left() + Counter({OUTSIDE: len(layout.outside)})
+        self.file_count = len(self.files)
 
     def stamp(self) -> list[object]:
         files = [(file.label, file.split, *file_key(file.path)) for file in self.files]
@@ -63,12 +59,18 @@ class Folder(Source):
 
     def scan(self) -> Iterator[Item]:
         for number, file in enumerate(self.files):
-            digest = item_digest(self.read(file.path))
-            yield Item(digest, file.label, self.group_of(file.path), file.split, (number,))
+            data = self.read(file.path)
+            decoding = self.decoding_of(file.path, data)
+            group = self.group_of(file.path)
+            yield Item(item_digest(data), file.label, group, file.split, (number,), decoding)
 
     def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Encoded]:
         for item, row in enumerate(rows):
             yield Encoded(item, partial(self.decode, self.files[int(row[0])].path, grid))
+
+    @abstractmethod
+    def decoding_of(self, path: Path, data: bytes) -> Decoding:
+        """What decoding the file involves; LiereError: it is broken."""
 
     @abstractmethod
     def decode(self, path: Path, grid: tuple[int, ...]) -> Array:
@@ -83,31 +85,9 @@ class Folder(Source):
             raise unreadable(path, error) from None
 
 
-def has_class_folders(folder: Path) -> bool:
-    """Whether ``folder`` itself holds class or split folders."""
-    return bool(_split_folders(folder)) or len(_subfolders(folder)) > 1
-
-
-def _split_folders(folder: Path) -> list[Path]:
-    """The folders named after splits, if all of them are."""
-    folders = list(_subfolders(folder).values())
-    named = all(subfolder.name.lower() in _SPLIT_FOLDERS for subfolder in folders)
-    return folders if named else []
-
-
-def _subfolders(folder: Path) -> dict[str, Path]:
-    try:
-        return {
-            entry.name: Path(entry.path)
-            for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
-            if entry.is_dir() and not entry.name.startswith(".")
-        }
-    except OSError as error:
-        raise unreadable(folder, error) from None
-
-
-def _files_in(folder: Path) -> list[Path]:
-    # file managers leave hidden files of their own
-    return sorted(
-        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
+def _too_few(tree: Tree, names: list[str], outside: list[Path]) -> str:
+    found = f"{len(names)} class ({names[0]})" if names else "no classes"
+    loose = f" and {len(outside)} files in no folder" if outside else ""
+    return (
+        f"{tree.path} has {found}{loose}, but one folder for each of two or more classes is needed"
     )
