@@ -36,7 +36,7 @@ from liere_cli.data.sources.decode_image import quiet
 from liere_cli.data.sources.tree import kinds
 from liere_cli.data.splits import SPLITS, Fractions, assign_splits, carve_groups, check_splits
 from liere_cli.data.summary import decoding_notes, duplicate_notes, summary
-from liere_cli.errors import LiereError, counted
+from liere_cli.errors import LiereError
 from liere_cli.utils.files import digest_of
 
 #: part of every fingerprint: how images are decoded
@@ -199,11 +199,10 @@ class Local(Labelled):
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        index = self._index
+        index, names = self._index, self.items.names
         left = [f"left aside: {kinds(self.items.left)}"] if self.items.left else []
         return (
-            summary(self._splits, index["labels"], index["parts"], self.items.names)
-            + f", from {counted(self.items.file_count, 'file')}",
+            summary(self._splits, index["labels"], index["parts"], names, self.items.file_count),
             *left,
             *decoding_notes(index["decodings"]),
             *duplicate_notes(index["digests"], index["labels"], self._splits),

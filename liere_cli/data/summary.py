@@ -22,13 +22,16 @@ _DECODINGS = {
 }
 
 
-def summary(splits: Array, labels: Array, given: Array, names: Sequence[str]) -> str:
+def summary(
+    splits: Array, labels: Array, given: Array, names: Sequence[str], files: int = 1
+) -> str:
     """How many items, of which classes and in which splits.
 
     Args:
         splits, labels, given: int64 [N], the splits in use, the labels, and the splits of the
             files.
         names: of the classes.
+        files: that hold the items.
     """
     counts = np.bincount(labels, minlength=len(names))
     shown = [f"{name} {count}" for name, count in zip(names, counts.tolist(), strict=True)]
@@ -50,7 +53,8 @@ def summary(splits: Array, labels: Array, given: Array, names: Sequence[str]) ->
         if (absent := _absent(splits == number, labels, names, empty))
     ]
     return (
-        f"read {counted(len(labels), 'item')} of {len(names)} classes{classes}: {sizes} ({origin})"
+        f"read {counted(len(labels), 'item')} of {len(names)} classes{classes} from "
+        f"{counted(files, 'file')}: {sizes} ({origin})"
         f"{empty_classes}{''.join(missing)}"
     )
 

@@ -22,7 +22,7 @@ from liere_cli.data.splits import contiguous
 from liere_cli.data.text import TinyShakespeare
 from liere_cli.errors import LiereError
 
-TEXT = bytes(range(256)) * 40 + b"the end"
+TEXT = bytes(range(1, 256)) * 40 + b"the end"
 
 
 def write_zip(path: Path, content: bytes) -> None:

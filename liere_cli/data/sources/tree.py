@@ -59,6 +59,11 @@ def read_tree(folder: Path, suffixes: Set[str]) -> Tree:
     return _read(folder, suffixes, ())
 
 
+def is_system_name(name: str) -> bool:
+    """Whether a file or folder is hidden, or left by an operating system, as ``__MACOSX``."""
+    return name.startswith(".") or name.lower() in _SYSTEM
+
+
 def _read(folder: Path, suffixes: Set[str], above: tuple[tuple[int, int], ...]) -> Tree:
     tree = Tree(folder)
     try:
@@ -69,7 +74,7 @@ def _read(folder: Path, suffixes: Set[str], above: tuple[tuple[int, int], ...]) 
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         for entry in entries:
             path = Path(entry.path)
-            if entry.name.startswith(".") or entry.name.lower() in _SYSTEM:
+            if is_system_name(entry.name):
                 tree.left[HIDDEN] += _count(path) if path.is_dir() else 1
             elif path.is_dir():
                 tree.folders[entry.name] = _read(path, suffixes, (*above, identity))
