@@ -93,16 +93,14 @@ def check_splits(splits: Array, labels: Array, names: Sequence[str]) -> None:
             "class"
         )
     trained = np.unique(labels[splits == TRAIN])
-    for split in (VAL, TEST):
-        if unseen := np.setdiff1d(labels[splits == split], trained).tolist():
-            classes = [names[label] for label in trained.tolist()]
-            likely = nearest(names[unseen[0]], classes)
-            hint = f"; is '{names[unseen[0]]}' the '{likely}' of train?" if likely else ""
-            raise LiereError(
-                f"has classes in {SPLITS[split]} that train does not have "
-                f"({', '.join(names[label] for label in unseen[:4])}{'...' * (len(unseen) > 4)})"
-                f"{hint}: give the same class the same name in each split"
-            )
+    if unseen := np.setdiff1d(labels, trained).tolist():
+        likely = nearest(names[unseen[0]], [names[label] for label in trained.tolist()])
+        hint = f"; is '{names[unseen[0]]}' the '{likely}' of train?" if likely else ""
+        raise LiereError(
+            "has classes in val or test that train does not have "
+            f"({', '.join(names[label] for label in unseen[:4])}{', ...' * (len(unseen) > 4)})"
+            f"{hint}: give a class the same name in each split"
+        )
 
 
 def contiguous(count: int, fractions: Fractions) -> tuple[slice, slice, slice]:

@@ -105,12 +105,14 @@ def test_labels_of_several_kinds_or_names_are_refused(tmp_path: Path) -> None:
 def test_classes_of_the_test_part_alone_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "train.parquet", ["cat", "dog"] * 15)
     write(tmp_path / "test.parquet", ["cats", "dogs"] * 15, 30)
-    with pytest.raises(LiereError, match=r"classes in test .*cats, dogs.*is 'cats' the 'cat'"):
+    with pytest.raises(
+        LiereError, match=r"classes in val or test .*cats, dogs.*is 'cats' the 'cat'"
+    ):
         images(tmp_path).load("train")
     # unlabelled rows as the hub stores them
     write(tmp_path / "train.parquet", HALVES)
     write(tmp_path / "test.parquet", [-1] * 30, 30)
-    with pytest.raises(LiereError, match=r"classes in test that train does not have \(-1\)"):
+    with pytest.raises(LiereError, match=r"classes in val or test that train does not have \(-1\)"):
         images(tmp_path).load("train")
 
 

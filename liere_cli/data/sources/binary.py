@@ -46,14 +46,9 @@ def kind_of_binary(start: bytes) -> str:
             return kind
     if start[257:262] == b"ustar":
         return "an archive (tar): unpack it, and join its files"
-    zeros = start.count(0)
-    if start and zeros / len(start) > _MOST_ZEROS:
-        even, odd = start[::2].count(0), start[1::2].count(0)
-        # UTF-16 without a mark: Latin letters have a zero byte each
-        if max(even, odd) > 0.4 * len(start) / 2 and min(even, odd) < 0.01 * len(start):
-            return (
-                "numbers of 16 bits such as tokens, or text in UTF-16: write the text that they "
-                "encode as UTF-8"
-            )
-        return "binary numbers, such as tokens: write the text that they encode to a text file"
+    if start.count(0) > _MOST_ZEROS * len(start):
+        return (
+            "binary data, such as numbers of tokens or text in UTF-16: write the text that it holds "
+            "as UTF-8"
+        )
     return ""
