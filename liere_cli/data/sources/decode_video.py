@@ -105,13 +105,16 @@ class _Times:
 
     @property
     def even(self) -> bool:
-        """Whether each frame is within half an interval of where frames at one rate would be, so
-        that numbers of frames are times; true where there are no times.
+        """Whether each frame begins within half an interval of where frames at one rate would, and
+        the last is not longer than that, so that numbers are times; true where there are no times.
         """
-        if len(self.starts) < 3 or self.starts[0] == self.starts[-1]:
+        if len(self.starts) < 2 or self.starts[0] == self.starts[-1]:
             return True
-        expected = np.linspace(self.starts[0], self.starts[-1], len(self.starts))
-        return bool(np.abs(self.starts - expected).max() <= (expected[1] - expected[0]) / 2)
+        expected, interval = np.linspace(
+            self.starts[0], self.starts[-1], len(self.starts), retstep=True
+        )
+        late = max(np.abs(self.starts - expected).max(), self.end - self.starts[-1] - interval)
+        return bool(late <= interval / 2)
 
     def centres(self, parts: int) -> Array:
         """The centres of equal parts of the clip, float64 [parts]."""
