@@ -106,11 +106,7 @@ class ArrayFile(Dataset):
         self.classes = int(labels.max()) + 1
         self.grid = options.grid or tuple(inputs.shape[2:])
         self._check(self.grid)
-        try:
-            names = [str(label) for label in range(self.classes)]
-            check_splits(self._splits, labels, names)
-        except LiereError as error:
-            raise LiereError(f"{self.path} {error}") from None
+        check_splits(self._splits, labels, self._names, str(self.path))
         edge = default_patch_edge(self.grid[-2:], 8 if len(self.grid) == 2 else 4)
         self.patch = (*(min(edge, default_patch_edge((n,), 4)) for n in self.grid[:-2]), edge, edge)
 
@@ -126,14 +122,13 @@ class ArrayFile(Dataset):
     @cached_property
     def notes(self) -> tuple[str, ...]:
         inputs, labels = self._content
-        names = [str(label) for label in range(self.classes)]
         used = {key for _, *pair in self._pairs for key in pair}
         others = sorted(self._stored.keys() - used)
         left = [f"left aside: {counted(len(others), 'array')} ({listed(others)})"] if others else []
         digests = [hashlib.sha256(item.tobytes()).digest()[:16] for item in inputs]
         content = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
         return (
-            summary(self._splits, labels, self._given, names),
+            summary(self._splits, labels, self._given, self._names),
             *left,
             *duplicate_notes(content, labels, self._splits),
         )
@@ -224,7 +219,13 @@ class ArrayFile(Dataset):
         """The split of every item, int64 [N]."""
         labels = self._content[1]
         train, val, _ = fractions = self.options.fractions
-        return assign_splits(self._given, fractions, val / (train + val), carve_classes(labels))
+        share, carve = val / (train + val), carve_classes(labels)
+        return assign_splits(self._given, fractions, share, carve, str(self.path))
+
+    @property
+    def _names(self) -> list[str]:
+        """Of the classes."""
+        return [str(label) for label in range(self.classes)]
 
     def _read_pair(self, x: str, y: str) -> tuple[Array, Array]:
         inputs, labels = self._stored[x], self._stored[y]

@@ -141,11 +141,9 @@ class Labelled(Dataset):
         if len(index["labels"]) == 0:
             raise LiereError(f"{self.label} has no items")
         carve = carve_groups(index["digests"], index["labels"], index["groups"])
-        try:
-            splits = assign_splits(index["parts"], self.fractions, self.options.validation, carve)
-            check_splits(splits, index["labels"], self.items.names)
-        except LiereError as error:
-            raise LiereError(f"{self.label} {error}") from None
+        share = self.options.validation
+        splits = assign_splits(index["parts"], self.fractions, share, carve, self.label)
+        check_splits(splits, index["labels"], self.items.names, self.label)
         return splits
 
     def _decode(self, folder: Path, members: Array, grid: tuple[int, ...]) -> None:

@@ -58,13 +58,18 @@ def is_split_name(name: str) -> bool:
     return name.lower() in _NAMES
 
 
-def assign_splits(given: Array, fractions: Fractions, validation: float, carve: Carve) -> Array:
+def assign_splits(
+    given: Array, fractions: Fractions, validation: float, carve: Carve, where: str
+) -> Array:
     """The split of every item, int64 [N].
 
     Args:
         given: int64 [N], the splits of the source or ``UNASSIGNED``.
         fractions: shares of the splits where the source has none.
         validation: share of train that becomes val where the source has two splits.
+        where: the data set's name in messages.
+
+    Raises LiereError: the source has val and test, but no train.
     """
     present = [split for split in (TRAIN, VAL, TEST) if (given == split).any()]
     if present == [TRAIN, VAL, TEST]:
@@ -73,7 +78,7 @@ def assign_splits(given: Array, fractions: Fractions, validation: float, carve: 
         splits = np.where(given == TRAIN, TRAIN, TEST)
         val, test = carve(np.flatnonzero(splits == TRAIN), validation, 0)
     elif len(present) > 1:
-        raise LiereError("has items of val and of test, but none of train")
+        raise LiereError(f"{where} has items of val and of test, but none of train")
     else:
         splits = np.zeros_like(given)
         val, test = carve(np.arange(len(given)), *fractions[1:])
@@ -82,24 +87,32 @@ def assign_splits(given: Array, fractions: Fractions, validation: float, carve: 
     return splits
 
 
-def check_splits(splits: Array, labels: Array, names: Sequence[str]) -> None:
-    """Raises LiereError for a split without items, and for classes of val or test that train
-    doesn't have, which no model can learn. The message completes a sentence that begins with the
-    data set's name. ``names`` are those of the classes.
+def check_splits(splits: Array, labels: Array, names: Sequence[str], where: str) -> None:
+    """Raises LiereError for a split without items, and as :func:`check_classes`.
+
+    Args:
+        splits, labels: int64 [N].
+        names: of the classes.
+        where: the data set's name in messages.
     """
     if len(np.unique(splits)) < len(SPLITS):
         raise LiereError(
-            "can't be split into train, val and test: there are too few items or recordings of a "
-            "class"
+            f"{where} can't be split into train, val and test: there are too few items or "
+            "recordings of a class"
         )
-    trained = np.unique(labels[splits == TRAIN])
-    if unseen := np.setdiff1d(labels, trained).tolist():
-        likely = nearest(names[unseen[0]], [names[label] for label in trained.tolist()])
-        hint = f"; is '{names[unseen[0]]}' the '{likely}' of train?" if likely else ""
+    trained, present = np.unique(labels[splits == TRAIN]), np.unique(labels)
+    check_classes([names[n] for n in trained], [names[n] for n in present], where)
+
+
+def check_classes(trained: Sequence[str], present: Sequence[str], where: str) -> None:
+    """Raises LiereError for classes that are present but not in train: no model can learn them."""
+    if unseen := sorted(set(present) - set(trained)):
+        likely = nearest(unseen[0], trained)
+        hint = f"; is '{unseen[0]}' the '{likely}' of train?" if likely else ""
         raise LiereError(
-            "has classes in val or test that train does not have "
-            f"({', '.join(names[label] for label in unseen[:4])}{', ...' * (len(unseen) > 4)})"
-            f"{hint}: give a class the same name in each split"
+            f"{where} has classes in val or test that train does not have "
+            f"({', '.join(unseen[:4])}{', ...' * (len(unseen) > 4)}){hint}: give a class the same "
+            "name in each split"
         )
 
 

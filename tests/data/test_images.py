@@ -183,10 +183,12 @@ def test_every_kind_of_image_is_decoded_to_rgb(mode: str) -> None:
 
 def break_image(path: Path, how: str) -> None:
     whole = path.read_bytes()
-    path.write_bytes({"empty": b"", "cut": whole[:-30], "foreign": b"no image"}[how])
+    foreign = {"foreign": b"no image", "web page": b" <!DOCTYPE html><p>", "empty": b""}
+    foreign["pointer"] = b"version https://git-lfs.github.com/spec/v1"
+    path.write_bytes(whole[:-30] if how == "cut" else foreign[how])
 
 
-@pytest.mark.parametrize("how", ["empty", "cut", "foreign"])
+@pytest.mark.parametrize("how", ["empty", "cut", "foreign", "web page", "pointer"])
 def test_a_broken_image_is_named(how: str, tmp_path: Path) -> None:
     write_folder(tmp_path, range(30))
     victim = tmp_path / "dog" / "4.png"

@@ -26,9 +26,17 @@ def fill(folder: Path, count: int = 12) -> None:
         (folder / f"{number}.png").write_bytes(image(number))
 
 
+def write_text(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("x")
+
+
 def make(root: Path, folders: str, count: int = 12) -> Path:
-    """Folders as ``train/{a,b} test/{a,b}``."""
+    """Folders as ``train/{a,b} test/{a,b}``; one with a text alone as ``+meta``."""
     for part in folders.split():
+        if part.startswith("+"):
+            write_text(root / part[1:] / "a.txt")
+            continue
         head, _, tail = part.partition("{")
         for name in tail.rstrip("}").split(",") if tail else [""]:
             fill(root / head / name, count)
@@ -89,6 +97,8 @@ def test_folders_named_after_splits_are_splits(pair: str, tmp_path: Path) -> Non
         ("cat/{train,test} dog/{train,test}", 2, 48),
         ("cat/{cat_train,cat_test} dog/{dog_train,dog_test}", 2, 48),
         ("train/{a,b}", 2, 24),
+        ("images/{a,b} +meta", 2, 24),
+        ("train/{a,b} test/{a,b} +annotations", 2, 48),
         ("{A,a}", 2, 24),
     ],
 )
@@ -110,10 +120,13 @@ def test_layouts_that_are_certain(folders: str, classes: int, items: int, tmp_pa
         ("Training/{a,b} PublicTest/{a,b} PrivateTest/{a,b}", "both look like the test split"),
         # class sets that differ
         ("train/{cat,dog} test/{cats,dogs}", "in val or test .*cats, dogs.*is 'cats' the 'cat'"),
-        ("train/{cat,dog} test/{Cat,dog}", "'Cat' and 'cat' differ in case or spaces only"),
+        ("train/{cat,dog} test/{Cat,dog}", r"\(Cat\); is 'Cat' the 'cat' of train"),
         ("train/{cat,dog} test/{cat,dog,owl}", r"that train does not have \(owl\)"),
         ("{cat,Cat,dog}", "'Cat' and 'cat' differ in case"),
         # a split without classes
+        ("train/{a,b} +test", "test has no files directly in it, but a split needs one folder"),
+        ("{a,b} +c", r"c is a class without files .*1 .txt"),
+        ("train/{a,b} val/images test/images", r"that train does not have \(images\)"),
         ("train/{a,b} test", "test has 12 files directly in it, but a split needs one folder"),
         ("train test", "has 12 files directly in it"),
         ("images_train images_test", "has 12 files directly in it"),
@@ -138,11 +151,6 @@ def test_layouts_that_are_not_certain_are_refused(
     with pytest.raises(LiereError, match=sentence) as error:
         contents(make(tmp_path, folders))
     assert str(tmp_path) in str(error.value)
-
-
-def write_text(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("x")
 
 
 JUNK: Mapping[str, Callable[[Path], object]] = {

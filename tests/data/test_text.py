@@ -321,6 +321,7 @@ BINARY: dict[str, tuple[bytes, str]] = {
     "UTF-16": (PROSE.decode().encode("utf-16"), "iconv -f UTF-16 -t UTF-8"),
     "UTF-16 without a mark": (PROSE.decode().encode("utf-16-be"), "text in UTF-16"),
     "UTF-32": (PROSE.decode().encode("utf-32"), "iconv -f UTF-32"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
     "tar": (tar(PROSE), r"an archive \(tar\)"),
     "tar.gz": (gzip.compress(tar(PROSE)), r"unpacked from .gz\) is not text but an archive"),
     "gz in gz": (gzip.compress(gzip.compress(PROSE)), "another archive: unpack it"),

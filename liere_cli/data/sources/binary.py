@@ -2,6 +2,7 @@
 
 #: beginnings of files, and what to do with them; the first that fits
 _STARTS: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs", "a pointer of Git LFS: fetch the content with git lfs pull"),
     (b"PAR1", "parquet: write its column of text to a text file"),
     (b"ARROW1", "an Arrow table: write its column of text to a text file"),
     (b"\x93NUMPY", "a NumPy array: write the text that it encodes to a text file"),

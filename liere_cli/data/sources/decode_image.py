@@ -98,10 +98,16 @@ def _with_image(data: bytes, where: str, use: "Callable[[Image], T]") -> T:
 
 
 def _unidentified(data: bytes) -> str:
+    if not data:
+        return "it is empty"
     if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc"):
         return "HEIC images can't be decoded here: convert them to JPEG or PNG"
     if data.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")):
         return "JPEG XL images can't be decoded here: convert them to JPEG or PNG"
+    if data.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS: fetch the content with git lfs pull"
+    if data[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "it is a web page: download the image again"
     return "it can't be identified"
 
 

@@ -15,6 +15,7 @@ from liere_cli.data.splits import (
     SPLITS,
     TRAIN,
     UNASSIGNED,
+    check_classes,
     is_split_name,
     split_in_name,
     without_split,
@@ -54,6 +55,12 @@ def layout_of(root: Tree) -> Layout:
             for name, tree in folder.folders.items()
         ]
         outside = [*top.files, *(path for folder in tops.values() for path in folder.files)]
+        if len(tops) > 1 and TRAIN in tops:
+            check_classes(
+                [folder.name for folder in folders if folder.split == TRAIN],
+                [folder.name for folder in folders],
+                str(top.path),
+            )
         return Layout(folders, outside)
     _check_level(top)
     folders = []
@@ -76,12 +83,14 @@ def listed(names: Iterable[object]) -> str:
 
 
 def _unwrapped(tree: Tree) -> Tree:
-    """The folder below those that wrap everything."""
-    while not tree.files and len(tree.folders) == 1:
-        (only,) = tree.folders.values()
-        if not only.nested:
+    """The folder below those that wrap everything, perhaps beside folders without wanted files."""
+    while not tree.files:
+        filled = [folder for folder in tree.folders.values() if folder.files or folder.nested]
+        others = [name for name, folder in tree.folders.items() if folder not in filled]
+        unread_split = any(split_in_name(name) != UNASSIGNED for name in others)
+        if len(filled) != 1 or not filled[0].nested or unread_split:
             break
-        tree = only
+        tree = filled[0]
     return tree
 
 
