@@ -32,7 +32,7 @@ from liere_cli.data.options import (
 )
 from liere_cli.data.sources.archives import check_members
 from liere_cli.data.sources.cache import cached_digest, file_key
-from liere_cli.data.sources.layout import listed
+from liere_cli.data.sources.folders.layout import listed
 from liere_cli.data.splits import (
     SPLITS,
     TRAIN,

@@ -33,7 +33,7 @@ from liere_cli.data.options import (
 from liere_cli.data.sources.base import REVISED, Source
 from liere_cli.data.sources.cache import prepared
 from liere_cli.data.sources.decode_image import quiet
-from liere_cli.data.sources.tree import kinds
+from liere_cli.data.sources.folders.tree import kinds
 from liere_cli.data.splits import SPLITS, Fractions, assign_splits, carve_groups, check_splits
 from liere_cli.data.summary import decoding_notes, duplicate_notes, summary
 from liere_cli.errors import LiereError

@@ -20,7 +20,8 @@ from liere_cli.data.sources.archives import extract_into
 from liere_cli.data.sources.base import Decoding, Source
 from liere_cli.data.sources.decode_image import SUFFIXES, decode_image, decoding_of
 from liere_cli.data.sources.download import Download, download
-from liere_cli.data.sources.folder import Folder
+from liere_cli.data.sources.folders.source import Folder
+from liere_cli.data.sources.folders.tree import Tree, read_tree
 from liere_cli.data.sources.hub import (
     find_parquet,
     find_paths,
@@ -30,7 +31,6 @@ from liere_cli.data.sources.hub import (
 from liere_cli.data.sources.local import Tables, local_files
 from liere_cli.data.sources.parquet import Shard
 from liere_cli.data.sources.table import Table, find_table
-from liere_cli.data.sources.tree import Tree, read_tree
 from liere_cli.utils.files import locked
 from liere_cli.utils.paths import cache_root
 

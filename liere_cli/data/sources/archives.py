@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from liere_cli.data.sources.tree import is_system_name
+from liere_cli.data.sources.folders.tree import is_system_name
 from liere_cli.errors import LiereError, unreadable
 from liere_cli.utils.files import built_beside
 

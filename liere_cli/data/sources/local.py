@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from liere_cli.data.options import given_path
-from liere_cli.data.sources.layout import listed
+from liere_cli.data.sources.folders.layout import listed
+from liere_cli.data.sources.folders.tree import Tree, read_tree
 from liere_cli.data.sources.parquet import SUFFIXES, Shard
-from liere_cli.data.sources.tree import Tree, read_tree
 from liere_cli.data.splits import UNASSIGNED, is_split_name, split_in_name
 from liere_cli.errors import LiereError, UsageError, unreadable
 

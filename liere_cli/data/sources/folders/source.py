@@ -10,8 +10,8 @@ from pathlib import Path
 from liere_cli.data.base import Array
 from liere_cli.data.sources.base import Decoding, Encoded, Item, Source, check_names, item_digest
 from liere_cli.data.sources.cache import file_key
-from liere_cli.data.sources.layout import ASIDE, layout_of
-from liere_cli.data.sources.tree import OUTSIDE, Tree, kinds
+from liere_cli.data.sources.folders.layout import ASIDE, layout_of
+from liere_cli.data.sources.folders.tree import OUTSIDE, Tree, kinds
 from liere_cli.errors import LiereError, unreadable
 
 
@@ -24,7 +24,7 @@ class ClassFile:
 
 class Folder(Source):
     """Files with one of the lower-case suffixes in the class folders of a tree, as
-    :mod:`liere_cli.data.sources.layout` finds them.
+    :mod:`liere_cli.data.sources.folders.layout` finds them.
 
     Raises LiereError: a folder that can't be read in one way, that has fewer than two classes, or a
     class without files.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from liere_cli.data.sources.tree import Tree
+from liere_cli.data.sources.folders.tree import Tree
 from liere_cli.data.splits import (
     SPLITS,
     TRAIN,
