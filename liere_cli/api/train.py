@@ -82,6 +82,8 @@ def train(
                 f"with --data, or run liere compare {source}"
             )
         run_spec = assemble(settings, root=given.data_root, device=chosen)
+        for note in run_spec.dataset.notes if ranks.is_main else ():
+            listener(Notice(f"{run_spec.data}: {note}"))
         run = run_spec.run(given.out)
         known = ranks.broadcast(lambda: None if fresh else run.summary())
         if known is not None:

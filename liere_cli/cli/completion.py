@@ -5,6 +5,8 @@ from pathlib import Path
 
 from liere_cli.config.names import names_of
 
+_PACKAGE = Path(__file__).parents[1]
+
 
 def complete_encodings(incomplete: str) -> list[str]:
     """Encodings; of a list separated by commas, its last part."""
@@ -26,7 +28,7 @@ def complete_loggers(incomplete: str) -> list[str]:
 
 def complete_recipe(incomplete: str) -> list[str]:
     """Built-in recipes; paths are completed by the shell."""
-    folders = (PACKAGE / "_recipes", PACKAGE.parent / "recipes")
+    folders = (_PACKAGE / "_recipes", _PACKAGE.parent / "recipes")
     stems = {path.stem for folder in folders for path in folder.glob("*.yaml")}
     return sorted(stem for stem in stems if stem.startswith(incomplete))
 

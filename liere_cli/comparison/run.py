@@ -78,9 +78,13 @@ class _Flow:
         self.jobs = self.execution.jobs or 1
         for name in repeated((recipe.compare or CompareSettings()).encodings):
             self.listener(Notice(f"{name} is listed twice, and compared once"))
+        # the fractions of a data set share their notes
+        notes: dict[tuple[str, str], str] = {}
         for dataset in plan.datasets:
             for note in dataset.notes:
-                self.listener(Notice(f"{dataset.title}: {note}"))
+                notes.setdefault((dataset.data, note), dataset.title)
+        for (_, note), title in notes.items():
+            self.listener(Notice(f"{title}: {note}"))
         return plan
 
     def search(self, plan: RecipePlan) -> tuple[Search | None, dict[str, Outcome]]:

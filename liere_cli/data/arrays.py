@@ -4,6 +4,7 @@ Shapes: N items, C channels; the grid has two axes (rows, columns) or three (dep
 columns).
 """
 
+import hashlib
 import re
 import zipfile
 import zlib
@@ -29,11 +30,21 @@ from liere_cli.data.options import (
     given_file,
     read_grid,
 )
-from liere_cli.data.sources.archives import check_members, unpacked_digest
+from liere_cli.data.sources.archives import check_members
 from liere_cli.data.sources.cache import cached_digest, file_key
-from liere_cli.data.splits import SPLITS, TRAIN, UNASSIGNED, assign_splits, carve_classes
-from liere_cli.errors import LiereError, UsageError
-from liere_cli.utils.files import digest_of
+from liere_cli.data.sources.folders.layout import listed
+from liere_cli.data.splits import (
+    SPLITS,
+    TRAIN,
+    UNASSIGNED,
+    assign_splits,
+    carve_classes,
+    check_splits,
+    split_in_name,
+)
+from liere_cli.data.summary import duplicate_notes, summary
+from liere_cli.errors import LiereError, UsageError, counted
+from liere_cli.utils.files import digest_of, digest_of_file
 
 #: names of the inputs and labels of each split; the last are those of MedMNIST's files
 _KEYS: dict[Split, tuple[tuple[str, str], ...]] = {
@@ -65,12 +76,13 @@ class ArrayOptions(Section):
 class ArrayFile(Dataset):
     """Arrays ``x`` [N, *grid], [N, *grid, C] or [N, C, *grid] and ``y`` [N] in an ``.npz`` file.
 
-    Values are uint8, integers from 0 to 255, or floats from 0 to 1. A last axis of 1, 3 or 4 is
-    the channels, else a second axis of 1, 3 or 4 where five axes are given; four axes without
-    channels are volumes unless ``axes`` is 2. Splits come from ``x_train``, ``y_train`` and so on
-    (or MedMNIST's ``train_images``, ``train_labels``); without them each class is split by
-    ``fractions`` in a fixed random order. Another grid is interpolated linearly along each axis
-    from the stored array.
+    Values are uint8, integers from 0 to 255, floats from 0 to 1, or truth values (black and
+    white). A last axis of 1, 3 or 4 is the channels, else the second axis where five axes are
+    given; four axes without channels are volumes. Where the second of four axes is 1, 3 or 4,
+    ``axes`` says whether these are channels (2) or slices (3). Splits come from ``x_train``,
+    ``y_train`` and so on (or MedMNIST's ``train_images``, ``train_labels``); without them each
+    class is split by ``fractions`` in a fixed random order. Another grid is interpolated linearly
+    along each axis from the stored array.
     """
 
     name = "array"
@@ -94,14 +106,32 @@ class ArrayFile(Dataset):
         self.classes = int(labels.max()) + 1
         self.grid = options.grid or tuple(inputs.shape[2:])
         self._check(self.grid)
+        check_splits(self._splits, labels, self._names, str(self.path))
         edge = default_patch_edge(self.grid[-2:], 8 if len(self.grid) == 2 else 4)
         self.patch = (*(min(edge, default_patch_edge((n,), 4)) for n in self.grid[:-2]), edge, edge)
 
     @cached_property
     def fingerprint(self) -> str:
         key = ("file", *file_key(self.path))
-        digest = cached_digest(key, lambda: unpacked_digest(self.path))
-        return digest_of(f"{digest} {self.options.axes} {self.options.fractions}", 16)
+        digest = cached_digest(key, lambda: digest_of_file(self.path))
+        # truth values were 0 and 1 of 255 before they were black and white
+        black_and_white = any(self._stored[x].dtype == bool for _, x, _ in self._pairs)
+        scale = " black and white" if black_and_white else ""
+        return digest_of(f"{digest} {self.options.axes} {self.options.fractions}{scale}", 16)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        inputs, labels = self._content
+        used = {key for _, *pair in self._pairs for key in pair}
+        others = sorted(self._stored.keys() - used)
+        left = [f"left aside: {counted(len(others), 'array')} ({listed(others)})"] if others else []
+        digests = [hashlib.sha256(item.tobytes()).digest()[:16] for item in inputs]
+        content = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
+        return (
+            summary(self._splits, labels, self._given, self._names),
+            *left,
+            *duplicate_notes(content, labels, self._splits),
+        )
 
     def load(self, split: Split, grid: tuple[int, ...] | None = None) -> Examples:
         grid = grid or self.grid
@@ -156,27 +186,46 @@ class ArrayFile(Dataset):
     def _pairs(self) -> list[tuple[int, str, str]]:
         """Split and names of inputs and labels."""
         names = self._stored.keys()
-        if {"x", "y"} <= names:
-            return [(UNASSIGNED, "x", "y")]
         pairs = [
             (SPLITS.index(split), *pair)
             for split, keys in _KEYS.items()
             for pair in keys
             if set(pair) <= names
         ]
-        if not any(split == TRAIN for split, _, _ in pairs):
-            there = f"(there are: {', '.join(sorted(names)) or 'no arrays'})"
+        if {"x", "y"} <= names:
+            pairs.append((UNASSIGNED, "x", "y"))
+        there = f"(there are: {', '.join(sorted(names)) or 'no arrays'})"
+        splits = [split for split, _, _ in pairs]
+        if TRAIN not in splits and UNASSIGNED not in splits:
             raise LiereError(f"{self.path} has neither x and y nor x_train and y_train {there}")
+        used = {key for _, *pair in pairs for key in pair}
+        unread = [key for key in sorted(names - used) if split_in_name(key) != UNASSIGNED]
+        if unread or len(set(splits)) < len(splits) or (UNASSIGNED in splits and len(splits) > 1):
+            problem = f"{unread[0]} would not be read" if unread else "a split has several names"
+            raise LiereError(
+                f"{self.path}: {problem} {there}: use x and y, or x_train, y_train, x_val, y_val, "
+                "x_test and y_test"
+            )
         return pairs
+
+    @cached_property
+    def _given(self) -> Array:
+        """The split that the file gives each item, int64 [N]."""
+        lengths = [len(self._stored[y]) for _, _, y in self._pairs]
+        return np.repeat([split for split, _, _ in self._pairs], lengths)
 
     @cached_property
     def _splits(self) -> Array:
         """The split of every item, int64 [N]."""
         labels = self._content[1]
-        lengths = [len(self._stored[y]) for _, _, y in self._pairs]
-        given = np.repeat([split for split, _, _ in self._pairs], lengths)
         train, val, _ = fractions = self.options.fractions
-        return assign_splits(given, fractions, val / (train + val), carve_classes(labels))
+        share, carve = val / (train + val), carve_classes(labels)
+        return assign_splits(self._given, fractions, share, carve, str(self.path))
+
+    @property
+    def _names(self) -> list[str]:
+        """Of the classes."""
+        return [str(label) for label in range(self.classes)]
 
     def _read_pair(self, x: str, y: str) -> tuple[Array, Array]:
         inputs, labels = self._stored[x], self._stored[y]
@@ -216,11 +265,20 @@ class ArrayFile(Dataset):
             outside = f"{inputs.dtype} values outside 0 to {most}"
             raise LiereError(f"{self.path}: {x} has {outside}: {_VALUES}")
         scaled = np.round(inputs * 255) if floating else inputs
+        if inputs.dtype == bool:
+            scaled = inputs * np.uint8(255)
         return np.ascontiguousarray(scaled).astype(np.uint8)
 
 
 def _channels_first(inputs: Array, axes: int | None, path: Path) -> Array:
-    last = inputs.ndim >= 4 and inputs.shape[-1] in (1, 3, 4)
+    channels = (1, 3, 4)
+    last = inputs.ndim >= 4 and inputs.shape[-1] in channels
+    if axes is None and inputs.ndim == 4 and not last and inputs.shape[1] in channels:
+        count = inputs.shape[1]
+        raise LiereError(
+            f"{path}: arrays of shape {inputs.shape} may be images of {counted(count, 'channel')} "
+            f"or volumes of {counted(count, 'slice')}: give axes=2 or axes=3"
+        )
     axes = axes or {3: 2, 4: 2 if last else 3, 5: 3}.get(inputs.ndim)
     if axes is None or inputs.ndim not in (axes + 1, axes + 2):
         raise LiereError(
@@ -229,6 +287,11 @@ def _channels_first(inputs: Array, axes: int | None, path: Path) -> Array:
         )
     if inputs.ndim == axes + 1:
         return inputs[:, None]
+    if not last and inputs.shape[1] not in channels and inputs.shape[2] in channels:
+        raise LiereError(
+            f"{path}: arrays of shape {inputs.shape} have channels on their third axis, but "
+            "[N, *grid, C] or [N, C, *grid] is expected: move that axis"
+        )
     return np.moveaxis(inputs, -1, 1) if last else inputs
 
 

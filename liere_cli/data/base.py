@@ -92,6 +92,13 @@ class Dataset(ABC):
     def fingerprint(self) -> str:
         """16 hex digits that change with the content and with how it is split."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what was read from the user's files and what was left aside; errors as in
+        :meth:`load`. None for published and generated data.
+        """
+        return ()
+
     @abstractmethod
     def load(self, split: Split, grid: tuple[int, ...] | None = None) -> ByteStream | Examples:
         """The split on the CPU; at another grid items are resized or generated again. Raises

@@ -8,7 +8,6 @@ another order therefore produces the same runs.
 Shapes: N items, C channels.
 """
 
-import glob
 import os
 from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
@@ -30,19 +29,20 @@ from liere_cli.data.options import (
     Share,
     SplitFractions,
     default_patch_edge,
-    given_path,
 )
-from liere_cli.data.sources.base import Source
+from liere_cli.data.sources.base import REVISED, Source
 from liere_cli.data.sources.cache import prepared
-from liere_cli.data.sources.parquet import Shard, shards_of
-from liere_cli.data.splits import SPLITS, Fractions, assign_splits, carve_groups
-from liere_cli.errors import LiereError, UsageError
+from liere_cli.data.sources.decode_image import quiet
+from liere_cli.data.sources.folders.tree import kinds
+from liere_cli.data.splits import SPLITS, Fractions, assign_splits, carve_groups, check_splits
+from liere_cli.data.summary import decoding_notes, duplicate_notes, summary
+from liere_cli.errors import LiereError
 from liere_cli.utils.files import digest_of
 
 #: part of every fingerprint: how images are decoded
 DECODING = "RGB, centred crop to the grid's shape, antialiased bilinear resize"
 #: raised when the content of an index changes
-_INDEX_FORMAT = 1
+_INDEX_FORMAT = 2
 _CHUNK = 256
 
 
@@ -93,7 +93,10 @@ class Labelled(Dataset):
 
     @cached_property
     def fingerprint(self) -> str:
-        columns = (self._index["digests"], self._index["labels"], self._splits)
+        columns = [self._index["digests"], self._index["labels"], self._splits]
+        revised = self._index["decodings"] & REVISED
+        if revised.any():
+            columns.append(revised)
         content = b"".join(column[self._order].tobytes() for column in columns)
         return digest_of(DECODING.encode() + content, 16)
 
@@ -107,7 +110,8 @@ class Labelled(Dataset):
         return prepared(f"index/{key}", self._scan)
 
     def _scan(self, folder: Path) -> None:
-        items = list(self.items.scan())
+        with quiet():
+            items = list(self.items.scan())
         groups = {name: number for number, name in enumerate(sorted({i.group for i in items}))}
         ungrouped = iter(range(len(groups), len(groups) + len(items)))
         numbers = [groups[item.group] if item.group else next(ungrouped) for item in items]
@@ -117,6 +121,7 @@ class Labelled(Dataset):
             "labels": np.array([item.label for item in items], np.int64),
             "groups": np.array(numbers, np.int64),
             "parts": np.array([item.split for item in items], np.int64),
+            "decodings": np.array([item.decoding for item in items], np.uint8),
             "rows": np.array([row for item in items for row in item.rows], np.int64),
             "ends": np.cumsum([len(item.rows) for item in items], dtype=np.int64),
         }
@@ -136,12 +141,9 @@ class Labelled(Dataset):
         if len(index["labels"]) == 0:
             raise LiereError(f"{self.label} has no items")
         carve = carve_groups(index["digests"], index["labels"], index["groups"])
-        splits = assign_splits(index["parts"], self.fractions, self.options.validation, carve)
-        if len(np.unique(splits)) < len(SPLITS):
-            raise LiereError(
-                f"{self.label} can't be split into train, val and test: there are too few items "
-                "or recordings of a class"
-            )
+        share = self.options.validation
+        splits = assign_splits(index["parts"], self.fractions, share, carve, self.label)
+        check_splits(splits, index["labels"], self.items.names, self.label)
         return splits
 
     def _decode(self, folder: Path, members: Array, grid: tuple[int, ...]) -> None:
@@ -154,7 +156,7 @@ class Labelled(Dataset):
         with (folder / "inputs.npy").open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
         encoded = self.items.fetch(rows, grid)
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with quiet(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             while chunk := list(islice(encoded, _CHUNK)):
                 decoded = pool.map(lambda item: item.decode(), chunk)
                 for item, pixels in zip(chunk, decoded, strict=True):
@@ -177,7 +179,8 @@ class Local(Labelled):
 
     A folder holds one folder for each class, directly or below ``train``, ``val``, ``test``. Files
     without splits are split by ``fractions``; where there are two splits, the second is the test
-    split and ``validation`` of train is held out.
+    split and ``validation`` of train is held out. What can be read in several ways is refused, and
+    :attr:`notes` counts what is left aside.
     """
 
     licence = "the files' own"
@@ -192,20 +195,13 @@ class Local(Labelled):
     def label(self) -> str:
         return self.options.path
 
-
-def local_parquet(name: str, path: str) -> list[Shard]:
-    """The parquet files of ``path``: a file, a pattern, or those in a folder. UsageError if nothing
-    is there, or files of another kind.
-    """
-    # the name of an existing folder may contain brackets
-    pattern = os.path.expanduser(path)
-    matches = [] if os.path.lexists(pattern) else sorted(glob.glob(pattern))
-    paths = [given_path(name, match) for match in matches or [path]]
-    if not matches and paths[0].is_dir():
-        return shards_of([entry for entry in paths[0].glob("*.parquet") if entry.is_file()])
-    others = [path for path in paths if path.is_dir() or path.suffix != ".parquet"]
-    if others:
-        kind = "folder" if others[0].is_dir() else "file"
-        expected = "parquet" if matches else "a folder by class or parquet"
-        raise UsageError(f"data.{name}: '{others[0]}' is a {kind}, but {expected} is expected")
-    return shards_of(paths)
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        index, names = self._index, self.items.names
+        left = [f"left aside: {kinds(self.items.left)}"] if self.items.left else []
+        return (
+            summary(self._splits, index["labels"], index["parts"], names, self.items.file_count),
+            *left,
+            *decoding_notes(index["decodings"]),
+            *duplicate_notes(index["digests"], index["labels"], self._splits),
+        )

@@ -1,6 +1,5 @@
 """Images with a class each: CIFAR, imagewoof, and any local folder or parquet file."""
 
-from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -15,20 +14,21 @@ from liere_cli.data.classification import (
     LabelledOptions,
     Local,
     LocalOptions,
-    local_parquet,
 )
 from liere_cli.data.options import ImageGrid
 from liere_cli.data.sources.archives import extract_into
-from liere_cli.data.sources.base import Source
-from liere_cli.data.sources.decode_image import SUFFIXES, decode_image
+from liere_cli.data.sources.base import Decoding, Source
+from liere_cli.data.sources.decode_image import SUFFIXES, decode_image, decoding_of
 from liere_cli.data.sources.download import Download, download
-from liere_cli.data.sources.folder import Folder, has_class_folders
+from liere_cli.data.sources.folders.source import Folder
+from liere_cli.data.sources.folders.tree import Tree, read_tree
 from liere_cli.data.sources.hub import (
     find_parquet,
     find_paths,
     is_published_available,
     published_shards,
 )
+from liere_cli.data.sources.local import Tables, local_files
 from liere_cli.data.sources.parquet import Shard
 from liere_cli.data.sources.table import Table, find_table
 from liere_cli.utils.files import locked
@@ -138,7 +138,7 @@ class Imagewoof(_Images):
     def items(self) -> Source:
         files, downloads = self._local(self.root), cache_root() / "downloads"
         if isinstance(files, list):
-            return _image_table(files)
+            return _image_table(Tables(files))
         if files is None:
             files = download(
                 self.archive,
@@ -148,7 +148,7 @@ class Imagewoof(_Images):
             )
         if files.is_file():
             files = _unpacked(files, downloads / self.FOLDER)
-        return ImageFolder(files, SUFFIXES)
+        return ImageFolder(read_tree(files, SUFFIXES), SUFFIXES)
 
 
 class ImagePathOptions(LocalOptions):
@@ -173,27 +173,28 @@ class ImagePath(Local, _Images):
 
     @cached_property
     def items(self) -> Source:
-        shards = local_parquet(self.name, self.options.path)
-        if shards:
-            return _image_table(shards, self.options.image, self.options.label)
-        return ImageFolder(Path(self.options.path).expanduser(), SUFFIXES)
+        files = local_files(self.name, self.options.path, SUFFIXES)
+        if isinstance(files, Tree):
+            return ImageFolder(files, SUFFIXES)
+        return _image_table(files, self.options.image, self.options.label)
 
 
 class ImageFolder(Folder):
+    def decoding_of(self, path: Path, data: bytes) -> Decoding:
+        return decoding_of(data, str(path))
+
     def decode(self, path: Path, grid: tuple[int, ...]) -> Array:
         return decode_image(self.read(path), grid, str(path))
 
 
-def _image_table(
-    shards: Sequence[Shard], image: str | None = None, label: str | None = None
-) -> Table:
-    return find_table(shards, image, label, "image", _IMAGE_COLUMNS)
+def _image_table(tables: Tables, image: str | None = None, label: str | None = None) -> Table:
+    return find_table(tables, image, label, "image", _IMAGE_COLUMNS)
 
 
 def _unpacked(archive: Path, folder: Path) -> Path:
-    """The folder of classes in a tar archive that is unpacked to ``folder`` once."""
+    """The folder that a tar archive is unpacked to once."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
             extract_into(archive, folder)
-    return folder if has_class_folders(folder) else next(folder.iterdir())
+    return folder

@@ -8,11 +8,12 @@ Shapes: N items.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from liere_cli.data.base import Array, Split
+from liere_cli.errors import LiereError, nearest
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 TRAIN, VAL, TEST = range(3)
@@ -31,19 +32,44 @@ _NAMES = {
 }  # fmt: skip
 
 
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+#: what follows the name of a split in one word, such as trainset or testdata
+_KINDS = re.compile(r"(?:set|data|split|images?|imgs?|videos?|clips?|files?)$")
+
+
 def split_in_name(name: str) -> int:
-    """The split that a file or folder name contains, such as train in ``cifar100-train-00000``."""
-    words = re.split(r"[^a-z]+", name.lower())
-    return next((_NAMES[word] for word in words if word in _NAMES), UNASSIGNED)
+    """The split that a file or folder name contains, such as train in ``cifar100-train-00000``,
+    ``seg_train``, ``trainImages`` and ``train2014``; ``UNASSIGNED`` if there is none, or several.
+    """
+    words = [word.lower() for word in _WORD.findall(name)]
+    splits = {
+        _NAMES[word] for word in (*words, *(_KINDS.sub("", w) for w in words)) if word in _NAMES
+    }
+    return splits.pop() if len(splits) == 1 else UNASSIGNED
 
 
-def assign_splits(given: Array, fractions: Fractions, validation: float, carve: Carve) -> Array:
+def without_split(name: str) -> str:
+    """What remains of a folder name without the word of its split: ``seg_`` for ``seg_train``."""
+    return _WORD.sub(lambda word: "" if split_in_name(word[0]) != UNASSIGNED else word[0], name)
+
+
+def is_split_name(name: str) -> bool:
+    """Whether the whole name is that of a split, such as ``Train`` and ``validation``."""
+    return name.lower() in _NAMES
+
+
+def assign_splits(
+    given: Array, fractions: Fractions, validation: float, carve: Carve, where: str
+) -> Array:
     """The split of every item, int64 [N].
 
     Args:
         given: int64 [N], the splits of the source or ``UNASSIGNED``.
         fractions: shares of the splits where the source has none.
         validation: share of train that becomes val where the source has two splits.
+        where: the data set's name in messages.
+
+    Raises LiereError: the source has val and test, but no train.
     """
     present = [split for split in (TRAIN, VAL, TEST) if (given == split).any()]
     if present == [TRAIN, VAL, TEST]:
@@ -51,12 +77,43 @@ def assign_splits(given: Array, fractions: Fractions, validation: float, carve: 
     if present in ([TRAIN, VAL], [TRAIN, TEST]):
         splits = np.where(given == TRAIN, TRAIN, TEST)
         val, test = carve(np.flatnonzero(splits == TRAIN), validation, 0)
+    elif len(present) > 1:
+        raise LiereError(f"{where} has items of val and of test, but none of train")
     else:
         splits = np.zeros_like(given)
         val, test = carve(np.arange(len(given)), *fractions[1:])
     splits[val] = VAL
     splits[test] = TEST
     return splits
+
+
+def check_splits(splits: Array, labels: Array, names: Sequence[str], where: str) -> None:
+    """Raises LiereError for a split without items, and as :func:`check_classes`.
+
+    Args:
+        splits, labels: int64 [N].
+        names: of the classes.
+        where: the data set's name in messages.
+    """
+    if len(np.unique(splits)) < len(SPLITS):
+        raise LiereError(
+            f"{where} can't be split into train, val and test: there are too few items or "
+            "recordings of a class"
+        )
+    trained, present = np.unique(labels[splits == TRAIN]), np.unique(labels)
+    check_classes([names[n] for n in trained], [names[n] for n in present], where)
+
+
+def check_classes(trained: Sequence[str], present: Sequence[str], where: str) -> None:
+    """Raises LiereError for classes that are present but not in train: no model can learn them."""
+    if unseen := sorted(set(present) - set(trained)):
+        likely = nearest(unseen[0], trained)
+        hint = f"; is '{unseen[0]}' the '{likely}' of train?" if likely else ""
+        raise LiereError(
+            f"{where} has classes in val or test that train does not have "
+            f"({', '.join(unseen[:4])}{', ...' * (len(unseen) > 4)}){hint}: give a class the same "
+            "name in each split"
+        )
 
 
 def contiguous(count: int, fractions: Fractions) -> tuple[slice, slice, slice]:

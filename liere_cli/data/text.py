@@ -3,7 +3,7 @@
 import os
 import sysconfig
 from abc import abstractmethod
-from functools import cache
+from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -13,10 +13,17 @@ import numpy.typing as npt
 import torch
 from pydantic import Field
 
-from liere_cli.config.section import Section
+from liere_cli.config.section import Section, added
 from liere_cli.data.base import BYTES, ByteStream, Dataset, Examples, Split
 from liere_cli.data.options import SplitFractions, TextGrid, given_file
-from liere_cli.data.sources.archives import COMPRESSED, read_bytes, unpacked_digest
+from liere_cli.data.sources.archives import (
+    COMPRESSED,
+    opened,
+    packing_of,
+    read_bytes,
+    unpacked_digest,
+)
+from liere_cli.data.sources.binary import kind_of_binary
 from liere_cli.data.sources.cache import cached_digest, file_key, prepared
 from liere_cli.data.sources.download import Download, download
 from liere_cli.data.sources.hub import find_paths
@@ -26,6 +33,8 @@ from liere_cli.utils.files import digest_of
 from liere_cli.utils.paths import cache_root
 
 ByteArray = npt.NDArray[np.uint8]
+#: bytes at the beginning of a file that show whether it is text
+_SAMPLE = 1 << 20
 
 
 class TextOptions(Section):
@@ -78,12 +87,15 @@ class _Text(Dataset):
         """Hex digest of the whole text, without reading it again where it is known."""
 
 
-def _content(path: Path, digest: str) -> ByteArray:
-    """The bytes of ``path``, mapped; a compressed file is unpacked into the cache once."""
-    if path.suffix.lower() in COMPRESSED:
+def _content(path: Path, digest: str, packing: str | None = None) -> ByteArray:
+    """The bytes of ``path``, mapped; a packed file is unpacked into the cache once."""
+    packing = packing_of(path) if packing is None else packing
+    if packing:
         return prepared(
             f"text/{digest[:32]}",
-            lambda folder: np.save(folder / "data.npy", np.frombuffer(read_bytes(path), np.uint8)),
+            lambda folder: np.save(
+                folder / "data.npy", np.frombuffer(read_bytes(path, packing), np.uint8)
+            ),
         )["data"]
     try:
         if path.stat().st_size == 0:
@@ -95,16 +107,17 @@ def _content(path: Path, digest: str) -> ByteArray:
 
 class TextFileOptions(TextOptions):
     path: str = Field(description="a file, plain or compressed")
+    raw: bool = added(False, description="take the file's bytes as they are, packed or not text")
     fractions: SplitFractions = Field(
         (0.9, 0.05, 0.05), description="shares of train, val and test, as 0.9/0.05/0.05"
     )
 
 
 class TextFile(_Text):
-    """Any local file."""
+    """Any local text; packed files are recognised by their content, and so is what is not text."""
 
     name = "text"
-    summary = "any local file, plain or .gz, .xz, .zst, .zip; split by fractions"
+    summary = "any local text, plain or .gz, .bz2, .xz, .zst, .zip; split by fractions"
     source = "text:PATH"
     licence = "the file's own"
     Options = TextFileOptions
@@ -118,12 +131,37 @@ class TextFile(_Text):
     def _label(self) -> str:
         return str(self.path)
 
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        if not self._packing:
+            return ()
+        return (f"read {len(self._bytes()):,} bytes, unpacked from {self._packing}",)
+
+    @cached_property
+    def _packing(self) -> str:
+        return "" if self.options.raw else packing_of(self.path)
+
     def _digest(self) -> str:
-        key = ("content", *file_key(self.path))
-        return cached_digest(key, lambda: unpacked_digest(self.path))
+        key = ("bytes", self._packing, *file_key(self.path))
+        digest = cached_digest(key, lambda: unpacked_digest(self.path, packing=self._packing))
+        if self._binary:
+            packed = f"(unpacked from {self._packing}) " if self._packing else ""
+            raise LiereError(
+                f"{self.path} {packed}is not text but {self._binary}; raw=true takes the bytes as "
+                "they are"
+            )
+        return digest
+
+    @cached_property
+    def _binary(self) -> str:
+        """What the file is if it is not text, and what to do with it."""
+        if self.options.raw:
+            return ""
+        with opened(self.path, self._packing) as stream:
+            return kind_of_binary(stream.read(_SAMPLE))
 
     def _bytes(self) -> ByteArray:
-        return _content(self.path, self._digest())
+        return _content(self.path, self._digest(), self._packing)
 
 
 class _Corpus(_Text):

@@ -4,9 +4,8 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from liere_cli.config.section import Section
@@ -16,20 +15,16 @@ from liere_cli.data.classification import (
     LabelledOptions,
     Local,
     LocalOptions,
-    local_parquet,
 )
 from liere_cli.data.options import VideoGrid
-from liere_cli.data.sources.base import Source
-from liere_cli.data.sources.decode_image import fit
-from liere_cli.data.sources.folder import Folder
+from liere_cli.data.sources.base import Decoding, Source
+from liere_cli.data.sources.decode_video import SUFFIXES, decode_video, video_decoding
+from liere_cli.data.sources.folders.source import Folder
+from liere_cli.data.sources.folders.tree import Tree
 from liere_cli.data.sources.hub import is_published_available, published_shards
-from liere_cli.data.sources.table import FrameTable, find_table, sampled
-from liere_cli.errors import LiereError
+from liere_cli.data.sources.local import local_files
+from liere_cli.data.sources.table import FrameTable, find_table
 
-if TYPE_CHECKING:
-    from av.container import InputContainer
-
-SUFFIXES = frozenset({".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".gif"})
 _VIDEO_COLUMNS = ("video", "frames", "clip")
 _GROUP_COLUMNS = ("recording", "group")
 
@@ -106,64 +101,20 @@ class VideoPath(Local, _Videos):
     @cached_property
     def items(self) -> Source:
         options = self.options
-        shards = local_parquet(self.name, options.path)
-        if not shards:
-            return VideoFolder(Path(options.path).expanduser(), SUFFIXES)
-        columns = shards[0].columns()
+        files = local_files(self.name, options.path, SUFFIXES)
+        if isinstance(files, Tree):
+            return VideoFolder(files, SUFFIXES)
+        columns = files.shards[0].columns()
         group = options.group or next((name for name in _GROUP_COLUMNS if name in columns), None)
-        return find_table(shards, options.video, options.label, "video", _VIDEO_COLUMNS, group)
+        return find_table(files, options.video, options.label, "video", _VIDEO_COLUMNS, group)
 
 
 class VideoFolder(Folder):
     def group_of(self, path: Path) -> str:
         return scene_in(path.stem)
 
+    def decoding_of(self, path: Path, data: bytes) -> Decoding:
+        return video_decoding(path)
+
     def decode(self, path: Path, grid: tuple[int, ...]) -> Array:
         return decode_video(path, grid)
-
-
-def decode_video(path: Path, grid: tuple[int, ...]) -> Array:
-    """Frames spread evenly over the first video stream, resized as images: uint8 [3, *grid]. A clip
-    with fewer frames has some of them twice. Raises LiereError: the file is broken or has no video,
-    or PyAV is not installed.
-    """
-    try:
-        import av
-    except ImportError:
-        raise LiereError(f"{path}: decoding needs PyAV: pip install 'liere[video]'") from None
-
-    try:
-        # headers often have a wrong count, so packets are counted, and then frames if need be
-        with _opened(path) as container:
-            count = sum(packet.size > 0 for packet in container.demux(video=0))
-        frames = _frames(path, sampled(count, grid[0]), grid)
-        if frames and len(frames) < grid[0]:
-            with _opened(path) as container:
-                count = sum(1 for _ in container.decode(video=0))
-            frames = _frames(path, sampled(count, grid[0]), grid)
-    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise LiereError(f"{path} is broken or not a video: {reason}") from None
-    if len(frames) < grid[0]:
-        raise LiereError(f"{path} is broken or not a video: no frame can be decoded")
-    return np.stack(frames, 1)
-
-
-def _opened(path: Path) -> "InputContainer":
-    import av
-
-    # names in the metadata of old clips are not always valid UTF-8
-    return av.open(str(path), metadata_errors="ignore")
-
-
-def _frames(path: Path, numbers: Array, grid: tuple[int, ...]) -> list[Array]:
-    """The decoded frames with these numbers (ascending), as far as the video has them."""
-    frames: list[Array] = []
-    with _opened(path) as container:
-        for number, frame in enumerate(container.decode(video=0)):
-            repeats = int((numbers == number).sum())
-            if repeats:
-                frames += [fit(frame.to_image(), grid[1:])] * repeats
-            if len(frames) == len(numbers):
-                break
-    return frames

@@ -163,7 +163,7 @@ class _Planner:
             margin=_margin(data_label, dataset, entry, compare),
             test_limit=limit,
             transfer=transfer,
-            notes=tuple(notes),
+            notes=(*notes, *dataset.notes),
         )
         return plan, shared
 

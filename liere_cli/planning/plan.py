@@ -93,7 +93,7 @@ class DatasetPlan(Generic[RunT]):
         test_limit: items or windows of the test split that are scored; None: all.
         family: the same for data sets that differ in nothing but the fraction.
         transfer: other grids at which its runs are measured, where the recipe asks.
-        notes: what was changed in what the recipe asks.
+        notes: what was changed in what the recipe asks, and what was read from the user's files.
     """
 
     title: str

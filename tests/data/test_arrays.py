@@ -93,7 +93,7 @@ def test_floats_and_integers_become_bytes(tmp_path: Path) -> None:
         assert torch.equal(inputs, expected)
 
 
-@pytest.mark.parametrize(("shape", "grid"), [((8, 8), (16, 16)), ((4, 8, 8), (8, 16, 4))])
+@pytest.mark.parametrize(("shape", "grid"), [((8, 8), (16, 16)), ((5, 8, 8), (8, 16, 4))])
 def test_another_grid_is_interpolated(
     shape: tuple[int, ...], grid: tuple[int, ...], tmp_path: Path
 ) -> None:
@@ -204,3 +204,80 @@ def test_an_array_with_a_broken_header_is_named(tmp_path: Path) -> None:
         archive.writestr("x.npy", broken)
     with pytest.raises(LiereError, match=r"a.npz is broken"):
         array(path)
+
+
+@pytest.mark.parametrize("each", [1, 2])
+def test_too_few_items_of_a_class_are_named_before_training(each: int, tmp_path: Path) -> None:
+    count = 4 * each
+    path = save(tmp_path / "a.npz", x=RANDOM.random((count, 8, 8)), y=np.arange(count) % 4)
+    with pytest.raises(LiereError, match=r"a.npz can't be split into train, val and test: .*few"):
+        array(path)
+    assert array(save(path, x=RANDOM.random((12, 8, 8)), y=np.arange(12) % 4)).classes == 4
+
+
+def test_a_class_of_the_test_part_alone_is_named(tmp_path: Path) -> None:
+    x, y = RANDOM.random((20, 8, 8)), np.arange(20) % 2
+    for part in ("val", "test"):
+        extra = {f"x_{part}": x, f"y_{part}": y + 1}
+        path = save(tmp_path / "a.npz", x_train=x, y_train=y, **extra)
+        with pytest.raises(
+            LiereError, match=r"a.npz has classes in val or test that train .*\(2\)"
+        ):
+            array(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("x_train", "y_train", "x_valid", "y_valid"), "x_valid would not be read"),
+        (("x_train", "y_train", "x_test"), "x_test would not be read"),
+        (("x_train", "y_train", "train_images", "train_labels"), "a split has several names"),
+        (("x", "y", "x_test", "y_test"), "a split has several names"),
+        (("x", "y", "X_train", "Y_train"), "X_train would not be read"),
+        (("train_x", "train_y"), "has neither x and y nor x_train"),
+        (("x_val", "y_val"), "has neither x and y nor x_train"),
+    ],
+)
+def test_arrays_of_splits_that_would_be_left_out_are_refused(
+    names: tuple[str, ...], sentence: str, tmp_path: Path
+) -> None:
+    arrays = {n: HALVES if n.lower()[0] == "y" or "labels" in n else ZEROS for n in names}
+    with pytest.raises(LiereError, match=sentence):
+        array(save(tmp_path / "a.npz", **arrays))
+
+
+def test_other_arrays_are_counted_and_equal_items_too(tmp_path: Path) -> None:
+    x, y = RANDOM.integers(0, 256, (20, 8, 8), np.uint8), np.arange(20) % 2
+    path = save(tmp_path / "a.npz", x_train=x, y_train=y, x_test=x[:6], y_test=y[:6], names=["a"])
+    assert array(path).notes == (
+        "read 26 items of 2 classes (0 13, 1 13) from 1 file: 18 train, 2 val, 6 test (train and "
+        "test as in the files, val held out of train)",
+        "left aside: 1 array (names)",
+        "6 items of test are also in train or val, byte for byte",
+    )
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 16, 16), (4, 16, 16)])
+def test_channels_or_slices_are_asked_for(shape: tuple[int, ...], tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", x=RANDOM.random((40, *shape)), y=np.arange(40) % 4)
+    with pytest.raises(
+        LiereError, match=r"images of \d channel.* or volumes of .*axes=2 or axes=3"
+    ):
+        array(path)
+    assert (array(path, axes=2).channels, array(path, axes=2).grid) == (shape[0], shape[1:])
+    assert (array(path, axes=3).channels, array(path, axes=3).grid) == (1, shape)
+
+
+def test_frames_before_channels_are_named(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", x=RANDOM.random((40, 8, 3, 16, 16)), y=np.arange(40) % 4)
+    with pytest.raises(LiereError, match=r"channels on their third axis.*move that axis"):
+        array(path)
+
+
+def test_truth_values_are_black_and_white(tmp_path: Path) -> None:
+    x = RANDOM.random((40, 8, 8)) > 0.5
+    boolean = array(save(tmp_path / "a.npz", x=x, y=np.arange(40) % 4))
+    assert load(boolean, "train").inputs.unique().tolist() == [0, 255]
+    # its pixels were 0 and 1 before, so that it is another data set now
+    whole = array(save(tmp_path / "b.npz", x=x.astype(np.uint8), y=np.arange(40) % 4))
+    assert boolean.fingerprint != whole.fingerprint

@@ -19,16 +19,9 @@ from liere_cli.data import Dataset, Examples, build_dataset
 from liere_cli.data.images import Cifar100, Imagewoof
 from liere_cli.data.sources.decode_image import decode_image
 from liere_cli.errors import LiereError
+from support.image_files import image, images
 
 CLASSES = ("cat", "dog", "owl")
-
-
-def image(number: int, size: tuple[int, int] = (8, 8)) -> bytes:
-    """A PNG of one colour that encodes its number."""
-    colour = (number % 256, number // 256, 77)
-    stored = io.BytesIO()
-    Image.new("RGB", (size[1], size[0]), colour).save(stored, "png")
-    return stored.getvalue()
 
 
 def write_folder(folder: Path, numbers: Sequence[int]) -> None:
@@ -75,10 +68,6 @@ def numbers_in(dataset: Dataset, split: str) -> list[int]:
 
 def splits(dataset: Dataset) -> dict[str, list[int]]:
     return {split: numbers_in(dataset, split) for split in ("train", "val", "test")}
-
-
-def images(path: Path | str, **options: Any) -> Dataset:
-    return build_dataset({"name": "images", "path": str(path), "grid": 8, **options})
 
 
 def test_a_folder_is_split_by_class(tmp_path: Path) -> None:
@@ -194,10 +183,12 @@ def test_every_kind_of_image_is_decoded_to_rgb(mode: str) -> None:
 
 def break_image(path: Path, how: str) -> None:
     whole = path.read_bytes()
-    path.write_bytes({"empty": b"", "cut": whole[:-30], "foreign": b"no image"}[how])
+    foreign = {"foreign": b"no image", "web page": b" <!DOCTYPE html><p>", "empty": b""}
+    foreign["pointer"] = b"version https://git-lfs.github.com/spec/v1"
+    path.write_bytes(whole[:-30] if how == "cut" else foreign[how])
 
 
-@pytest.mark.parametrize("how", ["empty", "cut", "foreign"])
+@pytest.mark.parametrize("how", ["empty", "cut", "foreign", "web page", "pointer"])
 def test_a_broken_image_is_named(how: str, tmp_path: Path) -> None:
     write_folder(tmp_path, range(30))
     victim = tmp_path / "dog" / "4.png"

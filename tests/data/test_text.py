@@ -1,8 +1,12 @@
 """Text: the same bytes from every container, complete splits, errors that name the file."""
 
+import bz2
 import gzip
 import hashlib
+import io
 import lzma
+import pickle
+import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -10,19 +14,24 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from liere_cli.config.files import load_recipe
 from liere_cli.data import ByteStream, build_dataset
 from liere_cli.data.sources.download import Download, download
 from liere_cli.data.splits import contiguous
 from liere_cli.data.text import TinyShakespeare
 from liere_cli.errors import LiereError
+from liere_cli.runs.build import assemble
 
-TEXT = bytes(range(256)) * 40 + b"the end"
+TEXT = bytes(range(1, 256)) * 40 + b"the end"
 
 
 def write_zip(path: Path, content: bytes) -> None:
@@ -243,3 +252,116 @@ def test_a_mirror_with_other_bytes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "enwik8").write_bytes(TEXT)
     with pytest.raises(LiereError, match=r"enwik8 is not enwik8: its sha256 is"):
         build_dataset("enwik8", tmp_path).load("train")
+
+
+def npy(values: np.ndarray) -> bytes:
+    stored = io.BytesIO()
+    np.save(stored, values)
+    return stored.getvalue()
+
+
+def tar(content: bytes) -> bytes:
+    stored = io.BytesIO()
+    with tarfile.open(fileobj=stored, mode="w") as archive:
+        member = tarfile.TarInfo("a.txt")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return stored.getvalue()
+
+
+def parquet(column: list[str]) -> bytes:
+    stored = io.BytesIO()
+    pq.write_table(pa.table({"text": column}), stored)
+    return stored.getvalue()
+
+
+PROSE = b"The quick brown fox jumps over the lazy dog. " * 400
+TOKENS = np.random.default_rng(0).integers(0, 50257, 20_000)
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".xz": lzma.compress,
+    ".lzma": lambda content: lzma.compress(content, lzma.FORMAT_ALONE),
+    ".bz2": bz2.compress,
+    ".zst": zstandard.compress,
+}
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+@pytest.mark.parametrize("name", ["a{}", "a.TXT{}", "a.txt", "a", "a.gz"])
+def test_packed_text_is_recognised_by_its_content(packing: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / name.format(packing)
+    path.write_bytes(PACKERS[packing](PROSE))
+    assert b"".join(load(path, split) for split in ("train", "val", "test")) == PROSE
+    dataset = build_dataset({"name": "text", "path": str(path)})
+    assert dataset.notes == (f"read {len(PROSE):,} bytes, unpacked from {packing}",)
+    plain = tmp_path / "plain.txt"
+    plain.write_bytes(PROSE)
+    assert build_dataset({"name": "text", "path": str(plain)}).fingerprint == dataset.fingerprint
+
+
+def test_a_zip_of_a_mac_has_one_text(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/text.txt", PROSE)
+        archive.writestr("__MACOSX/a/._text.txt", b"x")
+        archive.writestr("a/.DS_Store", b"x")
+    assert PROSE.startswith(load(path, "train"))
+
+
+BINARY: dict[str, tuple[bytes, str]] = {
+    "parquet": (parquet(["some text"] * 200), "parquet: write its column of text"),
+    "npy": (npy(TOKENS), "a NumPy array"),
+    "nanoGPT's uint16": (TOKENS.astype(np.uint16).tobytes(), "such as numbers of tokens"),
+    "uint32": (TOKENS.astype(np.uint32).tobytes(), "binary data"),
+    "characters as uint16": (
+        (TOKENS % 65).astype(np.uint16).tobytes(),
+        "numbers of tokens or text in UTF-16",
+    ),
+    "float32": (TOKENS.astype(np.float32).tobytes(), "binary data"),
+    "UTF-16": (PROSE.decode().encode("utf-16"), "iconv -f UTF-16 -t UTF-8"),
+    "UTF-16 without a mark": (PROSE.decode().encode("utf-16-be"), "text in UTF-16"),
+    "UTF-32": (PROSE.decode().encode("utf-32"), "iconv -f UTF-32"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+    "tar": (tar(PROSE), r"an archive \(tar\)"),
+    "tar.gz": (gzip.compress(tar(PROSE)), r"unpacked from .gz\) is not text but an archive"),
+    "gz in gz": (gzip.compress(gzip.compress(PROSE)), "another archive: unpack it"),
+    "pickle": (pickle.dumps(PROSE.decode().split()), "a Python pickle"),
+    "pdf": (b"%PDF-1.7\n" + PROSE, "PDF"),
+    "7z": (b"7z\xbc\xaf\x27\x1c" + PROSE, "an archive: unpack it"),
+    "png": (b"\x89PNG\r\n\x1a\n" + PROSE, "use images:DIR"),
+}
+
+
+@pytest.mark.parametrize("kind", BINARY)
+@pytest.mark.parametrize("name", ["a.txt", "a.bin", "a"])
+def test_what_is_not_text_is_named_with_a_remedy(kind: str, name: str, tmp_path: Path) -> None:
+    content, sentence = BINARY[kind]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(LiereError, match=sentence) as error:
+        load(path, "train")
+    assert str(path) in str(error.value)
+    assert "raw=true" in str(error.value)
+    parts = [load(path, split, raw=True) for split in ("train", "val", "test")]
+    assert b"".join(parts) == content
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "latin-1", "cp1252", "koi8-r", "shift_jis"]
+)
+def test_text_of_single_bytes_is_text(encoding: str, tmp_path: Path) -> None:
+    text = "тест " if encoding == "koi8-r" else "日本 " if encoding == "shift_jis" else "Ü ß é "
+    path = tmp_path / "a.txt"
+    path.write_bytes((text * 3000).encode(encoding) + b"\0")
+    assert len(load(path, "train")) > 5000
+
+
+def test_the_option_for_raw_bytes_leaves_identities(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(PROSE)
+    specs = [{"name": "text", "path": str(path), "raw": raw} for raw in (False, True)]
+    plain, raw = (
+        assemble(load_recipe(flags={"data": spec}), device=torch.device("cpu")) for spec in specs
+    )
+    assert "raw" not in plain.recipe.data
+    assert plain.dataset.fingerprint == raw.dataset.fingerprint

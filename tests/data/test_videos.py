@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from liere_cli.data import Dataset, Examples, build_dataset
+from liere_cli.data.sources.base import Decoding
+from liere_cli.data.sources.decode_video import SUFFIXES, decode_video, video_decoding
 from liere_cli.data.sources.table import sampled
 from liere_cli.data.videos import Ucf101, scene_of
 from liere_cli.errors import LiereError
@@ -217,3 +220,133 @@ def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(LiereError, match=r"decoding needs PyAV: pip install 'liere\[video\]'"):
         load(dataset, "train")
+
+
+def write_timed(
+    path: Path, starts: list[int], *, codec: str = "mpeg4", rotation: int = 0, audio: bool = False
+) -> None:
+    """A clip with a frame at each of these tenths of a second, whose green says when."""
+    av = pytest.importorskip("av")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 10)
+        for start in starts:
+            pixels = np.full((48, 64, 3), (20, start * 2, 33), np.uint8)
+            shown = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            shown.pts, shown.time_base = start, Fraction(1, 10)
+            for packet in stream.encode(shown):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+
+
+IRREGULAR = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 30, 60, 90]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".webm"])
+def test_frames_that_are_not_evenly_spaced_are_sampled_by_time(suffix: str, tmp_path: Path) -> None:
+    codec = "libvpx" if suffix == ".webm" else "mpeg4"
+    write_timed(tmp_path / f"a{suffix}", IRREGULAR, codec=codec)
+    assert video_decoding(tmp_path / f"a{suffix}") == Decoding.BY_TIME
+    clip = decode_video(tmp_path / f"a{suffix}", (8, 48, 64))
+    greens = clip[1].astype(float).mean((1, 2))
+    # the clip lasts 9 seconds and the length of its last frame
+    centres = (np.arange(8) + 0.5) * 9.3 / 8 * 10
+    shown = [max(start for start in IRREGULAR if start <= centre) for centre in centres]
+    assert np.abs(greens - np.array(shown) * 2).max() < 15
+    assert shown.count(60) >= 2
+
+
+@pytest.mark.parametrize("jitter", [0, 1])
+def test_frames_near_an_even_spacing_are_sampled_by_number(jitter: int, tmp_path: Path) -> None:
+    # a rate of 5 frames a second, some of them a tenth late
+    starts = [2 * n + (jitter if n % 3 == 1 else 0) for n in range(40)]
+    write_timed(tmp_path / "a.mp4", starts)
+    assert video_decoding(tmp_path / "a.mp4") == Decoding.USUAL
+    clip = decode_video(tmp_path / "a.mp4", (8, 48, 64))
+    expected = np.array([starts[n] for n in sampled(40, 8)]) * 2
+    assert np.abs(clip[1].astype(float).mean((1, 2)) - expected).max() < 12
+
+
+def test_gif_frames_of_different_length_are_sampled_by_time(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    frames = [Image.new("RGB", (16, 16), (level, level, level)) for level in (0, 60, 120, 180)]
+    frames[0].save(
+        tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=[100, 100, 100, 900]
+    )
+    assert Decoding.BY_TIME in video_decoding(tmp_path / "a.gif")
+    levels = decode_video(tmp_path / "a.gif", (12, 16, 16))[0].mean((1, 2))
+    assert (np.abs(levels - 180) < 20).sum() == 9
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_every_suffix_of_videos_is_read(suffix: str, tmp_path: Path) -> None:
+    write_timed(tmp_path / "clip.mp4", list(range(12)))
+    for number in range(12):
+        folder = tmp_path / "set" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        content = (tmp_path / "clip.mp4").read_bytes() + bytes([number])
+        (folder / f"{number}{suffix.upper()}").write_bytes(content)
+    dataset = build_dataset({"name": "video", "path": str(tmp_path / "set"), "grid": "2x8x8"})
+    assert sum(len(load(dataset, split)) for split in ("train", "val", "test")) == 12
+
+
+def write_audio(path: Path, cover: bool) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        picture = container.add_stream("png", rate=1) if cover else None
+        if picture:
+            picture.width, picture.height, picture.pix_fmt = 16, 16, "rgb24"
+            picture.disposition = av.stream.Disposition.attached_pic
+        sound = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+        )
+        sound.sample_rate = 16000
+        for _ in range(8):
+            container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+        if picture:
+            pixels = np.zeros((16, 16, 3), np.uint8)
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(picture.encode())
+
+
+@pytest.mark.parametrize("cover", [False, True])
+def test_a_clip_of_sound_alone_is_named(cover: bool, tmp_path: Path) -> None:
+    folder_of_videos(tmp_path)
+    victim = tmp_path / "a" / "song.m4v"
+    write_audio(tmp_path / "song.mp4", cover)
+    victim.write_bytes((tmp_path / "song.mp4").read_bytes())
+    (tmp_path / "song.mp4").unlink()
+    reason = "its video stream is a cover image" if cover else "no video stream, only audio"
+    with pytest.raises(LiereError, match=rf"song.m4v is broken or not a video: .*{reason}"):
+        load(build_dataset({"name": "video", "path": str(tmp_path)}), "train")
+
+
+def test_frames_are_rotated_as_the_file_asks(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    write_timed(path, list(range(10)))
+    content = path.read_bytes()
+    # the matrix of the track: from the identity to a quarter of a circle
+    one, zero = (1 << 16).to_bytes(4, "big"), bytes(4)
+    last = (1 << 30).to_bytes(4, "big")
+    minus = (-(1 << 16) & 0xFFFFFFFF).to_bytes(4, "big")
+    identity = one + zero * 3 + one + zero * 3 + last
+    turned = zero + one + zero + minus + zero * 4 + last
+    place = content.rindex(identity)
+    path.write_bytes(content[:place] + turned + content[place + len(turned) :])
+    assert video_decoding(path) == Decoding.ROTATED
+    upright = decode_video(path, (2, 64, 48))
+    assert upright.shape == (3, 2, 64, 48)
+
+
+def test_a_summary_of_videos_names_irregular_ones(tmp_path: Path) -> None:
+    folder_of_videos(tmp_path)
+    before = build_dataset({"name": "video", "path": str(tmp_path)}).fingerprint
+    write_timed(tmp_path / "a/late.mp4", IRREGULAR)
+    dataset = build_dataset({"name": "video", "path": str(tmp_path)})
+    assert dataset.fingerprint != before
+    assert "1 item: frames are not evenly spaced, and are sampled by time" in dataset.notes

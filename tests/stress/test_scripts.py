@@ -1,4 +1,4 @@
-"""The scripts that kill runs, damage files, fill disks and invent recipes, in short."""
+"""The scripts that kill runs, damage files, fill disks, invent recipes and files, in short."""
 
 import subprocess
 import sys
@@ -20,6 +20,7 @@ NOT_HERE = 3
         ("many-processes --processes=3 --runs=6 --kills=2", "6 of 6 runs finished"),
         ("damage-files --files=17 --small", "17 damaged files"),
         ("fuzz-recipes --cases=150", "0 faults"),
+        ("fuzz-files --cases=200", "0 faults"),
         ("full-disk --sizes=2 --only=text", "0 faults"),
     ],
 )

@@ -1,5 +1,6 @@
 """Reading compressed files and archives, with limits on what untrusted ones can do."""
 
+import bz2
 import gzip
 import hashlib
 import io
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from liere_cli.data.sources.folders.tree import is_system_name
 from liere_cli.errors import LiereError, unreadable
 from liere_cli.utils.files import built_beside
 
@@ -19,50 +21,77 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
     from zstandard import ZstdDecompressionObj
 
-COMPRESSED = (".gz", ".xz", ".zst", ".zip")
+COMPRESSED = (".gz", ".xz", ".zst", ".zip", ".bz2", ".lzma")
+_STARTS = {
+    b"\x1f\x8b": ".gz", b"\xfd7zXZ\0": ".xz", b"(\xb5/\xfd": ".zst", b"PK\3\4": ".zip",
+    b"PK\5\6": ".zip", b"]\0\0": ".lzma",
+}  # fmt: skip
 _BLOCK = 1 << 20
 #: text is compressed to a third and images hardly at all: a file that unpacks to more than so many
 #: times its size, and to more than so many bytes, is refused
 MOST_TIMES, MOST_BYTES_ANYWAY = 200, 1 << 28
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """The content of ``path`` as a stream, unpacked if its suffix is in ``COMPRESSED``. Raises
-    LiereError: a file that is missing, unreadable or broken, a ``.zip`` that doesn't hold exactly
-    one file, or a file that unpacks to much more than its size.
+def packing_of(path: Path) -> str:
+    """How a file is packed, as one of ``COMPRESSED``, or empty: by its content, and by its suffix,
+    so that a file that isn't what its suffix says is an error. LiereError: it can't be read.
     """
+    suffix = path.suffix.lower()
+    try:
+        with path.open("rb") as file:
+            start = file.read(10)
+    except FileNotFoundError:
+        raise LiereError(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise LiereError(f"{path} is a folder, but a file is expected") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+    by_content = next((kind for magic, kind in _STARTS.items() if start.startswith(magic)), "")
+    if start.startswith(b"BZh") and start[4:] in (b"1AY&SY", b"\x17rE8P\x90"):
+        return ".bz2"
+    return by_content or (suffix if suffix in COMPRESSED else "")
+
+
+@contextmanager
+def opened(path: Path, packing: str | None = None) -> Iterator[BinaryIO]:
+    """The content of ``path`` as a stream, unpacked if it is packed (:func:`packing_of`), or as
+    ``packing`` says. Raises LiereError: a file that is missing, unreadable or broken, a ``.zip``
+    that doesn't hold exactly one file, or a file that unpacks to much more than its size.
+    """
+    packing = packing_of(path) if packing is None else packing
     broken: tuple[type[Exception], ...] = (
         EOFError, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zlib.error
     )  # fmt: skip
-    if path.suffix.lower() == ".zst":
+    if packing == ".zst":
         import zstandard
 
         broken += (zstandard.ZstdError,)
     try:
-        with _unpacker(path) as stream:
-            compressed = path.suffix.lower() in COMPRESSED
-            yield cast(BinaryIO, _Limited(stream, path)) if compressed else stream
+        with _unpacker(path, packing) as stream:
+            yield cast(BinaryIO, _Limited(stream, path)) if packing else stream
     except FileNotFoundError:
         raise LiereError(f"there is no file {path}") from None
     except IsADirectoryError:
         raise LiereError(f"{path} is a folder, but a file is expected") from None
     except broken as error:
-        raise LiereError(f"{path} is broken or not a {path.suffix} file: {error}") from None
+        raise LiereError(f"{path} is broken or not a {packing} file: {error}") from None
     except OSError as error:
+        # bz2 has no error of its own
+        if packing == ".bz2" and error.errno is None:
+            raise LiereError(f"{path} is broken or not a .bz2 file: {error}") from None
         raise unreadable(path, error) from None
 
 
-def read_bytes(path: Path) -> bytes:
-    """The unpacked content of ``path``; errors as in :func:`opened`."""
-    with opened(path) as stream:
+def read_bytes(path: Path, packing: str | None = None) -> bytes:
+    """The unpacked content of ``path``; arguments and errors as in :func:`opened`."""
+    with opened(path, packing) as stream:
         return stream.read()
 
 
-def unpacked_digest(path: Path, algorithm: str = "sha256") -> str:
-    """Hex digest of the unpacked content; errors as in :func:`opened`."""
+def unpacked_digest(path: Path, algorithm: str = "sha256", packing: str | None = None) -> str:
+    """Hex digest of the unpacked content; arguments and errors as in :func:`opened`."""
     digest = hashlib.new(algorithm)
-    with opened(path) as stream:
+    with opened(path, packing) as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
@@ -119,12 +148,14 @@ class _Limited:
         return block
 
 
-def _unpacker(path: Path) -> BinaryIO:
-    match path.suffix.lower():
+def _unpacker(path: Path, packing: str) -> BinaryIO:
+    match packing:
         case ".gz":
             return cast(BinaryIO, gzip.open(path))
-        case ".xz":
+        case ".xz" | ".lzma":
             return cast(BinaryIO, lzma.open(path))
+        case ".bz2":
+            return cast(BinaryIO, bz2.open(path))
         case ".zst":
             return io.BufferedReader(_ZstandardFile(path), _BLOCK)
         case ".zip":
@@ -134,7 +165,11 @@ def _unpacker(path: Path) -> BinaryIO:
 
 def _single_member(path: Path) -> BinaryIO:
     archive = zipfile.ZipFile(path)
-    files = [member for member in archive.infolist() if not member.is_dir()]
+    files = [
+        member
+        for member in archive.infolist()
+        if not member.is_dir() and not any(map(is_system_name, Path(member.filename).parts))
+    ]
     if len(files) != 1:
         raise LiereError(f"{path} contains {len(files)} files, but exactly one text is expected")
     try:

@@ -1,11 +1,35 @@
 """The interface of sources: files that hold labelled items."""
 
 import hashlib
+import unicodedata
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntFlag
 
 from liere_cli.data.base import Array
+from liere_cli.errors import LiereError
+
+
+class Decoding(IntFlag):
+    """What decoding an item involves beyond the usual, for the summary and the fingerprint."""
+
+    USUAL = 0
+    #: 16-bit or float values are scaled to 8 bits
+    SCALED = 1
+    #: transparent pixels are shown on white
+    ON_WHITE = 2
+    #: frames are sampled by time, since they are not evenly spaced
+    BY_TIME = 4
+    #: the file asks to show frames rotated
+    ROTATED = 8
+    #: a file has several frames or pages, and the first is the image
+    FIRST_FRAME = 16
+
+
+#: those with other pixels than before they were known: part of the fingerprint
+REVISED = Decoding.SCALED | Decoding.ON_WHITE | Decoding.BY_TIME | Decoding.ROTATED
 
 
 @dataclass(frozen=True)
@@ -18,6 +42,7 @@ class Item:
         group: the same for items of one recording; the empty string is a group by itself.
         split: index into ``splits.SPLITS``, or ``UNASSIGNED`` where the source has no splits.
         rows: numbers of the rows or files that hold it.
+        decoding: what decoding it involves.
     """
 
     digest: bytes
@@ -25,6 +50,7 @@ class Item:
     group: str
     split: int
     rows: tuple[int, ...]
+    decoding: Decoding = Decoding.USUAL
 
 
 @dataclass(frozen=True)
@@ -39,6 +65,11 @@ class Encoded:
 
 class Source(ABC):
     classes: int
+    #: of the classes, by label
+    names: list[str]
+    file_count: int
+    #: files left aside, by the reason
+    left: Counter[str]
 
     @abstractmethod
     def stamp(self) -> list[object]:
@@ -57,3 +88,20 @@ def item_digest(*contents: bytes) -> bytes:
     """16 bytes of SHA-256 over the contents of one item, such as the frames of a clip."""
     digests = [hashlib.sha256(content).digest() for content in contents]
     return (digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest())[:16]
+
+
+def check_names(names: Sequence[str], where: str) -> None:
+    """Raises LiereError for names of classes that differ in case, spaces or accents' encoding."""
+    seen: dict[str, str] = {}
+    for name in names:
+        # single letters are classes of handwriting
+        text = unicodedata.normalize("NFC", name.strip())
+        folded = text if len(text) == 1 else " ".join(text.casefold().split())
+        if not folded:
+            raise LiereError(f"{where}: a class has a blank name ({name!r})")
+        if folded in seen:
+            raise LiereError(
+                f"{where}: the classes {seen[folded]!r} and {name!r} differ in case or spaces "
+                "only: give them the same name, or names that differ more"
+            )
+        seen[folded] = name

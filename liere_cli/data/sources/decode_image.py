@@ -1,17 +1,28 @@
 """Decodes image files to arrays of the grid's size."""
 
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from liere_cli.data.base import Array
+from liere_cli.data.sources.base import Decoding
 from liere_cli.errors import LiereError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
+SUFFIXES = frozenset({
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".avifs", ".bmp",
+    ".dib", ".gif", ".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".jp2", ".j2k", ".j2c",
+    ".jpc", ".jpf", ".jpx", ".tga", ".pcx", ".sgi", ".rgb", ".bw", ".qoi", ".ico",
+    # not decoded by Pillow itself: named as such, never left out of a class
+    ".heic", ".heif", ".jxl",
+})  # fmt: skip
+_TOP = 0xFFFF
+T = TypeVar("T")
 
 
 def decode_image(data: bytes, size: tuple[int, ...], where: str) -> Array:
@@ -19,23 +30,42 @@ def decode_image(data: bytes, size: tuple[int, ...], where: str) -> Array:
     resized with antialiasing. For a square that is the shorter side resized, and the centre
     cropped.
 
+    Values of 16 bits and floats from 0 to 1 are scaled to 8 bits, transparent pixels are shown on
+    white, and the rotation that a camera noted is applied. Of several frames the first is used.
+
     Args:
         size: rows and columns.
         where: the image's name in messages.
 
     Raises:
-        LiereError: the image is broken.
+        LiereError: the image is broken, or its values have no known scale.
     """
-    from PIL import Image, ImageOps
+    return fit(_with_image(data, where, _to_rgb), size)
 
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB")
-    except Exception as error:  # decoders raise errors of any class on untrusted files
-        # PIL's message shows the buffer's address, which doesn't help
-        reason = "it can't be identified" if "BytesIO" in str(error) else error
-        raise LiereError(f"{where} is broken or not an image: {reason}") from None
-    return fit(image, size)
+
+def decoding_of(data: bytes, where: str) -> Decoding:
+    """What decoding an image involves; errors as in :func:`decode_image`. Reads the usual JPEG and
+    PNG files' headers alone.
+    """
+    if data.startswith(b"\xff\xd8\xff"):
+        return Decoding.USUAL
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) > 26:
+        depth, colour, header = data[24], data[25], data[: data.find(b"IDAT")]
+        if depth <= 8 and colour in (0, 2, 3) and b"tRNS" not in header and b"acTL" not in header:
+            return Decoding.USUAL
+    return _with_image(data, where, _decoding_of)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences Pillow's warnings, which name lines of the library: what can't be decoded is an
+    error. Not for threads, which share the state of warnings: they run inside.
+    """
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\b")
+        yield
 
 
 def fit(image: "Image", size: tuple[int, ...]) -> Array:
@@ -51,3 +81,96 @@ def fit(image: "Image", size: tuple[int, ...]) -> Array:
             (columns, rows), Resampling.BILINEAR, box=(left, top, width - left, height - top)
         )
     return np.asarray(image).transpose(2, 0, 1)
+
+
+def _with_image(data: bytes, where: str, use: "Callable[[Image], T]") -> T:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            return use(opened)
+    except Exception as error:  # decoders raise errors of any class on untrusted files
+        # PIL's message shows the buffer's address, which doesn't help
+        reason: object = error
+        if "BytesIO" in str(error):
+            reason = _unidentified(data)
+        raise LiereError(f"{where} is broken or not an image: {reason}") from None
+
+
+def _unidentified(data: bytes) -> str:
+    if not data:
+        return "it is empty"
+    if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc"):
+        return "HEIC images can't be decoded here: convert them to JPEG or PNG"
+    if data.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")):
+        return "JPEG XL images can't be decoded here: convert them to JPEG or PNG"
+    if data.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS: fetch the content with git lfs pull"
+    if data[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "it is a web page: download the image again"
+    return "it can't be identified"
+
+
+def _to_rgb(opened: "Image") -> "Image":
+    """The upright image in RGB on white."""
+    from PIL import Image, ImageOps
+
+    scaled = _in_8_bits(opened)
+    if scaled is not opened:
+        scaled.info.pop("transparency", None)
+        scaled.getexif().update(opened.getexif())
+    image = ImageOps.exif_transpose(scaled)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _in_8_bits(image: "Image") -> "Image":
+    """The image itself, or with grey values of 16 bits or floats scaled to 8. Raises ValueError for
+    values without a known scale.
+    """
+    from PIL import Image
+
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(258, (16,))[0] if image.mode.startswith("I;16") else 16
+    least, most = values.min(), values.max()
+    if image.mode == "F":
+        # comparisons with NaN are false
+        if not (least >= 0 and most <= 1):
+            raise ValueError(f"it has float values from {least:g} to {most:g}, not from 0 to 1")
+        values = np.round(values * 255)
+    elif image.mode == "I" and image.format not in ("PNG", "PPM"):
+        if least < 0 or most > 255:
+            given = f"it has 32-bit or signed values from {least} to {most}, of no known scale"
+            raise ValueError(f"{given}: store 8 bits, unsigned 16 bits, or floats from 0 to 1")
+    else:
+        # the upper 8 bits, as of 16-bit colours
+        values = values.astype(np.int64) >> (bits - 8)
+    if tags.get(262) == 0:  # white is 0
+        values = 255 - values
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def _decoding_of(image: "Image") -> Decoding:
+    decoding = Decoding.USUAL
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        decoding |= Decoding.FIRST_FRAME
+    grey = image.mode in ("I", "F") or image.mode.startswith("I;16")
+    if not grey and not image.has_transparency_data:
+        return decoding
+    # the fingerprint changes only where pixels do
+    if not np.array_equal(np.asarray(_to_rgb(image)), np.asarray(_unscaled(image))):
+        decoding |= Decoding.SCALED if grey else Decoding.ON_WHITE
+    return decoding
+
+
+def _unscaled(image: "Image") -> "Image":
+    """As images were decoded before values were scaled and transparent pixels shown on white."""
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image).convert("RGB")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pyarrow.lib import RecordBatch, Schema, Table
 
 _BATCH_ROWS = 256
+SUFFIXES = frozenset({".parquet", ".parq", ".pq"})
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,29 @@
 """Labelled images and clips in the rows of parquet files or of a table from the hub."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import Any, Literal
 
 import numpy as np
 
 from liere_cli.data.base import Array
-from liere_cli.data.sources.base import Encoded, Item, Source, item_digest
+from liere_cli.data.sources.base import (
+    Decoding,
+    Encoded,
+    Item,
+    Source,
+    item_digest,
+)
 from liere_cli.data.sources.cache import file_key
-from liere_cli.data.sources.decode_image import decode_image
+from liere_cli.data.sources.decode_image import decode_image, decoding_of
+from liere_cli.data.sources.labels import Label, read_classes
+from liere_cli.data.sources.local import Tables
 from liere_cli.data.sources.parquet import Shard
 from liere_cli.errors import LiereError
 
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
-Label = int | str
 
 
 class Table(Source):
@@ -24,9 +33,12 @@ class Table(Source):
         images, label: names of the columns of images, or of lists of images, and of classes.
         group: name of the column that identifies recordings.
         others: names of further columns that a scan needs.
+        clips: whether a row has a list of frames, and not one image.
+        left: files beside these that are left aside, by the reason.
 
     Raises:
-        LiereError: a file that is broken or lacks a column.
+        LiereError: a file that is broken, lacks a column or has no rows, or labels that don't
+            identify classes.
     """
 
     def __init__(
@@ -36,8 +48,14 @@ class Table(Source):
         label: str,
         group: str | None = None,
         others: Sequence[str] = (),
+        *,
+        clips: bool = False,
+        left: Counter[str] | None = None,
     ) -> None:
         self.shards = list(shards)
+        self.clips = clips
+        self.left = left or Counter()
+        self.file_count = len(self.shards)
         self.images = images
         self.label = label
         self.group = group
@@ -48,21 +66,17 @@ class Table(Source):
             if missing:
                 there = f"(there are: {', '.join(shard.columns())})"
                 raise LiereError(f"{shard.path} has no column '{sorted(missing)[0]}' {there}")
-        self._class_numbers = self._read_classes()
-        self.classes = len(self._class_numbers)
+        self._check_rows()
+        self._class_numbers, self.names = read_classes(self.shards, label)
+        self.classes = len(self.names)
 
-    def _read_classes(self) -> dict[Label, int]:
-        feature = self.shards[0].features().get(self.label)
-        names = feature.get("names") if isinstance(feature, dict) else None
-        if names and isinstance(names, list):
-            return {number: number for number in range(len(names))}
-        labels: set[Label] = set()
+    def _check_rows(self) -> None:
+        counts = Counter[int]()
         for shard in self.shards:
-            for _, batch in shard.batches([self.label]):
-                labels.update(batch.column(self.label).unique().to_pylist())
-        if None in labels:
-            raise LiereError(f"{self.shards[0].path}: '{self.label}' is empty in some rows")
-        return {label: number for number, label in enumerate(sorted(labels))}
+            counts[shard.split] += shard.row_count()
+        for shard in self.shards:
+            if not counts[shard.split]:
+                raise LiereError(f"{shard.path} has no rows")
 
     def stamp(self) -> list[object]:
         files = [file_key(path) for shard in self.shards for path in shard.files or (shard.path,)]
@@ -70,9 +84,17 @@ class Table(Source):
 
     def scan(self) -> Iterator[Item]:
         for number, where, split, row in self._rows(self._columns):
-            digest = item_digest(*_images_in(row[self.images], where))
+            images = _images_in(row[self.images], where)
+            if not self.clips and len(images) > 1:
+                raise LiereError(
+                    f"{where} has {len(images)} images in '{self.images}', but one is expected: "
+                    "use video:PATH for lists of frames"
+                )
             label = self._class_number(row[self.label], where)
-            yield Item(digest, label, str(row[self.group]) if self.group else "", split, (number,))
+            # a row without a recording is one by itself
+            group = "" if self.group is None or row[self.group] is None else str(row[self.group])
+            decoding = _decoding(images, where)
+            yield Item(item_digest(*images), label, group, split, (number,), decoding)
 
     def _class_number(self, label: Label, where: str) -> int:
         if label not in self._class_numbers:
@@ -121,21 +143,23 @@ class FrameTable(Table):
         self.group_of = group_of
 
     def scan(self) -> Iterator[Item]:
-        clips: dict[tuple[int, tuple[str, ...]], list[tuple[int, int, bytes, int]]] = {}
+        clips: dict[tuple[int, tuple[str, ...]], list[tuple[int, int, bytes, int, Decoding]]] = {}
         for number, where, split, row in self._rows(self._columns):
             key = tuple(str(row[name]) for name in self.clip)
             (image,) = _images_in(row[self.images], where)
             label = self._class_number(row[self.label], where)
-            frame = (row[self.frame], number, item_digest(image), label)
+            decoding = decoding_of(image, where)
+            frame = (row[self.frame], number, item_digest(image), label, decoding)
             clips.setdefault((split, key), []).append(frame)
         for (split, key), frames in clips.items():
             frames.sort()
             yield Item(
-                item_digest(*(digest for _, _, digest, _ in frames)),
+                item_digest(*(frame[2] for frame in frames)),
                 frames[0][3],
                 self.group_of(key),
                 split,
-                tuple(row for _, row, _, _ in frames),
+                tuple(frame[1] for frame in frames),
+                reduce(or_, (frame[4] for frame in frames)),
             )
 
     def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Encoded]:
@@ -156,7 +180,7 @@ class FrameTable(Table):
 
 
 def find_table(
-    shards: Sequence[Shard],
+    tables: Tables,
     images: str | None,
     label: str | None,
     kind: Literal["image", "video"],
@@ -166,10 +190,13 @@ def find_table(
     """A table whose columns are given, or found by their usual names and by the hub's features.
     Raises LiereError: a column can't be found, or there is one class only.
     """
+    shards = tables.shards
     columns, features = shards[0].columns(), shards[0].features()
 
     def column(names: Sequence[str], feature_type: str) -> str | None:
-        if usual := [name for name in names if name in columns]:
+        usual = [name for name in names if name in columns]
+        # the first is the standard name; of several others none is certain
+        if usual and (len(usual) == 1 or usual[0] == names[0]):
             return usual[0]
         described = {key: value for key, value in features.items() if isinstance(value, dict)}
         of_type = [key for key, value in described.items() if value.get("_type") == feature_type]
@@ -183,9 +210,12 @@ def find_table(
             f"{shards[0].path}: the column of the {missing} can't be determined (there are: "
             f"{', '.join(columns)}): give {missing}=COLUMN"
         )
-    table = Table(shards, images, label, group)
+    table = Table(shards, images, label, group, clips=kind == "video", left=tables.left)
     if table.classes < 2:
-        raise LiereError(f"{shards[0].path} has one class, but two or more are needed")
+        raise LiereError(
+            f"{shards[0].path} has one class in '{label}' ({', '.join(table.names)}), but two or "
+            "more are needed"
+        )
     return table
 
 
@@ -196,11 +226,20 @@ def sampled(count: int, frames: int) -> Array:
     return ((np.arange(frames) + 0.5) * count / frames).astype(np.int64)
 
 
+def _decoding(images: list[bytes], where: str) -> Decoding:
+    return reduce(or_, map(decoding_of, images, _names(images, where)))
+
+
+def _names(images: list[bytes], where: str) -> list[str]:
+    """The names of the frames of a clip in messages."""
+    return [f"{where} frame {n}" for n in range(len(images))] if len(images) > 1 else [where]
+
+
 def _decode(images: list[bytes], grid: tuple[int, ...], where: str) -> Array:
     if len(grid) == 2:
         return decode_image(images[0], grid, where)
-    names = (f"{where} frame {number}" for number in range(len(images)))
-    frames = [decode_image(data, grid[1:], name) for data, name in zip(images, names, strict=True)]
+    named = zip(images, _names(images, where), strict=True)
+    frames = [decode_image(data, grid[1:], name) for data, name in named]
     return np.stack(frames, 1)
 
 

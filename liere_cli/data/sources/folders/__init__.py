@@ -1,0 +1,1 @@
+"""Files in class folders: what is there, what it means, and its items."""
