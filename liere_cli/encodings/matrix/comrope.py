@@ -77,8 +77,8 @@ class ComRoPE(MatrixRotation):
     The paper's setting is this encoding with a CLS token, and positions that jitter within their
     patch in training: ``--set model.pooling=cls --set training.positions.jitter=1``. Its code keeps
     learned absolute positions in addition to the rotation, which no encoding here does; divides the
-    frames of a video by the patches of a row; and spreads cells of any resolution over (0, 1), to
-    which ``liere eval --extend refit`` is closest.
+    frames of a video by the patches of a row; and spreads cells of any resolution over (0, 1), as
+    ``liere eval --extend edges`` does.
     """
 
     source = "arXiv 2506.03737"

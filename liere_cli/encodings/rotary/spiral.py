@@ -37,7 +37,8 @@ class Spiral(Rotary):
 
     The public code rotates the table of angles of one axis by resampling it, clamped at its border:
     projections beyond the grid stop there (``clamp``), which is not in the paper's equations and
-    makes scores depend on absolute positions.
+    makes scores depend on absolute positions. At other resolutions it divides positions by the
+    growth of the grid, as ``liere eval --extend pi`` does.
 
     The paper has two axes. With one axis this is ``rope`` at this spectrum; axes before the last
     two, such as time, get an even share of the planes each, as in ``axial``.
