@@ -18,7 +18,7 @@ from liere_cli.rotations import (
     SchurForm,
     change_basis,
     fold_basis,
-    linear_angles,
+    projections,
     real_schur,
     rotate_by_steps,
     skew,
@@ -197,4 +197,4 @@ class ComRoPELD(ComRoPE):
             self.directions.copy_(draw)
 
     def steps(self, positions: Tensor) -> Tensor:
-        return linear_angles(positions, self.directions)
+        return projections(positions, self.directions)
