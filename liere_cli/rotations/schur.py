@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from liere_cli.errors import UsageError
 from liere_cli.rotations.exponential.scaling_squaring import can_read_values
@@ -63,7 +64,7 @@ def real_schur(a: Tensor, positions: Tensor) -> SchurForm:
     check_square(a)
     if a.shape[-1] % 2:
         raise UsageError(f"generators must have an even number of rows, not {a.shape[-1]}")
-    largest = positions.detach().abs().amax().to(a.dtype)
+    largest = F.pad(positions.detach().flatten(), (0, 1)).abs().amax().to(a.dtype)
     with full_precision(a):
         kernel = schur_kernel(a) if can_read_values(a) else None
         if kernel is not None:

@@ -12,6 +12,9 @@ from liere_cli.encodings.base import PositionedOptions, Shape, Stream
 from liere_cli.encodings.bias.base import LogitBias
 from liere_cli.errors import UsageError
 
+#: distance that counts for all beyond, which an integer can hold
+FARTHEST = 2.0**30
+
 
 class T5Options(PositionedOptions):
     buckets: int = Field(32, ge=4, le=4096, description="of distances, for each axis")
@@ -68,12 +71,13 @@ class T5(LogitBias):
         nn.init.normal_(self.table, std=std, generator=stream("table"))
 
     def between(self, queries: Tensor, keys: Tensor, layer: int) -> Tensor:
-        relative = (keys[None] - queries[:, None]).trunc().long()  # [Tq, Tk, A]
+        difference = keys[None] - queries[:, None]  # [Tq, Tk, A]
+        relative = difference.nan_to_num().clamp(-FARTHEST, FARTHEST).trunc().long()
         buckets, distance = self.options.buckets, self.options.distance
         numbers = bucket(relative, buckets, distance, self.bidirectional).unbind(-1)
         parts = [F.embedding(n, table) for n, table in zip(numbers, self.table[layer], strict=True)]
         bias: Tensor = self.options.scale * torch.stack(parts).sum(0).permute(2, 0, 1)
-        return bias
+        return bias.masked_fill(difference.isnan().any(-1), math.nan)
 
 
 def bucket(relative: Tensor, buckets: int, distance: int, bidirectional: bool) -> Tensor:

@@ -119,7 +119,7 @@ class ComRoPE(MatrixRotation):
     def prepare(self, positions: Tensor) -> ComRoPEState:
         positions = positions.to(self.base.dtype)
         # prefix=null is position 0: s is linear, and exp(0) is the identity
-        first = torch.full_like(positions[:1], self.options.prefix or 0.0)
+        first = positions.new_full((1, self.shape.axes), self.options.prefix or 0.0)
         steps = self.steps(torch.cat((first, positions)))
         lines = real_schur(skew(self.base), steps)
         return ComRoPEState(lines.unbind(), steps.unbind())

@@ -203,7 +203,7 @@ class LieRE(MatrixRotation):
         if layer_bytes * len(generators) > KEPT_BYTES:
             return LieREState(positions, generators=generators.unbind())
         most = BUILT_BYTES if positions.device.type == "cpu" else KEPT_BYTES
-        parts = generators.split(max(1, most // layer_bytes))
+        parts = generators.split(max(1, most // max(1, layer_bytes)))
         rotations = [layer for part in parts for layer in grid_exp(part, positions).unbind()]
         return LieREState(positions, rotations=tuple(rotations))
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from liere_cli.encodings.base import Shape
 from liere_cli.encodings.rotary.base import Rotary, RotaryOptions, geometric, split_planes
 from liere_cli.errors import UsageError
+from liere_cli.positions.grid import finite_or_nan
 from liere_cli.rotations import phases
 
 
@@ -88,5 +89,5 @@ class Spiral(Rotary):
         middle = (self.shape.grid[0] - 1) / 2
         magnitudes = self.frequencies.norm(dim=0)
         directions = self.frequencies / magnitudes
-        projected = ((positions - middle)[:, :, None] * directions).sum(1)
+        projected = ((finite_or_nan(positions) - middle)[:, :, None] * directions).sum(1)
         return phases((projected.clamp(-middle, middle) + middle) * magnitudes)[None]

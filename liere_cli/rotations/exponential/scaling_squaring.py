@@ -241,9 +241,12 @@ def choose_squarings(bounds: Tensor, rows: int) -> Squarings:
     dtype = bounds.dtype
     if can_read_values(bounds):
         count = _squarings_for(float(bounds.amax()), dtype)
-        if count > MAX_SQUARINGS[dtype]:
-            return Squarings(0, torch.full_like(bounds, math.nan))
-        return Squarings(count)
+        if count <= MAX_SQUARINGS[dtype]:
+            return Squarings(count)
+        valid = bounds <= RADIUS[dtype] * 2.0 ** MAX_SQUARINGS[dtype]
+        largest = float(bounds.masked_fill(~valid, 0.0).amax())
+        factor = torch.ones_like(bounds).masked_fill(~valid, math.nan)
+        return Squarings(_squarings_for(largest, dtype), factor)
     fixed = min(_squarings_for(NORM_PER_ROW * rows, dtype), MAX_SQUARINGS[dtype])
     more = torch.arange(MAX_SQUARINGS[dtype] - fixed, -1, -1, device=bounds.device)
     limits = RADIUS[dtype] * torch.exp2((fixed + more).to(dtype))  # largest norm first

@@ -202,6 +202,8 @@ def norm_bounds(products: Tensor, positions: Tensor) -> Tensor:
 def taylor_chunks(products: Tensor, positions: Tensor) -> list[Chunk]:
     """Divides [G, T] into chunks; positions of similar norm share one."""
     count, rows, tokens = len(products), products.shape[-1], len(positions)
+    if not tokens:
+        return []
     bounds = norm_bounds(products, positions)
     if not can_read_values(products):
         parts, _ = chunk_sizes(count, tokens, rows, DEVICE_CHUNK_ENTRIES)
