@@ -1,6 +1,6 @@
 """Rotations of queries and keys: functions of tensors, usable without encodings or models."""
 
-from liere_cli.rotations.angles import linear_angles, product_angles, projections
+from liere_cli.rotations.angles import linear_angles, need_float64, product_angles, projections
 from liere_cli.rotations.apply.blocks import rotate_blocks, rotate_projected_blocks
 from liere_cli.rotations.apply.one_axis import (
     OneAxisTable,
@@ -33,6 +33,7 @@ __all__ = [
     "fold_basis",
     "grid_exp",
     "linear_angles",
+    "need_float64",
     "one_axis_table",
     "phases",
     "product_angles",

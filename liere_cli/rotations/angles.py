@@ -17,6 +17,8 @@ from liere_cli.rotations.precision import check_floating
 
 #: radians from which an angle is reduced
 LARGE = 4096.0
+#: radians from which frequencies need more digits than float32 has
+VERY_LARGE = 2.0**18
 #: tokens up to which the angles of frequencies in training are not, where values can't be read:
 #: that would take some operations more for every layer
 SHORT = 4096
@@ -68,6 +70,19 @@ def product_angles(positions: Sequence[Tensor], frequencies: Sequence[Tensor]) -
     # terms may cancel, but not their errors
     sizes = _sum_of_products(*([x.detach().abs() for x in f] for f in (positions, frequencies)))
     return torch.where(sizes < LARGE, angles, reduced)
+
+
+def need_float64(generators: Tensor, positions: Tensor) -> bool:
+    """Whether frequencies of skew-symmetric float32 generators [..., b, b] are off by 0.03 radians
+    or more at the farthest position, from rounding alone; False where Python can't read values.
+    """
+    if generators.dtype != torch.float32 or not can_read(generators, positions):
+        return False
+    if not positions.numel() or not generators.numel():
+        return False
+    # a frequency is in two entries
+    fastest = float(torch.linalg.matrix_norm(generators.detach()).amax()) * math.sqrt(0.5)
+    return VERY_LARGE <= fastest * _largest(positions) < math.inf
 
 
 def _may_be_large(

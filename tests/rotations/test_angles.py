@@ -74,10 +74,11 @@ def test_learned_frequencies_in_training_cost_nothing_more_where_values_cant_be_
         assert not torch.equal(linear_angles(positions, frequencies), plain)
 
 
-#: encodings whose frequencies are not computed in float32, at units in which the fastest is 1 to 20
+#: at units in which the fastest frequency is 1 to 30
 PRECISE = [
     *("sinusoidal", "rope", "rope-mixed", "golden-gate", "dinov3", "spiral", "grape"),
     *("cayley-string", "harope", "lrpe", "pope", "golden-gate-pope", "liere:block=2"),
+    *("liere", "liere:block=16", "comrope-ap", "comrope-ld"),
 ]
 
 

@@ -26,8 +26,8 @@ class AbsoluteOptions(EncodingOptions):
         0.02,
         ge=0,
         le=10,
-        description="standard deviation of the initial table: 0.02 in DeiT, dim^-0.5 in "
-        "x-transformers, 1 in LieRE's repository",
+        description="standard deviation of the initial table: 0.02 in DeiT, 1 in LieRE's "
+        "repository, and in x-transformers, which multiplies the table by dim^-0.5",
     )
     resize: Literal["linear", "cubic"] | None = added(
         None,

@@ -18,6 +18,7 @@ from liere_cli.rotations import (
     SchurForm,
     change_basis,
     fold_basis,
+    need_float64,
     projections,
     real_schur,
     rotate_by_steps,
@@ -120,8 +121,11 @@ class ComRoPE(MatrixRotation):
         positions = positions.to(self.base.dtype)
         # prefix=null is position 0: s is linear, and exp(0) is the identity
         first = positions.new_full((1, self.shape.axes), self.options.prefix or 0.0)
-        steps = self.steps(torch.cat((first, positions)))
-        lines = real_schur(skew(self.base), steps)
+        positions = torch.cat((first, positions))
+        generators, steps = skew(self.base), self.steps(positions)
+        if need_float64(generators, steps):
+            generators, steps = skew(self.base.double()), self.steps(positions.double())
+        lines = real_schur(generators, steps)
         return ComRoPEState(lines.unbind(), steps.unbind())
 
     def rotate(
@@ -197,4 +201,4 @@ class ComRoPELD(ComRoPE):
             self.directions.copy_(draw)
 
     def steps(self, positions: Tensor) -> Tensor:
-        return projections(positions, self.directions)
+        return projections(positions, self.directions.to(positions.dtype))

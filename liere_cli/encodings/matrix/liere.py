@@ -23,6 +23,7 @@ from liere_cli.rotations import (
     fold_basis,
     grid_exp,
     linear_angles,
+    need_float64,
     one_axis_table,
     phases,
     real_schur,
@@ -196,8 +197,11 @@ class LieRE(MatrixRotation):
             return LieREState(positions, frequencies=(-self.upper.squeeze(-1).mT).unbind())
         generators = self.generators()
         if self.shape.axes == 1 and self.block % 2 == 0:
-            lines = real_schur(generators.squeeze(3), positions[:, 0])
-            tables = one_axis_table(lines, positions[:, 0])
+            generators, line = generators.squeeze(3), positions[:, 0]
+            if need_float64(generators, line):
+                generators, line = generators.double(), line.double()
+            lines = real_schur(generators, line)
+            tables = one_axis_table(lines, line)
             return LieREState(positions, lines=lines.unbind(), tables=tables.unbind())
         layer_bytes = generators[0, ..., 0, :, :].nbytes * len(positions)
         if layer_bytes * len(generators) > KEPT_BYTES:
