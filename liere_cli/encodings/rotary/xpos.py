@@ -80,11 +80,13 @@ class XPos(Rotary):
 
     def prepare(self, positions: Tensor) -> XPosState:  # type: ignore[override]
         centred = positions.to(self.rate.dtype) - self.centre  # [T, 1]
-        exponents = centred * self.rate
         largest = 0.0
-        if can_read(exponents) and exponents.numel():
-            largest = float(exponents.detach().abs().nan_to_num(0.0, 0.0).amax())
-        return XPosState(super().prepare(positions), exponents.exp()[..., None], largest)
+        if can_read(centred, self.rate) and centred.numel():
+            farthest = centred.detach().abs().nan_to_num(0.0, 0.0).amax()
+            largest = float(farthest * self.rate.abs().amax())
+        return XPosState(
+            super().prepare(positions), (centred * self.rate).exp()[..., None], largest
+        )
 
     def factors(self, state: XPosState, *xs: Tensor) -> Tensor:
         """zeta_i^(p / span), [T, P, 1]; UsageError if results in the dtype of the tensors would not
