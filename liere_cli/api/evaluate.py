@@ -87,8 +87,8 @@ def evaluate(
         run: as :func:`liere_cli.train` returns it; its folder, name or identity; or what
             :func:`open_trained` returned, for which the last six arguments say nothing.
         grids: lengths or resolutions, as ``512`` or ``"48x48"``; none: that of training.
-        extend: how the encoding serves a larger grid: ``none``, ``pi``, ``refit``, ``ntk``,
-            ``yarn``.
+        extend: how the encoding serves a larger grid: ``none``, ``pi``, ``refit``, ``edges``,
+            ``ntk``, ``yarn``, ``yarn-paper``.
         shuffle: also with the patches in random order, positions kept.
         limit: at most so many items or blocks, evenly spaced.
 

@@ -35,7 +35,8 @@ def evaluate(
         Option(
             metavar="METHOD",
             help="How the encoding serves a larger grid: none, pi (interpolated positions), refit "
-            "(positions end where trained ones did), ntk or yarn; repeatable.",
+            "(positions end where trained ones did), edges (the grid's edges do), ntk, yarn, or "
+            "yarn-paper; repeatable.",
         ),
     ] = None,
     shuffle: Annotated[

@@ -131,7 +131,7 @@ class TransferSettings(Section):
         max_length=100,
         description="grids, as 512, 48x48 or 8x32x32; the training grid is always included",
     )
-    extend: list[Literal["none", "pi", "refit", "ntk", "yarn"]] = Field(
+    extend: list[Literal["none", "pi", "refit", "edges", "ntk", "yarn", "yarn-paper"]] = Field(
         ["none"],
         description="methods of extension, where an encoding supports them; none is included",
     )

@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
-def added(default: Any, **constraints: Any) -> Any:
+def added(default: Any, *, before: Any = ..., **constraints: Any) -> Any:
     """A field added to its section after runs existed.
 
-    At its default, the behaviour before, it is not part of an identity, so that earlier runs are
-    found again. A change of the default requires a new ``FORMAT`` in
-    :mod:`liere_cli.runs.identity`.
+    At the value that describes earlier runs it is not part of an identity, so that they are found
+    again. That is the default, or ``before`` where new runs have another default. A change of the
+    default requires a new ``FORMAT`` in :mod:`liere_cli.runs.identity`.
     """
-    return Field(default, json_schema_extra={"added": True}, **constraints)
+    before = default if before is ... else before
+    return Field(default, json_schema_extra={"added": {"before": before}}, **constraints)
 
 
 class Section(BaseModel):
@@ -59,15 +60,27 @@ class Section(BaseModel):
             raise UsageError(f"{where}: {wrong} is not text in UTF-8") from None
 
     def identifying(self) -> dict[str, Any]:
-        """The settings as JSON values, without those :func:`added` later that are at defaults."""
-        settings = self.model_dump(mode="json")
-        for key, field in type(self).model_fields.items():
-            value, extra = getattr(self, key), field.json_schema_extra
-            if isinstance(extra, dict) and "added" in extra and value == field.get_default():
+        """The settings as JSON values, without those :func:`added` later whose values describe
+        earlier runs.
+        """
+        settings, before = self.model_dump(mode="json"), self.before()
+        for key in type(self).model_fields:
+            value = getattr(self, key)
+            if key in before and value == before[key]:
                 settings.pop(key)
             elif isinstance(value, Section):
                 settings[key] = value.identifying()
         return settings
+
+    @classmethod
+    def before(cls) -> dict[str, Any]:
+        """The fields :func:`added` later, with the values that describe earlier runs."""
+        extras = {key: field.json_schema_extra for key, field in cls.model_fields.items()}
+        return {
+            key: extra["added"]["before"]  # type: ignore[index, call-overload]
+            for key, extra in extras.items()
+            if isinstance(extra, dict) and "added" in extra
+        }
 
 
 #: what a value must be, by pydantic's type of error; {..} comes from the error's context

@@ -1,6 +1,7 @@
 """What an encoding declares, accepts and returns."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -221,3 +222,37 @@ def test_examples_of_a_batch_are_independent(case: Case) -> None:
         advice = "an example's result depends on the rest of the batch"
         agree(attended(encoding, q[alone], k[alone], positions, 1), whole[alone], advice, 1e-5)
         agree(encoding.embed(x[alone], positions), added[alone], advice, 1e-5)
+
+
+def test_no_tokens(whole: Case) -> None:
+    """Neither tokens with a position, nor examples: nothing is computed, and nothing fails."""
+    encoding = whole.build()
+    some = whole.positions(encoding)
+    for positions, prefix, batch in ((some[:0], 0, BATCH), (some[:0], PREFIX, BATCH), (some, 0, 0)):
+        tokens = len(positions) + prefix
+        state = encoding.prepare(positions)
+        q, k = random(2, batch, HEADS, tokens, HEAD_DIM).unbind()
+        for encoded in encoding.encode_qk(q, k, state, 1, prefix_tokens=prefix):
+            assert encoded.shape == (batch, HEADS, tokens, HEAD_DIM * encoding.qk_width)
+            assert bool(encoded.isfinite().all())
+        x = random(batch, tokens, DIM)
+        assert encoding.embed(x, positions, prefix_tokens=prefix).shape == x.shape
+        assert encoding.project(x, random(3 * DIM, DIM), state, 1, prefix)[2].shape == q.shape
+        bias = encoding.bias(state, state, 1)
+        assert bias is None or bias.shape[1:] == (len(positions), len(positions))
+
+
+def test_a_position_that_is_not_finite_makes_its_own_results_nan(whole: Case) -> None:
+    encoding = whole.build()
+    if not encoding.places:
+        return
+    positions = whole.positions(encoding)
+    others = [i for i in range(TOKENS) if i != 5]
+    expected = logits(encoding, positions, 1)[:, :, others][..., others]
+    for value in (math.nan, math.inf, -math.inf):
+        positions[5, -1] = value
+        actual = logits(encoding, positions, 1)
+        advice = f"scores of a token at position {value} must be NaN, and no others change"
+        assert bool(actual[:, :, 5].isnan().all()), f"{advice}: of its query"
+        assert bool(actual[..., 5].isnan().all()), f"{advice}: of its key"
+        agree(actual[:, :, others][..., others], expected, advice)

@@ -220,8 +220,8 @@ class PositionEncoding(nn.Module):
         return grid.positions(self.scaling, device)
 
     def prepare(self, positions: Tensor) -> Any:
-        """The state of positions, [T, A] float32 in units of ``scaling``, which all layers share:
-        built once in a forward pass.
+        """The state of positions, [T, A] float32 in units of ``scaling``, shared by all layers. One
+        that is not finite makes its own results NaN, and no others; T may be 0.
         """
         return None
 

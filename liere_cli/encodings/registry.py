@@ -174,8 +174,20 @@ def resolve_spec(spec: Spec) -> dict[str, Any]:
     return {"name": name, **options.model_dump(mode="json")}
 
 
+def recorded_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec of a run's resolved recipe, which lacks options that were added later: with the
+    values that describe the run.
+    """
+    recorded = dict(spec)
+    if cls := available().get(str(spec.get("name"))):
+        for key, value in cls.Options.before().items():
+            if value != cls.Options.model_fields[key].get_default():
+                recorded.setdefault(key, value)
+    return recorded
+
+
 def identifying_spec(spec: Spec) -> dict[str, Any]:
-    """A resolved spec without later-added options that are at their defaults."""
+    """A resolved spec without later-added options at the values that describe earlier runs."""
     options = resolve_spec(spec)
     name = options.pop("name")
     return {"name": name, **encoding_class(name).Options.model_validate(options).identifying()}

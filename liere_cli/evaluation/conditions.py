@@ -23,6 +23,8 @@ from liere_cli.utils.files import digest_of, read_limited, write_atomically
 FORMAT = 1
 FOLDER = "transfer"
 _SEAL = "sha256"
+#: names of extensions in files, where they differ: ``yarn`` was what is ``yarn-paper`` now
+_RECORDED = {"yarn": "yarn-rank", "yarn-paper": "yarn"}
 
 Items = dict[str, NDArray[Any]]
 
@@ -44,7 +46,7 @@ class Condition:
     def canonical(self, trained: tuple[int, ...]) -> "Condition":
         """An equivalent condition, without an extension that has no effect on that grid."""
         grown = any(n > m for n, m in zip(self.grid, trained, strict=True))
-        extended = self.grid != trained if self.extend == "refit" else grown
+        extended = self.grid != trained if self.extend in ("refit", "edges") else grown
         return self if extended else Condition(self.grid, "none", self.shuffle)
 
     @property
@@ -131,9 +133,10 @@ class StoredEvaluation:
     def name(self) -> str:
         """The file's path in the run's folder."""
         at = self.condition
-        record = [FORMAT, self.weights, at.grid, at.extend, at.shuffle, self.limit, self.block]
+        extend = _RECORDED.get(at.extend, at.extend)
+        record = [FORMAT, self.weights, at.grid, extend, at.shuffle, self.limit, self.block]
         key = digest_of(json.dumps(record), 12)
-        parts = [grid_text(at.grid), at.extend, *(["shuffled"] if at.shuffle else []), key]
+        parts = [grid_text(at.grid), extend, *(["shuffled"] if at.shuffle else []), key]
         return f"{FOLDER}/{'-'.join(parts)}.safetensors"
 
     def write(self, items: Items) -> None:

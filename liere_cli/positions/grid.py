@@ -46,6 +46,11 @@ def check_extents(name: str, extents: object) -> None:
         )
 
 
+def finite_or_nan(positions: Tensor) -> Tensor:
+    """Positions with NaN for infinity, which bounds and comparisons would take for a position."""
+    return positions.masked_fill(~positions.isfinite(), math.nan)
+
+
 @dataclass(frozen=True)
 class Grid:
     """A regular grid of token positions.

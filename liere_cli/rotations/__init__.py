@@ -1,5 +1,6 @@
 """Rotations of queries and keys: functions of tensors, usable without encodings or models."""
 
+from liere_cli.rotations.angles import linear_angles, need_float64, product_angles, projections
 from liere_cli.rotations.apply.blocks import rotate_blocks, rotate_projected_blocks
 from liere_cli.rotations.apply.one_axis import (
     OneAxisTable,
@@ -12,7 +13,6 @@ from liere_cli.rotations.apply.one_axis import (
 )
 from liere_cli.rotations.apply.planes import (
     Layout,
-    linear_angles,
     phases,
     rotate_planes,
     rotate_projected,
@@ -33,8 +33,11 @@ __all__ = [
     "fold_basis",
     "grid_exp",
     "linear_angles",
+    "need_float64",
     "one_axis_table",
     "phases",
+    "product_angles",
+    "projections",
     "real_schur",
     "rotate_blocks",
     "rotate_by_steps",

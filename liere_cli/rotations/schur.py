@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from liere_cli.errors import UsageError
 from liere_cli.rotations.exponential.scaling_squaring import can_read_values
@@ -47,11 +48,11 @@ class SchurForm(NamedTuple):
 def real_schur(a: Tensor, positions: Tensor) -> SchurForm:
     """Real Schur form of skew-symmetric matrices.
 
-    Computed in float64, from singular vectors in the compiled kernel, else from eigenvectors. Q is
-    unique up to a rotation of each plane only. The gradient is that of a loss which depends on
-    products of queries and keys, where such rotations cancel: divided differences of exp (Daleckii
-    and Krein), replaced by the derivative where frequencies coincide. On a GPU the eigenvectors
-    wait for the device, once a call.
+    Computed in float64, from singular vectors, but for float32 without a compiled kernel from
+    eigenvectors. Q is unique up to a rotation of each plane only. The gradient is that of a loss
+    which depends on products of queries and keys, where such rotations cancel: divided differences
+    of exp (Daleckii and Krein), replaced by the derivative where frequencies coincide. On a GPU
+    the decomposition waits for the device, once a call.
 
     Args:
         a: [..., b, b] float32 or float64, b even.
@@ -63,7 +64,7 @@ def real_schur(a: Tensor, positions: Tensor) -> SchurForm:
     check_square(a)
     if a.shape[-1] % 2:
         raise UsageError(f"generators must have an even number of rows, not {a.shape[-1]}")
-    largest = positions.detach().abs().amax().to(a.dtype)
+    largest = F.pad(positions.detach().flatten(), (0, 1)).abs().amax().to(a.dtype)
     with full_precision(a):
         kernel = schur_kernel(a) if can_read_values(a) else None
         if kernel is not None:
@@ -92,7 +93,7 @@ class _CompiledSchur(torch.autograd.Function):
 class _RealSchur(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, largest_position: Tensor) -> tuple[Tensor, Tensor]:
-        basis, frequencies = _from_eigenvectors(a)
+        basis, frequencies = _decompose(a)
         ctx.save_for_backward(basis, frequencies, largest_position)
         return basis, to_quasi_diagonal(frequencies)
 
@@ -115,8 +116,40 @@ class _RealSchur(torch.autograd.Function):
         return torch.sub(grad, grad.mT).mul_(0.5), None
 
 
+def _decompose(a: Tensor) -> tuple[Tensor, Tensor]:
+    """Q [..., b, b] and frequencies [..., b/2] in the dtype of A; NaN where A is not finite."""
+    finite = a.isfinite().all(-1).all(-1)
+    known = a.masked_fill(~finite[..., None, None], 0.0)
+    # eigenvectors are accurate enough for float32, and take fewer operations
+    decompose = _from_singular_vectors if a.dtype == torch.float64 else _from_eigenvectors
+    basis, frequencies = decompose(known)
+    basis = basis.masked_fill(~finite[..., None, None], math.nan)
+    return basis, frequencies.masked_fill(~finite[..., None], math.nan)
+
+
+def _from_singular_vectors(a: Tensor) -> tuple[Tensor, Tensor]:
+    """As schur.c: from the singular vectors of half of a tridiagonal matrix, which are well
+    separated where frequencies are zero or equal.
+    """
+    q, t = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device).expand_as(a), a
+    for k in range(a.shape[-1] - 2):
+        # the reflection of the last axes that leaves one entry of column k below the diagonal
+        v = t[..., k] * (torch.arange(a.shape[-1], device=a.device) > k)
+        norm = torch.linalg.vector_norm(v, dim=-1)
+        first = norm.copysign(v[..., k + 1])
+        v = torch.cat((v[..., : k + 1], (v[..., k + 1] + first)[..., None], v[..., k + 2 :]), -1)
+        squared = v.square().sum(-1)[..., None, None]
+        scaled = v[..., None] * torch.where(squared > 0, 2 / squared, 0.0)
+        t = t - scaled @ (v[..., None, :] @ t)
+        t = t - (t @ v[..., None]) @ scaled.mT
+        q = q - (q @ v[..., None]) @ scaled.mT
+    left, frequencies, right = torch.linalg.svd(t[..., ::2, 1::2])
+    planes = torch.stack((q[..., 1::2] @ right.mT, q[..., ::2] @ left), -1)
+    return planes.flatten(-2), frequencies
+
+
 def _from_eigenvectors(a: Tensor) -> tuple[Tensor, Tensor]:
-    """Q [..., b, b] and frequencies [..., b/2] from the Hermitian i A, in float64."""
+    """From the Hermitian i A, in float64."""
     rows = a.shape[-1]
     wide = a.double()
     size = torch.linalg.matrix_norm(wide)[..., None, None] + 1e-3

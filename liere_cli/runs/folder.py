@@ -107,7 +107,12 @@ class Run:
             content = self.checked(path.name, MAX_RECIPE_BYTES)
         except OSError as error:
             raise unreadable(path, error) from None
-        return Recipe.validated(parse_settings(content, str(path)), str(path))
+        recipe = Recipe.validated(parse_settings(content, str(path)), str(path))
+        if isinstance(recipe.encoding, str):
+            return recipe
+        from liere_cli.encodings.registry import recorded_spec
+
+        return recipe.model_copy(update={"encoding": recorded_spec(recipe.encoding)})
 
     def environment(self) -> dict[str, Any]:
         """Where and how the run was trained; empty if the file is missing or damaged."""

@@ -17,6 +17,7 @@ from liere_cli.cli.app import app
 from liere_cli.evaluation.conditions import FOLDER, Condition, StoredEvaluation
 from liere_cli.launchers.transfer_eval import evaluate_run
 from liere_cli.runs.folder import Run
+from liere_cli.utils.files import digest_of
 from support.synthetic_runs import summary_in
 
 RECIPE = """
@@ -166,6 +167,16 @@ def test_damaged_results_are_evaluated_again(here: Path) -> None:
     assert transfers() == before
 
 
+def test_results_of_yarn_before_its_forms_had_names_are_of_the_papers(tmp_path: Path) -> None:
+    stored = [
+        StoredEvaluation(Run(tmp_path), "digest", Condition((32,), method), 6, 16).name
+        for method in ("yarn", "yarn-paper")
+    ]
+    record = [1, "digest", (32,), "yarn", False, 6, 16]
+    before = f"{FOLDER}/32-yarn-{digest_of(json.dumps(record), 12)}.safetensors"
+    assert stored[1] == before != stored[0]
+
+
 def test_other_weights_or_items_are_other_results(tmp_path: Path) -> None:
     kept = StoredEvaluation(Run(tmp_path), "digest", Condition((32,)), 6, 16)
     items = {"loss": np.ones(6, np.float32), "weight": np.full(6, 16, np.int32)}
@@ -239,7 +250,10 @@ def test_a_loss_that_is_not_finite_has_no_value(here: Path) -> None:
     ("setting", "words"),
     [
         ("compare.transfer.grid=[512]", "unknown key 'compare.transfer.grid'"),
-        ("compare.transfer.extend=[nkt]", "'none', 'pi', 'refit', 'ntk' or 'yarn'"),
+        (
+            "compare.transfer.extend=[nkt]",
+            "'none', 'pi', 'refit', 'edges', 'ntk', 'yarn' or 'yarn-paper'",
+        ),
         ("compare.transfer.grids=[48x48]", "stdlib: the grid is '48x48', but a whole number"),
         ("compare.transfer.shuffle=true", "but stdlib is text: bytes in another order"),
     ],

@@ -46,21 +46,72 @@ def test_ntk_changes_the_base(length: int) -> None:
         assert actual[-1, i] == pytest.approx(expected, rel=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
-@given(LENGTHS)
-def test_yarn_interpolates_by_periods_and_scales_logits(length: int) -> None:
-    extension = extend(built("rope"), "yarn", Grid((length,), (TRAINED,)))
-    actual, s = angles(extension), max(length / TRAINED, 1)
-    for i in range(8):
-        rate = 10_000 ** (-2 * i / 16)
-        turns = TRAINED * rate / (2 * math.pi)
-        ramp = 0.0 if turns < 1 else 1.0 if turns > 32 else (turns - 1) / 31
-        expected = (length - 1) * ((1 - ramp) * rate / s + ramp * rate)
-        assert actual[-1, i] == pytest.approx(expected, rel=1e-5)
-    q = torch.randn(1, 2, length, 16)
-    turned, _ = extension.encoding(q, q, extension.positions)
+def kept_by_papers_ramp(i: int, dim: int, theta: float, trained: int) -> float:
+    """arXiv 2309.00071, equation 18, for plane i."""
+    periods = trained * theta ** (-2 * i / dim) / (2 * math.pi)
+    return 0.0 if periods < 1 else 1.0 if periods > 32 else (periods - 1) / 31
+
+
+def kept_by_codes_ramp(i: int, dim: int, theta: float, trained: int) -> float:
+    """The formula of the paper's code and of Hugging Face's transformers, for plane i."""
+
+    def plane_of(periods: float) -> float:
+        return dim * math.log(trained / (periods * 2 * math.pi)) / (2 * math.log(theta))
+
+    low = max(math.floor(plane_of(32)), 0)
+    high: float = min(math.ceil(plane_of(1)), dim - 1)
+    high = low + 0.001 if low == high else high
+    return 1 - min(max((i - low) / (high - low), 0.0), 1.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    dim=st.sampled_from((4, 16, 64, 128)),
+    theta=st.sampled_from((100.0, 1e4, 5e5)),
+    trained=st.integers(16, 4096),
+    growth=st.sampled_from((1.0, 1.5, 4.0, 16.0)),
+    method=st.sampled_from(("yarn", "yarn-paper")),
+    learned=st.booleans(),
+)
+def test_yarn_blends_frequencies_and_scales_logits(
+    dim: int, theta: float, trained: int, growth: float, method: str, learned: bool
+) -> None:
+    length = round(trained * growth)
+    encoding = build_encoding(
+        f"rope:theta={theta},learned={learned}".lower(), axes=1, heads=2, head_dim=dim, seed=0
+    )
+    extension, s = extend(encoding, method, Grid((length,), (trained,))), length / trained
+    kept = kept_by_codes_ramp if method == "yarn" else kept_by_papers_ramp
+    actual = extension.encoding.frequencies.reshape(-1, dim // 2)  # type: ignore[operator]
+    for i in range(dim // 2):
+        frequency, keep = theta ** (-2 * i / dim), kept(i, dim, theta, trained)
+        expected = torch.full_like(actual[:, i], (1 - keep) * frequency / s + keep * frequency)
+        torch.testing.assert_close(actual[:, i], expected, rtol=1e-4, atol=0)
+    q = torch.randn(1, 2, 5, dim)
+    turned, _ = extension.encoding(q, q, extension.positions[:5])
     scale = 0.1 * math.log(s) + 1
     torch.testing.assert_close(turned.norm(dim=-1), scale * q.norm(dim=-1))
+
+
+def test_forms_of_yarn_differ_for_middle_planes() -> None:
+    """At four times the length the paper's ramp has .55 to .61 of the rates of the code's."""
+    grid, parts = Grid((8192,), (2048,)), []
+    for method in ("yarn-paper", "yarn"):
+        encoding = build_encoding("rope", axes=1, heads=2, head_dim=128, seed=0)
+        parts.append(extend(encoding, method, grid).encoding.frequencies)  # type: ignore[arg-type]
+    ratio = parts[0] / parts[1]  # type: ignore[operator]
+    assert 0.5 < float(ratio.min()) < 0.62  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("target", [(16, 20), (5, 8), (8, 8)])
+def test_edges_keep_the_edges_of_cells(target: tuple[int, int]) -> None:
+    """As DINOv3's and ComRoPE's code do at every resolution."""
+    grid = Grid(target, (8, 8))
+    centres = [(torch.arange(n) + 0.5) / n for n in target]
+    unit = torch.cartesian_prod(*centres)
+    for spec, expected in (("dinov3", 2 * unit - 1), ("comrope-ld", unit)):
+        actual = extend(built(spec, 2), "edges", grid).positions
+        torch.testing.assert_close(actual, expected)
 
 
 def test_each_axis_grows_by_its_own_factor() -> None:
@@ -86,9 +137,9 @@ def test_refitted_positions_end_at_the_trained_ones(scaling: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "axes", "method", "words"),
     [
-        ("liere", 1, "ntk", "'liere' can't use it; it can be extended by none, pi, refit"),
+        ("liere", 1, "ntk", "'liere' can't use it; it can be extended by none, pi, refit, edges"),
         ("absolute", 1, "pi", "resizes its table itself"),
-        ("axial", 2, "yarn", "extended by none, pi, refit, ntk"),
+        ("axial", 2, "yarn", "extended by none, pi, refit, edges, ntk"),
         ("rope", 1, "ynar", "did you mean 'yarn'"),
     ],
 )

@@ -183,7 +183,7 @@ def test_half_precision_is_rounded_once(dtype: torch.dtype) -> None:
 def test_yarn_after_low_frequencies_are_removed() -> None:
     """As with both settings of the code: the kept frequencies are interpolated."""
     encoding = build("fope:theta=10,gain=0")
-    extension = extend(encoding, "yarn", Grid((48,), (12,)))
+    extension = extend(encoding, "yarn-paper", Grid((48,), (12,)))
     actual: Any = extension.encoding
     assert actual.frequencies.shape == encoding.frequencies.shape
     for old, new in zip(

@@ -11,6 +11,8 @@ from liere_cli.encodings.matrix import liere
 from liere_cli.encodings.matrix.liere import LieRE
 from liere_cli.errors import UsageError
 from liere_cli.rotations import real_schur
+from liere_cli.rotations.kernels.compiler import without_kernels
+from support.skew_matrices import as_on_a_gpu
 
 SHAPES: dict[int, tuple[int, ...]] = {1: (12,), 2: (3, 4), 3: (2, 3, 4)}
 EVERY_AXES = pytest.mark.parametrize("axes", list(SHAPES))
@@ -80,6 +82,27 @@ def test_block_2_is_rope_mixed_at_the_same_angles(axes: int) -> None:
     for layer in range(2):
         results = [e(q, k, positions, layer, prefix_tokens=1) for e in (encoding, mixed)]
         torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "train", "grid"),
+    [("top=255", 14, 14), ("scaling=index", 14, 14), ("block=8", 4, 28), ("block=16", 8, 14)],
+)
+@pytest.mark.parametrize("kept_bytes", [liere.KEPT_BYTES, 0])
+def test_fast_rotations_on_a_gpu_are_those_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch, options: str, train: int, grid: int, kept_bytes: int
+) -> None:
+    """Whatever frequencies, units and grids make of the norms."""
+    monkeypatch.setattr(liere, "KEPT_BYTES", kept_bytes)
+    encoding = build(options, 2, depth=1)
+    positions = Grid((grid, grid), (train, train)).positions(encoding.scaling)
+    q, k = torch.randn(2, 1, 2, len(positions), 16)
+    expected = scores(encoding, q, k, positions)
+    as_on_a_gpu(monkeypatch)
+    with without_kernels():
+        ours = scores(encoding, q, k, positions)
+    error = 1e-5 + 1e-6 * float(encoding.upper.detach().max() * positions.max() * 16)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=10 * error)
 
 
 @EVERY_AXES

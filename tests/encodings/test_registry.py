@@ -209,3 +209,16 @@ def test_a_module_that_cannot_be_imported_is_named(family: Path) -> None:
     (family / "broken.py").write_text("import nowhere_to_be_found\n")
     with pytest.raises(LiereError, match=r"bias\.broken can't be imported: ModuleNotFoundError"):
         available()
+
+
+def test_runs_before_an_option_are_described_by_its_earlier_behaviour() -> None:
+    """A new default gives new runs another identity; those before keep theirs."""
+    before = {"name": "kerple", "scaling": "index"}
+    recorded = registry.recorded_spec(before)
+    assert recorded == {**before, "floor": "values"}
+    assert registry.identifying_spec(recorded) == before
+    assert registry.identifying_spec(before) == {**before, "floor": "parameters"}
+    assert registry.label("kerple") == "kerple"
+    assert registry.label(recorded) == "kerple:floor=values"
+    for spec in ({"name": "liere", "block": 8}, {"name": "x.py:Y"}, {"name": "gone"}):
+        assert registry.recorded_spec(spec) == spec

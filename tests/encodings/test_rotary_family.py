@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from liere_cli.encodings import Grid, PositionEncoding, build_encoding
 from liere_cli.encodings.rotary.base import Rotary
@@ -204,3 +205,29 @@ def test_grape_starts_as_rope() -> None:
 def test_refuses(spec: str, axes: int, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         built(spec, axes)
+
+
+def test_grape_learns_as_slowly_as_its_code() -> None:
+    """A step of Adam changes a logarithm by a 16th of the learning rate."""
+    encoding = build_encoding("grape", axes=1, heads=2, head_dim=16, seed=0)
+    before = encoding.frequencies_of(0).log().detach()  # type: ignore[operator]
+    optimizer = torch.optim.Adam(encoding.parameters(), 0.1)
+    encoding.frequencies_of(0).sum().backward()  # type: ignore[operator]
+    optimizer.step()
+    after = encoding.frequencies_of(0).log()  # type: ignore[operator]
+    torch.testing.assert_close(before - after, torch.full_like(after, 0.1 / 16), atol=1e-4, rtol=0)
+
+
+def test_grape_of_the_code_is_grape_with_exchanged_channels() -> None:
+    """The code rotates in the opposite sense, which changes scores."""
+    encoding = build_encoding("grape", axes=1, heads=2, head_dim=16, seed=0)
+    q, k = torch.randn(2, 1, 2, 6, 16)
+    positions = Grid((6,)).positions("index")
+
+    def scores(*xs: Tensor, sense: int = 1) -> Tensor:
+        x, y = encoding(*xs, sense * positions)
+        return x @ y.mT
+
+    exchanged = scores(q.roll(8, -1), k.roll(8, -1))
+    torch.testing.assert_close(scores(q, k, sense=-1), exchanged, atol=1e-4, rtol=0)
+    assert not torch.allclose(scores(q, k), exchanged, atol=0.1)

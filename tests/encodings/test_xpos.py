@@ -12,6 +12,7 @@ from torch import Tensor
 
 from liere_cli.encodings import Grid, build_encoding
 from liere_cli.encodings.extension import extend
+from liere_cli.errors import UsageError
 from support.slow_rotary import built, positions_of, random_qk, scores, turned
 
 SPECS = ["xpos", "xpos:layout=half-split,span=3,gamma=0.1", "xpos:learned=true,theta=50"]
@@ -116,6 +117,31 @@ def test_factors_stay_finite_over_long_text() -> None:
     # the score of the last query and the first key is that of the slowest decay
     slow = (1.4 - 0.5) / 1.4
     assert actual[0, 0, 2, 0].abs() < 10 * slow ** ((length - 1) / 512)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "finite", "beyond"),
+    [
+        (torch.float16, 3_700, 3_900),
+        (torch.bfloat16, 34_000, 36_000),
+        (torch.float32, 34_000, 1_000_000),
+        (torch.float64, 250_000, 1_000_000),
+    ],
+)
+def test_positions_are_refused_where_the_dtype_ends(
+    dtype: torch.dtype, finite: int, beyond: int
+) -> None:
+    encoding = build_encoding("xpos", axes=1, heads=1, head_dim=4, grid=(64,))
+    encoding = encoding.double() if dtype == torch.float64 else encoding
+    q, k = (torch.randn(2, 1, 1, 3, 4) * 2).clamp(-7, 7).to(dtype)
+    for call in (encoding.encode_q, encoding.encode_k):
+        state = encoding.prepare(torch.tensor([[0.0], [1.0], [finite]], dtype=torch.float64))
+        assert call(q, state, 0).isfinite().all()
+        state = encoding.prepare(torch.tensor([[0.0], [1.0], [beyond]], dtype=torch.float64))
+        with pytest.raises(UsageError, match=r"positions up to [\d,]+ from 31.5; .* span"):
+            call(q, state, 0)
+    with pytest.raises(UsageError, match="represents its factors up to"):
+        encoding(q, k, at(3, beyond))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

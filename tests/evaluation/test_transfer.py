@@ -121,7 +121,8 @@ def test_the_permutation_depends_on_the_item() -> None:
 def test_equivalent_conditions_are_equal() -> None:
     assert Condition((16,), "ntk").canonical((16,)) == Condition((16,))
     assert Condition((8,), "pi").canonical((16,)) == Condition((8,))
-    assert Condition((8,), "refit").canonical((16,)) == Condition((8,), "refit")
+    for method in ("refit", "edges"):
+        assert Condition((8,), method).canonical((16,)) == Condition((8,), method)
     assert Condition((16, 8), "pi").canonical((8, 8)) == Condition((16, 8), "pi")
     assert block_of([(64,), (8,)], (16,)) == 8
     assert block_of([(64, 64)], (32, 32)) is None
@@ -149,11 +150,16 @@ def test_longer_text_is_scored_on_the_same_bytes(here: Path) -> None:
     [
         ("rope", "text:verse.txt,grid=16", "48", list(MEANINGS)),
         ("rope:learned=true", "text:verse.txt,grid=16", "48", list(MEANINGS)),
-        ("alibi", "text:verse.txt,grid=16", "48", ["none", "pi", "refit"]),
-        ("axial", "pointing:train=8,val=8,test=8", "144", ["none", "pi", "refit", "ntk"]),
-        ("liere", "pointing:train=8,val=8,test=8", "144", ["none", "pi", "refit"]),
+        ("alibi", "text:verse.txt,grid=16", "48", ["none", "pi", "refit", "edges"]),
+        ("axial", "pointing:train=8,val=8,test=8", "144", ["none", "pi", "refit", "edges", "ntk"]),
+        ("liere", "pointing:train=8,val=8,test=8", "144", ["none", "pi", "refit", "edges"]),
         ("absolute", "pointing:train=8,val=8,test=8", "144", ["none"]),
-        ("axial", "motion:train=8,val=8,test=8", "8x24x24", ["none", "pi", "refit", "ntk"]),
+        (
+            "axial",
+            "motion:train=8,val=8,test=8",
+            "8x24x24",
+            ["none", "pi", "refit", "edges", "ntk"],
+        ),
     ],
 )
 def test_every_extension_from_the_command_line(

@@ -12,7 +12,8 @@ from torch.autograd import gradcheck
 from liere_cli.errors import UsageError
 from liere_cli.rotations import grid_exp, rotate_blocks, rotate_on_grid
 from liere_cli.rotations.exponential import chunks, shared_taylor
-from support.skew_matrices import WAYS, both_ways, random_skew
+from liere_cli.rotations.kernels.compiler import without_kernels
+from support.skew_matrices import WAYS, as_on_a_gpu, both_ways, random_skew
 
 way = pytest.fixture(both_ways, scope="module", autouse=True, params=WAYS)
 
@@ -67,6 +68,36 @@ def test_float32_at_the_scale_of_the_paper() -> None:
     exact = single_exponentials(generators.double(), positions.double())
     error = (grid_exp(generators, positions) - exact).abs().max()
     assert error < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("reach", [1.0, 30.0, 3e3, 1e5])
+def test_large_norms_as_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, reach: float
+) -> None:
+    """Far positions, and one that is not a number, change nothing for others."""
+    as_on_a_gpu(monkeypatch)
+    generators = random_skew(2, 2, 8, 8, norm=20.0, dtype=dtype).requires_grad_()
+    line = torch.linspace(0, 1, 6, dtype=dtype)
+    positions = torch.cartesian_prod(line, line)
+    positions[20:] *= reach
+    positions[7] = math.nan
+    with without_kernels():
+        rotations = grid_exp(generators, positions)
+    assert rotations[:, 7].isnan().all()
+    others = [i for i in range(36) if i != 7]
+    leaf = generators.detach().double().requires_grad_()
+    expected = single_exponentials(leaf, positions[others].double())
+    error = (rotations[:, others] - expected).abs().amax((0, 2, 3))
+    norms = 20 * positions[others].double().abs().sum(1)
+    assert (error < 3 * torch.finfo(dtype).eps * (20 + norms)).all()
+    weight = random_skew(2, 35, 8, 8)
+    with without_kernels():
+        ours = (grid_exp(generators, positions[others]) * weight.to(dtype)).sum()
+    pairs = (ours, generators), ((expected * weight).sum(), leaf)
+    grad, exact = (torch.autograd.grad(loss, leaves)[0].double() for loss, leaves in pairs)
+    allowed = 10 * torch.finfo(dtype).eps * float(norms.max()) * reach
+    torch.testing.assert_close(grad - grad.mT, exact - exact.mT, rtol=0, atol=allowed)
 
 
 def test_training_after_a_first_call_in_inference_mode() -> None:

@@ -1,7 +1,9 @@
 """Compiled kernels: equal to torch's own operations, which replace them if compilation fails."""
 
+import ctypes
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,24 +25,26 @@ from liere_cli.rotations import (
 )
 from liere_cli.rotations.apply.blocks import split_projection
 from liere_cli.rotations.exponential.scaling_squaring import compiled_exponential
-from liere_cli.rotations.kernels import blocks, compiler, planes, schur, threads
+from liere_cli.rotations.kernels import (
+    blocks,
+    compiler,
+    planes,
+    schur,
+    shared_library,
+    threads,
+)
 from support.skew_matrices import random_skew
 
 with_compiler = pytest.mark.skipif(compiler.find_compiler() is None, reason="no C compiler works")
 
 
-def clear_caches() -> None:
-    compiler.find_compiler.cache_clear()
-    compiler.library.cache_clear()
-
-
 @pytest.fixture
 def uncached(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Compiler and kernels are searched for again, in this test and after it."""
-    clear_caches()
+    compiler.forget()
     yield monkeypatch
     monkeypatch.undo()
-    clear_caches()
+    compiler.forget()
 
 
 def exponentiate(a: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
@@ -269,27 +273,114 @@ def test_rotations_of_diverging_generators_are_nan(rows: int, size: float) -> No
     assert rotations[~is_nan].isfinite().all()
 
 
-@pytest.mark.parametrize("command", ["none", "false", "no-such-compiler", "/"])
-def test_without_a_compiler_torch_is_used(uncached: pytest.MonkeyPatch, command: str) -> None:
+#: a program that passes calls on to the compiler, and fails or makes nothing at one stage
+STAGES = {
+    "preprocess": "-E) echo 'error: no processor' >&2; exit 1;;",
+    "compile": "-o) echo 'error: no code generator' >&2; exit 1;;",
+    "killed": "-o) kill -9 $$;;",
+    "no file": "-o) exit 0;;",
+    "empty file": '-o) : > "$2"; exit 0;;',
+    "no library": '-o) echo text > "$2"; exit 0;;',
+}
+
+
+def fails_at(stage: str, folder: Path) -> str:
+    program = folder / "compiler"
+    program.write_text(
+        '#!/bin/sh\nall="$*"\nwhile [ $# -gt 0 ]; do\n'
+        f'case "$1" in {STAGES[stage]} esac; shift; done\nexec cc $all\n'
+    )
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("none", "CC is none"),
+        ("false", "no C compiler works: false fails: exit code 1"),
+        ("no-such-compiler", "no C compiler works: no-such-compiler fails: No such file"),
+        ("/", "no C compiler works: / fails: Permission denied"),
+        ("cc 'x", "is not a command: No closing quotation"),
+        ("preprocess", "no C compiler works: .* fails: error: no processor"),
+        ("compile", "fails: error: no code generator"),
+        ("killed", "fails: exit code -9"),
+        ("no file", "makes no file"),
+        ("empty file", "makes an empty file"),
+        ("no library", "can't be loaded from .* or from "),
+    ],
+)
+def test_without_a_compiler_torch_is_used(
+    uncached: pytest.MonkeyPatch, tmp_path: Path, command: str, reason: str
+) -> None:
+    """Whatever stage fails, and the reason is given."""
     a = random_skew(3, 8, 8, norm=3.0)
     before = exponentiate(a, torch.ones_like(a))
-    uncached.setenv("CC", command)
-    clear_caches()
+    uncached.setenv("CC", fails_at(command, tmp_path) if command in STAGES else command)
+    uncached.setenv("LIERE_CACHE", str(tmp_path / "cache"))
+    compiler.forget()
     assert compiled_exponential(a) is None
     assert schur.schur_kernel(a) is None
     assert planes.plane_kernel(a[None, None], a[:, :, :4]) is None
     assert blocks.block_kernel(a[None, None], a[None]) is None
-    expected = "torch's own operations, as no C compiler works"
-    assert compiler.describe(torch.device("cpu")) == expected
+    said = compiler.describe(torch.device("cpu"))
+    assert re.match(f"torch's own operations, as .*{reason}", said), said
     after = exponentiate(a, torch.ones_like(a))
     torch.testing.assert_close(after, before, rtol=0, atol=1e-13)
 
 
+def refuse_folders(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
+    """Libraries in these folders can't be loaded, as on a file system mounted with noexec."""
+    real = ctypes.CDLL
+
+    def load(name: str | None) -> ctypes.CDLL:
+        if any(name is not None and str(folder) in name for folder in folders):
+            raise OSError(f"{name}: failed to map segment from shared object")
+        return real(name)
+
+    monkeypatch.setattr(shared_library.ctypes, "CDLL", load)
+
+
 @with_compiler
-def test_kernel_that_does_not_compile_is_none(uncached: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("written", ["cache", "nowhere"])
+@pytest.mark.parametrize("refused", [("temporary",), ("cache",), ("cache", "temporary")])
+def test_every_folder_is_tried(
+    uncached: pytest.MonkeyPatch, tmp_path: Path, refused: tuple[str, ...], written: str
+) -> None:
+    """On file systems without the right to execute, torch's operations come last."""
+    cache, temporary = tmp_path / "cache", tmp_path / "temporary"
+    temporary.mkdir()
+    uncached.setenv("LIERE_CACHE", str(cache))
+    uncached.setattr("tempfile.tempdir", str(temporary))
+    a = random_skew(3, 8, 8, norm=3.0)
+    expected = exponentiate(a, torch.ones_like(a))
+    if written == "cache":
+        compiler.forget()
+        assert compiled_exponential(a) is not None
+        assert "loaded" not in compiler.describe(torch.device("cpu"))
+    compiler.forget()
+    refuse_folders(uncached, *(tmp_path / name for name in refused))
+    assert (compiled_exponential(a) is None) == (len(refused) == 2)
+    torch.testing.assert_close(exponentiate(a, torch.ones_like(a)), expected, rtol=0, atol=1e-13)
+    said = compiler.describe(torch.device("cpu"))
+    assert ("compiled by" in said) == (len(refused) == 1)
+    assert (f"loaded from {temporary}" in said) == (refused == ("cache",))
+    segment = "(failed to map segment from shared object)"
+    both = f"can't be loaded from {cache}/kernels {segment}, or from {temporary} {segment}"
+    assert (both in said) == (len(refused) == 2)
+    assert not list(temporary.iterdir())
+
+
+@with_compiler
+def test_part_of_the_kernels_fails(uncached: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for source in compiler._SOURCES.glob("*.[ch]"):
+        (tmp_path / source.name).write_bytes(source.read_bytes())
     (tmp_path / "exponential.c").write_text("no C at all")
     uncached.setattr(compiler, "_SOURCES", tmp_path)
+    uncached.setenv("LIERE_CACHE", str(tmp_path / "cache"))
     assert compiled_exponential(random_skew(1, 8, 8)) is None
+    said = compiler.describe(torch.device("cpu"))
+    assert re.search(r"compiled by .*; in part torch's own, as .*exponential.c.*error", said), said
 
 
 @with_compiler
@@ -302,7 +393,7 @@ def test_another_header_makes_another_cached_file(
     results = []
     for header in ("#define FIVE 5", "#define FIVE 6"):
         (tmp_path / "five.h").write_text(header)
-        compiler.library.cache_clear()
+        compiler.forget()
         made = compiler.library("five", torch.float32)
         assert made is not None
         results.append(made.five())
@@ -310,34 +401,41 @@ def test_another_header_makes_another_cached_file(
     assert len(list((tmp_path / "cache" / "kernels").iterdir())) == 2
 
 
+DAMAGE = """
+import torch
+from pathlib import Path
+from liere_cli.rotations.exponential.scaling_squaring import compiled_exponential
+from liere_cli.rotations.kernels import compiler
+
+def use():
+    compiler.forget()
+    a = torch.zeros(1, 8, 8)
+    kernel = compiled_exponential(a)
+    assert torch.equal(kernel.exponential(a), torch.eye(8)[None])
+    (cached,) = compiler._cache().iterdir()
+    return cached
+
+cached = use()
+made = cached.stat().st_mtime_ns
+assert use().stat().st_mtime_ns == made
+content = cached.read_bytes()
+middle = len(content) // 2
+zeros = content[: middle - 2000] + bytes(4000) + content[middle + 2000 :]
+# of a file that is cut short the system maps what is there, and kills the process
+for damaged in (b"", content[:100], content[:-100], zeros):
+    cached.unlink()
+    cached.write_bytes(damaged)
+    assert use().read_bytes() == content
+"""
+
+
 @with_compiler
 def test_cached_file_is_reused_and_replaced_if_damaged(
     uncached: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     uncached.setenv("LIERE_CACHE", str(tmp_path))
-    script = (
-        "import torch\n"
-        "from liere_cli.rotations import skew_exp\n"
-        "from liere_cli.rotations.exponential.scaling_squaring import compiled_exponential\n"
-        "a = torch.zeros(1, 8, 8)\n"
-        "assert compiled_exponential(a) is not None\n"
-        "assert torch.equal(skew_exp(a), torch.eye(8)[None])"
-    )
-
-    def run() -> None:
-        # a process of its own: a mapped file that is damaged would crash this one
-        subprocess.run([sys.executable, "-c", script], check=True, env=dict(os.environ))
-
-    run()
-    (cached,) = (tmp_path / "kernels").iterdir()
-    made = cached.stat().st_mtime_ns
-    run()
-    assert cached.stat().st_mtime_ns == made
-    content = cached.read_bytes()
-    cached.unlink()
-    cached.write_bytes(content[:100])
-    run()
-    assert len(cached.read_bytes()) == len(content)
+    # a process of its own: loading a damaged file would kill this one
+    subprocess.run([sys.executable, "-c", DAMAGE], check=True, env=dict(os.environ))
 
 
 @with_compiler

@@ -100,13 +100,42 @@ def test_prefix_is_unchanged() -> None:
     assert torch.equal(rotated[:, :, :2], x[:, :, :2])
 
 
-def test_schur_form_multiplies_to_the_matrix() -> None:
-    a = random_skew(3, 8, 8, norm=20.0)
+@pytest.mark.parametrize("kind", ["zero", "equal", "one", "distinct"])
+@pytest.mark.parametrize("block", [2, 4, 8, 64])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_schur_form_is_as_accurate_as_its_dtype(kind: str, block: int, dtype: torch.dtype) -> None:
+    a = random_skew(3, block, block, norm=20.0) if kind == "distinct" else degenerate(kind, block)
+    schur = real_schur(a.to(dtype), torch.arange(3.0))
+    basis, diagonal = schur.basis.double(), schur.quasi_diagonal.double()
+    tolerance = 100 * torch.finfo(dtype).eps
+    rebuilt = basis @ diagonal @ basis.mT
+    torch.testing.assert_close(rebuilt, a, rtol=0, atol=tolerance * (1 + float(a.abs().max())))
+    identity = torch.eye(block, dtype=a.dtype).expand_as(a)
+    torch.testing.assert_close(basis @ basis.mT, identity, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("block", [8, 64])
+def test_gradients_at_equal_frequencies(block: int) -> None:
+    a = degenerate("equal", block)[:1, 0]
+    positions = torch.linspace(0, 2, 3, dtype=torch.float64)
+    x = torch.randn(2, 1, 1, 3, block, dtype=torch.float64)
+
+    def scores(u: Tensor) -> Tensor:
+        q, k = rotate_on_one_axis((u - u.mT)[:, None] / 2, positions, *x)
+        return q @ k.mT
+
+    assert torch.autograd.gradcheck(scores, (a.requires_grad_(),), fast_mode=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_matrices_that_are_not_finite_affect_no_other(dtype: torch.dtype) -> None:
+    a = random_skew(3, 8, 8, dtype=dtype)
+    expected = real_schur(a, torch.arange(3.0))
+    a[1, 0, 1] = torch.inf
     schur = real_schur(a, torch.arange(3.0))
-    rebuilt = schur.basis @ schur.quasi_diagonal @ schur.basis.mT
-    torch.testing.assert_close(rebuilt, a, rtol=0, atol=1e-6)
-    identity = torch.eye(8, dtype=a.dtype).expand_as(a)
-    torch.testing.assert_close(schur.basis @ schur.basis.mT, identity, rtol=0, atol=1e-7)
+    for part, other in ((schur.basis, expected.basis), (schur.frequencies, expected.frequencies)):
+        assert part[1].isnan().all()
+        assert torch.equal(part[[0, 2]], other[[0, 2]])
 
 
 @pytest.mark.parametrize("kind", ["zero", "equal", "one"])

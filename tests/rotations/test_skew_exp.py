@@ -1,6 +1,8 @@
 """exp of skew-symmetric matrices: rotations, equal to torch.matrix_exp, with exact gradients."""
 
+import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -14,8 +16,9 @@ from liere_cli.errors import UsageError
 from liere_cli.rotations import check_generators, skew_exp
 from liere_cli.rotations.exponential import scaling_squaring
 from liere_cli.rotations.exponential import skew_exp as skew_exp_module
+from liere_cli.rotations.kernels.compiler import without_kernels
 from liere_cli.rotations.precision import full_precision
-from support.skew_matrices import WAYS, both_ways, random_skew
+from support.skew_matrices import WAYS, as_on_a_gpu, both_ways, random_skew
 
 BLOCKS = (1, 2, 3, 4, 5, 8)
 way = pytest.fixture(both_ways, scope="module", autouse=True, params=WAYS)
@@ -98,15 +101,34 @@ def test_chunks_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPatch) -> 
     torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-11)
 
 
-def test_fixed_number_of_squarings(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("dtype", list(scaling_squaring.RADIUS))
+@pytest.mark.parametrize("block", [4, 24])
+def test_as_many_squarings_on_a_gpu_as_norms_need(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, block: int
 ) -> None:
-    monkeypatch.setattr(scaling_squaring, "can_read_values", lambda x: False)
-    monkeypatch.setattr(skew_exp_module, "can_read_values", lambda x: False)
-    for norm in (0.0, 1.0, 0.8 * scaling_squaring.NORM_PER_ROW * 8):
-        a = random_skew(2, 8, 8, norm=norm)
-        torch.testing.assert_close(skew_exp(a), torch.linalg.matrix_exp(a), rtol=0, atol=1e-10)
-    assert skew_exp(random_skew(2, 8, 8, norm=2 * scaling_squaring.NORM_PER_ROW * 8)).isnan().all()
+    """Numbers wherever the CPU has numbers, each matrix by itself, and no gradient differs."""
+    sizes = torch.tensor([0.0, 1.0, 0.9, 1.1, 100.0, 1e3, 1e30, math.nan], dtype=torch.float64)
+    base = random_skew(len(sizes), block, block, norm=0.999, seed=1)
+    limit = scaling_squaring.NORM_PER_ROW * block
+    norms = torch.cat((sizes[:2], limit * sizes[2:6], sizes[6:]))
+    a = (base / torch.linalg.matrix_norm(base, 2)[:, None, None] * norms[:, None, None]).to(dtype)
+    assert (a[1:6] != 0).any((1, 2)).all()
+    cotangent = random_skew(len(a), block, block).to(dtype)
+    results = []
+    for on_gpu in (False, True):
+        with monkeypatch.context() as patch, without_kernels() if on_gpu else nullcontext():
+            if on_gpu:
+                as_on_a_gpu(patch)
+            leaf = a.clone().requires_grad_()
+            parts = [leaf] if on_gpu else leaf.split(1)
+            rotation = torch.cat([skew_exp(part) for part in parts])
+            results.append((rotation.detach(), *torch.autograd.grad(rotation, leaf, cotangent)))
+    for ours, expected in zip(results[1], results[0], strict=True):
+        assert torch.equal(ours.isnan().all((1, 2)), torch.isnan(norms) | (norms > 1e20))
+        for x, y, norm in zip(ours[:6], expected[:6], norms[:6].tolist(), strict=True):
+            # a fixed number of squarings rounds small norms more often
+            allowed = 20 * torch.finfo(dtype).eps * (8 + norm)
+            torch.testing.assert_close(x, y, rtol=0, atol=allowed * max(1.0, float(y.abs().max())))
 
 
 def test_autocast_does_not_reduce_precision() -> None:

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from liere_cli.rotations import schur
+from liere_cli.rotations.exponential import scaling_squaring, shared_taylor, skew_exp
 from liere_cli.rotations.kernels.compiler import find_compiler, without_kernels
 
 WAYS = ("compiled", "batched")
@@ -18,6 +20,12 @@ def both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.skip("no C compiler was found")
     with without_kernels() if request.param == "batched" else nullcontext():
         yield
+
+
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values of tensors on the CPU count as unreadable too, as those on a GPU and in a graph."""
+    for module in (schur, scaling_squaring, shared_taylor, skew_exp):
+        monkeypatch.setattr(module, "can_read_values", lambda x: False)
 
 
 def random_skew(

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from liere_cli.config.section import added
 from liere_cli.encodings.additive.base import Additive
 from liere_cli.encodings.base import EncodingOptions, Shape, Stream
+from liere_cli.positions.grid import finite_or_nan
 
 #: coefficient of the cubic kernel, as in torch and OpenCV; PIL has -0.5
 CUBIC = -0.75
@@ -25,8 +26,8 @@ class AbsoluteOptions(EncodingOptions):
         0.02,
         ge=0,
         le=10,
-        description="standard deviation of the initial table: 0.02 in DeiT, dim^-0.5 in "
-        "x-transformers, 1 in LieRE's repository",
+        description="standard deviation of the initial table: 0.02 in DeiT, 1 in LieRE's "
+        "repository, and in x-transformers, which multiplies the table by dim^-0.5",
     )
     resize: Literal["linear", "cubic"] | None = added(
         None,
@@ -65,7 +66,8 @@ class Absolute(Additive):
     def at(self, positions: Tensor) -> Tensor:
         """As the base class; positions on the training grid, between its tokens too."""
         assert self.shape.grid is not None
-        taps = [self._taps(p, n) for p, n in zip(positions.unbind(1), self.shape.grid, strict=True)]
+        columns = finite_or_nan(positions).unbind(1)
+        taps = [self._taps(p, n) for p, n in zip(columns, self.shape.grid, strict=True)]
         rows, weights = [], []
         for corner in product(*(range(index.shape[1]) for index, _ in taps)):
             row, weight = torch.zeros_like(taps[0][0][:, 0]), torch.ones_like(positions[:, 0])
@@ -81,8 +83,9 @@ class Absolute(Additive):
         """Rows of the table that are interpolated at coordinates [T] of an axis, and their weights,
         [T, n] each.
         """
-        if not self.cubic:
-            coordinates = coordinates.clamp(0, length - 1)
+        # beyond these every tap is the last row, and no integer overflows
+        beyond = 2 if self.cubic else 0
+        coordinates = coordinates.clamp(-beyond, length - 1 + beyond)
         floor = coordinates.floor()
         t = (coordinates - floor)[:, None]
         if self.cubic:

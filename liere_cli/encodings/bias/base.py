@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from liere_cli.encodings.base import PositionEncoding
+from liere_cli.positions.grid import finite_or_nan
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class LogitBias(PositionEncoding):
     layered: bool = False
 
     def prepare(self, positions: Tensor) -> BiasState:
-        return BiasState(positions)
+        return BiasState(finite_or_nan(positions))
 
     def bias(self, state_q: Any, state_k: Any, layer: int) -> Tensor:
         layer = layer if self.layered else 0

@@ -12,6 +12,9 @@ from liere_cli.encodings.base import PositionedOptions, Shape, Stream
 from liere_cli.encodings.bias.base import LogitBias
 from liere_cli.errors import UsageError
 
+#: farthest position that is told from others, whose distances an integer can hold
+FARTHEST = 2.0**29
+
 
 class T5Options(PositionedOptions):
     buckets: int = Field(32, ge=4, le=4096, description="of distances, for each axis")
@@ -68,12 +71,22 @@ class T5(LogitBias):
         nn.init.normal_(self.table, std=std, generator=stream("table"))
 
     def between(self, queries: Tensor, keys: Tensor, layer: int) -> Tensor:
+        (queries, unknown_queries), (keys, unknown_keys) = map(_known, (queries, keys))
         relative = (keys[None] - queries[:, None]).trunc().long()  # [Tq, Tk, A]
         buckets, distance = self.options.buckets, self.options.distance
-        numbers = bucket(relative, buckets, distance, self.bidirectional).unbind(-1)
-        parts = [F.embedding(n, table) for n, table in zip(numbers, self.table[layer], strict=True)]
+        buckets_of = bucket(relative, buckets, distance, self.bidirectional)
+        # another bucket, of NaN
+        unknown = unknown_queries[:, None] | unknown_keys[None]
+        numbers = buckets_of.masked_fill_(unknown[..., None], buckets).unbind(-1)
+        tables = F.pad(self.table[layer], (0, 0, 0, 1), value=math.nan)
+        parts = [F.embedding(n, table) for n, table in zip(numbers, tables, strict=True)]
         bias: Tensor = self.options.scale * torch.stack(parts).sum(0).permute(2, 0, 1)
         return bias
+
+
+def _known(positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions [T, A] that integers can hold, and which of them are not numbers, [T]."""
+    return positions.nan_to_num().clamp(-FARTHEST, FARTHEST), positions.isnan().any(-1)
 
 
 def bucket(relative: Tensor, buckets: int, distance: int, bidirectional: bool) -> Tensor:

@@ -18,7 +18,8 @@ from liere_cli.rotations import (
     SchurForm,
     change_basis,
     fold_basis,
-    linear_angles,
+    need_float64,
+    projections,
     real_schur,
     rotate_by_steps,
     skew,
@@ -77,8 +78,8 @@ class ComRoPE(MatrixRotation):
     The paper's setting is this encoding with a CLS token, and positions that jitter within their
     patch in training: ``--set model.pooling=cls --set training.positions.jitter=1``. Its code keeps
     learned absolute positions in addition to the rotation, which no encoding here does; divides the
-    frames of a video by the patches of a row; and spreads cells of any resolution over (0, 1), to
-    which ``liere eval --extend refit`` is closest.
+    frames of a video by the patches of a row; and spreads cells of any resolution over (0, 1), as
+    ``liere eval --extend edges`` does.
     """
 
     source = "arXiv 2506.03737"
@@ -119,9 +120,12 @@ class ComRoPE(MatrixRotation):
     def prepare(self, positions: Tensor) -> ComRoPEState:
         positions = positions.to(self.base.dtype)
         # prefix=null is position 0: s is linear, and exp(0) is the identity
-        first = torch.full_like(positions[:1], self.options.prefix or 0.0)
-        steps = self.steps(torch.cat((first, positions)))
-        lines = real_schur(skew(self.base), steps)
+        first = positions.new_full((1, self.shape.axes), self.options.prefix or 0.0)
+        positions = torch.cat((first, positions))
+        generators, steps = skew(self.base), self.steps(positions)
+        if need_float64(generators, steps):
+            generators, steps = skew(self.base.double()), self.steps(positions.double())
+        lines = real_schur(generators, steps)
         return ComRoPEState(lines.unbind(), steps.unbind())
 
     def rotate(
@@ -197,4 +201,4 @@ class ComRoPELD(ComRoPE):
             self.directions.copy_(draw)
 
     def steps(self, positions: Tensor) -> Tensor:
-        return linear_angles(positions, self.directions)
+        return projections(positions, self.directions.to(positions.dtype))

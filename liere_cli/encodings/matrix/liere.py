@@ -23,6 +23,7 @@ from liere_cli.rotations import (
     fold_basis,
     grid_exp,
     linear_angles,
+    need_float64,
     one_axis_table,
     phases,
     real_schur,
@@ -196,14 +197,17 @@ class LieRE(MatrixRotation):
             return LieREState(positions, frequencies=(-self.upper.squeeze(-1).mT).unbind())
         generators = self.generators()
         if self.shape.axes == 1 and self.block % 2 == 0:
-            lines = real_schur(generators.squeeze(3), positions[:, 0])
-            tables = one_axis_table(lines, positions[:, 0])
+            generators, line = generators.squeeze(3), positions[:, 0]
+            if need_float64(generators, line):
+                generators, line = generators.double(), line.double()
+            lines = real_schur(generators, line)
+            tables = one_axis_table(lines, line)
             return LieREState(positions, lines=lines.unbind(), tables=tables.unbind())
         layer_bytes = generators[0, ..., 0, :, :].nbytes * len(positions)
         if layer_bytes * len(generators) > KEPT_BYTES:
             return LieREState(positions, generators=generators.unbind())
         most = BUILT_BYTES if positions.device.type == "cpu" else KEPT_BYTES
-        parts = generators.split(max(1, most // layer_bytes))
+        parts = generators.split(max(1, most // max(1, layer_bytes)))
         rotations = [layer for part in parts for layer in grid_exp(part, positions).unbind()]
         return LieREState(positions, rotations=tuple(rotations))
 

@@ -33,13 +33,15 @@ class LRPEOptions(RotaryOptions):
     learned: bool | None = Field(
         None,
         description="learn the frequencies of each layer and head; null: with form=cosine on one "
-        "axis, as the code",
+        "axis, as the code's older file",
     )
 
 
 class LRPE(Polar):
-    """LRPE (arXiv 2307.09270; its authors' code in Doraemonzzz/xmixers xmixers/modules/pes/lrpe.py
-    and, for several axes, Doraemonzzz/xopes xopes/ops/lrpe).
+    """LRPE (arXiv 2307.09270; its authors' code in Doraemonzzz/xmixers
+    xmixers/modules/pes/_legacy/lrpe.py and, for several axes, Doraemonzzz/xopes xopes/ops/lrpe).
+    Their newer xmixers/modules/pes/lrpe.py has fixed frequencies, the same in every head:
+    ``heads=same,learned=false``.
 
     A unitary W(p) = P diag(exp(i p f)) P^H on real q and k, P the identity, leaves the scores
     sum_i q_i k_i cos((p_q - p_k) f_i): ``form=cosine``. A real, orthogonal W(p) rotates planes:

@@ -21,7 +21,8 @@ class DINOv3(Rotary):
 
     Axial: plane i of the m of axis a rotates by 2 pi p_a / theta^(i/m), with the centres of the
     patches as coordinates, so that -1 and 1 are the edges of the training grid. The paper's shift,
-    jitter and rescaling of coordinates are settings of training (``training.positions``).
+    jitter and rescaling of coordinates are settings of training (``training.positions``). The code
+    maps the patches of every resolution to [-1, 1], as ``liere eval --extend edges`` does.
     """
 
     name = "dinov3"

@@ -44,7 +44,8 @@ class GoldenGate(Rotary):
     ``fastest``, after a share of zeros, unit directions u quasi-uniform on the sphere and different
     in every head. vit-pytorch counts positions from 0 and uses frequencies 1 to 10000, which
     rotates neighbours by thousands of radians; ``scaling=index,slowest=1,fastest=10000`` reproduces
-    it.
+    it. archibox keeps the ends of the coordinates at other resolutions, as ``liere eval --extend
+    refit`` does.
 
     Raises:
         UsageError: ``fastest`` below ``slowest``, or spiral directions on other than two axes.

@@ -16,10 +16,10 @@ class GRAPEOptions(RotaryOptions):
         True, description="one spectrum for all heads of a layer, as the code; false: one per head"
     )
     slower: float = Field(
-        1.0,
+        16.0,
         gt=0,
         description="factor on the stored logarithms, which divides their effective learning "
-        "rate; the code's log_freq_scale",
+        "rate; the code's grape_log_freq_scale, 16 in its configuration",
     )
 
 
@@ -30,7 +30,8 @@ class GRAPE(Rotary):
     Commuting rotations of coordinate planes: plane i of layer l rotates by p * exp(a[l, i] /
     slower) with a learned, initially RoFormer's spectrum. It differs from ``rope:learned=true`` in
     the logarithm, which keeps frequencies positive and makes updates relative to their size. The
-    code rotates in the opposite sense, which does not change scores.
+    code rotates in the opposite sense: it has the scores of queries and keys whose two channels of
+    each plane are exchanged, which exchanged rows of the projections make up for.
     """
 
     name = "grape"

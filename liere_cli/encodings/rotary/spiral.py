@@ -9,6 +9,7 @@ from torch import Tensor
 from liere_cli.encodings.base import Shape
 from liere_cli.encodings.rotary.base import Rotary, RotaryOptions, geometric, split_planes
 from liere_cli.errors import UsageError
+from liere_cli.positions.grid import finite_or_nan
 from liere_cli.rotations import phases
 
 
@@ -37,7 +38,8 @@ class Spiral(Rotary):
 
     The public code rotates the table of angles of one axis by resampling it, clamped at its border:
     projections beyond the grid stop there (``clamp``), which is not in the paper's equations and
-    makes scores depend on absolute positions.
+    makes scores depend on absolute positions. At other resolutions it divides positions by the
+    growth of the grid, as ``liere eval --extend pi`` does.
 
     The paper has two axes. With one axis this is ``rope`` at this spectrum; axes before the last
     two, such as time, get an even share of the planes each, as in ``axial``.
@@ -87,5 +89,5 @@ class Spiral(Rotary):
         middle = (self.shape.grid[0] - 1) / 2
         magnitudes = self.frequencies.norm(dim=0)
         directions = self.frequencies / magnitudes
-        projected = ((positions - middle)[:, :, None] * directions).sum(1)
+        projected = ((finite_or_nan(positions) - middle)[:, :, None] * directions).sum(1)
         return phases((projected.clamp(-middle, middle) + middle) * magnitudes)[None]

@@ -3,6 +3,7 @@
 Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H head_dim, P planes.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from liere_cli.encodings.base import Shape
 from liere_cli.encodings.rotary.base import Learned, Rotary, RotaryOptions, geometric
 from liere_cli.positions.grid import Grid
+from liere_cli.rotations.angles import can_read
 
 
 class XPosOptions(RotaryOptions):
@@ -25,12 +27,19 @@ class XPosOptions(RotaryOptions):
     learned: Learned = False
 
 
+#: queries and keys are assumed to be below the exponential of this
+_MARGIN = 2.0
+
+
 @dataclass(frozen=True)
 class XPosState:
-    """The state of ``Rotary``, and zeta_i^(p / span), [T, P, 1] float32."""
+    """The state of ``Rotary``; zeta_i^(p / span), [T, P, 1] float32; and the largest logarithm of
+    these and their inverses, 0 where Python can't read values without waiting.
+    """
 
     rotary: Tensor
     decay: Tensor
+    exponent: float = 0.0
 
 
 class XPos(Rotary):
@@ -43,9 +52,10 @@ class XPos(Rotary):
 
     Scores depend only on differences, so the origin of the factors is free. The public codes centre
     them on the current sequence, which invalidates cached keys when it grows; here they are centred
-    on the training grid, if one is given. The largest factor and the scores of later keys, which
-    are masked after they are computed, reach zeta_0^(-T / span): at the defaults float32 and
-    bfloat16 represent that up to T = 35,000, float16 up to 4,500.
+    on the training grid, if one is given. The largest factor reaches zeta_0^(-T / span) at a
+    distance T from there: at the defaults float32 and bfloat16 represent that, with room for
+    queries and keys, up to T = 35,000, float16 up to 3,700. Positions beyond are refused on a CPU;
+    on a GPU and in compiled graphs, where reading positions would wait, results are NaN.
     """
 
     name = "xpos"
@@ -70,20 +80,48 @@ class XPos(Rotary):
 
     def prepare(self, positions: Tensor) -> XPosState:  # type: ignore[override]
         centred = positions.to(self.rate.dtype) - self.centre  # [T, 1]
-        return XPosState(super().prepare(positions), (centred * self.rate).exp()[..., None])
+        largest = 0.0
+        if can_read(centred, self.rate) and centred.numel():
+            farthest = centred.detach().abs().nan_to_num(0.0, 0.0).amax()
+            largest = float(farthest * self.rate.abs().amax())
+        return XPosState(
+            super().prepare(positions), (centred * self.rate).exp()[..., None], largest
+        )
+
+    def factors(self, state: XPosState, *xs: Tensor) -> Tensor:
+        """zeta_i^(p / span), [T, P, 1]; UsageError if results in the dtype of the tensors would not
+        be finite.
+        """
+        for x in xs:
+            limit = math.log(torch.finfo(x.dtype).max) - _MARGIN
+            # factors are float32, unless the module is float64
+            limit = min(limit, math.log(torch.finfo(self.rate.dtype).max) - _MARGIN)
+            if state.exponent > limit:
+                fastest = float(self.rate.abs().max())
+                reached, most = state.exponent / fastest, limit / fastest
+                raise self.error(
+                    f"is computed at positions up to {reached:,.0f} from {self.centre:g}; at "
+                    f"span={self.options.span:g} {str(x.dtype).removeprefix('torch.')} represents "
+                    f"its factors up to {most:,.0f}: a larger span, a wider dtype, or positions "
+                    "relative to a later one serve more"
+                )
+        return state.decay
 
     def encode_qk(  # type: ignore[override]
         self, q: Tensor, k: Tensor, state: XPosState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor]:
         table = self.table_for(state.rotary, layer, prefix_tokens, q, k)
-        return self.turn(q, table * state.decay), self.turn(k, table / state.decay)
+        decay = self.factors(state, q, k)
+        return self.turn(q, table * decay), self.turn(k, table / decay)
 
     def encode_q(  # type: ignore[override]
         self, q: Tensor, state: XPosState, layer: int, prefix_tokens: int = 0
     ) -> Tensor:
-        return self.turn(q, self.table_for(state.rotary, layer, prefix_tokens, q) * state.decay)
+        table = self.table_for(state.rotary, layer, prefix_tokens, q)
+        return self.turn(q, table * self.factors(state, q))
 
     def encode_k(  # type: ignore[override]
         self, k: Tensor, state: XPosState, layer: int, prefix_tokens: int = 0
     ) -> Tensor:
-        return self.turn(k, self.table_for(state.rotary, layer, prefix_tokens, k) / state.decay)
+        table = self.table_for(state.rotary, layer, prefix_tokens, k)
+        return self.turn(k, table / self.factors(state, k))

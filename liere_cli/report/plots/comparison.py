@@ -32,7 +32,7 @@ COLOURS = (
 #: line style and marker by extension
 LINE_STYLES: "dict[str, tuple[LineStyleType, str]]" = {
     "none": ("-", "o"), "pi": ("--", "s"), "refit": ((0, (6, 1)), "D"), "ntk": ("-.", "^"),
-    "yarn": (":", "v"),
+    "yarn": (":", "v"), "yarn-paper": ((0, (1, 3)), "<"), "edges": ((0, (4, 1, 1, 1)), "P"),
 }  # fmt: skip
 CAPTION = "line: mean over seeds; band: lowest to highest seed"
 

@@ -222,7 +222,7 @@ def pack(xs: tuple[Tensor, ...], rotations: torch.Size) -> Tensor:
     for i, x in enumerate(xs):
         tail = torch.unflatten(x[:, :, length - tokens :], -1, (blocks, size))
         rows[:, :, :, i] = torch.unflatten(tail, 1, (heads, shared)).permute(1, 4, 3, 2, 0, 5)
-    return rows.view(heads * blocks * tokens, -1, size)
+    return rows.view(heads * blocks * tokens, len(xs) * shared * batch, size)
 
 
 def unpack(rows: Tensor, xs: tuple[Tensor, ...], rotations: torch.Size) -> tuple[Tensor, ...]:
@@ -235,7 +235,7 @@ def unpack(rows: Tensor, xs: tuple[Tensor, ...], rotations: torch.Size) -> tuple
     for part, x in zip(parts.unbind(3), xs, strict=True):
         out = x.new_empty(batch, x_heads, length, channels)
         tail = torch.unflatten(out[:, :, prefix:], -1, (blocks, size))
-        torch.unflatten(tail, 1, (heads, -1)).copy_(part.permute(4, 0, 3, 2, 1, 5))
+        torch.unflatten(tail, 1, (heads, x_heads // heads)).copy_(part.permute(4, 0, 3, 2, 1, 5))
         if prefix:
             out[:, :, :prefix] = x[:, :, :prefix]
         outs.append(out)

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from liere_cli.rotations.angles import linear_angles
 from liere_cli.rotations.apply.blocks import check_fit
 from liere_cli.rotations.apply.planes import (
     compiled_planes,
-    linear_angles,
     phases,
     plane_rotation,
     queries_and_keys,

@@ -24,23 +24,6 @@ def phases(angles: Tensor) -> Tensor:
     return torch.stack((angles.cos(), angles.sin()), -1)
 
 
-def linear_angles(positions: Tensor, frequencies: Tensor) -> Tensor:
-    """p . f, [..., T, P], of positions [T, A] and frequencies [..., A, P] float32 or float64, in
-    whose dtype it is computed: as sums of products, as autocast and TF32 would round the factors of
-    a matrix product.
-    """
-    check_floating(frequencies, "frequencies")
-    if positions.ndim != 2 or positions.shape[1] != frequencies.shape[-2]:
-        axes = frequencies.shape[-2]
-        raise UsageError(f"positions must be [tokens, {axes}], not {list(positions.shape)}")
-    columns = positions.to(frequencies.dtype).unbind(1)
-    rows = frequencies.unbind(-2)
-    angles = columns[0][:, None] * rows[0][..., None, :]
-    for column, row in zip(columns[1:], rows[1:], strict=True):
-        angles = torch.addcmul(angles, column[:, None], row[..., None, :])
-    return angles
-
-
 def rotate_planes(x: Tensor, table: Tensor, layout: Layout = "interleaved") -> Tensor:
     """Rotates every pair of channels of every token by its angle (arXiv 2104.09864, equation 34).
 

@@ -81,4 +81,4 @@ class _RotateOnGrid(torch.autograd.Function):
 def _on_grid(rows: Tensor, shape: torch.Size) -> Tensor:
     """[G T, K, b] as [G, T, K, b]."""
     heads, blocks, tokens, size, _ = shape
-    return rows.view(heads * blocks, tokens, -1, size)
+    return rows.view(heads * blocks, tokens, rows.shape[1], size)

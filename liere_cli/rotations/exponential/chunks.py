@@ -71,7 +71,7 @@ Chunking = Callable[[Tensor, Tensor], list[Chunk]]
 
 def chunk_sizes(count: int, tokens: int, rows: int, entries: int) -> tuple[list[slice], int]:
     """Sets [G] and the number of T positions that make chunks of about so many entries."""
-    sets = max(1, entries // (tokens * rows**2))
+    sets = max(1, entries // (max(1, tokens) * rows**2))
     return slices(count, sets), max(1, entries // (sets * rows**2))
 
 

@@ -26,7 +26,8 @@ MAX_SQUARINGS = {torch.float32: 22, torch.float64: 48}
 PLAIN_SQUARINGS = 4
 #: rows that fill the vector registers of a CPU
 FULL_ROWS = 16
-#: norm, per row of a matrix, up to which the fixed number of squarings is exact
+#: norm, per row of a matrix, up to which no squaring needs a mask where values can't be read: eight
+#: times the largest of LieRE's initialisation on two axes
 NORM_PER_ROW = 32.0
 
 
@@ -81,16 +82,43 @@ POLYNOMIALS = {dtype: in_three_products(c) for dtype, c in COEFFICIENTS.items()}
 
 
 @dataclass(frozen=True)
+class Squarings:
+    """How often the exponentials of a batch of matrices are squared.
+
+    Args:
+        fixed: squarings of all of them, the last ones.
+        factor: of the rotations, [G] or 1: NaN where no number of squarings leaves a correct digit.
+        masks: which matrices each of M further squarings applies to, [M, G] bool.
+    """
+
+    fixed: int
+    factor: Tensor | float = 1.0
+    masks: Tensor | None = None
+
+    def scale(self) -> Tensor | float:
+        """2^-m for the m further squarings of each matrix, [G], or 1; exact."""
+        if self.masks is None or not isinstance(self.factor, Tensor):
+            return 1.0
+        return (1 - self.masks.to(self.factor.dtype) / 2).prod(0)
+
+    def masks_of_blocks(self) -> list[Tensor]:
+        """The masks as [G, 1, 1] each."""
+        return [] if self.masks is None else list(self.masks[..., None, None].unbind())
+
+
+@dataclass(frozen=True)
 class Exponential:
     """exp of a batch of skew-symmetric matrices A, and what its backward pass needs.
 
     With c = 2^-n and X = c A the terms are stored in multiples that need no scaled copies:
-    S = A^2, P' = P / (x1 c^3) and Q' = (x4 I + x5 X + x6 X^2 + x7 P) / (x5 c).
+    S = A^2, P' = P / (x1 c^3) and Q' = (x4 I + x5 X + x6 X^2 + x7 P) / (x5 c). Where further
+    squarings have masks, A stands for the scaled matrices.
 
     Args:
-        rotations: exp(A), [G, b, b].
+        rotations: exp of the matrices, [G, b, b].
         a, square, p, q: A, S, P' and Q'.
-        levels: exp(X 2^i) for i = 0 .. n - 1.
+        squarings: n fixed ones, and further ones.
+        levels: exp of the multiples of X, one before each squaring.
     """
 
     rotations: Tensor
@@ -98,14 +126,15 @@ class Exponential:
     square: Tensor
     p: Tensor
     q: Tensor
+    squarings: Squarings
     levels: list[Tensor]
 
     def adjoint(self, grad_t: Tensor) -> Tensor:
         """The skew part of the gradient to A from the transposed one to the rotations, in 2 n + 5
         products.
         """
-        grad = repeated_squares_backward(grad_t, self.levels)
-        poly, c = POLYNOMIALS[grad.dtype], 0.5 ** len(self.levels)
+        grad = repeated_squares_backward(grad_t, self.levels, self.squarings)
+        poly, c = POLYNOMIALS[grad.dtype], 0.5**self.squarings.fixed
         # E = y1 c A + y2 c^2 S + scale P' Q'; gradients in units of scale
         scale = poly.x1 * poly.x5 * c**4
         grad_q = torch.bmm(grad, self.p)
@@ -120,23 +149,29 @@ class Exponential:
         # for skew A only the symmetric part of the gradient to S reaches the skew part of that to A
         symmetric = grad_square.add(grad_square.mT)
         grad_a = add_product(grad_a, symmetric, self.a, beta=scale / 2, alpha=scale / 2)
-        return torch.sub(grad_a.mT, grad_a)
+        return _by_matrix(torch.sub(grad_a.mT, grad_a), self.squarings.scale())
 
 
 def exponentiate(a: Tensor) -> Exponential:
     """exp of skew-symmetric [G, b, b] in n + 3 products, n squarings."""
     square = torch.bmm(a, a)
-    squarings, valid = choose_squarings(norm_bound(square), a.shape[-1])
-    poly, c = POLYNOMIALS[a.dtype], 0.5**squarings
+    squarings = choose_squarings(norm_bound(square), a.shape[-1])
+    scale = squarings.scale()
+    a, square = _by_matrix(a, scale), _by_matrix(_by_matrix(square, scale), scale)
+    poly, c = POLYNOMIALS[a.dtype], 0.5**squarings.fixed
     p = torch.bmm(square, _factor(a, square, poly, c))
     q = torch.add(a, square, alpha=poly.x6 * c / poly.x5)
     q = _add_diagonal(q.add_(p, alpha=poly.x7 * poly.x1 * c**2 / poly.x5), poly.x4 / (poly.x5 * c))
     e = torch.add(a, square, alpha=poly.y2 * c / poly.y1)
     e = add_product(e, p, q, beta=poly.y1 * c, alpha=poly.x1 * poly.x5 * c**4)
     *levels, rotations = repeated_squares(e, squarings)
-    if isinstance(valid, Tensor):
-        rotations = rotations * valid
-    return Exponential(rotations, a, square, p, q, levels)
+    rotations = _by_matrix(rotations, squarings.factor)
+    return Exponential(rotations, a, square, p, q, squarings, levels)
+
+
+def _by_matrix(x: Tensor, factor: Tensor | float) -> Tensor:
+    """[G, b, b] times [G], or times 1."""
+    return x * factor[:, None, None] if isinstance(factor, Tensor) else x
 
 
 def _factor(a: Tensor, square: Tensor, poly: Polynomial, c: float) -> Tensor:
@@ -145,23 +180,28 @@ def _factor(a: Tensor, square: Tensor, poly: Polynomial, c: float) -> Tensor:
     return _add_diagonal(factor, poly.x3 / (poly.x1 * c))
 
 
-def repeated_squares(e: Tensor, squarings: int) -> list[Tensor]:
-    """exp(2^i X) for i = 0 .. squarings from E = exp(X) - I, which is overwritten."""
+def repeated_squares(e: Tensor, squarings: Squarings) -> list[Tensor]:
+    """exp(X), and the result of each squaring, from E = exp(X) - I, which is overwritten."""
     levels = []
-    for _ in range(squarings - PLAIN_SQUARINGS):
+    unmasked = squarings.fixed - PLAIN_SQUARINGS
+    for mask in (*squarings.masks_of_blocks(), *[None] * unmasked):
         squared = add_product(e * 2, e, e)
+        if mask is not None:
+            squared = torch.where(mask, squared, e)
         levels.append(_add_diagonal(e, 1))
         e = squared
     levels.append(_add_diagonal(e, 1))
-    for _ in range(min(squarings, PLAIN_SQUARINGS)):
+    for _ in range(min(squarings.fixed, PLAIN_SQUARINGS)):
         levels.append(torch.bmm(levels[-1], levels[-1]))
     return levels
 
 
-def repeated_squares_backward(grad: Tensor, levels: list[Tensor]) -> Tensor:
+def repeated_squares_backward(grad: Tensor, levels: list[Tensor], squarings: Squarings) -> Tensor:
     """The transposed gradient to the first level from the gradient to the square of the last."""
-    for rotation in reversed(levels):
-        grad = add_product(torch.bmm(grad, rotation), rotation, grad)
+    masks = squarings.masks_of_blocks()
+    for i, rotation in reversed(list(enumerate(levels))):
+        before = add_product(torch.bmm(grad, rotation), rotation, grad)
+        grad = torch.where(masks[i], before, grad) if i < len(masks) else before
     return grad
 
 
@@ -185,25 +225,34 @@ def _add_diagonal(x: Tensor, value: float) -> Tensor:
 
 
 def norm_bound(square: Tensor) -> Tensor:
-    """An upper bound of the spectral norms of skew-symmetric matrices, at most b^(1/4) too large,
-    from their squares [..., b, b]: the fourth root of the sum of fourth powers of the frequencies.
+    """Upper bounds of the spectral norms of skew-symmetric matrices, at most b^(1/4) too large,
+    from their squares: the fourth root of the sum of fourth powers of the frequencies, [G].
     """
-    largest: Tensor = torch.linalg.matrix_norm(square).amax()
+    largest: Tensor = torch.linalg.matrix_norm(square)
     return (largest * math.sqrt(0.5)).sqrt()
 
 
-def choose_squarings(bound: Tensor, rows: int) -> tuple[int, Tensor | float]:
-    """The number of squarings for matrices of ``rows`` rows and at most that norm. Returns the
-    number, and a factor for the rotations: NaN where the norm is too large for the fixed number of
-    squarings, or for any number to leave a correct digit, else 1.
+def choose_squarings(bounds: Tensor, rows: int) -> Squarings:
+    """The squarings for matrices of ``rows`` rows whose norms are at most ``bounds``, [G].
+
+    Where values can't be read, all that any norm may need are computed, and masks say where the
+    result is used.
     """
-    if can_read_values(bound):
-        squarings = _squarings_for(float(bound), bound.dtype)
-        too_many = squarings > MAX_SQUARINGS[bound.dtype]
-        return (0, bound.new_tensor(math.nan)) if too_many else (squarings, 1.0)
-    limit = NORM_PER_ROW * rows
-    valid = torch.ones_like(bound).masked_fill(bound > limit, math.nan)
-    return _squarings_for(limit, bound.dtype), valid
+    dtype = bounds.dtype
+    if can_read_values(bounds):
+        count = _squarings_for(float(bounds.amax()), dtype)
+        if count <= MAX_SQUARINGS[dtype]:
+            return Squarings(count)
+        valid = bounds <= RADIUS[dtype] * 2.0 ** MAX_SQUARINGS[dtype]
+        largest = float(bounds.masked_fill(~valid, 0.0).amax())
+        factor = torch.ones_like(bounds).masked_fill(~valid, math.nan)
+        return Squarings(_squarings_for(largest, dtype), factor)
+    fixed = min(_squarings_for(NORM_PER_ROW * rows, dtype), MAX_SQUARINGS[dtype])
+    more = torch.arange(MAX_SQUARINGS[dtype] - fixed, -1, -1, device=bounds.device)
+    limits = RADIUS[dtype] * torch.exp2((fixed + more).to(dtype))  # largest norm first
+    # also where a bound is not a number
+    factor = torch.ones_like(bounds).masked_fill(~(bounds <= limits[0]), math.nan)
+    return Squarings(fixed, factor, bounds > limits[1:, None])
 
 
 def can_read_values(x: Tensor) -> bool:

@@ -9,7 +9,7 @@ Shapes: G sets of generators, A axes, T positions, M monomials of degree 1 to 4,
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -23,6 +23,7 @@ from liere_cli.rotations.exponential.chunks import (
 )
 from liere_cli.rotations.exponential.scaling_squaring import (
     COEFFICIENTS,
+    Squarings,
     can_read_values,
     choose_squarings,
     repeated_squares,
@@ -32,17 +33,16 @@ from liere_cli.rotations.exponential.scaling_squaring import (
 #: degree up to which positions share products
 DEGREE = 4
 #: entries of a chunk on devices where launches, not the cache, limit the speed
-DEVICE_CHUNK_ENTRIES = 1 << 24
+DEVICE_CHUNK_ENTRIES = 1 << 23
 #: norms of sums that cancel are assumed to be at least this fraction of the sum of the norms
 _TRUST = 0.2
 
 
 @dataclass(frozen=True)
 class TaylorChunk(Chunk):
-    """Squared together; the result's factor is NaN where the norms need more squarings."""
+    """Squared together; factor and masks of the squarings are by position."""
 
-    squarings: int
-    factor: Tensor | float
+    squarings: Squarings
 
     def build(self, source: Tensor, positions: Tensor) -> ChunkExponential:
         return _TaylorExponential(self, source, positions[self.tokens])
@@ -54,8 +54,11 @@ class _TaylorExponential(ChunkExponential):
     def __init__(self, chunk: TaylorChunk, products: Tensor, positions: Tensor) -> None:
         self.chunk = chunk
         self.rows = products.shape[-1]
+        squarings = chunk.squarings
+        if isinstance(scale := squarings.scale(), Tensor):
+            positions = positions * scale[:, None]
         powers = [
-            power * 0.5 ** (degree * chunk.squarings)
+            power * 0.5 ** (degree * squarings.fixed)
             for degree, power in enumerate(monomials(positions), start=1)
         ]
         self.low = _weighted(powers, 0)
@@ -65,10 +68,13 @@ class _TaylorExponential(ChunkExponential):
         self.x4 = self._combine(self.top, flat[:, -self.top.shape[1] :])
         self.q = self._combine(self.high, flat)
         e = self._combine(self.low, flat).add_(torch.bmm(self.x4, self.q))
-        *self.levels, rotations = repeated_squares(e, chunk.squarings)
-        if isinstance(chunk.factor, Tensor):
-            rotations = rotations * chunk.factor
+        if squarings.masks is not None:  # the same for every set
+            squarings = replace(squarings, masks=squarings.masks.repeat(1, len(flat)))
+        self.squarings = squarings
+        *self.levels, rotations = repeated_squares(e, squarings)
         self._rotations = rotations.view(len(flat), len(positions), self.rows, self.rows)
+        if isinstance(squarings.factor, Tensor):
+            self._rotations = self._rotations * squarings.factor[:, None, None]
 
     def rotations(self) -> Tensor:
         return self._rotations
@@ -78,7 +84,7 @@ class _TaylorExponential(ChunkExponential):
 
     def add_adjoint(self, grad_t: Tensor, grad_source: Tensor) -> Tensor:
         grad_t = repeated_squares_backward(
-            grad_t.contiguous().view(-1, self.rows, self.rows), self.levels
+            grad_t.contiguous().view(-1, self.rows, self.rows), self.levels, self.squarings
         )
         grad_q = torch.bmm(grad_t, self.x4)
         grad_x4 = torch.bmm(self.q, grad_t)
@@ -173,27 +179,38 @@ def norm_bounds(products: Tensor, positions: Tensor) -> Tensor:
     frequencies exceeds the largest by at most b^(1/8).
     """
     top = products[:, -monomials_of_degree(positions.shape[1], DEGREE) :].flatten(2)
+    size = extent = torch.ones((), dtype=positions.dtype, device=positions.device)
     if can_read_values(products):
         top, positions = top.double(), positions.double()
+    else:  # eighth powers of large norms are not finite in float32
+        smallest = torch.finfo(top.dtype).tiny
+        size = top.abs().amax().clamp(min=smallest)
+        extent = positions.abs().nan_to_num(0.0, 0.0).amax().clamp(min=smallest)
+        top = top / size
     gram = top @ top.mT
 
     def norms(at: Tensor) -> Tensor:
         weights = monomials(at)[-1]
         squared = ((weights @ gram) * weights).sum(-1)
-        return (squared.clamp(min=0) / 2) ** (1 / 8)
+        return (squared.clamp(min=0) / 2) ** (1 / 8) * size**0.25
 
     unit = torch.eye(positions.shape[1], dtype=positions.dtype, device=positions.device)
-    return torch.maximum(norms(positions), _TRUST * norms(unit) @ positions.abs().T)
+    apart = norms(positions / extent) * extent
+    return torch.maximum(apart, _TRUST * norms(unit) @ positions.abs().T)
 
 
 def taylor_chunks(products: Tensor, positions: Tensor) -> list[Chunk]:
     """Divides [G, T] into chunks; positions of similar norm share one."""
     count, rows, tokens = len(products), products.shape[-1], len(positions)
+    if not tokens:
+        return []
     bounds = norm_bounds(products, positions)
     if not can_read_values(products):
-        squarings, factor = choose_squarings(bounds.amax().to(products.dtype), rows)
         parts, _ = chunk_sizes(count, tokens, rows, DEVICE_CHUNK_ENTRIES)
-        return [TaylorChunk(sets, slice(None), squarings, factor) for sets in parts]
+        return [
+            TaylorChunk(sets, slice(None), choose_squarings(bounds[sets].amax(0), rows))
+            for sets in parts
+        ]
     # larger than for single exponentials, as each chunk also reads all shared products
     parts, step = chunk_sizes(count, tokens, rows, 2 * cached_entries())
     chunks: list[Chunk] = []
@@ -201,5 +218,5 @@ def taylor_chunks(products: Tensor, positions: Tensor) -> list[Chunk]:
         highest = bounds[sets].amax(0).to(products.dtype)
         runs = [slice(None)] if step >= tokens else highest.argsort().split(step)
         for run in runs:
-            chunks.append(TaylorChunk(sets, run, *choose_squarings(highest[run].amax(), rows)))
+            chunks.append(TaylorChunk(sets, run, choose_squarings(highest[run], rows)))
     return chunks

@@ -30,10 +30,10 @@ def skew_exp(a: Tensor) -> Tensor:
     the squares (``grid_exp`` and ``rotate_on_grid`` bound that memory).
 
     The number of squarings follows from the norms where reading them is free (CPU, not compiled).
-    Elsewhere it is fixed, so that the call neither waits for the device nor breaks a graph: exact
-    up to a spectral norm of 32 b, eight times the largest of LieRE's initialisation on two axes.
-    Results are all NaN, not silently wrong, for larger norms and for those that leave no correct
-    digit (from 5e6 in float32).
+    Elsewhere as many as any norm may need are computed, and masks on the device select those that
+    count, so that the call neither waits for the device nor breaks a graph. Matrices of norms that
+    leave no correct digit (from 5e6 in float32, 3e13 in float64) have exponentials that are all
+    NaN, not silently wrong.
 
     Args:
         a: [..., b, b] float32 or float64, skew-symmetric; ``check_generators`` checks values.

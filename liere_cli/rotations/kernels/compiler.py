@@ -2,16 +2,15 @@
 
 A file is compiled for each number of rows and dtype in less than a second and kept in the cache
 folder, under a name that contains a digest of all it depends on. The environment variable CC names
-the compiler, by default ``cc``; CC=none disables compilation.
+the compiler, by default ``cc``; CC=none disables compilation. Where any step fails, torch's own
+operations do the same, and ``describe`` says why.
 """
 
 import ctypes
 import os
 import shlex
-import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -21,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from liere_cli.errors import LiereError
+from liere_cli.rotations.kernels.shared_library import SharedLibrary, UnusableError, load, run
 from liere_cli.rotations.kernels.structs import check_layout
-from liere_cli.utils.files import digest_of, write_atomically
+from liere_cli.utils.files import digest_of
 from liere_cli.utils.paths import cache_root
 
 #: rows of the matrices that kernels are compiled for
@@ -36,7 +35,6 @@ _SOURCES = Path(__file__).parent
 _FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=fast", "-fopenmp-simd")
 #: how compilers are asked for code for this processor
 _NATIVE = (("-march=native",), ("-mcpu=native",), ())
-_TIMEOUT_SECONDS = 120
 _off = ContextVar("_off", default=False)
 
 
@@ -80,72 +78,96 @@ class Compiler:
 @cache
 def find_compiler() -> Compiler | None:
     """The compiler that CC names, or ``cc``; None if it fails or CC is none."""
-    command = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    compiler = _find_compiler()
+    return compiler if isinstance(compiler, Compiler) else None
+
+
+@cache
+def _find_compiler() -> Compiler | UnusableError:
+    named = os.environ.get("CC", "")
+    try:
+        command = shlex.split(named) or ["cc"]
+    except ValueError as error:
+        return UnusableError(f"CC={named} is not a command: {error}")
     if command == ["none"]:
-        return None
+        return UnusableError("CC is none")
+    reason = UnusableError("")
     for native in _NATIVE:
         with_flags = (*command, *_FLAGS, *native)
-        macros = _run([*with_flags, "-dM", "-E", "-x", "c", os.devnull])
-        if macros is not None:
+        try:
+            macros = run([*with_flags, "-dM", "-E", "-x", "c", os.devnull])
+        except UnusableError as error:
+            reason = error
+        else:
             return Compiler(with_flags, macros)
-    return None
+    return UnusableError(f"no C compiler works: {reason}")
 
 
 def describe(device: torch.device) -> str:
-    """How rotations are computed on a device, in words."""
-    compiler = find_compiler() if device.type == "cpu" else None
-    if compiler is not None:
-        return f"compiled by {compiler.command[0]} {compiler.version}"
-    why = ", as no C compiler works" if device.type == "cpu" else ""
-    return f"torch's own operations{why}"
-
-
-def _run(command: Sequence[str]) -> str | None:
-    """The output of a command, or None if it fails."""
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=_TIMEOUT_SECONDS
-        )
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return None
-    return done.stdout
+    """How rotations are computed on a device, in words; builds a library to find out."""
+    if device.type != "cpu":
+        return "torch's own operations"
+    compiler, built = _find_compiler(), _build("planes", torch.float32)
+    if isinstance(compiler, UnusableError) or isinstance(built, UnusableError):
+        return f"torch's own operations, as {built}"
+    text = f"compiled by {compiler.command[0]} {compiler.version}"
+    if built.folder != _cache():
+        text += f", loaded from {built.folder}"
+    failed = {str(result) for result in _built.values() if isinstance(result, UnusableError)}
+    return "; ".join([text, *(f"in part torch's own, as {reason}" for reason in sorted(failed))])
 
 
 @cache
 def library(
     name: str, dtype: torch.dtype, *structs: type[ctypes.Structure], **constants: int
 ) -> ctypes.CDLL | None:
-    """``NAME.c`` compiled, from the cache folder or now; None where compilation fails.
+    """``NAME.c`` compiled, from the cache folder or now; None where that fails.
 
     Args:
         structs: what Python passes to it; RuntimeError if C lays one out differently.
         constants: macros that are defined besides REAL.
     """
-    compiler = find_compiler()
-    if compiler is None:
+    built = _build(name, dtype, **constants)
+    if isinstance(built, UnusableError):
         return None
+    for struct in structs:
+        check_layout(built.functions, f"{name}.c", struct)
+    return built.functions
+
+
+#: libraries by name, dtype and constants, or why there is none
+_built: dict[object, SharedLibrary | UnusableError] = {}
+
+
+def _build(name: str, dtype: torch.dtype, **constants: int) -> SharedLibrary | UnusableError:
+    key = (name, dtype, *constants.items())
+    if key not in _built:
+        try:
+            _built[key] = _load(name, dtype, **constants)
+        except UnusableError as error:
+            _built[key] = error
+    return _built[key]
+
+
+def _load(name: str, dtype: torch.dtype, **constants: int) -> SharedLibrary:
+    compiler = _find_compiler()
+    if isinstance(compiler, UnusableError):
+        raise compiler
     source = _SOURCES / f"{name}.c"
     macros = {"REAL": REALS[dtype].__name__.removeprefix("c_"), **constants}
     command = [*compiler.command, *(f"-D{key}={value}" for key, value in macros.items())]
     texts = [path.read_text() for path in (source, *sorted(_SOURCES.glob("*.h")))]
     digest = digest_of(repr((command, compiler.macros, texts)), 32)
-    file = f"{'-'.join([name, *map(str, macros.values())])}-{digest}.so"
-    cached = cache_root() / "kernels" / file
-    loaded = _load(cached, [*command, str(source)])
-    if loaded is not None:
-        for struct in structs:
-            check_layout(loaded, source.name, struct)
-    return loaded
+    stem = f"{'-'.join([name, *map(str, macros.values())])}-{digest}"
+    return load(_cache(), stem, [*command, str(source)])
 
 
-def _load(cached: Path, command: Sequence[str]) -> ctypes.CDLL | None:
-    """A cached library, compiled first where there is none or it is damaged."""
-    with suppress(OSError):
-        return ctypes.CDLL(str(cached))
-    with tempfile.TemporaryDirectory(prefix="liere-") as work:
-        made = Path(work) / cached.name
-        if _run([*command, "-o", str(made), "-lm"]) is None:
-            return None
-        with suppress(LiereError):  # without a cache folder the next process compiles again
-            write_atomically(cached, made.read_bytes())
-        return ctypes.CDLL(str(made))
+def _cache() -> Path:
+    return cache_root() / "kernels"
+
+
+def forget() -> None:
+    """Makes later calls search for the compiler and the libraries again."""
+    for function in (find_compiler, _find_compiler, library):
+        function.cache_clear()
+    _built.clear()
