@@ -1,12 +1,11 @@
 """Rotations of queries and keys: functions of tensors, usable without encodings or models."""
 
 from liere_cli.rotations.apply.blocks import rotate_blocks, rotate_projected_blocks
+from liere_cli.rotations.apply.by_steps import rotate_by_steps
+from liere_cli.rotations.apply.eigenbasis import change_basis, fold_basis
 from liere_cli.rotations.apply.one_axis import (
     OneAxisTable,
-    change_basis,
-    fold_basis,
     one_axis_table,
-    rotate_by_steps,
     rotate_one_axis,
     rotate_projected_one_axis,
 )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from liere_cli.config.section import added
 from liere_cli.encodings.additive.base import Additive
 from liere_cli.encodings.base import PositionedOptions, Shape, Stream
+from liere_cli.rotations.precision import accumulation_dtype
 
 
 class SinusoidalOptions(PositionedOptions):
@@ -48,7 +49,9 @@ class Sinusoidal(Additive):
 
     def at(self, positions: Tensor) -> Tensor:
         """As the base class: axis by axis, sines before cosines."""
-        order = torch.arange(self.waves, device=positions.device, dtype=torch.float32) / self.waves
-        angles = positions.float()[:, :, None] * self.options.theta**-order  # [T, A, waves]
+        positions = positions.to(accumulation_dtype(positions.dtype))
+        order = torch.arange(self.waves, device=positions.device, dtype=positions.dtype)
+        order = order / self.waves
+        angles = positions[:, :, None] * self.options.theta**-order  # [T, A, waves]
         vectors = torch.cat([angles.sin(), angles.cos()], -1).flatten(1) * self.scale
         return nn.functional.pad(vectors, (0, self.shape.dim - vectors.shape[1]))

@@ -121,7 +121,7 @@ class ComRoPE(MatrixRotation):
         # prefix=null is position 0: s is linear, and exp(0) is the identity
         first = torch.full_like(positions[:1], self.options.prefix or 0.0)
         steps = self.steps(torch.cat((first, positions)))
-        lines = real_schur(skew(self.base), steps)
+        lines = real_schur(skew(self.base), steps.detach())
         return ComRoPEState(lines.unbind(), steps.unbind())
 
     def rotate(
