@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from liere_cli.errors import UsageError
+
 
 def composed(*inputs: Tensor) -> bool:
     """Whether to call the composition: inside a transform of ``torch.func`` (vmap, grad, jvp), at a
@@ -28,12 +30,21 @@ def composed(*inputs: Tensor) -> bool:
     )
 
 
-def backward_is_composed() -> bool:
-    """Whether a backward pass is to be differentiated itself (``create_graph=True``) or vectorised
-    (``is_grads_batched=True``).
+def backward_is_composed(*grads: Tensor | None) -> bool:
+    """Whether a backward pass with these gradients to the outputs is to be differentiated itself
+    (``create_graph=True``) or is inside ``torch.func.vmap``.
+
+    Raises:
+        UsageError: it is vectorised in the old way, ``is_grads_batched=True``.
     """
     if torch.compiler.is_compiling():
         return False
+    if any(x is not None and torch._C._functorch.is_legacy_batchedtensor(x) for x in grads):
+        raise UsageError(
+            "rotations of queries and keys have no backward pass with is_grads_batched=True or "
+            "vectorize=True of torch.autograd: use torch.func.jacrev, or torch.func.vmap of "
+            "torch.autograd.grad"
+        )
     return torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()
 
 
@@ -53,9 +64,13 @@ def gradients(
         aliases = [x.view_as(x) if need else x.detach() for x, need in pairs]
         outputs = composition(*aliases)
         outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
+        # values that are only passed on depend on nothing else
+        dependent = [pair for pair in zip(outputs, grads, strict=True) if pair[0].requires_grad]
         variables = [x for x, need in zip(aliases, needed, strict=True) if need]
         results = torch.autograd.grad(
-            outputs, variables, grads, create_graph=create_graph, materialize_grads=True
+            *([x for x, _ in dependent], variables, [grad for _, grad in dependent]),
+            create_graph=create_graph,
+            materialize_grads=True,
         )
     remaining = iter(results)
     return [next(remaining) if need else None for need in needed]
@@ -63,4 +78,5 @@ def gradients(
 
 def with_value(x: Tensor, value: Tensor) -> Tensor:
     """The variable x at another value: the one that it had before it was overwritten."""
-    return x + (value - x).detach()
+    with torch.enable_grad():
+        return x + (value - x).detach()

@@ -102,7 +102,7 @@ class _Frame(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor | None:
-        return None if backward_is_composed() else grad
+        return None if backward_is_composed(grad) else grad
 
 
 class _CompiledSchur(torch.autograd.Function):
@@ -166,7 +166,7 @@ def _reaches_through_rotations(grads: Sequence[Tensor | None]) -> bool:
     Raises:
         UsageError: it is, but other functions than those of this package have used Q or D.
     """
-    if not backward_is_composed():
+    if not backward_is_composed(*grads):
         return False
     if any(grad is not None for grad in grads):
         raise UsageError(

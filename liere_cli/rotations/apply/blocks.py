@@ -123,7 +123,7 @@ class _CompiledBlocks(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         rotations, *xs = ctx.saved_tensors
-        if backward_is_composed():
+        if backward_is_composed(*grads):
             return None, *_block_gradients(ctx.needs_input_grad[1:], rotations, xs, grads)
         back = _with_prefix(grads, rotations.shape[2])
         grads, saved = _with_contiguous_channels(grads), _with_contiguous_channels(xs) or None
@@ -161,7 +161,7 @@ class _CompiledProjectedBlocks(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
         rotations, rotated = ctx.saved_tensors
-        if backward_is_composed():
+        if backward_is_composed(*grads):
             return _projected_gradients(ctx.needs_input_grad[1:], rotations, rotated, grads)
         batch, heads, length, channels = grads[0].shape
         grad = grads[0].new_empty(batch, length, 3, heads, channels)
@@ -190,7 +190,7 @@ class _RotateBlocks(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         rotations, *xs = ctx.saved_tensors
-        if backward_is_composed():
+        if backward_is_composed(*grads):
             return _block_gradients(ctx.needs_input_grad, rotations, xs, grads)
         with full_precision(rotations):
             merged = _merge(rotations, grads[0].dtype)

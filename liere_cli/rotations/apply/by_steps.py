@@ -50,7 +50,7 @@ class _RotateBySteps(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         generators, basis, diagonal, steps, table, *xs = ctx.saved_tensors
-        if backward_is_composed():
+        if backward_is_composed(*grads):
 
             def composition(generators: Tensor, steps: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
                 return compose_steps(generators, steps, block_diagonal(basis), *xs)

@@ -41,7 +41,7 @@ class _FoldBasis(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor]:
         basis, weight = ctx.saved_tensors
-        if backward_is_composed():
+        if backward_is_composed(grad):
             return None, _fold(basis, grad)
         with full_precision(basis):
             before, after = (_of_queries_and_keys(x, basis) for x in (weight, grad))
@@ -107,7 +107,7 @@ class _ChangeBasis(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         x, basis = ctx.saved_tensors
-        if backward_is_composed():
+        if backward_is_composed(grad):
             return compose_change(grad, basis.mT), None
         with full_precision(basis):
             return times(grad, basis.mT), outer_product(x, grad, len(basis)).to(basis.dtype)

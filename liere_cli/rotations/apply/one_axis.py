@@ -151,7 +151,7 @@ class _CompiledProjectedOneAxis(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *constant, table, qkv = ctx.saved_tensors
-        if backward_is_composed():
+        if backward_is_composed(*grads):
             before = unrotated_projection(qkv.detach(), table)
             needed = (ctx.needs_input_grad[0], ctx.needs_input_grad[5])
             to_both = _projected_gradients(constant, with_value(qkv, before), needed, grads)
@@ -177,7 +177,7 @@ class _RotateProjectedOneAxis(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         generators, positions, basis, diagonal, table, qkv = ctx.saved_tensors
-        if backward_is_composed():
+        if backward_is_composed(*grads):
             needed = (ctx.needs_input_grad[0], ctx.needs_input_grad[5])
             to_both = _projected_gradients((generators, positions, basis), qkv, needed, grads)
             return to_both[0], None, None, None, None, to_both[1]
@@ -230,7 +230,7 @@ class _RotateOneAxis(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         generators, basis, table, positions, *xs = ctx.saved_tensors
-        if backward_is_composed():
+        if backward_is_composed(*grads):
 
             def composition(generators: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
                 turned = [compose_change(x, basis) for x in xs]

@@ -172,7 +172,7 @@ class _RotateProjected(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         qkv, table = ctx.saved_tensors
-        if backward_is_composed():
+        if backward_is_composed(*grads):
             return _projection_gradients(ctx, qkv, table, grads)
         grad_table = None
         if ctx.kernel is not None:
@@ -224,7 +224,7 @@ class _RotatePlanes(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, table = ctx.saved_tensors
         needed, layout = ctx.needs_input_grad[:2], ctx.layout
-        if backward_is_composed():
+        if backward_is_composed(grad):
             if x is None:
                 return _compose_planes(grad, table, layout, inverse=True), None, None
             grad_x, grad_table = gradients(

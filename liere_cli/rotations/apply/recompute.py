@@ -73,7 +73,7 @@ class _RotateOnGrid(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         source, positions, *xs = ctx.saved_tensors
-        if backward_is_composed():
+        if backward_is_composed(*grads):
             heads, blocks, *_ = ctx.shape
 
             def composition(source: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:

@@ -106,7 +106,7 @@ class _GridExp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None]:
         source, positions = ctx.saved_tensors
-        if backward_is_composed():
+        if backward_is_composed(grad):
             needed = ctx.needs_input_grad[:1]
             (grad_source,) = gradients(
                 lambda x: compose_grid_exp(generators_in(x, positions), positions),

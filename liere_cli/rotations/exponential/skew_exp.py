@@ -89,7 +89,7 @@ class _CompiledExp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None]:
         (a,) = ctx.saved_tensors
-        if backward_is_composed():
+        if backward_is_composed(grad):
             return gradients(compose_exp, (a,), (True,), (grad,))[0], None
         return ctx.kernel.exponential_backward(a, grad), None
 
@@ -104,7 +104,7 @@ class _SkewExp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor | None:
-        if backward_is_composed():
+        if backward_is_composed(grad):
             return gradients(compose_exp, ctx.saved_tensors, (True,), (grad,))[0]
         with full_precision(grad):
             adjoints = [
