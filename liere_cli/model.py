@@ -18,6 +18,7 @@ from liere_cli.encodings.registry import Spec
 from liere_cli.errors import UsageError
 from liere_cli.positions.cache import PositionCache
 from liere_cli.utils.seeding import stream
+from liere_cli.utils.torch_modes import check_mode
 
 ParameterGroup = Literal["decayed", "plain", "encoding"]
 
@@ -276,12 +277,10 @@ class Transformer(nn.Module):
             [B, T, classes] for a language model, [B, classes] for a classifier.
 
         Raises:
-            UsageError: a mask of another shape or dtype, a cache with a mask or in a classifier, or
-                ``torch.jit.trace``.
+            UsageError: a mask of another shape or dtype, a cache with a mask or in a classifier,
+                ``torch.jit.trace`` or forward-mode differentiation.
         """
-        if not torch.compiler.is_compiling() and torch._C._is_tracing():
-            reason = "its positions depend on the size of the input"
-            raise UsageError(f"torch.jit.trace of a Transformer: {reason}; use torch.export.export")
+        check_mode()
         if cache is not None and (mask is not None or not self.shape.causal):
             raise UsageError("a key-value cache needs a language model, and no mask")
         cached = 0 if cache is None else cache.tokens

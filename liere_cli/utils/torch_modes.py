@@ -1,0 +1,25 @@
+"""Modes of torch in which a model can't be called."""
+
+import torch
+from torch.autograd import forward_ad
+
+from liere_cli.errors import UsageError
+
+
+def check_mode() -> None:
+    """Raises UsageError under ``torch.jit.trace``, and in forward-mode differentiation, in which
+    ``layer_norm`` of PyTorch 2.13 has wrong second derivatives.
+    """
+    if torch.compiler.is_compiling():
+        return
+    if torch._C._is_tracing():
+        raise UsageError(
+            "torch.jit.trace of a Transformer is not supported, as its positions depend on the "
+            "size of the input: use torch.export.export"
+        )
+    if forward_ad._current_level >= 0:
+        raise UsageError(
+            "forward-mode differentiation of a Transformer (jvp, jacfwd, hessian) is not "
+            "supported, as PyTorch's layer_norm has wrong second derivatives there: use "
+            "torch.func.grad and jacrev, nested for second derivatives"
+        )
