@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from liere_cli.config.files import load_recipe
 from liere_cli.errors import UsageError
 from liere_cli.model import ModelShape, Transformer
+from liere_cli.runs.build import assemble, build_model
 
 GRIDS = {1: (16,), 2: (8, 12), 3: (4, 8, 8)}
 PATCHES = {1: (1,), 2: (4, 4), 3: (2, 4, 4)}
@@ -212,3 +214,15 @@ def test_a_model_in_half_precision_has_its_encoding_in_float32(dtype: torch.dtyp
     model = model_of(shape_of(2), "liere").to(dtype)
     assert {x.dtype for x in model.encoding.parameters()} == {torch.float32}
     assert model(inputs_of(model.shape).to(dtype)).dtype == dtype
+
+
+def test_a_run_is_built_alike_whatever_the_default_dtype() -> None:
+    recipe = load_recipe(assignments=["data=motion", "encoding=liere", "model.size=nano"])
+    expected = build_model(assemble(recipe, device=torch.device("cpu")))
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        actual = build_model(assemble(recipe, device=torch.device("cpu")))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    pairs = zip(actual.parameters(), expected.parameters(), strict=True)
+    assert all(torch.equal(x, y) for x, y in pairs)

@@ -2,8 +2,7 @@
 
 import functools
 from abc import ABCMeta
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, Self
 
@@ -11,23 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from liere_cli.errors import UsageError
-
-
-@contextmanager
-def cpu_float32() -> Iterator[None]:
-    """New tensors are float32 on the CPU, not of torch's default dtype and device."""
-    dtype = torch.get_default_dtype()
-    try:
-        if dtype != torch.float32:
-            torch.set_default_dtype(torch.float32)
-        if torch.get_default_device().type == "cpu":
-            yield
-        else:
-            with torch.device("cpu"):
-                yield
-    finally:
-        if dtype != torch.float32:
-            torch.set_default_dtype(dtype)
+from liere_cli.utils.torch_modes import cpu_float32
 
 
 class _Constructed(ABCMeta):

@@ -21,6 +21,7 @@ from liere_cli.runs.checkpoint import load_weights
 from liere_cli.runs.find import open_run
 from liere_cli.runs.folder import Run
 from liere_cli.utils.seeding import stream
+from liere_cli.utils.torch_modes import cpu_float32
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class TrainedRun:
         """Raises UsageError unless the encoding can be extended by that method."""
         extend(self.model.encoding, method, Grid(self.model.token_grid))
 
+    @cpu_float32()
     def measure(
         self, split: Split, condition: Condition, limit: int | None, block: int | None
     ) -> EvaluationRow:

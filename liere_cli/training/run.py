@@ -17,8 +17,10 @@ from liere_cli.training.step import parts_of
 from liere_cli.training.trainer import Trainer
 from liere_cli.utils.distributed import ALONE, Ranks
 from liere_cli.utils.files import make_folder
+from liere_cli.utils.torch_modes import cpu_float32
 
 
+@cpu_float32()
 def train_run(
     run_spec: RunSpec,
     *,

@@ -1,9 +1,29 @@
-"""Modes of torch in which a model can't be called."""
+"""Modes and defaults of torch on which no number may depend."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch.autograd import forward_ad
 
 from liere_cli.errors import UsageError
+
+
+@contextmanager
+def cpu_float32() -> Iterator[None]:
+    """New tensors are float32 on the CPU, not of torch's default dtype and device."""
+    dtype = torch.get_default_dtype()
+    try:
+        if dtype != torch.float32:
+            torch.set_default_dtype(torch.float32)
+        if torch.get_default_device().type == "cpu":
+            yield
+        else:
+            with torch.device("cpu"):
+                yield
+    finally:
+        if dtype != torch.float32:
+            torch.set_default_dtype(dtype)
 
 
 def check_mode() -> None:
