@@ -16,7 +16,9 @@ from liere_cli.config.spec import scalar_text
 from liere_cli.encodings import PositionEncoding, build_encoding
 from liere_cli.encodings.registry import Spec
 from liere_cli.errors import UsageError
+from liere_cli.positions.cache import PositionCache
 from liere_cli.utils.seeding import stream
+from liere_cli.utils.torch_modes import check_mode
 
 ParameterGroup = Literal["decayed", "plain", "encoding"]
 
@@ -225,7 +227,7 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(shape, layer) for layer in range(shape.layers))
         self.norm = nn.LayerNorm(shape.dim, bias=False)
         self.head = nn.Linear(shape.dim, shape.classes, bias=not shape.causal)
-        self._positions: dict[tuple[Any, ...], Tensor] = {}
+        self._positions = PositionCache()
 
     def initialise(self, seed: int) -> None:
         """Draws every weight from the random stream of its name.
@@ -237,27 +239,30 @@ class Transformer(nn.Module):
         for name, parameter in self.named_parameters():
             if name.startswith("encoding."):
                 continue
+            # on the CPU, where the streams are
+            drawn = torch.empty_like(parameter, device="cpu")
             if "norm" in name:
-                nn.init.ones_(parameter)
+                nn.init.ones_(drawn)
             elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
+                nn.init.zeros_(drawn)
             else:
                 std = parameter.shape[-1] ** -0.5
                 if name.endswith(("attention.out.weight", "mlp_out.weight")):
                     std /= math.sqrt(2 * self.shape.layers)
                 if name in ("cls", "head.weight") or (name == "embed.weight" and self.shape.causal):
                     std = 0.02
-                nn.init.normal_(parameter, std=std, generator=stream(seed, "init", name))
+                nn.init.normal_(drawn, std=std, generator=stream(seed, "init", name))
+            with torch.no_grad():
+                parameter.copy_(drawn)
         self.encoding.initialise(lambda name: stream(seed, "init", "encoding", name))
 
     def positions(self, tokens: tuple[int, ...], device: torch.device) -> Tensor:
         """Positions [T, A] of a token grid in the encoding's units, cached."""
-        key = (tokens, device)
-        if key not in self._positions:
-            # a tensor made in inference mode can't be used in training later
-            with torch.inference_mode(False):
-                self._positions[key] = self.encoding.positions(tokens, self.token_grid, device)
-        return self._positions[key]
+
+        def build() -> Tensor:
+            return self.encoding.positions(tokens, self.token_grid, device)
+
+        return self._positions.get((tokens, device), build)
 
     def forward(
         self,
@@ -281,8 +286,10 @@ class Transformer(nn.Module):
             [B, T, classes] for a language model, [B, classes] for a classifier.
 
         Raises:
-            UsageError: a mask of another shape or dtype, or a cache with a mask or in a classifier.
+            UsageError: a mask of another shape or dtype, a cache with a mask or in a classifier,
+                ``torch.jit.trace`` or forward-mode differentiation.
         """
+        check_mode()
         if cache is not None and (mask is not None or not self.shape.causal):
             raise UsageError("a key-value cache needs a language model, and no mask")
         cached = 0 if cache is None else cache.tokens

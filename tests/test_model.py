@@ -8,9 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from liere_cli.config.files import load_recipe
 from liere_cli.errors import UsageError
 from liere_cli.model import ModelShape, Transformer
+from liere_cli.runs.build import assemble, build_model
 
 GRIDS = {1: (16,), 2: (8, 12), 3: (4, 8, 8)}
 PATCHES = {1: (1,), 2: (4, 4), 3: (2, 4, 4)}
@@ -166,3 +169,78 @@ def test_sizes_make_a_model_or_are_refused_with_the_nearest_that_does(
     else:
         assert shape.head_dim >= 1
         assert shape.hidden >= 1
+
+
+def test_growing_text_keeps_few_positions() -> None:
+    model = model_of(shape_of(1), "rope")
+    model.generate(inputs_of(model.shape)[0, :2], 14, temperature=0, generator=torch.Generator())
+    assert sum(x.numel() for x in model._positions._kept.values()) <= 8 * 16
+
+
+def test_a_trace_is_refused_with_what_to_do() -> None:
+    model = model_of(shape_of(1), "liere")
+    inputs = (inputs_of(model.shape),)
+    with pytest.raises(UsageError, match=r"torch\.jit\.trace .* use torch\.export\.export"):
+        torch.jit.trace(model, inputs)
+    exported = torch.export.export(model, inputs).module()
+    assert torch.allclose(exported(*inputs), model(*inputs), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["rope", "liere", "alibi"])
+def test_a_model_on_the_meta_device_is_initialised_later(name: str) -> None:
+    shape = shape_of(1)
+    with torch.device("meta"):
+        model = Transformer(shape, name)
+        model.initialise(0)
+    model.to_empty(device="cpu")
+    model.initialise(0)
+    expected = model_of(shape, name)
+    assert torch.equal(model.eval()(inputs_of(shape)), expected(inputs_of(shape)))
+
+
+@pytest.mark.parametrize("name", ["axial", "liere", "comrope-ld"])
+def test_gradients_of_a_model_by_torch_func_and_twice_by_autograd(name: str) -> None:
+    shape = shape_of(2)
+    model = model_of(shape, name).double()
+    inputs = inputs_of(shape).double()
+    parameters = {key: value.detach() for key, value in model.named_parameters()}
+    direction = {
+        key: 0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)).double()
+        for key, value in parameters.items()
+    }
+
+    def loss(t: torch.Tensor) -> torch.Tensor:
+        moved = {key: value + t * direction[key] for key, value in parameters.items()}
+        logits = torch.func.functional_call(model, moved, (inputs,))
+        return logits.logsumexp(-1).sum()
+
+    t = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    with pytest.raises(UsageError, match="forward-mode differentiation of a Transformer"):
+        torch.func.hessian(loss)(t.detach())
+    with sdpa_kernel(SDPBackend.MATH):
+        (once,) = torch.autograd.grad(loss(t), t, create_graph=True)
+        (twice,) = torch.autograd.grad(once, t)
+        assert torch.allclose(torch.func.grad(loss)(t.detach()), once)
+        assert torch.allclose(torch.func.grad(torch.func.grad(loss))(t.detach()), twice)
+        h = 1e-5
+        around = [torch.autograd.grad(loss(t + step), t)[0] for step in (h, -h)]
+    assert torch.allclose((around[0] - around[1]) / (2 * h), twice, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_in_half_precision_has_its_encoding_in_float32(dtype: torch.dtype) -> None:
+    model = model_of(shape_of(2), "liere").to(dtype)
+    assert {x.dtype for x in model.encoding.parameters()} == {torch.float32}
+    assert model(inputs_of(model.shape).to(dtype)).dtype == dtype
+
+
+def test_a_run_is_built_alike_whatever_the_default_dtype() -> None:
+    recipe = load_recipe(assignments=["data=motion", "encoding=liere", "model.size=nano"])
+    expected = build_model(assemble(recipe, device=torch.device("cpu")))
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        actual = build_model(assemble(recipe, device=torch.device("cpu")))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    pairs = zip(actual.parameters(), expected.parameters(), strict=True)
+    assert all(torch.equal(x, y) for x, y in pairs)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from liere_cli.config.section import Section
 from liere_cli.config.spec import scalar_text
+from liere_cli.encodings.module import EncodingModule
 from liere_cli.encodings.presets import Preset, with_preset_options
 from liere_cli.errors import UsageError
 from liere_cli.positions.grid import UNITS, Grid, Scaling, check_extents, is_whole
@@ -91,7 +92,7 @@ class PositionedOptions(EncodingOptions):
     scaling: Scaling = Field("index", description=UNITS)
 
 
-class PositionEncoding(nn.Module):
+class PositionEncoding(EncodingModule):
     """Acts at three places and no other.
 
     A subclass sets the class variables and overrides ``prepare`` and one or more of ``embed``,
@@ -328,8 +329,7 @@ class PositionEncoding(nn.Module):
             if key_prefix_tokens:
                 raise UsageError("key_prefix_tokens goes with key_positions, which is not given")
             self.check_sequences(len(positions), prefix_tokens, q, k)
-            state = self.prepare(positions)
-            return self.encode_qk(q, k, state, layer, prefix_tokens=prefix_tokens)
+            return self.encode_qk(q, k, self.prepare(positions), layer, prefix_tokens=prefix_tokens)
         self.check_positions(key_positions)
         self.check_tokens(q.shape[2], len(positions), prefix_tokens)
         self.check_tokens(k.shape[2], len(key_positions), key_prefix_tokens)

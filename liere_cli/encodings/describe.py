@@ -145,8 +145,8 @@ def flops_per_token(encoding: PositionEncoding, grid: tuple[int, ...]) -> float:
 def _flops_of_pass(encoding: PositionEncoding, grid: tuple[int, ...], batch: int) -> int:
     shape = encoding.shape
     positions = encoding.positions(grid, grid)
-    x = torch.zeros(batch, len(positions), shape.dim)
-    weight = torch.zeros(3 * shape.heads * shape.head_dim, shape.dim)
+    x = positions.new_zeros(batch, len(positions), shape.dim)
+    weight = positions.new_zeros(3 * shape.heads * shape.head_dim, shape.dim)
     counter = FlopCounter()
     with without_kernels(), counter:
         x = encoding.embed(x, positions)

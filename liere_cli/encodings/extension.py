@@ -95,15 +95,20 @@ def extend(encoding: PositionEncoding, method: str, grid: Grid) -> Extension:
 
 def _move(method: str, grid: Grid, growth: list[float]) -> Callable[[Tensor], Tensor] | None:
     if method == "pi":
-        return lambda index: index / torch.tensor(growth)
+        return lambda index: index / torch.tensor(growth, dtype=index.dtype, device=index.device)
     if method == "refit":
         pairs = zip(grid.shape, grid.train_shape, strict=True)
-        factors = torch.tensor([(m - 1) / max(n - 1, 1) for n, m in pairs])
-        return lambda index: index * factors
+        factors = [(m - 1) / max(n - 1, 1) for n, m in pairs]
+        return lambda index: index * torch.tensor(factors, dtype=index.dtype, device=index.device)
     if method == "edges":
         pairs = zip(grid.shape, grid.train_shape, strict=True)
-        cells = torch.tensor([m / n for n, m in pairs])
-        return lambda index: (index + 0.5) * cells - 0.5
+        cells = [m / n for n, m in pairs]
+
+        def keep_edges(index: Tensor) -> Tensor:
+            size = torch.tensor(cells, dtype=index.dtype, device=index.device)
+            return (index + 0.5) * size - 0.5
+
+        return keep_edges
     return None
 
 
@@ -187,6 +192,6 @@ def _ntk_factors(frequencies: Tensor, s: float) -> Tensor:
 def _units_per_token(grid: Grid, encoding: PositionEncoding) -> list[float]:
     """Distance of neighbouring tokens of the training grid on each axis, in units of positions."""
     trained = Grid(grid.train_shape)
-    indices = torch.tensor([[0.0] * grid.axes, [1.0] * grid.axes])
+    indices = torch.tensor([[0.0] * grid.axes, [1.0] * grid.axes], dtype=torch.float32)
     first, second = trained.positions(encoding.scaling, move=lambda index: indices)
     return [float(distance) for distance in second - first]

@@ -69,7 +69,9 @@ def score_map(encoding: PositionEncoding, grid: tuple[int, ...], layer: int = 0)
     elif place == "bias":
         values = _biases(encoding, positions, rows, layer)
     else:
-        vectors = encoding.embed(torch.zeros(1, len(positions), encoding.shape.dim), positions)[0]
+        vectors = encoding.embed(
+            positions.new_zeros(1, len(positions), encoding.shape.dim), positions
+        )[0]
         values = (vectors[rows] @ vectors.mT)[:, None]
     spread = (values - values[:, :1]).abs().max()
     if spread <= ROUNDING * values.abs().max():
@@ -89,11 +91,13 @@ def _mean_scores(
     """[references, N, T]: means of q . k with k = q at every token and q at the references."""
     shape = encoding.shape
     generator = torch.Generator().manual_seed(0)
-    total = torch.zeros(len(rows), shape.heads, len(positions))
+    total = positions.new_zeros(len(rows), shape.heads, len(positions))
     state_k, state_q = encoding.prepare(positions), encoding.prepare(positions[rows])
     at_once = max(1, CHUNK // (shape.heads * len(positions) * shape.head_dim * encoding.qk_width))
     for _ in range(FRAMES):
-        frame = torch.linalg.qr(torch.randn(shape.head_dim, shape.head_dim, generator=generator))[0]
+        frame = torch.linalg.qr(
+            torch.randn(shape.head_dim, shape.head_dim, generator=generator, dtype=torch.float32)
+        )[0]
         for unit in frame.split(at_once):
             x = unit[:, None, None, :].expand(-1, shape.heads, -1, -1)
             q = encoding.encode_q(x.expand(-1, -1, len(rows), -1), state_q, layer)

@@ -24,6 +24,7 @@ from liere_cli.runs.folder import Run, data_root_of
 from liere_cli.utils.malloc import memory_errors_reported
 from liere_cli.utils.paths import expand
 from liere_cli.utils.seeding import stream
+from liere_cli.utils.torch_modes import cpu_float32
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ class TrainedRun:
         """Raises UsageError unless the encoding can be extended by that method."""
         extend(self.model.encoding, method, Grid(self.model.token_grid))
 
+    @cpu_float32()
     def measure(
         self, split: Split, condition: Condition, limit: int | None, block: int | None
     ) -> EvaluationRow:

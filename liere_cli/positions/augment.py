@@ -6,6 +6,7 @@ Shapes: T tokens, A axes.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,10 +46,11 @@ class Displacement:
         All parts are drawn, on the CPU, so that enabling one does not change the others.
         """
         axes = len(shape)
-        noise = torch.randn(math.prod(shape), axes, generator=generator)
-        uniform = 2 * torch.rand(2, axes, generator=generator) - 1
-        common = 2 * torch.rand((), generator=generator) - 1
-        extent = torch.tensor(shape, dtype=torch.float32)
+        kind: dict[str, Any] = {"dtype": torch.float32, "device": "cpu", "generator": generator}
+        noise = torch.randn(math.prod(shape), axes, **kind)
+        uniform = 2 * torch.rand(2, axes, **kind) - 1
+        common = 2 * torch.rand((), **kind) - 1
+        extent = torch.tensor(shape, dtype=torch.float32, device="cpu")
         within = (noise * self.jitter / 2).clamp(-0.5, 0.5)
         if axes == 3:
             within[:, 0] = 0

@@ -124,7 +124,8 @@ class Grid:
         unit = index / torch.tensor(spans, dtype=torch.float32, device=device)
         if scaling in ("unit", "cell"):
             return unit
-        return (2 * unit - 1) * torch.tensor(self._reach(scaling), device=device)
+        reach = torch.tensor(self._reach(scaling), dtype=torch.float32, device=device)
+        return (2 * unit - 1) * reach
 
     def _reach(self, scaling: Scaling) -> list[float]:
         """The largest coordinate on each axis of the training grid, for units around 0."""

@@ -2,12 +2,11 @@
 
 from liere_cli.rotations.angles import linear_angles, need_float64, product_angles, projections
 from liere_cli.rotations.apply.blocks import rotate_blocks, rotate_projected_blocks
+from liere_cli.rotations.apply.by_steps import rotate_by_steps
+from liere_cli.rotations.apply.eigenbasis import change_basis, fold_basis
 from liere_cli.rotations.apply.one_axis import (
     OneAxisTable,
-    change_basis,
-    fold_basis,
     one_axis_table,
-    rotate_by_steps,
     rotate_one_axis,
     rotate_projected_one_axis,
 )

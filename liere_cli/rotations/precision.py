@@ -58,7 +58,8 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
 def check_floating(x: Tensor, what: str) -> None:
     """Raises UsageError unless ``x`` is float32 or float64."""
     if x.dtype not in (torch.float32, torch.float64):
-        raise UsageError(f"{what} must be float32 or float64, not {_dtype_name(x.dtype)}")
+        narrow = _dtype_name(x.dtype)
+        raise UsageError(f"{what} must be float32 or float64, not {narrow}: convert by .float()")
 
 
 def check_square(a: Tensor) -> None:

@@ -5,6 +5,7 @@ angles p f. D is called quasi-diagonal, the f are frequencies in radians per uni
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from liere_cli.errors import UsageError
+from liere_cli.rotations.derivatives import backward_is_composed, composed
 from liere_cli.rotations.exponential.scaling_squaring import can_read_values
 from liere_cli.rotations.kernels.schur import SchurKernel, schur_kernel
 from liere_cli.rotations.precision import check_square, full_precision
@@ -24,7 +26,13 @@ _PERTURBATION = 1e-9
 class SchurForm(NamedTuple):
     """A = Q D Q^T, in the dtype of A.
 
+    Only first derivatives in reverse mode pass through D. For others the functions that take a
+    Schur form compute exp(p A), and their gradients to Q are dropped, as any orthogonal Q cancels
+    in products of queries and keys.
+
     Args:
+        generators: A, [..., b, b].
+        frame: Q for those functions.
         basis: Q, [..., b, b] orthogonal.
         quasi_diagonal: D, [..., b, b]; its gradient is kept transposed.
         frequencies: the f, [..., b/2].
@@ -33,16 +41,21 @@ class SchurForm(NamedTuple):
             does not check.
     """
 
+    generators: Tensor
+    frame: Tensor
     basis: Tensor
     quasi_diagonal: Tensor
     frequencies: Tensor
     distinct: bool = False
+    #: Q is the identity, D is A and frequencies are NaN: the rotations are to be composed
+    trivial: bool = False
 
     def unbind(self) -> tuple["SchurForm", ...]:
         """One for each index of the first dimension."""
-        bases, diagonals = self.basis.unbind(), self.quasi_diagonal.unbind()
-        parts = zip(bases, diagonals, self.frequencies.unbind(), strict=True)
-        return tuple(SchurForm(*part, self.distinct) for part in parts)
+        tensors = (self.generators, self.frame, self.basis, self.quasi_diagonal, self.frequencies)
+        parts = zip(*(x.unbind() for x in tensors), strict=True)
+        forms = (SchurForm(*part) for part in parts)
+        return tuple(form._replace(distinct=self.distinct, trivial=self.trivial) for form in forms)
 
 
 def real_schur(a: Tensor, positions: Tensor) -> SchurForm:
@@ -52,11 +65,12 @@ def real_schur(a: Tensor, positions: Tensor) -> SchurForm:
     eigenvectors. Q is unique up to a rotation of each plane only. The gradient is that of a loss
     which depends on products of queries and keys, where such rotations cancel: divided differences
     of exp (Daleckii and Krein), replaced by the derivative where frequencies coincide. On a GPU
-    the decomposition waits for the device, once a call.
+    the decomposition waits for the device, once a call. Where a gradient needs more than that
+    (``composed``), nothing is decomposed and Q is the identity.
 
     Args:
         a: [..., b, b] float32 or float64, b even.
-        positions: [T], which bound the angles.
+        positions: [T], which bound the angles; if they need a gradient, nothing is decomposed.
 
     Raises:
         UsageError: not square, an odd number of rows, or another dtype.
@@ -64,14 +78,32 @@ def real_schur(a: Tensor, positions: Tensor) -> SchurForm:
     check_square(a)
     if a.shape[-1] % 2:
         raise UsageError(f"generators must have an even number of rows, not {a.shape[-1]}")
+    if composed(positions):
+        identity = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device).expand_as(a)
+        unknown = a.new_full((*a.shape[:-2], a.shape[-1] // 2), math.nan)
+        return SchurForm(a, identity, identity, a, unknown, trivial=True)
     largest = F.pad(positions.detach().flatten(), (0, 1)).abs().amax().to(a.dtype)
     with full_precision(a):
         kernel = schur_kernel(a) if can_read_values(a) else None
         if kernel is not None:
             min_gap = _tolerance(a.dtype) / max(float(largest), torch.finfo(a.dtype).tiny)
-            return SchurForm(*_CompiledSchur.apply(a, kernel, min_gap))  # type: ignore[no-untyped-call]
+            basis, *others = _CompiledSchur.apply(a, kernel, min_gap)  # type: ignore[no-untyped-call]
+            return SchurForm(a, _Frame.apply(basis), basis, *others)  # type: ignore[no-untyped-call]
         basis, quasi_diagonal = _RealSchur.apply(a, largest)  # type: ignore[no-untyped-call]
-    return SchurForm(basis, quasi_diagonal, frequencies_of(quasi_diagonal.detach()))
+    frame = _Frame.apply(basis)  # type: ignore[no-untyped-call]
+    return SchurForm(a, frame, basis, quasi_diagonal, frequencies_of(quasi_diagonal.detach()))
+
+
+class _Frame(torch.autograd.Function):
+    """Q, without a gradient in a backward pass where ``generators`` have the whole of it."""
+
+    @staticmethod
+    def forward(ctx: Any, basis: Tensor) -> Tensor:
+        return basis.view_as(basis)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor | None:
+        return None if backward_is_composed(grad) else grad
 
 
 class _CompiledSchur(torch.autograd.Function):
@@ -82,12 +114,18 @@ class _CompiledSchur(torch.autograd.Function):
         basis, quasi_diagonal, frequencies, any_close = kernel.real_schur(a, min_gap)
         ctx.kernel, ctx.min_gap = kernel, min_gap
         ctx.save_for_backward(basis, quasi_diagonal)
+        ctx.set_materialize_grads(False)
         return basis, quasi_diagonal, frequencies, not any_close
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        saved = ctx.saved_tensors
-        return ctx.kernel.real_schur_backward(*saved, grads[:3], ctx.min_gap), None, None
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None, None]:
+        basis, quasi_diagonal = ctx.saved_tensors
+        if _reaches_through_rotations(grads[:3]):
+            return None, None, None
+        likes = (basis, quasi_diagonal, basis[..., ::2, 0])
+        full = [torch.zeros_like(x) if g is None else g for x, g in zip(likes, grads, strict=False)]
+        saved = (basis, quasi_diagonal)
+        return ctx.kernel.real_schur_backward(*saved, full, ctx.min_gap), None, None
 
 
 class _RealSchur(torch.autograd.Function):
@@ -95,11 +133,18 @@ class _RealSchur(torch.autograd.Function):
     def forward(ctx: Any, a: Tensor, largest_position: Tensor) -> tuple[Tensor, Tensor]:
         basis, frequencies = _decompose(a)
         ctx.save_for_backward(basis, frequencies, largest_position)
+        ctx.set_materialize_grads(False)
         return basis, to_quasi_diagonal(frequencies)
 
     @staticmethod
-    def backward(ctx: Any, grad_basis: Tensor, grad_diagonal: Tensor) -> tuple[Tensor, None]:
+    def backward(
+        ctx: Any, grad_basis: Tensor | None, grad_diagonal: Tensor | None
+    ) -> tuple[Tensor | None, None]:
         basis, frequencies, largest_position = ctx.saved_tensors
+        if _reaches_through_rotations((grad_basis, grad_diagonal)):
+            return None, None
+        grad_basis = torch.zeros_like(basis) if grad_basis is None else grad_basis
+        grad_diagonal = torch.zeros_like(basis) if grad_diagonal is None else grad_diagonal
         with full_precision(basis):
             apart = _plane_pairs((basis.mT @ grad_basis).mT)
             limits = _plane_pairs(grad_diagonal.mT)
@@ -146,6 +191,23 @@ def _from_singular_vectors(a: Tensor) -> tuple[Tensor, Tensor]:
     left, frequencies, right = torch.linalg.svd(t[..., ::2, 1::2])
     planes = torch.stack((q[..., 1::2] @ right.mT, q[..., ::2] @ left), -1)
     return planes.flatten(-2), frequencies
+
+
+def _reaches_through_rotations(grads: Sequence[Tensor | None]) -> bool:
+    """Whether the backward pass is a composition, whose gradients reach the generators directly.
+
+    Raises:
+        UsageError: it is, but other functions than those of this package have used Q or D.
+    """
+    if not backward_is_composed(*grads):
+        return False
+    if any(grad is not None for grad in grads):
+        raise UsageError(
+            "real_schur: second derivatives of a loss that depends on the basis or the frequencies "
+            "other than through rotate_one_axis, rotate_by_steps, change_basis and fold_basis are "
+            "not supported; use torch.linalg.eigh"
+        )
+    return True
 
 
 def _from_eigenvectors(a: Tensor) -> tuple[Tensor, Tensor]:

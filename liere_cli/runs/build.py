@@ -15,6 +15,7 @@ from liere_cli.model import ModelShape, Transformer, encoding_for
 from liere_cli.runs.find import Listing, find_run
 from liere_cli.runs.folder import Run
 from liere_cli.runs.identity import folder_name, identity
+from liere_cli.utils.torch_modes import cpu_float32
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def choose_device(name: str, here: bool = True) -> torch.device:
     return device
 
 
+@cpu_float32()
 def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) -> RunSpec:
     """Resolves every value of a recipe, and checks that the model can be built.
 
@@ -145,6 +147,7 @@ def model_shape(recipe: Recipe, dataset: Dataset) -> ModelShape:
     )
 
 
+@cpu_float32()
 def build_model(run_spec: RunSpec) -> Transformer:
     """The model on the CPU, initialised by the run's seed."""
     model = Transformer(model_shape(run_spec.recipe, run_spec.dataset), run_spec.recipe.encoding)

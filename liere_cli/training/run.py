@@ -19,10 +19,12 @@ from liere_cli.training.trainer import Trainer
 from liere_cli.utils.distributed import ALONE, Ranks
 from liere_cli.utils.files import make_folder
 from liere_cli.utils.malloc import memory_errors_reported
+from liere_cli.utils.torch_modes import cpu_float32
 
 _LESS_MEMORY = "reduce training.batch, raise training.accumulate, or choose a smaller model or grid"
 
 
+@cpu_float32()
 def train_run(
     run_spec: RunSpec,
     *,

@@ -1,7 +1,7 @@
 """Grids and random streams."""
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liere_cli.errors import UsageError
+from liere_cli.positions.augment import Displacement
 from liere_cli.positions.grid import Grid, Scaling
 from liere_cli.utils.seeding import stream, stream_seed
 
@@ -67,3 +68,20 @@ def test_streams_are_repeatable_and_independent(seed: int, one: str, other: str)
     if one != other:
         assert stream_seed(seed, one) != stream_seed(seed, other)
     assert stream_seed(seed, one) != stream_seed(seed + 1, one)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("scaling", get_args(Scaling))
+def test_units_do_not_depend_on_the_default_dtype(scaling: Scaling, dtype: torch.dtype) -> None:
+    def displaced() -> torch.Tensor:
+        move = Displacement(1.0, 0.1, 1.2, 1.2).draw((3, 5), torch.Generator().manual_seed(0))
+        return Grid((3, 5), (2, 4)).positions(scaling, move=move)
+
+    expected = displaced()
+    torch.set_default_dtype(dtype)
+    try:
+        actual = displaced()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert actual.dtype == torch.float32
+    assert torch.equal(actual, expected)

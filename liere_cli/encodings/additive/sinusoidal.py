@@ -11,6 +11,7 @@ from liere_cli.config.section import added
 from liere_cli.encodings.additive.base import Additive
 from liere_cli.encodings.base import PositionedOptions, Shape, Stream
 from liere_cli.rotations import product_angles
+from liere_cli.rotations.precision import accumulation_dtype
 
 
 class SinusoidalOptions(PositionedOptions):
@@ -49,8 +50,10 @@ class Sinusoidal(Additive):
 
     def at(self, positions: Tensor) -> Tensor:
         """As the base class: axis by axis, sines before cosines."""
+        positions = positions.to(accumulation_dtype(positions.dtype))
         order = torch.arange(self.waves, device=positions.device, dtype=torch.float32) / self.waves
-        rates = self.options.theta**-order
-        angles = product_angles([positions.float()[:, :, None]], [rates])  # [T, A, waves]
+        # frequencies are those of float32 in every dtype
+        rates = (self.options.theta**-order).to(positions.dtype)
+        angles = product_angles([positions[:, :, None]], [rates])  # [T, A, waves]
         vectors = torch.cat([angles.sin(), angles.cos()], -1).flatten(1) * self.scale
         return nn.functional.pad(vectors, (0, self.shape.dim - vectors.shape[1]))

@@ -52,8 +52,12 @@ class LogitBias(PositionEncoding):
 
 
 def distances(queries: Tensor, keys: Tensor) -> Tensor:
-    """Euclidean distances of positions [Tq, A] and [Tk, A]: [Tq, Tk]."""
+    """Euclidean distances of positions [Tq, A] and [Tk, A]: [Tq, Tk]. Between equal positions the
+    gradient is 0.
+    """
     difference = queries[:, None] - keys[None]
     if queries.shape[1] == 1:
         return difference[..., 0].abs()
-    return difference.square().sum(-1).sqrt()
+    squared = difference.square().sum(-1)
+    equal = squared == 0  # where the derivative of the root is infinite
+    return squared.masked_fill(equal, 1).sqrt().masked_fill(equal, 0)

@@ -71,6 +71,8 @@ class T5(LogitBias):
         nn.init.normal_(self.table, std=std, generator=stream("table"))
 
     def between(self, queries: Tensor, keys: Tensor, layer: int) -> Tensor:
+        if torch.is_grad_enabled() and (queries.requires_grad or keys.requires_grad):
+            raise self.error("has no gradient to positions: buckets are constant between distances")
         (queries, unknown_queries), (keys, unknown_keys) = map(_known, (queries, keys))
         relative = (keys[None] - queries[:, None]).trunc().long()  # [Tq, Tk, A]
         buckets, distance = self.options.buckets, self.options.distance

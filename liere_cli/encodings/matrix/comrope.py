@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from liere_cli.encodings.base import PositionedOptions, Shape, Stream
 from liere_cli.encodings.matrix.base import MatrixRotation
@@ -120,12 +121,13 @@ class ComRoPE(MatrixRotation):
     def prepare(self, positions: Tensor) -> ComRoPEState:
         positions = positions.to(self.base.dtype)
         # prefix=null is position 0: s is linear, and exp(0) is the identity
-        first = positions.new_full((1, self.shape.axes), self.options.prefix or 0.0)
+        # a row of padding, as there may be no token
+        first = torch.full_like(F.pad(positions, (0, 0, 1, 0))[:1], self.options.prefix or 0.0)
         positions = torch.cat((first, positions))
         generators, steps = skew(self.base), self.steps(positions)
         if need_float64(generators, steps):
             generators, steps = skew(self.base.double()), self.steps(positions.double())
-        lines = real_schur(generators, steps)
+        lines = real_schur(generators, steps.detach())
         return ComRoPEState(lines.unbind(), steps.unbind())
 
     def rotate(

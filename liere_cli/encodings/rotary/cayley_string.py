@@ -53,8 +53,9 @@ class CayleySTRING(BasisChange):
 
     def bases(self) -> tuple[Tensor, Tensor]:
         with full_precision(self.upper):
-            identity = torch.eye(self.shape.head_dim, dtype=self.upper.dtype).to(self.upper.device)
+            size, like = self.shape.head_dim, self.upper
+            identity = torch.eye(size, dtype=like.dtype, device=like.device)
             # (I - S)(I + S)^-1 = 2 (I + S)^-1 - I
-            inverse = torch.linalg.inv(identity + skew_from_upper(self.upper, self.shape.head_dim))
+            inverse = torch.linalg.inv(identity + skew_from_upper(self.upper, size))
             basis = 2 * inverse - identity
         return basis, basis.mT

@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 
 from liere_cli.errors import UsageError
-from liere_cli.rotations.apply.planes import split_projection
+from liere_cli.rotations.apply.planes import join_projection, split_projection
+from liere_cli.rotations.derivatives import (
+    backward_is_composed,
+    composed,
+    gradients,
+    with_value,
+)
 from liere_cli.rotations.kernels.blocks import BlockKernel, block_kernel
 from liere_cli.rotations.precision import check_heads, full_precision
 
@@ -32,12 +38,15 @@ def rotate_blocks(rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
             tokens stay unchanged.
 
     Returns:
-        As many tensors of that shape and dtype; exact gradients flow to them and to the rotations.
+        As many tensors of that shape and dtype; exact gradients of any order flow to them and to
+        the rotations.
 
     Raises:
         UsageError: shapes or dtypes that don't fit.
     """
     check_fit(rotations.shape, xs)
+    if composed():
+        return compose_blocks(rotations, *xs)
     kernel = _kernel(rotations, xs)
     if kernel is None:
         rotated = _RotateBlocks.apply(rotations, *xs)  # type: ignore[no-untyped-call]
@@ -57,7 +66,7 @@ def rotate_projected_blocks(rotations: Tensor, qkv: Tensor) -> tuple[Tensor, Ten
     """
     q, k, v = split_projection(qkv)
     check_fit(rotations.shape, (q, k))
-    kernel = _kernel(rotations, (q, k))
+    kernel = None if composed() else _kernel(rotations, (q, k))
     if kernel is None:
         q, k = rotate_blocks(rotations, q, k)
         return q, k, v
@@ -87,6 +96,19 @@ def check_fit(rotations: torch.Size, xs: tuple[Tensor, ...]) -> None:
         )
 
 
+def compose_blocks(rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+    """``rotate_blocks`` of operations that have derivatives of every kind."""
+    _, blocks, tokens, rows, _ = rotations.shape
+    turned = []
+    with full_precision(rotations):
+        for x in xs:
+            prefix = x.shape[2] - tokens
+            parts = x[:, :, prefix:].unflatten(-1, (blocks, rows))
+            y = torch.einsum("hntij,bhtnj->bhtni", rotations.to(x.dtype), parts).flatten(-2)
+            turned.append(torch.cat((x[:, :, :prefix], y), 2) if prefix else y)
+    return tuple(turned)
+
+
 class _CompiledBlocks(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -101,6 +123,8 @@ class _CompiledBlocks(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         rotations, *xs = ctx.saved_tensors
+        if backward_is_composed(*grads):
+            return None, *_block_gradients(ctx.needs_input_grad[1:], rotations, xs, grads)
         back = _with_prefix(grads, rotations.shape[2])
         grads, saved = _with_contiguous_channels(grads), _with_contiguous_channels(xs) or None
         grad_rotations = ctx.kernel.rotate_backward(
@@ -135,8 +159,10 @@ class _CompiledProjectedBlocks(torch.autograd.Function):
         return q, k, v
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor | None, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
         rotations, rotated = ctx.saved_tensors
+        if backward_is_composed(*grads):
+            return _projected_gradients(ctx.needs_input_grad[1:], rotations, rotated, grads)
         batch, heads, length, channels = grads[0].shape
         grad = grads[0].new_empty(batch, length, 3, heads, channels)
         *targets, grad_v = split_projection(grad)
@@ -164,6 +190,8 @@ class _RotateBlocks(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         rotations, *xs = ctx.saved_tensors
+        if backward_is_composed(*grads):
+            return _block_gradients(ctx.needs_input_grad, rotations, xs, grads)
         with full_precision(rotations):
             merged = _merge(rotations, grads[0].dtype)
             grad_rows = pack(grads, merged.shape)
@@ -177,6 +205,35 @@ class _RotateBlocks(torch.autograd.Function):
                 back = torch.bmm(grad_rows, merged.flatten(0, 2))
                 grad_xs = unpack(back, grads, merged.shape)
         return grad_rotations, *grad_xs
+
+
+def _block_gradients(
+    needed: Sequence[bool], rotations: Tensor, xs: Sequence[Tensor], grads: Sequence[Tensor]
+) -> tuple[Tensor | None, ...]:
+    """Gradients to rotations and tensors that can be differentiated; without rotations that need
+    one, the tensors are not saved.
+    """
+    if not xs:
+        return None, *compose_blocks(rotations.mT, *grads)
+    return tuple(gradients(compose_blocks, (rotations, *xs), needed, grads))
+
+
+def _projected_gradients(
+    needed: Sequence[bool], rotations: Tensor, rotated: Tensor | None, grads: Sequence[Tensor]
+) -> tuple[None, Tensor | None, Tensor | None]:
+    """Those of ``_CompiledProjectedBlocks``, from the overwritten projection."""
+    if rotated is None:
+        return None, None, join_projection(*compose_blocks(rotations.mT, *grads[:2]), grads[2])
+    q, k, v = split_projection(rotated.detach())
+    before = join_projection(*compose_blocks(rotations.detach().mT, q, k), v)
+
+    def composition(rotations: Tensor, qkv: Tensor) -> tuple[Tensor, ...]:
+        q, k, v = split_projection(qkv)
+        return *compose_blocks(rotations, q, k), v
+
+    inputs = (rotations, with_value(rotated, before))
+    to_rotations, to_projection = gradients(composition, inputs, needed, grads)
+    return None, to_rotations, to_projection
 
 
 def _merge(rotations: Tensor, dtype: torch.dtype) -> Tensor:

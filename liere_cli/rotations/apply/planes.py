@@ -4,12 +4,19 @@ Shapes: B batch, N heads, S sequence (prefix + T), T tokens with a position, H h
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor
 
 from liere_cli.errors import UsageError, unknown
+from liere_cli.rotations.derivatives import (
+    backward_is_composed,
+    composed,
+    gradients,
+    with_value,
+)
 from liere_cli.rotations.kernels.planes import PlaneKernel, plane_kernel
 from liere_cli.rotations.precision import accumulation_dtype, check_floating, check_heads
 
@@ -36,7 +43,7 @@ def rotate_planes(x: Tensor, table: Tensor, layout: Layout = "interleaved") -> T
 
     Returns:
         [B, N, S, H] in the dtype of ``x``; arithmetic is float32 (float64 for float64) with one
-        rounding at the end. Exact gradients flow to ``x`` and to ``table``.
+        rounding at the end. Exact gradients of any order flow to ``x`` and to ``table``.
     """
     check_heads(x)
     if layout not in get_args(Layout):
@@ -48,6 +55,8 @@ def rotate_planes(x: Tensor, table: Tensor, layout: Layout = "interleaved") -> T
         )
     if torch.compiler.is_compiling():
         return plane_rotation(x, table, layout)
+    if composed():
+        return _compose_planes(x, table, layout)
     return cast(Tensor, _RotatePlanes.apply(x, table, layout))  # type: ignore[no-untyped-call]
 
 
@@ -67,6 +76,8 @@ def rotate_projected(
     """
     if torch.compiler.is_compiling():
         return rotate_projection(qkv, table, layout, overwrite=False)
+    if composed():
+        return _compose_projection(qkv, table, layout)
     return cast(
         tuple[Tensor, Tensor, Tensor],
         _RotateProjected.apply(qkv, table, layout),  # type: ignore[no-untyped-call]
@@ -77,6 +88,11 @@ def split_projection(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values [B, N, S, H], views of [B, S, 3, N, H]."""
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     return q, k, v
+
+
+def join_projection(*parts: Tensor) -> Tensor:
+    """The inverse of ``split_projection``, a copy."""
+    return torch.stack(parts).permute(1, 3, 0, 2, 4)
 
 
 def queries_and_keys(qkv: Tensor) -> Tensor:
@@ -137,8 +153,10 @@ class _RotateProjected(torch.autograd.Function):
         return rotated
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         qkv, table = ctx.saved_tensors
+        if backward_is_composed(*grads):
+            return _projection_gradients(ctx, qkv, table, grads)
         grad_table = None
         if ctx.kernel is not None:
             sums = ("dot", "cross") if ctx.needs_input_grad[1] else ()
@@ -156,6 +174,28 @@ class _RotateProjected(torch.autograd.Function):
         return grad, grad_table, None
 
 
+def _projection_gradients(
+    ctx: Any, qkv: Tensor | None, table: Tensor, grads: Sequence[Tensor]
+) -> tuple[Tensor | None, Tensor | None, None]:
+    """``_RotateProjected.backward`` that can be differentiated."""
+    layout = ctx.layout
+    if qkv is None:
+        rotated = (_compose_planes(grad, table, layout, inverse=True) for grad in grads[:2])
+        return join_projection(*rotated, grads[2]), None, None
+    if ctx.kernel is not None:
+        qkv = with_value(qkv, unrotated_projection(qkv.detach(), table.detach()))
+    needed = ctx.needs_input_grad[:2]
+    to_inputs = gradients(partial(_compose_projection, layout=layout), (qkv, table), needed, grads)
+    return to_inputs[0], to_inputs[1], None
+
+
+def unrotated_projection(qkv: Tensor, table: Tensor) -> Tensor:
+    """What the kernel has overwritten with ``qkv``, [B, S, 3, N, H]."""
+    z = torch.view_as_complex(table)
+    inverse = torch.view_as_real(z.conj() / z.abs().square())
+    return join_projection(*_compose_projection(qkv, inverse, "interleaved"))
+
+
 class _RotatePlanes(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, table: Tensor, layout: Layout) -> Tensor:
@@ -166,6 +206,14 @@ class _RotatePlanes(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, table = ctx.saved_tensors
+        needed, layout = ctx.needs_input_grad[:2], ctx.layout
+        if backward_is_composed(grad):
+            if x is None:
+                return _compose_planes(grad, table, layout, inverse=True), None, None
+            grad_x, grad_table = gradients(
+                partial(_compose_planes, layout=layout), (x, table), needed, (grad,)
+            )
+            return grad_x, grad_table, None
         grad_x = grad_table = None
         if ctx.needs_input_grad[0]:
             grad_x = plane_rotation(grad, table, ctx.layout, inverse=True)
@@ -202,12 +250,26 @@ def plane_rotation(
         if merged:
             product = product.unflatten(2, (heads, -1)).transpose(1, 2)
         return torch.view_as_real(product).flatten(-2)
+    rotated = _compose_planes(x, table, layout, inverse)
+    return rotated if out is None else out.copy_(rotated)
+
+
+def _compose_planes(x: Tensor, table: Tensor, layout: Layout, inverse: bool = False) -> Tensor:
+    """``plane_rotation`` of operations that have derivatives of every kind."""
+    prefix = x.shape[-2] - table.shape[-3]
     cos, sin = table.unbind(-1)
     sin = -sin if inverse else sin
     first, second = _pairs(x[..., prefix:, :], layout)
     rotated = _join(first * cos - second * sin, first * sin + second * cos, layout).to(x.dtype)
-    rotated = torch.cat((x[..., :prefix, :], rotated), -2) if prefix else rotated
-    return rotated if out is None else out.copy_(rotated)
+    return torch.cat((x[..., :prefix, :], rotated), -2) if prefix else rotated
+
+
+def _compose_projection(
+    qkv: Tensor, table: Tensor, layout: Layout
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``rotate_projection`` of operations that have derivatives of every kind."""
+    q, k, v = split_projection(qkv)
+    return _compose_planes(q, table, layout), _compose_planes(k, table, layout), v
 
 
 def _table_gradient(x: Tensor, grad: Tensor, table: Tensor, layout: Layout) -> Tensor:

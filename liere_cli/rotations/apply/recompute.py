@@ -11,9 +11,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from liere_cli.rotations.apply.blocks import check_fit, pack, unpack
+from liere_cli.rotations.apply.blocks import check_fit, compose_blocks, pack, unpack
+from liere_cli.rotations.derivatives import backward_is_composed, composed, gradients
 from liere_cli.rotations.exponential.chunks import Chunking
-from liere_cli.rotations.exponential.grid_exp import check_grid, source_and_chunking
+from liere_cli.rotations.exponential.grid_exp import (
+    check_grid,
+    compose_grid_exp,
+    generators_in,
+    source_and_chunking,
+)
 from liere_cli.rotations.precision import full_precision
 
 
@@ -22,11 +28,12 @@ def rotate_on_grid(generators: Tensor, positions: Tensor, *xs: Tensor) -> tuple[
 
     Args:
         generators: [N or 1, n, A, b, b] float32 or float64, skew-symmetric.
-        positions: [T, A].
+        positions: [T, A]; memory is not bounded if they need a gradient.
         xs: each [B, N, S, n*b]; the first S - T tokens stay unchanged.
 
     Returns:
-        As many tensors of that shape and dtype; exact gradients flow to them and to the generators.
+        As many tensors of that shape and dtype; exact gradients flow to them, to the generators and
+        to the positions.
 
     Raises:
         UsageError: shapes or dtypes that don't fit.
@@ -35,6 +42,8 @@ def rotate_on_grid(generators: Tensor, positions: Tensor, *xs: Tensor) -> tuple[
     heads, blocks, _, rows, _ = generators.shape
     shape = torch.Size((heads, blocks, len(positions), rows, rows))
     check_fit(shape, xs)
+    if composed(positions):
+        return compose_blocks(compose_grid_exp(generators, positions), *xs)
     with full_precision(generators):
         source, chunking = source_and_chunking(generators)
         positions = positions.detach().to(generators.dtype)
@@ -64,6 +73,16 @@ class _RotateOnGrid(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         source, positions, *xs = ctx.saved_tensors
+        if backward_is_composed(*grads):
+            heads, blocks, *_ = ctx.shape
+
+            def composition(source: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
+                rotations = compose_grid_exp(generators_in(source, positions), positions)
+                return compose_blocks(rotations.unflatten(0, (heads, blocks)), *xs)
+
+            needed = (ctx.needs_input_grad[2], *ctx.needs_input_grad[4:])
+            grad_source, *grad_xs = gradients(composition, (source, *xs), needed, grads)
+            return None, None, grad_source, None, *grad_xs
         with full_precision(source):
             rows = _on_grid(pack(tuple(xs), ctx.shape), ctx.shape)
             grad_rows = _on_grid(pack(grads, ctx.shape), ctx.shape)

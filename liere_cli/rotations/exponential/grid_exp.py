@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from liere_cli.errors import UsageError
+from liere_cli.rotations.derivatives import backward_is_composed, composed, gradients
 from liere_cli.rotations.exponential import shared_taylor
 from liere_cli.rotations.exponential.chunks import (
     Chunk,
@@ -21,7 +22,7 @@ from liere_cli.rotations.exponential.chunks import (
     slices,
 )
 from liere_cli.rotations.exponential.scaling_squaring import compiled_exponential
-from liere_cli.rotations.exponential.skew_exp import skew_exp
+from liere_cli.rotations.exponential.skew_exp import compose_exp, skew_exp
 from liere_cli.rotations.kernels.exponential import ExponentialKernel
 from liere_cli.rotations.precision import check_square, full_precision
 
@@ -34,17 +35,20 @@ def grid_exp(generators: Tensor, positions: Tensor) -> Tensor:
 
     Args:
         generators: [..., A, b, b] float32 or float64, skew-symmetric.
-        positions: [T, A], any floating dtype; they get no gradient.
+        positions: [T, A], any floating dtype. If they need a gradient, rotations are computed
+        without the memory that chunks save.
 
     Returns:
         [..., T, b, b] in the dtype of the generators, autocast or not; the gradient to the
-        generators is exact up to their skew part.
+        generators, of any order, is exact up to their skew part.
 
     Raises:
         UsageError: not square, another dtype, or positions of another number of axes.
     """
     check_grid(generators, positions)
     *batch, axes, rows, _ = generators.shape
+    if composed(positions):
+        return compose_grid_exp(generators, positions)
     positions = positions.detach().to(generators.dtype)
     few = rows <= 3 or len(positions) <= shared_taylor.monomial_count(axes)
     with full_precision(generators):
@@ -53,6 +57,18 @@ def grid_exp(generators: Tensor, positions: Tensor) -> Tensor:
         source, chunking = source_and_chunking(generators)
         rotations = cast(Tensor, _GridExp.apply(source, positions, chunking))  # type: ignore[no-untyped-call]
         return rotations.view(*batch, len(positions), rows, rows)
+
+
+def compose_grid_exp(generators: Tensor, positions: Tensor) -> Tensor:
+    """``grid_exp`` of operations that have derivatives of every kind, to the positions too."""
+    with full_precision(generators):
+        positions = positions.to(generators.dtype)
+        return compose_exp(torch.einsum("ta,...aij->...tij", positions, generators))
+
+
+def generators_in(source: Tensor, positions: Tensor) -> Tensor:
+    """The generators of ``source_and_chunking``, [G, A, b, b], which a source begins with."""
+    return source[:, : positions.shape[1]]
 
 
 def check_grid(generators: Tensor, positions: Tensor) -> None:
@@ -88,8 +104,17 @@ class _GridExp(torch.autograd.Function):
         return rotations
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None]:
         source, positions = ctx.saved_tensors
+        if backward_is_composed(grad):
+            needed = ctx.needs_input_grad[:1]
+            (grad_source,) = gradients(
+                lambda x: compose_grid_exp(generators_in(x, positions), positions),
+                (source,),
+                needed,
+                (grad,),
+            )
+            return grad_source, None, None
         with full_precision(grad):
             grad_source = torch.zeros_like(source)
             for chunk in ctx.chunks:

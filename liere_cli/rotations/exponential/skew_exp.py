@@ -3,11 +3,13 @@
 Shapes: G matrices, b rows.
 """
 
+import math
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from liere_cli.rotations.derivatives import backward_is_composed, composed, gradients
 from liere_cli.rotations.exponential.chunks import cached_entries
 from liere_cli.rotations.exponential.closed_form import exp2, exp3
 from liere_cli.rotations.exponential.scaling_squaring import (
@@ -40,7 +42,7 @@ def skew_exp(a: Tensor) -> Tensor:
 
     Returns:
         [..., b, b] in the dtype of ``a``, autocast or not. Rounding grows as eps * norm: 3e-6 in
-        float32 at norm 130. The gradient is its skew part.
+        float32 at norm 130. The gradient, of any order, is its skew part.
 
     Raises:
         UsageError: not square, or of another dtype.
@@ -53,6 +55,8 @@ def skew_exp(a: Tensor) -> Tensor:
         return exp2(a)
     if rows == 3:
         return exp3(a)
+    if composed():
+        return compose_exp(a)
     batch = a.reshape(-1, rows, rows)
     kernel = compiled_exponential(a)
     with full_precision(a):
@@ -63,6 +67,18 @@ def skew_exp(a: Tensor) -> Tensor:
     return cast(Tensor, rotations).view(a.shape)
 
 
+def compose_exp(a: Tensor) -> Tensor:
+    """``skew_exp`` of operations that have derivatives of every kind. Its memory grows with the
+    squarings, and it is all NaN for every matrix whose norm leaves no correct digit.
+    """
+    if a.shape[-1] <= 3 or not a.numel():
+        return skew_exp(a)
+    with full_precision(a):
+        rotations = torch.linalg.matrix_exp(((a - a.mT) / 2).contiguous())
+        norms = torch.linalg.matrix_norm(a.detach(), keepdim=True) * math.sqrt(0.5)
+        return torch.where(norms * torch.finfo(a.dtype).eps < 1, rotations, math.nan)
+
+
 class _CompiledExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, kernel: ExponentialKernel) -> Tensor:
@@ -71,20 +87,25 @@ class _CompiledExp(torch.autograd.Function):
         return kernel.exponential(a)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None]:
         (a,) = ctx.saved_tensors
+        if backward_is_composed(grad):
+            return gradients(compose_exp, (a,), (True,), (grad,))[0], None
         return ctx.kernel.exponential_backward(a, grad), None
 
 
 class _SkewExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
+        ctx.save_for_backward(a)
         ctx.chunks = _chunks(a)
         ctx.parts = [exponentiate(_take(a, rows)) for rows in ctx.chunks]
         return _gather(ctx.chunks, [part.rotations for part in ctx.parts], a)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor | None:
+        if backward_is_composed(grad):
+            return gradients(compose_exp, ctx.saved_tensors, (True,), (grad,))[0]
         with full_precision(grad):
             adjoints = [
                 part.adjoint(_take(grad.mT, rows).contiguous())
