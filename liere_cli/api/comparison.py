@@ -120,18 +120,22 @@ class Comparison:
         return FORMATS[form](self.table)
 
     def plot(self, path: str | Path) -> None:
-        """Draws learning curves, and scores at other grids, as .png, .svg or .pdf.
+        """Draws differences, scores of every seed, learning curves, and scores at other grids.
+
+        Args:
+            path: ends in .svg; or in .png or .pdf, which need matplotlib.
 
         Raises:
             UsageError: another suffix.
             LiereError: matplotlib is not installed, or the file can't be written.
         """
-        from liere_cli.comparison.tables.learning_curves import learning_curves
-        from liere_cli.report.plots.comparison import draw
+        from liere_cli.comparison.per_run.curves import run_curves
+        from liere_cli.report.plots.comparison import sheet
+        from liere_cli.report.plots.files import save
 
         plan, outcomes = self.result.plan, self.result.outcomes
-        curves = [learning_curves(dataset, outcomes) for dataset in plan.datasets]
-        draw(self.table, curves, Path(path))
+        curves = {dataset.title: run_curves(dataset, outcomes) for dataset in plan.datasets}
+        save(sheet(self.table, curves), Path(path))
 
     def write(self) -> None:
         """Writes the tables, and the recipe that repeats them, into :attr:`folder`."""
