@@ -14,7 +14,18 @@ from liere_cli.report.numbers import Unit
 from liere_cli.report.plots.colours import Look, looks
 from liere_cli.report.plots.curves import Curve, Series, learning_curves, over_places
 from liere_cli.report.plots.rows import Estimate, Scores, estimates, paired_scores
-from liere_cli.report.plots.scene import COLUMN, Area, Dot, Figure, Image, Line, Mark, Text
+from liere_cli.report.plots.scene import (
+    COLUMN,
+    TEXT,
+    Area,
+    Dot,
+    Figure,
+    Image,
+    Line,
+    Mark,
+    Text,
+    cut,
+)
 from liere_cli.report.sections.verdict import verdict_label
 
 #: dash by extension of an encoding to other grids
@@ -41,7 +52,7 @@ def differences(dataset: DatasetTable, looks: Mapping[str, Look]) -> Figure | No
     values = "; ".join(f"{row.label} {row.words}" for row in shown)
     return estimates(
         shown,
-        title=f"{dataset.title}: difference to {dataset.baseline}",
+        title=f"Difference to {dataset.baseline}",
         axis=f"{unit.difference}, minus {dataset.baseline}",
         description=f"Mean difference with its interval and every seed. {values}.",
         sides=worse_better,
@@ -89,7 +100,7 @@ def seed_scores(dataset: DatasetTable, looks: Mapping[str, Look]) -> Figure | No
     means = "; ".join(f"{row.label} {row.mean:.6g}" for row in rows if row.mean is not None)
     return paired_scores(
         rows,
-        title=f"{dataset.title}: every seed",
+        title="Every seed",
         axis=f"{unit.header} on the test split, {direction} is better",
         description=f"The test score of every run. Means: {means}.",
     )
@@ -104,10 +115,10 @@ def training_plots(
     training = [(curve, curve.training) for curve in curves if curve.training.steps.size]
     validation = [(curve, curve.validation) for curve in curves if curve.validation.steps.size > 1]
     return [
-        _curve_plot(histories, looks, f"{dataset.title}: {name}", label, scale, by)
+        _curve_plot(histories, looks, name, label, scale, by)
         for name, label, scale, histories in (
-            ("training loss", "training loss, nats", 1.0, training),
-            ("validation", score, unit.scale, validation),
+            ("Training loss", "training loss, nats", 1.0, training),
+            ("Validation", score, unit.scale, validation),
         )
         if histories
         for by in ("steps", "seconds")
@@ -167,7 +178,7 @@ def transfer_plot(table: TransferTable, looks: Mapping[str, Look]) -> Figure | N
     ]
     return over_places(
         series,
-        title=f"{table.whole.title}: other {'lengths' if one_axis else 'resolutions'}",
+        title=f"Other {'lengths' if one_axis else 'resolutions'}",
         x_label="bytes in the window" if one_axis else "grid of the test items",
         y_label=f"{unit.header}, test split",
         description="Test scores at other grids than that of training, without further training.",
@@ -183,8 +194,8 @@ def _growth(grid: tuple[int, ...], trained: tuple[int, ...]) -> float:
 
 def figures(
     table: ComparisonTable, curves: Mapping[str, Sequence[RunCurve]]
-) -> Iterator[list[Figure]]:
-    """The plots of each data set; ``curves`` by its title."""
+) -> Iterator[tuple[str, list[Figure]]]:
+    """The title and the plots of each data set; ``curves`` by title."""
     by_name = looks_of(table)
     transfers = {transfer.whole.title: transfer for transfer in table.transfers}
     for dataset in table.datasets:
@@ -195,27 +206,29 @@ def figures(
         ]
         if dataset.title in transfers:
             plots.append(transfer_plot(transfers[dataset.title], by_name))
-        yield [plot for plot in plots if plot is not None]
+        yield dataset.title, [plot for plot in plots if plot is not None]
 
 
 def sheet(table: ComparisonTable, curves: Mapping[str, Sequence[RunCurve]]) -> Figure:
     """All plots of a comparison on one sheet: a column for each data set."""
     marks: list[Mark] = []
-    columns = [plots for plots in figures(table, curves) if plots]
+    columns = [(title, plots) for title, plots in figures(table, curves) if plots]
     height = 0.0
-    for index, plots in enumerate(columns):
-        x, y = index * (COLUMN + 24), 8.0
+    for index, (title, plots) in enumerate(columns):
+        x, y = index * (COLUMN + 24), 20.0
+        heading = cut(title, COLUMN - 16, TEXT + 2)
+        marks.append(Text(x + 8, y, heading, size=TEXT + 2, bold=True))
         for plot in plots:
-            y += 20
+            y += 24
             marks.append(Text(x + 8, y, plot.title, bold=True))
             marks += [moved(mark, x, y + 8) for mark in plot.marks]
-            y += plot.height + 12
+            y += plot.height + 8
         height = max(height, y)
     if not columns:
         marks.append(Text(8, 28, "No run of this comparison has a result yet."))
     width = max(len(columns), 1) * (COLUMN + 24) - 24
-    title = table.experiment or "Comparison"
-    return Figure(width, max(height, 48.0), tuple(marks), title, f"The plots of {title}.")
+    name = table.experiment or "Comparison"
+    return Figure(width, max(height, 48.0), tuple(marks), name, f"The plots of {name}.")
 
 
 def moved(mark: Mark, right: float, down: float) -> Mark:

@@ -55,7 +55,14 @@ def estimates(
     ``sides`` name the directions to the left and to the right of the reference.
     """
     left = min(max([text_width(row.label) for row in rows] or [0.0]), WIDEST) + 24
-    right = width - 12 - min(max([text_width(row.words, SMALL) for row in rows] or [0.0]), 96)
+    right = (
+        width
+        - 12
+        - min(
+            max([text_width(row.words, SMALL) for row in rows if row.value is not None] or [0.0]),
+            96,
+        )
+    )
     x = Scale.over([reference, *_extent(rows)], left, right, log=log, padding=0.06)
     bottom = HEAD + ROW * len(rows)
     axes = Axes(x, Scale(0, 1, bottom, HEAD))
@@ -80,14 +87,15 @@ def _estimate(axes: Axes, row: Estimate, y: float, left: float, right: float) ->
     axes.marks.append(
         Text(left - 12, y + 4, label, anchor="end", label="" if label == row.label else row.label)
     )
-    if row.words:
+    if row.value is None:
+        axes.marks.append(Text(left + 8, y + 4, row.words or "no estimate", "muted", SMALL))
+    elif row.words:
         axes.marks.append(Text(right + 8, y + 4, cut(row.words, 98, SMALL), "muted", SMALL))
     axes.y = Scale(y - 1, y + 1, y - 1, y + 1)
     size = 3.0 if len(row.seeds) <= MANY else 2.0
     for name, value in row.seeds:
         axes.dot(value, y + 8, size, row.look.paint, opacity=0.5, label=name)
     if row.value is None:
-        axes.marks.append(Text(axes.x.start, y + 4, "no estimate", "muted", SMALL))
         return
     line = y - 4 if row.seeds else y
     if row.low is not None and row.high is not None:

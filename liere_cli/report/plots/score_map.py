@@ -11,7 +11,18 @@ from liere_cli.encodings.score_map import PLOTTED, ScoreMap
 from liere_cli.report.plots.axes import Axes
 from liere_cli.report.plots.colours import BOTH_SIGNS, ONE_SIGN, coloured
 from liere_cli.report.plots.scale import Scale, tick_texts
-from liere_cli.report.plots.scene import SMALL, TEXT, Dot, Figure, Image, Line, Mark, Text, cut
+from liere_cli.report.plots.scene import (
+    SMALL,
+    TEXT,
+    Dot,
+    Figure,
+    Image,
+    Line,
+    Mark,
+    Paint,
+    Text,
+    cut,
+)
 
 #: panels in a row, before further heads begin another row
 ACROSS = 6
@@ -19,8 +30,8 @@ ACROSS = 6
 PANEL, LEFT, HEAD, FOOT, GAP = 118.0, 44.0, 34.0, 40.0, 14.0
 #: width of the scale of colours with its numbers
 BAR = 72.0
-#: colour and dash of each query
-_QUERIES: tuple[tuple[str, tuple[float, ...]], ...] = (("series0", ()), ("series1", (5.0, 3.0)))
+#: dash of each query's line
+_DASHES: tuple[tuple[float, ...], ...] = ((), (5.0, 3.0))
 
 
 @dataclass(frozen=True)
@@ -34,17 +45,31 @@ class _Map:
 
 
 def score_map_figure(
-    score_map: ScoreMap, *, title: str, caption: str = "", heads: int | None = None
+    score_map: ScoreMap,
+    *,
+    title: str,
+    caption: str = "",
+    heads: int | None = None,
+    paint: Paint = "series0",
+    headed: bool = True,
 ) -> Figure:
-    """The plot of a score map, of its first ``heads`` heads, with a caption below."""
+    """The plot of a score map, with a caption below.
+
+    Args:
+        heads: how many to show; None: all.
+        paint: of lines, where there is one axis.
+        headed: whether the title is part of the plot.
+    """
     shown = min(score_map.values.shape[1], heads or score_map.values.shape[1])
+    top = HEAD if headed else 14.0
     if len(score_map.grid) == 1:
-        marks, width, bottom = _lines(score_map, shown, HEAD)
+        marks, width, bottom = _lines(score_map, shown, top, paint)
     else:
         rows = _maps(score_map, shown) if len(score_map.grid) == 2 else _slices(score_map, shown)
-        marks, width, bottom = _draw_maps(score_map, rows, HEAD)
+        marks, width, bottom = _draw_maps(score_map, rows, top)
     width = max(width, 300.0)
-    marks.insert(0, Text(8, 18, cut(title, width - 16, TEXT + 1), size=TEXT + 1, bold=True))
+    if headed:
+        marks.append(Text(8, 18, cut(title, width - 16, TEXT + 1), size=TEXT + 1, bold=True))
     for line in _wrapped(caption, width - 16):
         bottom += 14
         marks.append(Text(8, bottom, line, "muted", SMALL))
@@ -68,11 +93,13 @@ def _head(score_map: ScoreMap, head: int, query: int | None = None) -> str:
     return ", ".join(parts)
 
 
-def _lines(score_map: ScoreMap, heads: int, top: float) -> tuple[list[Mark], float, float]:
+def _lines(
+    score_map: ScoreMap, heads: int, top: float, paint: Paint
+) -> tuple[list[Mark], float, float]:
     """One axis: a panel for each head, a line for each query."""
     (extent,) = score_map.grid
-    across = min(heads, 4)
-    wide, high = (340.0, 150.0) if heads == 1 else (150.0, 100.0)
+    across = min(heads, 2)
+    wide, high = (340.0, 150.0) if heads == 1 else (160.0, 104.0)
     values = score_map.values[:, :heads]
     y = Scale.over([float(values.min()), float(values.max()), 0.0], 0, 1)
     offsets = [float(k - at) for (at,) in score_map.references for k in (0, extent - 1)]
@@ -89,9 +116,7 @@ def _lines(score_map: ScoreMap, heads: int, top: float) -> tuple[list[Mark], flo
         axes.y_axis("")
         axes.x_axis("tokens from query to key")
         axes.marks.append(Text(left, start - 10, _head(score_map, head), "ink", SMALL))
-        for (at,), line, (paint, dash) in zip(
-            score_map.references, values[:, head], _QUERIES, strict=False
-        ):
+        for (at,), line, dash in zip(score_map.references, values[:, head], _DASHES, strict=False):
             axes.line(((k - at, float(v)) for k, v in enumerate(line)), paint, 1.4, dash)
         marks += axes.marks
         bottom = start + high + FOOT
@@ -99,7 +124,7 @@ def _lines(score_map: ScoreMap, heads: int, top: float) -> tuple[list[Mark], flo
     marks.append(Text(8, top, label, "muted", SMALL))
     if len(score_map.references) > 1:
         place = 20 + 6.5 * len(label)
-        for (at,), (paint, dash) in zip(score_map.references, _QUERIES, strict=False):
+        for (at,), dash in zip(score_map.references, _DASHES, strict=False):
             marks.append(Line([(place, top - 4), (place + 20, top - 4)], paint, 1.4, dash))
             marks.append(Text(place + 25, top, f"query at {at}", "muted", SMALL))
             place += 110
