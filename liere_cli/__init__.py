@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from liere_cli.api.compare import compare
     from liere_cli.api.comparison import Comparison, ComparisonRow
     from liere_cli.api.evaluate import evaluate, open_trained
+    from liere_cli.api.report import write_report
     from liere_cli.api.runs import RunRow, Runs, load_runs
     from liere_cli.api.train import train
     from liere_cli.cli.progress import ProgressBar
@@ -41,6 +42,7 @@ _PUBLIC = {
     "api.compare": ["compare"],
     "api.comparison": ["Comparison", "ComparisonRow"],
     "api.evaluate": ["evaluate", "open_trained"],
+    "api.report": ["write_report"],
     "api.runs": ["RunRow", "Runs", "load_runs"],
     "api.train": ["train"],
     "cli.progress": ["ProgressBar"],
@@ -57,6 +59,7 @@ __all__ = [
     "Comparison", "ComparisonRow", "EncodingOptions", "Grid", "LiereError", "PositionEncoding",
     "PositionedOptions", "ProgressBar", "Run", "RunFailed", "RunRow", "Runs", "Shape", "UsageError",
     "__version__", "build_encoding", "compare", "evaluate", "load_runs", "open_trained", "train",
+    "write_report",
 ]  # fmt: skip
 
 

@@ -52,11 +52,17 @@ class ComparisonRow:
 class Comparison:
     """What :func:`liere_cli.compare` returns.
 
-    Tables and recipe are written to ``folder``, which is None for runs that were only judged.
+    Tables, report and recipe are written to ``folder``, which is None for runs that were only
+    judged. ``warnings`` are what a reader of the report must know first.
     """
 
-    def __init__(self, result: ComparisonResult, folder: Path | None = None) -> None:
-        self.result, self.folder = result, folder
+    def __init__(
+        self,
+        result: ComparisonResult,
+        folder: Path | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        self.result, self.folder, self.warnings = result, folder, warnings
 
     @property
     def table(self) -> ComparisonTable:
@@ -137,8 +143,14 @@ class Comparison:
         curves = {dataset.title: run_curves(dataset, outcomes) for dataset in plan.datasets}
         save(sheet(self.table, curves), Path(path))
 
+    def to_html(self) -> str:
+        """The whole report as one HTML file: tables, plots of every run, and how to repeat it."""
+        from liere_cli.report.html.page import html_page
+
+        return html_page(self.result, warnings=self.warnings)
+
     def write(self) -> None:
-        """Writes the tables, and the recipe that repeats them, into :attr:`folder`."""
+        """Writes tables, report, and the recipe that repeats them, into :attr:`folder`."""
         from liere_cli.config.files import dump_yaml
         from liere_cli.utils.files import write_atomically
 
@@ -149,6 +161,7 @@ class Comparison:
         if isinstance(self.result.plan, RecipePlan):
             content = dump_yaml(self.result.plan.recipe.model_dump(mode="json"))
             write_atomically(self.folder / "comparison.yaml", content)
+        write_atomically(self.folder / "report.html", self.to_html())
 
     def __str__(self) -> str:
         from liere_cli.report.content import summary_lines

@@ -15,6 +15,7 @@ from liere_cli.cli.compare import compare
 from liere_cli.cli.data import data
 from liere_cli.cli.encodings import encodings
 from liere_cli.cli.evaluate import evaluate
+from liere_cli.cli.report import report
 from liere_cli.cli.train import train
 from liere_cli.errors import LiereError, UsageError
 
@@ -115,6 +116,7 @@ def _options(
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(compare)
+app.command()(report)
 app.command()(bench)
 app.command()(encodings)
 app.command()(data)

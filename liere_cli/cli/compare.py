@@ -68,6 +68,7 @@ def compare(
         console.note(f"drawn in {plot}")
     if comparison.folder is not None:
         console.note(f"written to {comparison.folder}")
+        console.note(f"report: {comparison.folder / 'report.html'}")
     if comparison.failed:
         raise typer.Exit(1)
 

@@ -175,7 +175,8 @@ def _lies_beside_runs(path: Path) -> bool:
     """Whether it lies beside the runs of an experiment: the recipe, tables and jobs."""
     if path.is_dir():
         return (path / JOBS_FILE).is_file()
-    return (path.name == "comparison.yaml" or path.stem == "table") and path.is_file()
+    written = path.name in ("comparison.yaml", "report.html") or path.stem == "table"
+    return written and path.is_file()
 
 
 def runs_at(path: str, outputs: Path) -> list[Run]:

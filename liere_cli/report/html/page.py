@@ -12,7 +12,6 @@ from liere_cli.comparison.per_run.items import item_wins
 from liere_cli.comparison.per_run.score_maps import score_maps
 from liere_cli.comparison.tables.build import ComparisonResult, ComparisonTable
 from liere_cli.comparison.tables.results import Results
-from liere_cli.comparison.tables.table import DatasetTable, Row
 from liere_cli.config.files import dump_yaml
 from liere_cli.errors import counted
 from liere_cli.planning.plan import RecipePlan
@@ -21,19 +20,18 @@ from liere_cli.report import numbers
 from liere_cli.report.escape import plain
 from liere_cli.report.formats.registry import FORMATS
 from liere_cli.report.html import meanings
+from liere_cli.report.html.answer import answers, correction, verdict_counts
 from liere_cli.report.html.datasets import RunDetails, dataset_part
 from liere_cli.report.html.render import render
 from liere_cli.report.html.runs import run_blocks
-from liere_cli.report.html.view import VERDICTS, Block, Names, Part, plot_of, table_of
-from liere_cli.report.numbers import Unit
+from liere_cli.report.html.view import Block, Names, Part, plot_of, table_of
 from liere_cli.report.plots.colours import Look
 from liere_cli.report.plots.comparison import looks_of, transfer_plot
 from liere_cli.report.plots.ratios import fraction_plot, interaction_plot
 from liere_cli.report.sections.fractions import FRACTIONS
-from liere_cli.report.sections.interaction import INTERACTIONS, interaction_sentence
+from liere_cli.report.sections.interaction import INTERACTIONS
 from liere_cli.report.sections.method import method_notes
 from liere_cli.report.sections.transfer import TRANSFERS
-from liere_cli.report.sections.verdict import failures, verdict_label
 
 #: media types of the files that a page embeds, by the names under which they are saved
 _TYPES = {"json": "application/json", "csv": "text/csv", "yaml": "application/yaml"}
@@ -45,36 +43,6 @@ class Download:
 
     name: str
     address: str
-
-
-@dataclass(frozen=True)
-class Count:
-    """How many comparisons have a verdict."""
-
-    number: int
-    label: str
-    style: str
-    mark: str
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One comparison in the answer: its verdict and its numbers."""
-
-    encoding: str
-    label: str
-    style: str
-    mark: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The verdicts of one data set, or a sentence."""
-
-    name: str
-    line: str
-    findings: list[Finding]
 
 
 def html_page(
@@ -108,8 +76,7 @@ def html_page(
         title=plain(table.experiment or "Comparison"),
         line=_line(result),
         counts=verdict_counts(table),
-        correction=f"{table.correction} over {counted(table.comparisons, 'comparison')}, "
-        f"{table.alpha:.0%}",
+        correction=correction(table),
         answers=answers(table),
         parts=parts,
         warnings=[plain(text) for text in warnings],
@@ -121,51 +88,6 @@ def html_page(
         downloads=list(_downloads(table, recipe)),
         version=__version__,
     )
-
-
-def answers(table: ComparisonTable) -> list[Answer]:
-    """The verdicts of each data set, and a sentence for each interaction."""
-    by_dataset = [
-        Answer(
-            plain(f"{dataset.modality} · {dataset.title}"),
-            plain(f"against {dataset.baseline}" if dataset.baseline else "no baseline"),
-            [_finding(dataset, row) for row in dataset.rows if not row.is_baseline],
-        )
-        for dataset in table.datasets
-    ]
-    sentences = [plain(interaction_sentence(row)).partition(": ") for row in table.interactions]
-    return by_dataset + [Answer(name, sentence, []) for name, _, sentence in sentences]
-
-
-def _finding(dataset: DatasetTable, row: Row) -> Finding:
-    """``better  liere  +12.9 points [+12.4, +13.5]``"""
-    unit, label = Unit.of(dataset), verdict_label(dataset, row)
-    style, mark = VERDICTS.get(label, ("open", ""))
-    reason = failures(row) or ""
-    if row.estimate is None:
-        return Finding(plain(row.encoding), plain(label), style, mark, plain(reason))
-    parts = [f"{unit.signed(row.estimate.difference)} {unit.difference}"]
-    if row.estimate.low is not None:
-        parts.append(unit.interval(row.estimate.low, row.estimate.high))
-    text = " ".join(parts) + (f", {reason}" if reason else "")
-    return Finding(plain(row.encoding), plain(label), style, mark, plain(text))
-
-
-def verdict_counts(table: ComparisonTable) -> list[Count]:
-    """How many comparisons of the main tables have each verdict, in a fixed order."""
-    labels: Counter[str] = Counter(
-        (row.verdict.label if row.verdict else None) or "no verdict"
-        for dataset in table.datasets
-        for row in dataset.rows
-        if dataset.compares(row)
-    )
-    order = ["better", "worse", "equivalent", "undecided"]
-    order += sorted(label for label in labels if label not in order)
-    return [
-        Count(labels[label], label, *VERDICTS.get(label, ("open", "–")))  # noqa: RUF001
-        for label in order
-        if labels[label]
-    ]
 
 
 def _line(result: ComparisonResult) -> str:

@@ -100,10 +100,10 @@ class Names:
         return f"{kind}{self._count}"
 
 
-def plot_of(figure: Figure, names: Names, meaning: str = "") -> Plot:
+def plot_of(figure: Figure, names: Names, meaning: str = "", title: str = "") -> Plot:
     # the writer of SVG escapes every text
     svg = Markup(page_svg(figure, names.next("plot")))
-    return Plot(plain(figure.title), svg, meaning, figure.width > 500)
+    return Plot(plain(title or figure.title), svg, meaning, figure.width > 500)
 
 
 def table_of(table: TextTable, names: Names, meaning: str = "", folded: bool = False) -> Table:
