@@ -1,7 +1,7 @@
 """Training loss and validation scores of every run, for plots."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from liere_cli.errors import LiereError
 from liere_cli.planning.plan import ComparedRun, DatasetPlan
 from liere_cli.planning.progress import Outcome
+from liere_cli.runs.folder import MAX_METRICS_BYTES, metrics_in
 from liere_cli.statistics.samples import Array
 
 #: points of the curve of one run, where there are few runs, and of all runs of a data set together
@@ -30,7 +31,7 @@ class RunCurve:
     """The history of one run.
 
     Args:
-        training: mean cross-entropy in nats since the point before.
+        training: cross-entropy in nats.
         validation: in the metric's unit.
         diverged: whether the run ended because its loss did.
     """
@@ -45,14 +46,14 @@ class RunCurve:
 def run_curves(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[RunCurve]:
     """Curves of every run of a data set that wrote metrics, also of runs that did not finish.
 
-    A run whose metrics can't be read has no curve. Where there are many runs, each has fewer
-    points: means over neighbouring steps for the loss, every second or third validation.
+    A run whose metrics can't be read has no curve. Long runs, and many of them, have fewer points
+    than lines: means over neighbours for the loss, some of the validations.
     """
     runs = [(row.label, run) for row in dataset.encodings for run in row.runs]
     most = max(12, min(MOST, ALL // max(len(runs), 1)))
     curves = []
     for label, run in runs:
-        lines = list(_lines(run))
+        lines = _lines(run, most)
         if lines:
             diverged = outcomes[run.run_id].state == "diverged"
             training = _averaged(_history(lines, "loss"), most)
@@ -61,11 +62,18 @@ def run_curves(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[Ru
     return curves
 
 
-def _lines(run: ComparedRun) -> Iterator[Mapping[str, Any]]:
+def _lines(run: ComparedRun, most: int) -> list[dict[str, Any]]:
+    """All validations, and twice as many of the other lines as a curve has points."""
     try:
-        yield from run.run.metrics()
-    except LiereError:
-        return  # the tables say which files are damaged
+        content = run.run.checked("metrics.jsonl", MAX_METRICS_BYTES)
+    except (OSError, LiereError):
+        return []  # the tables name damaged files
+    lines = content.splitlines()
+    training = [index for index, line in enumerate(lines) if b'"val"' not in line]
+    step = max(1, len(training) // (2 * most))
+    left_out = set(training) - set(training[::step])
+    kept = [line for index, line in enumerate(lines) if index not in left_out]
+    return list(metrics_in(b"\n".join(kept)))
 
 
 def _history(lines: Sequence[Mapping[str, Any]], key: str) -> History:

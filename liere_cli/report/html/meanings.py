@@ -5,7 +5,8 @@ DIFFERENCES = (
     "over seeds, the bar its interval, and each small dot one seed: the encoding's score minus "
     "the baseline's at that seed. Where the interval excludes zero after correction, the verdict "
     "is 'better' or 'worse', and the marker is filled. A hollow marker means that the runs do not "
-    "decide, which is not evidence of equality."
+    "decide, which is not evidence of equality. Where the recipe sets a margin of equivalence, "
+    "differences within it are shaded."
 )
 SEEDS = (
     "Every dot is the test score of one run. A grey line joins the runs of one seed, which share "

@@ -56,6 +56,7 @@ def differences(dataset: DatasetTable, looks: Mapping[str, Look]) -> Figure | No
         axis=f"{unit.difference}, minus {dataset.baseline}",
         description=f"Mean difference with its interval and every seed. {values}.",
         sides=worse_better,
+        margin=None if dataset.margin is None else unit.scale * dataset.margin,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from liere_cli.report.plots.axes import Axes
 from liere_cli.report.plots.colours import Look
 from liere_cli.report.plots.scale import Scale
-from liere_cli.report.plots.scene import COLUMN, SMALL, Figure, Line, Text, cut, text_width
+from liere_cli.report.plots.scene import COLUMN, SMALL, Area, Figure, Line, Text, cut, text_width
 
 #: height of a row, of the head with its labels, and of the axis below, in pixels
 ROW, HEAD, FOOT = 30.0, 26.0, 46.0
@@ -48,11 +48,13 @@ def estimates(
     reference: float = 0.0,
     sides: tuple[str, str] = ("", ""),
     log: bool = False,
+    margin: float | None = None,
     width: float = COLUMN,
 ) -> Figure:
     """A forest plot: a marker, an interval and a dot for every seed, beside a reference line.
 
-    ``sides`` name the directions to the left and to the right of the reference.
+    ``sides`` name the directions to the left and to the right of the reference; differences
+    within the ``margin`` around it are shaded.
     """
     left = min(max([text_width(row.label) for row in rows] or [0.0]), WIDEST) + 24
     right = (
@@ -68,6 +70,10 @@ def estimates(
     axes = Axes(x, Scale(0, 1, bottom, HEAD))
     axes.x_axis(axis, signed=not log, grid=True)
     at = x(reference)
+    if margin is not None:
+        low, high = x(reference - margin), x(reference + margin)
+        corners = [(low, HEAD), (high, HEAD), (high, bottom), (low, bottom)]
+        axes.marks.insert(0, Area(corners, "grid", 0.6))
     axes.marks.append(Line([(at, HEAD - 4), (at, bottom)], "ink", 1.0))
     for text, anchor, place in ((sides[0], "end", at - 8), (sides[1], "start", at + 8)):
         if text and (text_width(text, SMALL) < (at - left if anchor == "end" else width - at)):

@@ -65,8 +65,12 @@ def score_map_figure(
     if len(score_map.grid) == 1:
         marks, width, bottom = _lines(score_map, shown, top, paint)
     else:
-        rows = _maps(score_map, shown) if len(score_map.grid) == 2 else _slices(score_map, shown)
-        marks, width, bottom = _draw_maps(score_map, rows, top)
+        if len(score_map.grid) == 2:
+            rows, labels = _maps(score_map, shown), []
+        else:
+            rows = _slices(score_map, shown)
+            labels = [f"{_head(score_map, head)}, " for head in range(shown)]
+        marks, width, bottom = _draw_maps(score_map, rows, top, labels)
     width = max(width, 300.0)
     if headed:
         marks.append(Text(8, 18, cut(title, width - 16, TEXT + 1), size=TEXT + 1, bold=True))
@@ -83,14 +87,14 @@ def _wrapped(text: str, width: float) -> list[str]:
     return textwrap.wrap(text, int(width / (0.55 * SMALL)))
 
 
-def _head(score_map: ScoreMap, head: int, query: int | None = None) -> str:
-    """The title of a panel: ``head 2, query at 3, 3``."""
-    parts = []
-    if score_map.place != "embed":
-        parts.append("every head" if score_map.values.shape[1] == 1 else f"head {head}")
-    if query is not None and not score_map.relative:
-        parts.append(f"query at {', '.join(map(str, score_map.references[query]))}")
-    return ", ".join(parts)
+def _head(score_map: ScoreMap, head: int) -> str:
+    if score_map.place == "embed":
+        return ""
+    return "every head" if score_map.values.shape[1] == 1 else f"head {head}"
+
+
+def _query(score_map: ScoreMap, query: int) -> str:
+    return f"query at {', '.join(map(str, score_map.references[query]))}"
 
 
 def _lines(
@@ -143,7 +147,10 @@ def _maps(score_map: ScoreMap, heads: int) -> list[list[_Map]]:
 
 
 def _map_of(score_map: ScoreMap, query: int, head: int) -> _Map:
-    title = "\n".join(_head(score_map, head, query).split(", ", 1))
+    lines = [_head(score_map, head)]
+    if not score_map.relative:
+        lines.append(_query(score_map, query))
+    title = "\n".join(lines)
     return _panel(score_map, score_map.values[query, head], query, title)
 
 
@@ -161,8 +168,9 @@ def _slices(score_map: ScoreMap, heads: int) -> list[list[_Map]]:
             for step in sorted({0, math.ceil(rest / 4), math.ceil(rest / 2)}):
                 plane = score_map.values[query, head, first + step]
                 later = f"{step} frame{'s' if step > 1 else ''} later" if step else "same frame"
-                title = _head(score_map, head, query) if not step else ""
-                row.append(_panel(score_map, plane, query, f"{title}\n{later}"))
+                reference = "" if score_map.relative else _query(score_map, query)
+                title = f"{'' if step else reference}\n{later}"
+                row.append(_panel(score_map, plane, query, title))
         rows.append(row)
     return rows
 
@@ -175,7 +183,7 @@ def _panel(score_map: ScoreMap, values: NDArray[np.float32], query: int, title: 
 
 
 def _draw_maps(
-    score_map: ScoreMap, rows: Sequence[Sequence[_Map]], top: float
+    score_map: ScoreMap, rows: Sequence[Sequence[_Map]], top: float, labels: Sequence[str]
 ) -> tuple[list[Mark], float, float]:
     """Panels in rows, labels at the outer ones, and one scale of colours for all of them."""
     shown = np.concatenate([panel.values.ravel() for row in rows for panel in row])
@@ -193,13 +201,14 @@ def _draw_maps(
     y, right = top, 0.0
     for index, row in enumerate(rows):
         y += heads
+        prefix = labels[index].lstrip(", ") if labels else ""
         for column, panel in enumerate(row):
             x = LEFT + column * (max(size[0], 84.0) + GAP)
             marks += _draw_map(panel, (x, y, *size), coloured(panel.values, low, high, stops))
             right = max(right, x + size[0])
             last = index == len(rows) - 1
             marks += _map_ticks(panel, (x, y, *size), left=not column, below=last)
-        marks.append(Text(12, y + size[1] / 2, label.format("row"), "muted", SMALL,
+        marks.append(Text(12, y + size[1] / 2, prefix + label.format("row"), "muted", SMALL,
                           "middle", turned=True))  # fmt: skip
         y += size[1] + 4
     marks.append(Text(LEFT + size[0] / 2, y + 28, label.format("column"), "muted", SMALL, "middle"))
