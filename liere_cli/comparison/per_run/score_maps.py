@@ -50,7 +50,7 @@ def _maps(label: str, planned: ComparedRun) -> EncodingMaps:
         encoding, grid = _encoding_of(planned)
         initial = score_map(encoding, grid)
     except LiereError as error:
-        return EncodingMaps(label, planned.seed, missing=str(error))
+        return EncodingMaps(label, planned.seed, missing=_reason(error, planned))
     if not list(encoding.parameters()):
         return EncodingMaps(
             label,
@@ -62,8 +62,13 @@ def _maps(label: str, planned: ComparedRun) -> EncodingMaps:
         _load(planned, encoding)
         trained = score_map(encoding, grid)
     except LiereError as error:
-        return EncodingMaps(label, planned.seed, initial, missing=str(error))
+        return EncodingMaps(label, planned.seed, initial, missing=_reason(error, planned))
     return EncodingMaps(label, planned.seed, initial, trained)
+
+
+def _reason(error: LiereError, planned: ComparedRun) -> str:
+    """The message without the path above the run, which a page for others need not show."""
+    return str(error).replace(str(planned.run.folder), planned.run.name)
 
 
 def _encoding_of(planned: ComparedRun) -> tuple["PositionEncoding", tuple[int, ...]]:
