@@ -63,15 +63,13 @@ class _Written:
 class ReportRequest(Section):
     """The arguments of :func:`write_report`."""
 
-    sources: args.SourceTexts = []
+    sources: args.SourceTexts
     to: args.Folder | None = None
     device: str = "auto"
     out: args.Folder = Path("outputs")
     data_root: args.Folder | None = None
 
     def write(self, listener: Listener = ignore) -> Path:
-        if not self.sources:
-            raise UsageError("name the folder of a comparison, or a recipe, as liere report quick")
         if len(self.sources) == 1:
             return self._write(self.sources[0], self.to, listener).path
         reports = [self._write(source, None, listener) for source in self.sources]

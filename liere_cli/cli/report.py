@@ -11,13 +11,12 @@ from liere_cli.cli.options import DEFAULT_OUTPUTS, DataRoot, Device, Outputs
 
 def report(
     sources: Annotated[
-        list[str] | None,
+        list[str],
         Argument(
             metavar="FOLDER|RECIPE",
             help="The folder of a comparison, or its recipe. Of several, an index page is written.",
-            show_default=False,
         ),
-    ] = None,
+    ],
     open_it: Annotated[bool, Option("--open", help="Open the report in a browser.")] = False,
     to: Annotated[
         Path | None,
@@ -36,7 +35,7 @@ def report(
             (console.warn if event.warning else console.note)(event.text)
 
     values = {
-        "sources": sources or [], "to": to, "device": device, "out": out, "data_root": data_root,
+        "sources": sources, "to": to, "device": device, "out": out, "data_root": data_root,
     }  # fmt: skip
     path = ReportRequest.validated(values, "flags").write(listen)
     console.stdout().print(console.printable(str(path)), markup=False, soft_wrap=True)

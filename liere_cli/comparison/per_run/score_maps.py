@@ -1,7 +1,7 @@
 """Score maps of the encodings of a comparison, at initialisation and as trained."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from liere_cli.errors import LiereError
@@ -46,29 +46,25 @@ def score_maps(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> Iterato
 def _maps(label: str, planned: ComparedRun) -> EncodingMaps:
     from liere_cli.encodings.score_map import score_map
 
+    maps = EncodingMaps(label, planned.seed)
+    # an encoding may be anybody's code, which must not cost the report
     try:
         encoding, grid = _encoding_of(planned)
-        initial = score_map(encoding, grid)
-    except LiereError as error:
-        return EncodingMaps(label, planned.seed, missing=_reason(error, planned))
-    if not list(encoding.parameters()):
-        return EncodingMaps(
-            label,
-            planned.seed,
-            initial,
-            missing="it has no parameters, so training changes nothing",
-        )
-    try:
+        maps = replace(maps, initial=score_map(encoding, grid))
+        if not list(encoding.parameters()):
+            return replace(maps, missing="it has no parameters, so training changes nothing")
         _load(planned, encoding)
-        trained = score_map(encoding, grid)
-    except LiereError as error:
-        return EncodingMaps(label, planned.seed, initial, missing=_reason(error, planned))
-    return EncodingMaps(label, planned.seed, initial, trained)
+        return replace(maps, trained=score_map(encoding, grid))
+    except Exception as error:
+        return replace(maps, missing=_reason(error, planned))
 
 
-def _reason(error: LiereError, planned: ComparedRun) -> str:
-    """The message without the path above the run, which a page for others need not show."""
-    return str(error).replace(str(planned.run.folder), planned.run.name)
+def _reason(error: Exception, planned: ComparedRun) -> str:
+    """One sentence, without the path above the run, which a page for others need not show."""
+    from liere_cli.encodings.registry import error_summary
+
+    text = str(error) if isinstance(error, LiereError) else error_summary(error)
+    return text.replace(str(planned.run.folder), planned.run.name)
 
 
 def _encoding_of(planned: ComparedRun) -> tuple["PositionEncoding", tuple[int, ...]]:

@@ -89,10 +89,10 @@ def _draw(axes: "Axes", mark: Mark, order: int) -> None:
         case Line():
             _stroke(axes, mark.points, mark.paint, mark.width, order, mark.dash, mark.opacity)
         case Area():
-            x, y = zip(*mark.points, strict=True)
-            axes.fill(
-                x, y, facecolor=PAPER[mark.paint], alpha=mark.opacity, linewidth=0, zorder=order
-            )
+            from matplotlib.patches import Polygon
+
+            style: dict[str, Any] = {"alpha": mark.opacity, "linewidth": 0, "zorder": order}
+            axes.add_patch(Polygon(mark.points, facecolor=PAPER[mark.paint], **style))
         case Dot():
             _dot(axes, mark, order)
         case Image():
@@ -111,7 +111,7 @@ def _draw(axes: "Axes", mark: Mark, order: int) -> None:
 
 
 def _dot(axes: "Axes", dot: Dot, order: int) -> None:
-    from matplotlib.patches import Circle
+    from matplotlib.patches import Circle, Polygon
 
     strokes = dot.shape in ("cross", "plus")
     if strokes:
@@ -127,8 +127,7 @@ def _dot(axes: "Axes", dot: Dot, order: int) -> None:
     if dot.shape == "circle":
         axes.add_patch(Circle((dot.x, dot.y), dot.radius, **style))
     else:
-        x, y = zip(*outline(dot)[0], strict=True)
-        axes.fill(x, y, **style)
+        axes.add_patch(Polygon(outline(dot)[0], **style))
 
 
 def _stroke(
@@ -140,10 +139,13 @@ def _stroke(
     dash: tuple[float, ...],
     opacity: float,
 ) -> None:
+    from matplotlib.lines import Line2D
+
     x, y = zip(*points, strict=True)
-    (line,) = axes.plot(
+    line = Line2D(
         x, y, color=PAPER[paint], linewidth=width * _POINTS, alpha=opacity, zorder=order,
-        solid_capstyle="butt", scalex=False, scaley=False,
+        solid_capstyle="butt",
     )  # fmt: skip
     if dash:
         line.set_dashes([length / width for length in dash])
+    axes.add_artist(line)

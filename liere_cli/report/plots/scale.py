@@ -100,12 +100,13 @@ def tick_texts(ticks: Sequence[float], signed: bool = False) -> list[str]:
             return [_shown(tick / factor, step / factor, signed) + suffix * bool(tick)
                     for tick in ticks]  # fmt: skip
     if 0 < largest < 1e-4:
-        return [f"{tick:+.0e}" if signed and tick else f"{tick:.0e}" for tick in ticks]
+        digits = max(0, math.floor(math.log10(largest)) - math.floor(math.log10(step) + 1e-9))
+        return [f"{tick:{'+' if signed and tick else ''}.{digits}e}" for tick in ticks]
     return [_shown(tick, step, signed) for tick in ticks]
 
 
 def _shown(tick: float, step: float, signed: bool) -> str:
-    decimals = min(max(0, -math.floor(math.log10(step) + 1e-9)), 8)
+    decimals = min(max(0, -math.floor(math.log10(step) + 1e-9)), 12)
     value = round(tick, decimals) or 0.0
     text = f"{value:.{decimals}f}"
     return f"+{text}" if signed and value > 0 else text.replace("-", "−")  # noqa: RUF001
