@@ -174,6 +174,19 @@ def test_any_name_and_error_is_text(name: str, error: str) -> None:
     assert {plain(f"a{name}"), plain(f"e{error}")} <= cells
 
 
+@settings(max_examples=25)
+@given(
+    st.lists(st.floats(-1e99, 1e99), min_size=3, max_size=3),
+    st.lists(st.floats(-1e99, 1e99), min_size=3, max_size=3),
+    st.sampled_from(["top1", "bits_per_byte"]),
+)
+def test_any_scores_have_a_page(ours: list[float], theirs: list[float], metric: str) -> None:
+    plan = dataset_of({"axial": theirs, "liere": ours}, metric=metric)
+    shown = html_page(result_of(plan), maps=False)
+    coordinates = " ".join(re.findall(r' (?:d|x|y|cx|cy|width|height)="([^"]*)"', shown))
+    assert not re.search("nan|inf", coordinates)
+
+
 def test_equal_runs_give_equal_pages(page: str, tmp_path: Path) -> None:
     assert html_page(example_result(tmp_path)) == page
 

@@ -7,8 +7,6 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
 from liere_cli.report.plots.colours import DARK, PAPER
 from liere_cli.report.plots.scene import Paint
 
@@ -23,17 +21,8 @@ def render(template: str, **values: object) -> str:
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    # both are files of this package
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            policy=policy,
-            style=Markup(style),
-            script=Markup(script),
-            **values,
-        )
-    )
+    page = _environment().get_template(template)
+    return page.render(policy=policy, style=style, script=script, **values)
 
 
 @cache

@@ -4,8 +4,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from markupsafe import Markup
-
 from liere_cli.report.escape import plain
 from liere_cli.report.plots.scene import Figure
 from liere_cli.report.plots.svg import page_svg
@@ -26,10 +24,10 @@ _TIMES = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot with its heading, and what it means."""
+    """A plot with its heading, and what it means; ``svg`` is markup, its texts escaped."""
 
     title: str
-    svg: Markup
+    svg: str
     meaning: str = ""
     wide: bool = False
 
@@ -101,8 +99,7 @@ class Names:
 
 
 def plot_of(figure: Figure, names: Names, meaning: str = "", title: str = "") -> Plot:
-    # the writer of SVG escapes every text
-    svg = Markup(page_svg(figure, names.next("plot")))
+    svg = page_svg(figure, names.next("plot"))
     return Plot(plain(title or figure.title), svg, meaning, figure.width > 500)
 
 

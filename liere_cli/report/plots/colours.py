@@ -49,15 +49,15 @@ class Look:
 def looks(encodings: Iterable[str]) -> dict[str, Look]:
     """The colour, marker and dash of each encoding of a comparison, in the order of its tables.
 
-    An encoding that many comparisons have keeps its colour in all of them; of several variants of
-    it the first does. Others take the free colours in order; after ten, colours repeat with
-    another marker and dash.
+    An encoding that many comparisons have keeps its colour in all of them; where only variants of
+    it are compared, the first does. Others take the free colours in order; after ten, colours
+    repeat with another marker and dash.
     """
     names = list(dict.fromkeys(encodings))
-    numbers: dict[str, int] = {}
+    numbers = {name: _USUAL[name] for name in names if name in _USUAL}
     for name in names:
         number = _USUAL.get(name.partition(":")[0])
-        if number is not None and number not in numbers.values():
+        if number is not None and name not in numbers and number not in numbers.values():
             numbers[name] = number
     free = (number for number in range(SERIES + len(names)) if number not in numbers.values())
     taken = dict(numbers)

@@ -110,7 +110,7 @@ def _estimate(axes: Axes, row: Estimate, y: float, left: float, right: float) ->
             cap = axes.x(end)
             axes.marks.append(Line([(cap, line - 4), (cap, line + 4)], row.look.paint, 1.5))
     axes.dot(
-        row.value, line, 5.0, row.look.paint, row.look.shape, filled=not row.faint,
+        row.value, line, 4.5, row.look.paint, row.look.shape, filled=not row.faint,
         label=f"{row.label}: {row.words}".rstrip(": "),
     )  # fmt: skip
 

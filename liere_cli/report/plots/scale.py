@@ -94,14 +94,14 @@ def tick_texts(ticks: Sequence[float], signed: bool = False) -> list[str]:
     largest = max(map(abs, ticks), default=0.0)
     if step <= 0 or not math.isfinite(step):
         step = 1.0
+    if not 1e-4 <= largest < 1e13 and largest:
+        digits = max(0, math.floor(math.log10(largest)) - math.floor(math.log10(step) + 1e-9))
+        return [f"{tick:{'+' if signed and tick else ''}.{digits}e}" for tick in ticks]
     for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if largest >= limit:
             factor = limit if suffix != "k" else 1e3
             return [_shown(tick / factor, step / factor, signed) + suffix * bool(tick)
                     for tick in ticks]  # fmt: skip
-    if 0 < largest < 1e-4:
-        digits = max(0, math.floor(math.log10(largest)) - math.floor(math.log10(step) + 1e-9))
-        return [f"{tick:{'+' if signed and tick else ''}.{digits}e}" for tick in ticks]
     return [_shown(tick, step, signed) for tick in ticks]
 
 
