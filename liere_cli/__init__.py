@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from liere_cli.api.evaluate import evaluate, open_trained
     from liere_cli.api.judge import judge
     from liere_cli.api.removal import remove_runs
+    from liere_cli.api.report import write_report
     from liere_cli.api.runs import Runs, load_runs
     from liere_cli.api.train import train
     from liere_cli.cli.progress import ProgressBar
@@ -46,6 +47,7 @@ _PUBLIC = {
     "api.evaluate": ["evaluate", "open_trained"],
     "api.judge": ["judge"],
     "api.removal": ["remove_runs"],
+    "api.report": ["write_report"],
     "api.runs": ["Runs", "load_runs"],
     "api.train": ["train"],
     "cli.progress": ["ProgressBar"],
@@ -63,7 +65,7 @@ __all__ = [
     "Comparison", "ComparisonRow", "EncodingOptions", "Grid", "LiereError", "PositionEncoding",
     "PositionedOptions", "ProgressBar", "Run", "RunFailed", "RunRow", "Runs", "Shape", "UsageError",
     "__version__", "build_encoding", "compare", "evaluate", "judge", "load_runs", "open_trained",
-    "remove_runs", "train",
+    "remove_runs", "train", "write_report",
 ]  # fmt: skip
 
 

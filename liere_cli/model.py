@@ -16,6 +16,7 @@ from liere_cli.config.spec import scalar_text
 from liere_cli.encodings import PositionEncoding, build_encoding
 from liere_cli.encodings.registry import Spec
 from liere_cli.errors import UsageError
+from liere_cli.key_value_cache import KeyValueCache
 from liere_cli.positions.cache import PositionCache
 from liere_cli.utils.seeding import stream
 from liere_cli.utils.torch_modes import check_mode
@@ -104,27 +105,6 @@ def encoding_for(shape: ModelShape, spec: Spec) -> PositionEncoding:
         dim=shape.dim,
         grid=shape.tokens(shape.grid),
     )
-
-
-class KeyValueCache:
-    """Encoded keys and values of previous tokens of a causal model, for every layer."""
-
-    def __init__(self, layers: int) -> None:
-        self._layers: list[tuple[Tensor, Tensor] | None] = [None] * layers
-
-    @property
-    def tokens(self) -> int:
-        """Number of cached tokens."""
-        last = self._layers[-1]
-        return 0 if last is None else last[0].shape[2]
-
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds new tokens, [B, N, S, ...], and returns all tokens of the layer."""
-        previous = self._layers[layer]
-        if previous is not None:
-            k, v = torch.cat((previous[0], k), 2), torch.cat((previous[1], v), 2)
-        self._layers[layer] = (k, v)
-        return k, v
 
 
 @dataclass

@@ -61,10 +61,13 @@ class ComparisonRow:
 class Comparison:
     """What :func:`liere_cli.compare` and :func:`liere_cli.judge` return.
 
+    Tables, report and recipe are written to ``folder``.
+
     Args:
         tables: one, or several independent ones that were judged at once.
-        folder: of tables and recipe; None for runs or scores that were only judged.
+        folder: None for runs or scores that were only judged.
         result: the runs, which scores measured elsewhere have not.
+        warnings: what a reader of the report must know first.
     """
 
     def __init__(
@@ -72,8 +75,10 @@ class Comparison:
         tables: Sequence[ComparisonTable],
         folder: Path | None = None,
         result: ComparisonResult | None = None,
+        warnings: tuple[str, ...] = (),
     ) -> None:
         self.tables, self.folder, self.result = tuple(tables), folder, result
+        self.warnings = warnings
 
     @property
     def table(self) -> ComparisonTable:
@@ -142,23 +147,35 @@ class Comparison:
         return written(self.tables, form)
 
     def plot(self, path: str | Path) -> None:
-        """Draws learning curves, and scores at other grids, as .png, .svg or .pdf.
+        """Draws differences, scores of every seed, learning curves, and scores at other grids.
+
+        Args:
+            path: ends in .svg; or in .png or .pdf, which need matplotlib.
 
         Raises:
             UsageError: another suffix.
             LiereError: matplotlib is not installed, or the file can't be written.
         """
-        from liere_cli.comparison.tables.learning_curves import learning_curves
-        from liere_cli.report.plots.comparison import draw
+        from liere_cli.comparison.per_run.curves import run_curves
+        from liere_cli.report.plots.comparison import sheet
+        from liere_cli.report.plots.files import save
 
         if self.result is None:
             raise UsageError("scores without runs have no learning curves to draw")
         plan, outcomes = self.result.plan, self.result.outcomes
-        curves = [learning_curves(dataset, outcomes) for dataset in plan.datasets]
-        draw(self.table, curves, expand(path))
+        curves = {dataset.title: run_curves(dataset, outcomes) for dataset in plan.datasets}
+        save(sheet(self.table, curves), expand(path))
+
+    def to_html(self) -> str:
+        """The whole report as one HTML file: tables, plots of every run, and how to repeat it."""
+        from liere_cli.report.html.page import html_page
+
+        if self.result is None:
+            raise UsageError("scores without runs have no report; see to_markdown()")
+        return html_page(self.result, warnings=self.warnings)
 
     def write(self) -> None:
-        """Writes the tables, and the recipe that repeats them, into :attr:`folder`."""
+        """Writes tables, report, and the recipe that repeats them, into :attr:`folder`."""
         from liere_cli.config.files import dump_yaml
         from liere_cli.planning.comparison_folder import adds_seeds, set_aside
         from liere_cli.utils.files import write_atomically
@@ -176,12 +193,13 @@ class Comparison:
                 # the recipe that chose seeds by results stays: it alone corrects for that
                 name = "comparison-fixed.yaml"
             write_atomically(self.folder / name, dump_yaml(recipe.model_dump(mode="json")))
+        write_atomically(self.folder / "report.html", self.to_html())
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the main tables, with intervals as bars."""
         from liere_cli.report.formats.notebook import notebook
 
-        return notebook(self.table)
+        return "".join(map(notebook, self.tables))
 
     def __str__(self) -> str:
         from liere_cli.report.content import summary_lines

@@ -18,6 +18,7 @@ from liere_cli.cli.evaluate import evaluate
 from liere_cli.cli.judge import judge
 from liere_cli.cli.recipes.init import init
 from liere_cli.cli.recipes.schema import schema
+from liere_cli.cli.report import report
 from liere_cli.cli.runs.cache import cache
 from liere_cli.cli.runs.commands import runs
 from liere_cli.cli.runs.status import status
@@ -145,6 +146,7 @@ app.command(cls=_Command)(train)
 app.command("eval", cls=_Command)(evaluate)
 app.command(cls=_Command)(compare)
 app.command(cls=_Command)(judge)
+app.command(cls=_Command)(report)
 app.command(cls=_Command)(bench)
 app.command(cls=_Command)(encodings)
 app.command(cls=_Command)(data)

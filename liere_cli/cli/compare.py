@@ -52,7 +52,7 @@ def compare(
     given = {name: value for name, value in flags.items() if value is not None}
     request = ComparisonRequest.validated(given | ({"source": sources} if sources else {}), "flags")
     if plot is not None:
-        from liere_cli.report.plots.style import check_plot_path
+        from liere_cli.report.plots.files import check_plot_path
 
         check_plot_path(plot)
     if dry_run and not request.of_finished_runs:
@@ -71,6 +71,7 @@ def compare(
         console.note(f"drawn in {plot}")
     if comparison.folder is not None:
         console.note(f"written to {comparison.folder}")
+        console.note(f"report: {comparison.folder / 'report.html'}")
     if comparison.failed:
         raise typer.Exit(1)
 

@@ -185,8 +185,8 @@ def plot_encoding(
 ) -> None:
     """Plots a named encoding at initialisation, or that of a run as trained."""
     from liere_cli.encodings.score_map import score_map
-    from liere_cli.report.plots.score_map import draw
-    from liere_cli.report.plots.style import check_plot_path
+    from liere_cli.report.plots.files import check_plot_path, save
+    from liere_cli.report.plots.score_map import score_map_figure
 
     check_plot_path(path)
     if (name is None) == (run is None):
@@ -199,7 +199,7 @@ def plot_encoding(
         moment = "as trained"
     kernel = score_map(encoding, extents, layer or 0)
     text = caption(kernel, encoding, moment, layer or 0)
-    draw(kernel, path, title=title, caption=text)
+    save(score_map_figure(kernel, title=title, caption=text), path)
     console.note(f"{path}: {text}")
 
 

@@ -87,13 +87,9 @@ def evaluate(
     name = trained.run_spec.encoding
     with console.stderr().status(f"evaluating {console.shown(name)} on {split}"):
         rows = evaluate_run(
-            trained,
-            grids=grid or (),
-            split=split,
-            extend=extend or (),
-            shuffle=shuffle,
+            trained, grids=grid or (), split=split, extend=extend or (), shuffle=shuffle,
             limit=limit,
-        )
+        )  # fmt: skip
     if as_json:
         console.print_json(
             {"run": str(trained.run.folder), "rows": [asdict(row) for row in rows], "sample": text}

@@ -17,7 +17,7 @@ from liere_cli.comparison.tables.transfer import unmeasured
 from liere_cli.comparison.tuning import Search, plan_search, tuned_plan
 from liere_cli.config.compare import CompareSettings
 from liere_cli.config.recipe import Recipe
-from liere_cli.errors import counted, unwritable
+from liere_cli.errors import UsageError, counted, unwritable
 from liere_cli.launchers import events
 from liere_cli.launchers.events import Listener, Notice, PlanReady, ignore
 from liere_cli.launchers.probe import probe
@@ -26,6 +26,7 @@ from liere_cli.launchers.transfer_eval import evaluate_runs
 from liere_cli.planning.from_recipe import plan_comparison, repeated
 from liere_cli.planning.plan import Plan, PlannedRun, RecipePlan
 from liere_cli.planning.progress import Outcome, outcomes_of
+from liere_cli.runs.context import Context
 from liere_cli.training.run import tidy
 
 
@@ -50,6 +51,29 @@ def preview(recipe: Recipe, execution: Execution, listener: Listener = ignore) -
             return plans
         plan = tuned_plan(plan, search, outcomes, execution.training)
     return [*plans, PlanReady(plan, outcomes_of(plan), flow.jobs)]
+
+
+def judge(recipe: Recipe, context: Context) -> ComparisonResult:
+    """The comparison by the runs that are over; nothing is trained.
+
+    Args:
+        context: with the device on which the runs were trained, which this machine need not have.
+
+    Raises UsageError while the recipe's tuning is not over.
+    """
+    plan = plan_comparison(recipe, context)
+    search = plan_search(plan, context)
+    if search is not None:
+        tuned = outcomes_of(search.plan)
+        if not all(outcome.over for outcome in tuned.values()):
+            raise UsageError(
+                f"{plan.experiment}: its tuning is not over; liere compare continues it"
+            )
+        plan = tuned_plan(plan, search, tuned, context)
+    outcomes = outcomes_of(plan)
+    if plan.interim is not None:
+        plan = begun_part(plan, outcomes)
+    return ComparisonResult(plan, outcomes, make_table(plan, outcomes))
 
 
 class _Flow:

@@ -19,7 +19,8 @@ from liere_cli.conformance.cases import (
     perturb,
     random,
 )
-from liere_cli.model import KeyValueCache, ModelShape, Transformer
+from liere_cli.key_value_cache import KeyValueCache
+from liere_cli.model import ModelShape, Transformer
 
 CLASSES = 7
 PATCHES: dict[int, tuple[int, ...]] = {1: (1,), 2: (2, 3), 3: (1, 2, 2)}

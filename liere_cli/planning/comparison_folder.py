@@ -13,7 +13,7 @@ from liere_cli.planning.plan_file import EARLIER
 from liere_cli.utils.files import digest_of
 
 #: what a comparison writes beside its runs
-_WRITTEN = ("table.*", "report.*", "comparison.yaml")
+_WRITTEN = ("table.*", "report.*", "comparison-fixed.yaml", "comparison.yaml")
 #: characters of the names of encodings and data sets in a folder's name
 MAX_NAME = 48
 DIGITS = 6

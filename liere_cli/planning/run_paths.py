@@ -9,7 +9,7 @@ from liere_cli.runs.find import open_run
 from liere_cli.runs.folder import JOBS_FILE, Run
 
 #: what lies beside the runs of an experiment, but for its tables
-_FILES = ("comparison.yaml", PLAN_FILE)
+_FILES = ("comparison.yaml", "comparison-fixed.yaml", "report.html", "judged.jsonl", PLAN_FILE)
 
 
 def runs_of(paths: Sequence[str], outputs: Path) -> list[Run]:

@@ -287,11 +287,11 @@ def test_plots_in_every_format(here: Path) -> None:
         liere("both.yaml", f"--plot=again.{suffix}")
         assert Path(f"again.{suffix}").read_bytes() == content, "the same table, the same file"
     drawn = Path("all.svg").read_text()
-    for text in ("verse: other lengths", "learning curves", "liere", "ntk", "144x144"):
+    for text in ("Other lengths", "Training loss over steps", "liere", "ntk", "144x144"):
         assert text in drawn
     runs = liere("outputs/both", "--plot=runs.svg")
     assert runs.exit_code == 0, runs.output
-    assert "learning curves" in Path("runs.svg").read_text()
+    assert "Training loss over seconds" in Path("runs.svg").read_text()
 
 
 def test_plots_that_can_not_be_drawn(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,12 +60,12 @@ def _cells(
         return
     estimate, verdict = row.estimate, row.verdict
     label = verdict.label if verdict else None
-    if row.is_baseline or estimate is None or label is None:
+    if row.is_baseline or estimate is None or verdict is None or label is None:
         yield f"<td></td><td></td><td>{'baseline' if row.is_baseline else NONE}</td>"
         return
-    interval = unit.interval(estimate.low, estimate.high)
+    interval = unit.interval(verdict.low, verdict.high)
     yield f"<td>{_text(f'{unit.signed(estimate.difference)} {interval}')}</td>"
-    bar = _bar(estimate.difference, estimate.low, estimate.high, scale) if scale else ""
+    bar = _bar(estimate.difference, verdict.low, verdict.high, scale) if scale else ""
     yield f"<td>{bar}</td>"
     yield f"<td>{MARKS[label]} {label}</td>"
 
@@ -75,8 +75,8 @@ def _scale(dataset: DatasetTable) -> tuple[float, float] | None:
     ends = [
         end
         for row in dataset.rows
-        if row.estimate is not None
-        for end in (row.estimate.low, row.estimate.high)
+        if row.verdict is not None
+        for end in (row.verdict.low, row.verdict.high)
         if end is not None
     ]
     if not ends:

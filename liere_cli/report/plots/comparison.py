@@ -1,127 +1,192 @@
-"""Plots of a comparison: learning curves, and scores over length or resolution.
-
-One row of panels per data set; a line is the mean over seeds, with a band from the lowest to the
-highest seed.
-"""
+"""The plots of a comparison, which its page shows and ``--plot`` writes."""
 
 import math
-from collections.abc import Mapping, Sequence
-from itertools import cycle
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from liere_cli.comparison.per_run.curves import History, RunCurve
 from liere_cli.comparison.tables.build import ComparisonTable
-from liere_cli.comparison.tables.learning_curves import LearningCurve
-from liere_cli.comparison.tables.table import DatasetTable
+from liere_cli.comparison.tables.table import DatasetTable, Row
 from liere_cli.comparison.tables.transfer import TransferTable
+from liere_cli.errors import counted
 from liere_cli.evaluation.conditions import grid_text
 from liere_cli.report.numbers import Unit
-from liere_cli.report.plots.style import STYLE, check_plot_path, save
+from liere_cli.report.plots.colours import Look, looks
+from liere_cli.report.plots.curves import Curve, Series, learning_curves, over_places
+from liere_cli.report.plots.rows import Estimate, Scores, estimates, paired_scores
+from liere_cli.report.plots.scene import (
+    COLUMN,
+    TEXT,
+    Area,
+    Dot,
+    Figure,
+    Image,
+    Line,
+    Mark,
+    Text,
+    cut,
+)
+from liere_cli.report.sections.verdict import verdict_label
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.typing import LineStyleType
-
-#: inches of a panel
-WIDTH, HEIGHT = 4.2, 3.0
-#: Okabe and Ito's colours, distinct for colour-blind readers, and three more
-COLOURS = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31",
-    "#7F7F7F", "#5254A3",
-)  # fmt: skip
-#: line style and marker by extension
-LINE_STYLES: "dict[str, tuple[LineStyleType, str]]" = {
-    "none": ("-", "o"), "pi": ("--", "s"), "refit": ((0, (6, 1)), "D"), "ntk": ("-.", "^"),
-    "yarn": (":", "v"), "yarn-paper": ((0, (1, 3)), "<"), "edges": ((0, (4, 1, 1, 1)), "P"),
+#: dash by extension of an encoding to other grids
+_DASHES: dict[str, tuple[float, ...]] = {
+    "none": (), "pi": (6.0, 3.0), "refit": (10.0, 2.0), "ntk": (8.0, 2.0, 2.0, 2.0),
+    "yarn": (2.0, 2.0), "yarn-paper": (1.0, 3.0), "edges": (4.0, 1.0, 1.0, 1.0),
 }  # fmt: skip
-CAPTION = "line: mean over seeds; band: lowest to highest seed"
 
 
-def draw(
-    table: ComparisonTable, learning_curves: Sequence[Sequence[LearningCurve]], path: Path
-) -> None:
-    """Writes a plot as png, svg or pdf, by suffix; equal tables give equal files.
-
-    ``learning_curves`` are of the encodings of each data set, in the order of the data sets.
-    """
-    check_plot_path(path)
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    transfers = {transfer.whole.title: transfer for transfer in table.transfers}
-    names = dict.fromkeys(row.encoding for dataset in table.datasets for row in dataset.rows)
-    colours = dict(zip(names, cycle(COLOURS), strict=False))
-    columns = 2 if transfers else 1
-    with matplotlib.rc_context(STYLE):
-        size = (WIDTH * columns + 1.4, HEIGHT * len(table.datasets))
-        figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(len(table.datasets), columns, squeeze=False)
-        for row, dataset, curves in zip(panels, table.datasets, learning_curves, strict=True):
-            transfer = transfers.get(dataset.title)
-            _learning_curves(row[0], dataset, curves, colours)
-            if transfer is not None:
-                _transfer(row[1], transfer, colours)
-            elif columns > 1:
-                row[1].set_visible(False)
-            _legend(row[-1] if row[-1].get_visible() else row[0], dataset, transfer, colours)
-        figure.supxlabel(CAPTION, x=0.01, ha="left", fontsize=7, color="0.3")
-        save(figure, path)
+def looks_of(table: ComparisonTable) -> dict[str, Look]:
+    """How each encoding is drawn, in every plot of the comparison."""
+    return looks(row.encoding for dataset in table.datasets for row in dataset.rows)
 
 
-def _learning_curves(
-    panel: "Axes",
-    dataset: DatasetTable,
-    learning_curves: Sequence[LearningCurve],
-    colours: Mapping[str, str],
-) -> None:
+def differences(dataset: DatasetTable, looks: Mapping[str, Look]) -> Figure | None:
+    """The difference of each encoding to the baseline; None where nothing is compared."""
+    reference = next((row.values for row in dataset.rows if row.is_baseline), {})
+    rows = [row for row in dataset.rows if dataset.compares(row) and row.estimate is not None]
+    if not rows:
+        return None
     unit = Unit.of(dataset)
-    panel.set_title(f"{dataset.title}: learning curves", loc="left")
-    panel.set_xlabel("step")
-    panel.set_ylabel(f"{unit.header}, validation")
-    if not learning_curves:
-        panel.text(0.5, 0.5, "no validations", ha="center", transform=panel.transAxes)
-    for curve in learning_curves:
-        scores, colour = curve.scores * unit.scale, colours[curve.encoding]
-        panel.plot(curve.steps, scores.mean(axis=0), color=colour, linewidth=1.2)
-        if len(scores) > 1:
-            panel.fill_between(
-                curve.steps, scores.min(axis=0), scores.max(axis=0), color=colour, alpha=0.15,
-                linewidth=0,
-            )  # fmt: skip
+    shown = [_estimate(dataset, row, reference, unit, looks) for row in rows]
+    worse_better = ("worse", "better") if dataset.higher_is_better else ("better", "worse")
+    values = "; ".join(f"{row.label} {row.words}" for row in shown)
+    return estimates(
+        shown,
+        title=f"Difference to {dataset.baseline}",
+        axis=f"{unit.difference}, minus {dataset.baseline}",
+        description=f"Mean difference with its interval and every seed. {values}.",
+        sides=worse_better,
+        margin=None if dataset.margin is None else unit.scale * dataset.margin,
+    )
 
 
-def _transfer(panel: "Axes", table: TransferTable, colours: Mapping[str, str]) -> None:
-    """Scores over the growth of the grid, on a logarithmic axis."""
+def _estimate(
+    dataset: DatasetTable,
+    row: Row,
+    reference: Mapping[int, float],
+    unit: Unit,
+    looks: Mapping[str, Look],
+) -> Estimate:
+    assert row.verdict is not None
+    assert row.estimate is not None
+    seeds = [
+        (f"{row.encoding}, seed {seed}: {unit.signed(value - reference[seed])}",
+         unit.scale * (value - reference[seed]))
+        for seed, value in row.values.items()
+        if seed in reference
+    ]  # fmt: skip
+    label = verdict_label(dataset, row)
+    ends = (row.verdict.low, row.verdict.high)
+    low, high = (None if end is None else unit.scale * end for end in ends)
+    difference = unit.scale * row.estimate.difference
+    faint = label not in ("better", "worse", "equivalent")
+    return Estimate(row.encoding, difference, low, high, looks[row.encoding], seeds, label, faint)
+
+
+def seed_scores(dataset: DatasetTable, looks: Mapping[str, Look]) -> Figure | None:
+    """The score of every run, joined by seed; None without any."""
+    unit = Unit.of(dataset)
+    rows = [
+        Scores(
+            row.encoding,
+            {seed: unit.scale * value for seed, value in row.values.items()},
+            None if row.mean is None else unit.scale * row.mean,
+            looks[row.encoding],
+        )
+        for row in dataset.rows
+        if row.values
+    ]
+    if not rows:
+        return None
+    direction = "higher" if dataset.higher_is_better else "lower"
+    means = "; ".join(f"{row.label} {row.mean:.6g}" for row in rows if row.mean is not None)
+    return paired_scores(
+        rows,
+        title="Every seed",
+        axis=f"{unit.header} on the test split, {direction} is better",
+        description=f"The test score of every run. Means: {means}.",
+    )
+
+
+def training_plots(
+    dataset: DatasetTable, curves: Sequence[RunCurve], looks: Mapping[str, Look]
+) -> list[Figure]:
+    """Training loss and validation scores over steps and over seconds, as far as there are any."""
+    unit = Unit.of(dataset)
+    score = f"{unit.header}, validation split"
+    training = [(curve, curve.training) for curve in curves if curve.training.steps.size]
+    validation = [(curve, curve.validation) for curve in curves if curve.validation.steps.size > 1]
+    return [
+        _curve_plot(histories, looks, name, label, scale, by)
+        for name, label, scale, histories in (
+            ("Training loss", "training loss, nats", 1.0, training),
+            ("Validation", score, unit.scale, validation),
+        )
+        if histories
+        for by in ("steps", "seconds")
+    ]
+
+
+def _curve_plot(
+    histories: Sequence[tuple[RunCurve, History]],
+    looks: Mapping[str, Look],
+    title: str,
+    y_label: str,
+    scale: float,
+    by: str,
+) -> Figure:
+    """One quantity of every run ``by`` steps or seconds."""
+    curves = [
+        Curve(
+            run.encoding,
+            run.seed,
+            history.steps if by == "steps" else history.seconds,
+            scale * history.values,
+            run.diverged,
+        )
+        for run, history in histories
+    ]
+    return learning_curves(
+        curves,
+        looks,
+        title=f"{title} over {by}",
+        x_label="step" if by == "steps" else "seconds of training",
+        y_label=y_label,
+        description=f"{y_label} of {counted(len(curves), 'run')} over {by}.",
+    )
+
+
+def transfer_plot(table: TransferTable, looks: Mapping[str, Look]) -> Figure | None:
+    """Scores over the growth of the grid, on a logarithmic axis; None without any."""
     unit, grids = Unit.of(table.whole), table.grids
     growths = [_growth(grid, grids.trained) for grid in grids.grids]
     one_axis = len(grids.trained) == 1
-    axis = "lengths" if one_axis else "resolutions"
-    panel.set_title(f"{table.whole.title}: other {axis}", loc="left")
-    panel.set_xlabel("bytes in the window" if one_axis else "grid of the test items")
-    panel.set_ylabel(f"{unit.header}, test")
-    panel.axvline(1.0, color="0.75", linewidth=0.8, zorder=0)
+    series = []
     for row in table.rows:
         points = [
             (growth, [unit.scale * value for value in cell.values.values()])
             for growth, cell in zip(growths, row.cells, strict=False)
             if cell.values
         ]
-        if not points:
-            continue
-        x, scores = [growth for growth, _ in points], [values for _, values in points]
-        means = [sum(values) / len(values) for values in scores]
-        style, marker = LINE_STYLES[row.extend]
-        colour = colours[row.encoding]
-        panel.plot(
-            x, means, linestyle=style, marker=marker, markersize=3, color=colour, linewidth=1.2
-        )
-        if max(map(len, scores)) > 1:
-            low, high = [min(values) for values in scores], [max(values) for values in scores]
-            alpha = 0.15 if row.extend == "none" else 0.06
-            panel.fill_between(x, low, high, color=colour, alpha=alpha, linewidth=0)
-    panel.set_xscale("log")
-    panel.set_xticks(growths, [_tick(grid, grids.trained) for grid in grids.grids])
-    panel.set_xticks([], minor=True)
+        if points:
+            label = row.encoding if row.extend == "none" else f"{row.encoding}, {row.extend}"
+            look = replace(looks[row.encoding], dash=_DASHES[row.extend])
+            series.append(Series(label, look, points))
+    if not series:
+        return None
+    ticks = [
+        (growth, grid_text(grid) + (" (trained)" if grid == grids.trained else ""))
+        for growth, grid in zip(growths, grids.grids, strict=True)
+    ]
+    return over_places(
+        series,
+        title=f"Other {'lengths' if one_axis else 'resolutions'}",
+        x_label="bytes in the window" if one_axis else "grid of the test items",
+        y_label=f"{unit.header}, test split",
+        description="Test scores at other grids than that of training, without further training.",
+        ticks=ticks,
+        reference=1.0,
+    )
 
 
 def _growth(grid: tuple[int, ...], trained: tuple[int, ...]) -> float:
@@ -129,28 +194,49 @@ def _growth(grid: tuple[int, ...], trained: tuple[int, ...]) -> float:
     return math.prod(n / m for n, m in zip(grid, trained, strict=True)) ** (1 / len(grid))
 
 
-def _tick(grid: tuple[int, ...], trained: tuple[int, ...]) -> str:
-    return f"{grid_text(grid)}\ntrained" if grid == trained else grid_text(grid)
+def figures(
+    table: ComparisonTable, curves: Mapping[str, Sequence[RunCurve]]
+) -> Iterator[tuple[str, list[Figure]]]:
+    """The title and the plots of each data set; ``curves`` by title."""
+    by_name = looks_of(table)
+    transfers = {transfer.whole.title: transfer for transfer in table.transfers}
+    for dataset in table.datasets:
+        plots = [
+            differences(dataset, by_name),
+            seed_scores(dataset, by_name),
+            *training_plots(dataset, curves.get(dataset.title, ()), by_name),
+        ]
+        if dataset.title in transfers:
+            plots.append(transfer_plot(transfers[dataset.title], by_name))
+        yield dataset.title, [plot for plot in plots if plot is not None]
 
 
-def _legend(
-    panel: "Axes", dataset: DatasetTable, transfer: TransferTable | None, colours: Mapping[str, str]
-) -> None:
-    """Colours of encodings and line styles of extensions, beside the last panel of a row."""
-    from matplotlib.lines import Line2D
+def sheet(table: ComparisonTable, curves: Mapping[str, Sequence[RunCurve]]) -> Figure:
+    """All plots of a comparison on one sheet: a column for each data set."""
+    marks: list[Mark] = []
+    columns = [(title, plots) for title, plots in figures(table, curves) if plots]
+    height = 0.0
+    for index, (title, plots) in enumerate(columns):
+        x, y = index * (COLUMN + 24), 20.0
+        heading = cut(title, COLUMN - 16, TEXT + 2)
+        marks.append(Text(x + 8, y, heading, size=TEXT + 2, bold=True))
+        for plot in plots:
+            y += 24
+            marks.append(Text(x + 8, y, plot.title, bold=True))
+            marks += [moved(mark, x, y + 8) for mark in plot.marks]
+            y += plot.height + 8
+        height = max(height, y)
+    if not columns:
+        marks.append(Text(8, 28, "No run of this comparison has a result yet."))
+    width = max(len(columns), 1) * (COLUMN + 24) - 24
+    name = table.experiment or "Comparison"
+    return Figure(width, max(height, 48.0), tuple(marks), name, f"The plots of {name}.")
 
-    handles = [
-        Line2D([], [], color=colours[row.encoding], label=row.encoding)
-        for row in dataset.rows
-        if row.undefined is None
-    ]
-    methods = transfer.grids.methods if transfer else ()
-    for method in methods if len(methods) > 1 else ():
-        style, marker = LINE_STYLES[method]
-        label = "not extended" if method == "none" else method
-        handles.append(
-            Line2D([], [], color="0.3", linestyle=style, marker=marker, markersize=3, label=label)
-        )
-    panel.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=7
-    )
+
+def moved(mark: Mark, right: float, down: float) -> Mark:
+    """The mark at another place."""
+    match mark:
+        case Line() | Area():
+            return replace(mark, points=[(x + right, y + down) for x, y in mark.points])
+        case Dot() | Text() | Image():
+            return replace(mark, x=mark.x + right, y=mark.y + down)

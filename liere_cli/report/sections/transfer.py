@@ -10,6 +10,7 @@ from liere_cli.report.numbers import NONE, Unit
 from liere_cli.report.sections.base import Section, fields_of
 from liere_cli.report.sections.verdict import verdict_data
 from liere_cli.report.table import Column, Columns, TextTable
+from liere_cli.statistics.verdicts import MIN_SEEDS
 
 
 def _tables(comparison: ComparisonTable) -> list[TextTable]:
@@ -24,8 +25,9 @@ def _tables(comparison: ComparisonTable) -> list[TextTable]:
             title += f", minus {whole.baseline}"
             note = (
                 f"Paired difference to {whole.baseline} without extension on the same grid, with "
-                "its 95% interval. p, in JSON, is Holm-corrected over the "
-                f"{counted(table.comparisons, 'comparison')} of all tables of this kind."
+                "an interval of the same correction as the verdict: over the "
+                f"{counted(table.comparisons, 'comparison')} of all tables of this kind, 5% of the "
+                "differences found are wrong at most on average (Benjamini-Hochberg)."
             )
             tables.append(TextTable(title, whole.modality, _differences(table), [note]))
     return tables
@@ -91,8 +93,9 @@ def _difference_text(cell: TransferCell, unit: Unit) -> str:
     if verdict is None or verdict.estimate is None:
         return NONE
     estimate = verdict.estimate
-    ends = "" if estimate.low is None else f" {unit.interval(estimate.low, estimate.high)}"
-    return f"{unit.signed(estimate.difference)}{ends} {verdict.label or 'needs 2 seeds'}"
+    ends = "" if verdict.low is None else f" {unit.interval(verdict.low, verdict.high)}"
+    label = verdict.label or f"needs {MIN_SEEDS} seeds"
+    return f"{unit.signed(estimate.difference)}{ends} {label}"
 
 
 def _score_notes(table: TransferTable) -> list[str]:

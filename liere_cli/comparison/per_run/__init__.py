@@ -1,0 +1,1 @@
+"""What reports show of single runs, read from their folders."""
