@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from liere_cli.comparison.records.scores import NAMES, Numbered, Record
+from liere_cli.comparison.records.scores import NAMES, Numbered, Record, keys_of
 from liere_cli.errors import UsageError, nearest, unreadable
 from liere_cli.utils.files import read_limited
 
@@ -145,6 +145,7 @@ def _records(
                 yield {**record, "metric": metric}, rows[-1][0]
     else:
         renamed = _renamed(path, header, columns)
+        keys_of(renamed, f"{path}: line 1")
         for line, row in rows:
             yield dict(zip(renamed, row, strict=True)), line
 

@@ -93,9 +93,7 @@ def table_of(
 
 
 def _dataset_table(data_set: DataSet, settings: JudgeSettings) -> DatasetTable:
-    if settings.baseline not in data_set.runs:
-        error = unknown(f"baseline on {data_set.name}", settings.baseline, data_set.runs)
-        raise UsageError(f"{error}; every data set needs its runs")
+    _check_baseline(data_set, settings.baseline)
     numbers = {seed: index for index, seed in enumerate(data_set.seeds)}
     named = not all(map(is_whole, numbers))
     if not named:
@@ -123,14 +121,20 @@ def _dataset_table(data_set: DataSet, settings: JudgeSettings) -> DatasetTable:
     )
 
 
+def _check_baseline(data_set: DataSet, baseline: str) -> None:
+    if baseline not in data_set.runs:
+        error = unknown(f"baseline on {data_set.name}", baseline, data_set.runs)
+        raise UsageError(f"{error}; every data set needs its runs")
+
+
 def _direction(metric: str, given: bool | None) -> bool:
     if given is not None:
         return given
     if metric.lower() in HIGHER_IS_BETTER:
         return HIGHER_IS_BETTER[metric.lower()]
     raise UsageError(
-        f"is more of the metric '{metric}' better? Say --higher-is-better or --lower-is-better "
-        "(in Python higher_is_better=)"
+        f"the direction of the metric '{metric}' is not known; add --higher-is-better or "
+        "--lower-is-better (in Python higher_is_better=)"
     )
 
 
@@ -170,6 +174,7 @@ def _scores(data_set: DataSet, table: DatasetTable) -> Scores:
 def check_seeds(data_sets: Sequence[DataSet], baseline: str, source: str) -> None:
     """Raises UsageError where no encoding shares two seeds with the baseline."""
     for data_set in data_sets:
+        _check_baseline(data_set, baseline)
         theirs = data_set.runs.get(baseline, {})
         for name, runs in data_set.runs.items():
             if name != baseline and len(runs.keys() & theirs.keys()) > 1:
