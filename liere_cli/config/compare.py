@@ -269,6 +269,9 @@ class CompareSettings(Section):
         False,
         description="also compares every pair of encodings, and ranks them",
     )
+    best: bool = Field(
+        False, description="also says which encodings may be the best, with 95% confidence"
+    )
     efficiency: bool = Field(
         False, description="also compares at equal training time, and the cost of equal scores"
     )

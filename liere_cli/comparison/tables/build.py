@@ -173,13 +173,14 @@ def _with_verdicts(
 
 
 def _rankings(results: Results, tables: Sequence[DatasetTable]) -> tuple[RankingTable, ...]:
-    if not results.plan.compare.all_pairs:
+    settings = results.plan.compare
+    if not (settings.all_pairs or settings.best):
         return ()
     scores = [
         results.scores(dataset, [row.values for row in table.rows])
         for dataset, table in zip(results.plan.datasets, tables, strict=True)
     ]
-    return rankings(tables, scores)
+    return rankings(tables, scores, settings.all_pairs)
 
 
 def _pair(

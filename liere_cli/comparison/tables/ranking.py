@@ -10,13 +10,21 @@ from liere_cli.statistics.scores import Scores
 
 @dataclass(frozen=True)
 class RankingTable:
-    """The ranking of one data set's encodings; rows of ``ranking`` are those of ``whole``."""
+    """The ranking of one data set's encodings.
+
+    Args:
+        ranking: its rows are those of ``whole``.
+        all_pairs: whether pairs were asked for, and not the set of the best alone.
+    """
 
     whole: DatasetTable
     ranking: Ranking
+    all_pairs: bool = True
 
 
-def rankings(tables: Sequence[DatasetTable], scores: Sequence[Scores]) -> tuple[RankingTable, ...]:
+def rankings(
+    tables: Sequence[DatasetTable], scores: Sequence[Scores], all_pairs: bool = True
+) -> tuple[RankingTable, ...]:
     """A ranking of every data set; all pairs of all data sets are corrected together.
 
     A baseline that is compared with itself has no rank.
@@ -27,5 +35,6 @@ def rankings(tables: Sequence[DatasetTable], scores: Sequence[Scores]) -> tuple[
     ]
     ranked = rank(scores, rows)
     return tuple(
-        RankingTable(table, ranking) for table, ranking in zip(tables, ranked, strict=True)
+        RankingTable(table, ranking, all_pairs)
+        for table, ranking in zip(tables, ranked, strict=True)
     )

@@ -21,10 +21,11 @@ def _table(table: RankingTable) -> TextTable:
         column.number(
             unit.header, lambda row: unit.spread(whole.rows[row[0]].mean, whole.rows[row[0]].std)
         ),
-        column.text("letters", lambda row: row[1]),
+        *([column.text("letters", lambda row: row[1])] if table.all_pairs else []),
         column.text("may be best", lambda row: "yes" if row[0] in (ranking.best or ()) else NONE),
     ]
-    return TextTable(f"{whole.title}: all pairs", whole.modality, columns, _notes(table))
+    title = f"{whole.title}: {'all pairs' if table.all_pairs else 'the best'}"
+    return TextTable(title, whole.modality, columns, _notes(table))
 
 
 def _notes(table: RankingTable) -> list[str]:
@@ -33,9 +34,14 @@ def _notes(table: RankingTable) -> list[str]:
         return ["No two encodings share 5 seeds, so nothing is ranked."]
     names = ", ".join(table.whole.rows[row].encoding for row in ranking.best)
     found = sum(pair.verdict.label in ("better", "worse") for pair in ranking.pairs)
-    return [
+    best = (
         f"The best encoding is among {names}, with 95% confidence: every other one is worse than "
-        "some encoding (one-sided, corrected over the others; after Gupta 1965).",
+        "some encoding (one-sided, corrected over the others; after Gupta 1965)."
+    )
+    if not table.all_pairs:
+        return [best]
+    return [
+        best,
         f"Encodings that share a letter don't differ significantly: {found} of "
         f"{len(ranking.pairs)} pairs do, Holm-corrected over all pairs of all data sets.",
     ]
@@ -53,7 +59,7 @@ def _table_data(table: RankingTable) -> dict[str, object]:
         "order": [names[row] for row in ranking.order],
         "letters": dict(zip((names[row] for row in ranking.order), ranking.letters, strict=True)),
         "best": None if ranking.best is None else [names[row] for row in ranking.best],
-        "pairs": [_pair_data(pair, names) for pair in ranking.pairs],
+        "pairs": [_pair_data(pair, names) for pair in ranking.pairs if table.all_pairs],
     }
 
 
@@ -73,8 +79,8 @@ def _pair_data(pair: PairDifference, names: list[str]) -> dict[str, object]:
 
 
 def ranking_sentence(table: RankingTable) -> str:
-    """``all pairs · cifar100: the best encoding is among liere, axial``."""
-    start = f"all pairs · {table.whole.title}"
+    """``ranking · cifar100: the best encoding is among liere, axial``."""
+    start = f"ranking · {table.whole.title}"
     if table.ranking.best is None:
         return f"{start}: no ranking below 5 shared seeds"
     names = [table.whole.rows[row].encoding for row in table.ranking.best]
