@@ -5,15 +5,16 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from liere_cli import __version__
 from liere_cli.cli import INTERRUPTED, console
 from liere_cli.cli.bench import bench
+from liere_cli.cli.catalogue.data import data
+from liere_cli.cli.catalogue.encodings import encodings
+from liere_cli.cli.commands import Command
 from liere_cli.cli.compare import compare
-from liere_cli.cli.data import data
-from liere_cli.cli.encodings import encodings
 from liere_cli.cli.evaluate import evaluate
 from liere_cli.cli.judge import judge
 from liere_cli.cli.recipes.init import init
@@ -24,21 +25,6 @@ from liere_cli.cli.runs.commands import runs
 from liere_cli.cli.runs.status import status
 from liere_cli.cli.train import train
 from liere_cli.errors import LiereError, UsageError
-
-
-class _Command(TyperCommand):
-    """A command that refuses a flag given twice, of which the parser would keep the last."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
-        for option in order:
-            single = isinstance(option, TyperOption) and not option.multiple and not option.is_flag
-            if single and order.count(option) > 1:
-                raise UsageError(
-                    f"{option.opts[0]} is given {order.count(option)} times, but takes one value "
-                    f"(see {ctx.command_path} --help)"
-                )
-        return super().parse_args(ctx, args)
 
 
 class _Commands(TyperGroup):
@@ -142,16 +128,16 @@ def _options(
         raise error
 
 
-app.command(cls=_Command)(train)
-app.command("eval", cls=_Command)(evaluate)
-app.command(cls=_Command)(compare)
-app.command(cls=_Command)(judge)
-app.command(cls=_Command)(report)
-app.command(cls=_Command)(bench)
-app.command(cls=_Command)(encodings)
-app.command(cls=_Command)(data)
+app.command(cls=Command)(train)
+app.command("eval", cls=Command)(evaluate)
+app.command(cls=Command)(compare)
+app.command(cls=Command)(judge)
+app.command(cls=Command)(report)
+app.command(cls=Command)(bench)
+app.command(cls=Command)(encodings)
+app.command(cls=Command)(data)
 app.add_typer(runs, name="runs")
-app.command(cls=_Command)(status)
-app.command(cls=_Command)(init)
-app.command(cls=_Command)(schema)
+app.command(cls=Command)(status)
+app.command(cls=Command)(init)
+app.command(cls=Command)(schema)
 app.add_typer(cache, name="cache")

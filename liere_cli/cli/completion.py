@@ -3,17 +3,19 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from liere_cli.config.names import names_of
-
 _PACKAGE = Path(__file__).parents[1]
 
 
 def complete_encodings(incomplete: str) -> list[str]:
     """Encodings; of a list separated by commas, its last part."""
+    from liere_cli.config.names import names_of
+
     return _last_part(incomplete, sorted(names_of("encoding")))
 
 
 def complete_data(incomplete: str) -> list[str]:
+    from liere_cli.config.names import names_of
+
     return _last_part(incomplete, sorted(names_of("data set")))
 
 

@@ -128,7 +128,7 @@ def _judged(plan: Plan, outcomes: Mapping[str, Outcome]) -> JudgedTable:
 def _read(path: Path) -> list[JudgedTable]:
     try:
         lines = read_limited(path, MAX_BYTES).splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from liere_cli.cli import completion
 from liere_cli.cli.app import app
 from liere_cli.config.files import apply_overrides, builtin_recipes, load_recipe
+from liere_cli.config.names import names_of
 from liere_cli.config.recipe import Recipe
 from liere_cli.config.reference import keys
 from liere_cli.config.schema import FILE, recipe_schema
@@ -141,8 +142,8 @@ def test_help_of_train_says_where_keys_are_listed() -> None:
 
 
 def test_names_are_completed_without_importing_their_modules() -> None:
-    assert set(completion.names_in("encodings")) == set(encodings())
-    assert set(completion.names_in("data")) == set(data_sets())
+    assert set(names_of("encoding")) == set(encodings())
+    assert set(names_of("data set")) == set(data_sets())
     assert set(completion.complete_recipe("")) == set(builtin_recipes())
     assert completion.complete_encodings("rope,lie") == ["rope,liere"]
     assert ("training.batch=", "examples per step, over all parts and processes") in (

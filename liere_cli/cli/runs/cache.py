@@ -7,13 +7,14 @@ import typer
 from typer import Argument
 
 from liere_cli.cli import console
+from liere_cli.cli.commands import Command, Group
 from liere_cli.cli.options import AsJson
 from liere_cli.cli.runs.columns import Column, print_columns
 from liere_cli.cli.runs.remove import Yes
 from liere_cli.errors import UsageError
 from liere_cli.report.numbers import size
 
-cache = typer.Typer(invoke_without_command=True)
+cache = typer.Typer(cls=Group, invoke_without_command=True)
 
 
 @cache.callback()
@@ -38,7 +39,7 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
     console.note(f"{size(sum(part.bytes for part in parts))} in {cache_root()}")
 
 
-@cache.command()
+@cache.command(cls=Command)
 def clean(
     parts: Annotated[
         list[str] | None,

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from typer import Argument
 
 from liere_cli.cli import console
+from liere_cli.cli.catalogue.listing import NARROW, option_rows, option_text
 from liere_cli.cli.completion import complete_data
-from liere_cli.cli.listing import NARROW, option_rows, option_text
 from liere_cli.cli.options import AsJson, DataRoot
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from liere_cli.cli import console
+from liere_cli.cli.catalogue.listing import NARROW, option_rows, option_text
 from liere_cli.cli.completion import complete_encodings, complete_run
-from liere_cli.cli.listing import NARROW, option_rows, option_text
 from liere_cli.cli.options import DEFAULT_OUTPUTS, AsJson, DataRoot, MovedData, Outputs
 from liere_cli.errors import UsageError
 from liere_cli.utils.paths import expand
