@@ -112,7 +112,7 @@ def _with_small(command: str, arguments: list[str]) -> list[str]:
         if arguments and arguments[0] in builtin_recipes():
             arguments.append(f"--name={arguments[0]}")  # the flags below make it another one
         arguments += ["--budget=2steps", "--seeds=2", "--device=cpu", *small]
-        return [*arguments, *(["--max-seeds=3"] if "--until-settled" in arguments else [])]
+        return [*arguments, *(["--max-seeds=5"] if "--until-settled" in arguments else [])]
     if command == "eval":
         return [*arguments, "--limit=2", "--device=cpu"]
     return ["verdicts", "--tables=100"] if arguments == ["verdicts"] else arguments

@@ -196,4 +196,4 @@ def test_the_recipe_of_real_images_plans(real_data: Path, tmp_path: Path) -> Non
     ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert "18 runs: 18 missing" in result.stdout
+    assert "30 runs: 30 missing" in result.stdout

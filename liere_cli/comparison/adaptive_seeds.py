@@ -15,9 +15,10 @@ from liere_cli.comparison.tables.build import make_table
 from liere_cli.planning.plan import Plan, PlannedEncoding, PlannedRun
 from liere_cli.planning.progress import Outcome, full_seconds
 from liere_cli.statistics.correction import ALPHA
+from liere_cli.statistics.paired import EQUIVALENCE_SEEDS
 from liere_cli.statistics.power import MAX_SEEDS, detectable_difference
 from liere_cli.statistics.sequential import FUTILE_POWER, InterimAnalyses
-from liere_cli.statistics.verdicts import FIRST_LOOK, Looks, Verdict
+from liere_cli.statistics.verdicts import FIRST_LOOK, MIN_SEEDS, Looks, Verdict
 
 PlanT = TypeVar("PlanT", bound=Plan[PlannedRun])
 
@@ -117,9 +118,14 @@ def _ranked(
 
 
 def _is_open(verdict: Verdict, interim: InterimAnalyses, comparisons: int) -> bool:
-    """Whether more seeds may settle it; too few shared seeds for a verdict count as futile."""
+    """Whether more seeds may settle it."""
     estimate = verdict.estimate
-    if verdict.label != "undecided" or estimate is None or estimate.seed_error is None:
+    if estimate is None:
+        return False
+    if verdict.label is None and estimate.n < MIN_SEEDS:
+        # runs failed: as many as did so far must leave enough seeds for a verdict
+        return estimate.n * interim.last >= MIN_SEEDS * (estimate.n + len(verdict.pair.failed))
+    if verdict.label != "undecided" or estimate.seed_error is None:
         return False
     alpha = ALPHA / comparisons
     hidden = 0.0
@@ -127,7 +133,7 @@ def _is_open(verdict: Verdict, interim: InterimAnalyses, comparisons: int) -> bo
     if estimate.test_set is not None:
         level = alpha * interim.share(interim.last)
         hidden = detectable_difference(0.0, estimate.n, level, FUTILE_POWER, estimate.test_set)
-    margin = verdict.pair.margin
+    margin = verdict.pair.margin if interim.last >= EQUIVALENCE_SEEDS else None
     figures = (estimate.difference, estimate.seed_error, estimate.n)
     difference, error, n = map(np.array, figures)
     nan_or_margin = np.array(np.nan if margin is None else margin)

@@ -107,7 +107,7 @@ def _interim(compare: CompareSettings) -> tuple[InterimAnalyses | None, tuple[in
     if last < first:
         raise UsageError(
             f"compare.until_settled.max_seeds is {last}, but the first analysis takes {first} "
-            "seeds; raise it or give fewer seeds"
+            f"seeds; raise it{' or give fewer seeds' if len(seeds) > MIN_SEEDS else ''}"
         )
     after = max(seeds) + 1
     return InterimAnalyses(first, last), (*seeds, *range(after, after + last - len(seeds)))

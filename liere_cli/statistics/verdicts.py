@@ -7,7 +7,7 @@ Shapes: n seeds that both encodings finished, m comparisons of a table.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -166,6 +166,14 @@ def decide(
     )
 
 
+def count_comparisons(pairs: Iterable[Pair]) -> int:
+    """The comparisons that a table is corrected for: those of 5 seeds, failures among them.
+
+    Where only failures are in the way of a test, it would have been one more.
+    """
+    return sum(len(pair.shared) + len(pair.failed) >= MIN_SEEDS for pair in pairs)
+
+
 def judge(
     pairs: Sequence[Pair],
     interim: InterimAnalyses | None = None,
@@ -184,15 +192,14 @@ def judge(
     then corrected for the interim analyses, too. ``looks`` are earlier tables on the same runs.
     """
     tested = [_tested(pair, interim, looks) for pair in pairs]
-    # where only failures are in the way of a test, it would have been one more
-    ended = sum(len(pair.shared) + len(pair.failed) >= MIN_SEEDS for pair in pairs)
+    tests = max(looks.comparisons, count_comparisons(pairs))
     decision = decide(
         np.array([test.p for test in tested], dtype=np.float64),
         np.array([test.p_equivalent for test in tested], dtype=np.float64),
         correction,
-        max(looks.comparisons, ended),
+        tests,
     )
-    return [_verdict(test, decision, index, interim, looks) for index, test in enumerate(tested)]
+    return [_verdict(test, decision, index, tests, looks) for index, test in enumerate(tested)]
 
 
 @dataclass(frozen=True)
@@ -272,7 +279,7 @@ def _verdict(
     tested: _Tested,
     decision: Decision,
     index: int,
-    interim: InterimAnalyses | None,
+    tests: int,
     looks: Looks,
 ) -> Verdict:
     pair, estimate = tested.pair, tested.estimate
@@ -299,7 +306,7 @@ def _verdict(
         tested.p_failures,
         equivalent,
         label,
-        *_power(estimate, label, decision, interim),
+        *_power(estimate, label, ALPHA / (tests * looks.factor)),
         tested.interim,
     )
 
@@ -333,15 +340,16 @@ def _interval(
 
 
 def _power(
-    estimate: Paired, label: VerdictLabel, decision: Decision, interim: InterimAnalyses | None
+    estimate: Paired, label: VerdictLabel, alpha: float
 ) -> tuple[float | None, int | None, tuple[int, int | None] | None]:
-    """Detectable difference, seeds needed, and their range for other spreads."""
+    """Detectable difference, seeds needed, and their range for other spreads.
+
+    ``alpha`` is the level at which the table's first comparison must hold.
+    """
     spread = estimate.spread
     if spread is None or spread.used == 0:
         return None, None, None
-    # the level at which the table's first comparison must hold
-    comparisons = max(int((~np.isnan(decision.p_corrected)).sum()), 1)
-    level = (ALPHA / comparisons, POWER, estimate.test_set, spread.prior)
+    level = (alpha, POWER, estimate.test_set, spread.prior)
     detectable = power.detectable_difference(spread.used, estimate.n, *level)
     if label != "undecided":
         return detectable, None, None

@@ -141,7 +141,7 @@ def test_compare_gives_the_tables_of_the_command(here: Path) -> None:
     rows = json.loads(comparison.to_json())["tables"][0]["rows"]
     for row, stored in zip(comparison.rows, rows, strict=True):
         assert (row.encoding, row.mean, row.p_corrected) == (
-            stored["encoding"], stored["mean"], stored["p_holm"],
+            stored["encoding"], stored["mean"], stored["p_corrected"],
         )  # fmt: skip
     assert comparison.verdict("rope") == "baseline"
     assert comparison.verdict("none", data="verse") == comparison.row("none").verdict

@@ -46,12 +46,12 @@ def refused(result: Result, *parts: str) -> None:
 
 
 def test_a_comparison_ends_in_a_table_and_files(here: Path) -> None:
-    result = compare("--seeds=3")
+    result = compare()
     assert result.exit_code == 0, result.output
-    assert "9 runs: 9 missing" in result.stderr
-    assert "9/9 pointing · liere · seed 2" in result.stderr
+    assert "15 runs: 15 missing" in result.stderr
+    assert "15/15 pointing · liere · seed 4" in result.stderr
     assert "images · pointing: liere beats axial by" in result.stdout
-    assert "(3 seeds)" in result.stdout
+    assert "(5 seeds)" in result.stdout
     folder = here / "outputs" / "compare"
     assert "| liere |" in (folder / "table.md").read_text()
     assert json.loads((folder / "table.json").read_text())["comparisons"] == 2
@@ -153,7 +153,7 @@ def test_workers_train_for_the_command(here: Path) -> None:
 
 
 def test_a_margin_settles_equivalence(here: Path) -> None:
-    arguments = ("--encodings=axial,rope-mixed", "--seeds=5", "--format=json")
+    arguments = ("--encodings=axial,rope-mixed", "--seeds=10", "--format=json")
     loose = json.loads(compare(*arguments, "--set=compare.margins.top1=0.2").stdout)
     assert loose["tables"][0]["margin"] == 0.2
     assert loose["tables"][0]["rows"][1]["verdict"] == "equivalent"
@@ -324,7 +324,7 @@ def test_an_encoding_is_held_against_itself_at_other_seeds(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     arguments = (
-        "--data=motion:train=100,val=64,test=64", "--encodings=axial", "--aa", "--seeds=3",
+        "--data=motion:train=100,val=64,test=64", "--encodings=axial", "--aa", "--seeds=5",
         "--budget=4steps", *TINY, "--set=training.batch=4", "--set=training.test_limit=64",
         "--set=training.validation_limit=8", "--format=json", "--name=compare",
     )  # fmt: skip
@@ -332,10 +332,10 @@ def test_an_encoding_is_held_against_itself_at_other_seeds(
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)["tables"][0]["rows"]
     assert [row["encoding"] for row in rows] == ["axial", "axial (A/A)"]
-    assert rows[1]["own_seeds"] == [3, 4, 5]
+    assert rows[1]["own_seeds"] == [5, 6, 7, 8, 9]
     assert rows[1]["verdict"] in ("undecided", "equivalent")
     folders = [path.name for path in Path("outputs/compare").glob("*-s*")]
-    assert sorted(name.split("-s")[-1][0] for name in folders) == list("012345")
+    assert sorted(name.split("-s")[-1][0] for name in folders) == list("0123456789")
     assert json.loads(liere(*arguments).stdout)["tables"][0]["rows"] == rows
 
 

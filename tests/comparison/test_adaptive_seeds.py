@@ -13,22 +13,27 @@ from scipy import stats
 from typer.testing import CliRunner
 from typer.testing import Result as Invoked
 
-from liere_cli.bench.verdicts.calibration import DESIGNS, judge_tables, simulate_verdicts
+from liere_cli.bench.verdicts import calibration
+from liere_cli.bench.verdicts.calibration import DESIGNS, Design, world_rows
+from liere_cli.bench.verdicts.judging import judge_tables
+from liere_cli.bench.verdicts.pairing import pairing_rows
+from liere_cli.bench.verdicts.worlds import WORLDS
 from liere_cli.cli.app import app
 from liere_cli.comparison.adaptive_seeds import begun_part, next_runs
 from liere_cli.comparison.tables.build import make_table
-from liere_cli.config.compare import CompareSettings
+from liere_cli.config.compare import CompareSettings, SettleSettings
 from liere_cli.config.recipe import Recipe
 from liere_cli.planning.plan import Plan
 from liere_cli.planning.progress import Outcome
-from liere_cli.statistics.scores import pair_of
+from liere_cli.statistics.paired import EQUIVALENCE_SEEDS
+from liere_cli.statistics.scores import Pair, Scores, pair_of
 from liere_cli.statistics.sequential import InterimAnalyses
-from liere_cli.statistics.verdicts import judge
+from liere_cli.statistics.verdicts import MIN_SEEDS, judge
 from support.flags import last_of_each
 from support.synthetic_runs import train
 from support.synthetic_tables import Result, dataset_of, outcome
 
-INTERIM = InterimAnalyses(3, 6)
+INTERIM = InterimAnalyses(5, 8)
 
 
 def test_all_interim_analyses_together_spend_the_error_rate() -> None:
@@ -52,65 +57,115 @@ def test_the_sequential_p_value_is_a_union_bound(p_values: list[float]) -> None:
         assert (min(corrected) <= level) == crossed or gap < 1e-12
 
 
-def test_every_design_keeps_error_rate_and_coverage() -> None:
-    figures = simulate_verdicts(tables=800)
-    assert [row["design"] for row in figures["designs"]] == [
-        "fixed-3",
-        "fixed-5",
-        "fixed-10",
-        "until-settled-10",
-    ]
-    for row in figures["designs"]:
-        assert row["tables"] == 800
-        assert row["wrong_table_rate"] <= 0.05 + 3 * row["mc_error"]
-        assert 0.94 <= row["coverage"] <= 0.96
-    for row in figures["power"]:
-        assert row["coverage"] == pytest.approx(0.95, abs=0.03)
-    settled = [row for row in figures["power"] if row["design"] == "until-settled-10"]
-    assert [row["power"] for row in settled] == sorted(row["power"] for row in settled)
-    assert settled[-1]["seeds"] < 5
-    found = {row["correlation"]: row["power_paired"] for row in figures["pairing"]}
+@pytest.mark.parametrize(
+    ("worlds", "designs"),
+    [
+        (("normal, correlation .5", "lognormal", "25 or 100%, ± 0.3"), DESIGNS),
+        (("one bad seed in ten",), DESIGNS[:2]),
+        (("worst 40% diverge",), DESIGNS[:1]),
+    ],
+)
+def test_designs_keep_error_rate_and_coverage(
+    worlds: tuple[str, ...], designs: tuple[Design, ...]
+) -> None:
+    chosen = [world for world in WORLDS if world.name in worlds]
+    rows = world_rows(chosen, 400, designs=designs)
+    assert [row["design"] for row in rows] == [design.name for design in designs] * len(worlds)
+    for row in rows:
+        assert row["equal"] == "laws"
+        assert row["tables"] == 400
+        assert row["wrong_rate"] <= 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
+        if "diverge" not in row["world"]:  # where the seeds that are left are better ones
+            assert row["coverage"] >= 0.95
+
+
+def test_moderated_tests_find_more_than_paired_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "DESIGNS", (DESIGNS[0], DESIGNS[-1]))
+    monkeypatch.setattr(calibration, "EFFECTS", (1.5, 2.0, 3.0))
+    rows = calibration.power_rows(1500)
+    assert [row["tables"] for row in rows] == [300] * 6
+    fixed, settled = rows[:3], rows[3:]
+    for by_effect in (fixed, settled):
+        powers = [row["power"] for row in by_effect]
+        assert powers == sorted(powers)
+        assert all(row["coverage"] >= 0.95 for row in by_effect)
+    for row in fixed:
+        assert row["power"] > row["power_paired"]
+    power = {row["effect"]: row["power"] for row in fixed}
+    assert power[2.0] >= 0.5 - 3 * (0.25 / 300) ** 0.5
+    assert power[3.0] >= 0.9 - 3 * (0.09 / 300) ** 0.5
+    assert all(MIN_SEEDS <= row["seeds"] <= 20 for row in settled)
+    assert settled[-1]["seeds"] < 7
+
+
+def test_shared_seeds_are_worth_more_with_a_higher_correlation() -> None:
+    found = {row["correlation"]: row["power_paired"] for row in pairing_rows(800)}
     assert found[0.9] > found[0.6] > found[0.3] > found[0.0]
-    for row in figures["test_set"]:
-        assert row["coverage"] >= 0.94
-        assert row["coverage"] >= row["coverage_seeds_alone"]
-    for row in figures["interaction"]:
-        assert row["wrong_rate"] <= 0.05 + 3 * (0.05 * 0.95 / 800) ** 0.5
-        assert row["coverage"] >= 0.93
 
 
 def test_simulated_power_equals_the_noncentral_t_distribution() -> None:
     generator = np.random.default_rng(0)
-    differences = generator.standard_normal((4000, 1, 5)) + 1.5
-    judged = judge_tables(differences, np.array([1.5]), None)
+    scores = np.zeros((4000, 1, 2, 5))
+    scores[:, 0, 1] = generator.standard_normal((4000, 5)) + 1.5
+    judged = judge_tables(scores, truth=1.5)
     critical = stats.t.isf(0.025, 4)
     expected = stats.nct.sf(critical, 4, 1.5 * 5**0.5)
     assert judged.differs.mean() == pytest.approx(expected, abs=0.03)
+    assert judged.covered.mean() == pytest.approx(0.95, abs=0.015)
 
 
-@pytest.mark.parametrize("interim", [None, InterimAnalyses(3, 8)])
-def test_simulated_tables_and_runs_get_the_same_verdicts(interim: InterimAnalyses | None) -> None:
-    generator = np.random.default_rng(1)
-    differences = generator.standard_normal((40, 4, 8)) + np.array([0.0, 1.0, 2.0, 4.0])[:, None]
-    simulated = judge_tables(differences, np.zeros(4), interim)
-    for table, differs, seeds in zip(differences, simulated.differs, simulated.seeds, strict=True):
+@pytest.mark.parametrize(
+    ("n", "interim"),
+    [(5, None), (8, None), (18, None), (8, InterimAnalyses(5, 8)), (17, InterimAnalyses(5, 17))],
+)
+@pytest.mark.parametrize("encodings", [2, 4])
+def test_simulated_tables_and_runs_get_the_same_verdicts(
+    n: int, interim: InterimAnalyses | None, encodings: int
+) -> None:
+    generator = np.random.default_rng(n)
+    scores = generator.standard_normal((40, 2, encodings, n))
+    scores += np.array([0.0, 1.0, 2.0, 4.0])[:encodings, None]
+    # a run far from the others in some tables
+    scores[:5, 0, 1, 2] -= 40
+    simulated = judge_tables(scores, interim)
+    comparisons = [(data, row) for data in range(2) for row in range(1, encodings)]
+    for index, table in enumerate(scores):
+        of_data_sets = [Scores(part, np.zeros(part.shape, dtype=bool), True) for part in table]
         pairs = [
-            pair_of(row[:n], np.zeros(n), True)
-            for row, n in zip(table, seeds.tolist(), strict=True)
+            Pair(of_data_sets[data], row, 0, seeds=tuple(range(seeds)))
+            for (data, row), seeds in zip(comparisons, simulated.seeds[index], strict=True)
         ]
         verdicts = judge(pairs, interim)
-        assert [verdict.label in ("better", "worse") for verdict in verdicts] == differs.tolist()
+        differs = [verdict.label in ("better", "worse") for verdict in verdicts]
+        assert differs == simulated.differs[index].tolist()
+        for verdict, covered in zip(verdicts, simulated.covered[index], strict=True):
+            assert verdict.low is not None
+            assert verdict.high is not None
+            assert (verdict.low <= 0 <= verdict.high) == covered
+
+
+def test_tables_without_failures_are_judged_alike_one_by_one() -> None:
+    scores = np.random.default_rng(2).standard_normal((30, 2, 4, 6))
+    scores[:, :, 2] += 2
+    at_once = judge_tables(scores)
+    one_by_one = judge_tables(scores, failed=np.zeros(scores.shape, dtype=bool))
+    for name in ("differs", "covered", "seeds"):
+        assert np.array_equal(getattr(at_once, name), getattr(one_by_one, name)), name
+    assert one_by_one.difference == pytest.approx(at_once.difference)
 
 
 def plan_of(
-    results: dict[str, Sequence[Result]], margin: float | None = None, time: str | None = None
+    results: dict[str, Sequence[Result]],
+    margin: float | None = None,
+    time: str | None = None,
+    interim: InterimAnalyses = INTERIM,
 ) -> tuple[Plan, dict[str, Outcome]]:
     dataset, found = dataset_of(results, margin=margin)
     recipe = Recipe.validated(
-        {"compare": {"until_settled": {"max_seeds": INTERIM.last, "time": time}}}, "a test"
+        {"compare": {"until_settled": {"max_seeds": interim.last, "time": time}}}, "a test"
     )
     return Plan(
-        "x", (dataset,), tuple(range(INTERIM.last)), recipe.compare or CompareSettings(), INTERIM
+        "x", (dataset,), tuple(range(interim.last)), recipe.compare or CompareSettings(), interim
     ), found
 
 
@@ -119,9 +174,10 @@ def settle(
     known: int = 0,
     margin: float | None = None,
     time: str | None = None,
+    interim: InterimAnalyses = INTERIM,
 ) -> tuple[dict[str, int], list[str]]:
     """Runs a comparison with given results; returns runs of each encoding, and their order."""
-    plan, truth = plan_of(results, margin, time)
+    plan, truth = plan_of(results, margin, time, interim)
     found = {
         run.run_id: truth[run.run_id] if run.seed < known else Outcome("missing")
         for run in plan.runs
@@ -136,31 +192,44 @@ def settle(
     return {row.encoding: row.planned for row in rows}, order
 
 
-NOISE = np.array([0.004, -0.003, 0.001, -0.002, 0.003, -0.003])
-AXIAL = [0.30, 0.31, 0.29, 0.30, 0.32, 0.31]
+NOISE = np.array([0.004, -0.003, 0.001, -0.002, 0.003, -0.003, 0.002, -0.002])
+AXIAL = [0.30, 0.31, 0.29, 0.30, 0.32, 0.31, 0.30, 0.29]
 FAR = (np.array(AXIAL) + 0.2 + NOISE / 10).tolist()
-NEAR = (np.array(AXIAL) + 0.006 + NOISE).tolist()
+NEAR = (np.array(AXIAL) + 0.002 + NOISE).tolist()
 
 
 def test_a_settled_comparison_gets_no_more_seeds() -> None:
     counts, order = settle({"axial": AXIAL, "far": FAR, "near": NEAR})
-    assert counts["far"] == 3
-    assert counts["near"] == counts["axial"] > 3
-    assert order[:9] == [f"{name} {seed}" for seed in range(3) for name in ("axial", "far", "near")]
+    assert counts["far"] == 5
+    assert counts["near"] == counts["axial"] > 5
+    names = ("axial", "far", "near")
+    assert order[:15] == [f"{name} {seed}" for seed in range(5) for name in names]
+
+
+def nearly_equal(seeds: int) -> dict[str, Sequence[Result]]:
+    """Six encodings whose differences to the baseline are too small for any number of seeds."""
+    generator = np.random.default_rng(0)
+    baseline = np.resize(AXIAL, seeds)
+    noise = 0.001 * generator.permuted(np.tile(np.resize([1, -1, 0], seeds), (6, 1)), axis=1)
+    rows = {f"same{number}": (baseline + noise[number]).tolist() for number in range(6)}
+    return {"axial": baseline.tolist(), **rows}
 
 
 def test_a_futile_comparison_stops() -> None:
-    # differences of nearly zero: in a table of six, no number of seeds up to 6 would show them
-    same = np.array(AXIAL) + np.array([0.001, -0.001, 0.0, 0.001, -0.001, 0.0])
-    results = {"axial": AXIAL} | {f"same{number}": same.tolist() for number in range(6)}
-    counts, _ = settle(results)
+    counts, _ = settle(nearly_equal(8))
     assert max(counts.values()) < INTERIM.last
-    counts, _ = settle(results, margin=0.05)
-    assert set(counts.values()) == {3}
 
 
-@given(st.integers(0, 6))
-@settings(max_examples=7)
+def test_equal_encodings_get_the_seeds_that_equivalence_takes() -> None:
+    counts, _ = settle(nearly_equal(14), margin=0.05, interim=InterimAnalyses(5, 14))
+    assert counts.pop("axial") >= EQUIVALENCE_SEEDS
+    assert set(counts.values()) == {EQUIVALENCE_SEEDS}
+    # where the last analysis comes before, no seed is spent on it
+    assert settle(nearly_equal(8), margin=0.05) == settle(nearly_equal(8))
+
+
+@given(st.integers(0, 8))
+@settings(max_examples=9)
 def test_an_interrupted_comparison_ends_as_an_uninterrupted_one(known: int) -> None:
     results: dict[str, Sequence[Result]] = {"axial": AXIAL, "far": FAR, "near": NEAR}
     whole, order = settle(results)
@@ -177,21 +246,21 @@ def test_an_interrupted_comparison_ends_as_an_uninterrupted_one(known: int) -> N
 
 
 def test_limited_time_goes_to_the_closest_verdict() -> None:
-    # every run takes 12.3 seconds; three seeds of three encodings are 110.7
+    # every run takes 12.3 seconds; five seeds of three encodings are 184.5
     results: dict[str, Sequence[Result]] = {
         "axial": AXIAL,
-        "near": (np.array(AXIAL) + 0.004 + NOISE).tolist(),
-        "nearer": (np.array(AXIAL) + 0.012 + NOISE).tolist(),
+        "near": (np.array(AXIAL) + 0.001 + NOISE).tolist(),
+        "nearer": (np.array(AXIAL) + 0.002 + NOISE).tolist(),
     }
-    counts, _ = settle(results, time="140s")
-    assert counts == {"axial": 4, "near": 3, "nearer": 4}
-    plan, found = plan_of(results, time="140s")
+    assert min(settle(results)[0].values()) > 5
+    counts, _ = settle(results, time="215s")
+    assert counts == {"axial": 6, "near": 5, "nearer": 6}
+    plan, found = plan_of(results, time="215s")
     few = {
-        key: one if key.endswith(("/0", "/1", "/2")) else Outcome("missing")
-        for key, one in found.items()
+        key: outcome if int(key[-1]) < 5 else Outcome("missing") for key, outcome in found.items()
     }
     assert next_runs(replace(plan), few).runs
-    plan, _ = plan_of(results, time="100s")
+    plan, _ = plan_of(results, time="170s")
     assert next_runs(plan, few).out_of_time
 
 
@@ -201,30 +270,45 @@ def test_a_diverged_seed_is_skipped_and_a_failed_one_stops() -> None:
         "near": [*NEAR[:3], "diverged", *NEAR[4:]],
     }
     counts, _ = settle(results)
-    assert counts["near"] > 4
-    plan, found = plan_of({"axial": AXIAL, "near": [*NEAR[:3], "failed", *NEAR[4:]]})
-    later = {key: Outcome("missing") if key[-1] in "45" else one for key, one in found.items()}
-    failed = "pointing/near/3"
+    assert counts["near"] > 5
+    plan, found = plan_of({"axial": AXIAL, "near": [*NEAR[:5], "failed", *NEAR[6:]]})
+    later = {key: Outcome("missing") if key[-1] in "67" else one for key, one in found.items()}
+    failed = "pointing/near/5"
     assert [run.run_id for run in next_runs(plan, later).runs] == [failed]
     assert not next_runs(plan, later, {failed}).runs
 
 
+def test_an_encoding_that_mostly_diverges_gets_no_more_seeds() -> None:
+    diverging: list[Result] = ["diverged"] * 8
+    assert settle({"axial": AXIAL, "bad": diverging})[0]["bad"] == 5
+    # at this rate, eight seeds would not leave the five that a verdict needs
+    assert settle({"axial": AXIAL, "bad": [*NEAR[:2], *diverging[2:]]})[0]["bad"] == 5
+
+
 def test_seeds_behind_a_gap_are_not_analysed() -> None:
     plan, found = plan_of({"axial": AXIAL, "near": NEAR})
-    gap = found | {"pointing/near/3": outcome(plan.runs[0], "missing", "top1")}
+    gap = found | {"pointing/near/6": outcome(plan.runs[0], "missing", "top1")}
     verdict = make_table(plan, gap).datasets[0].rows[1].verdict
     assert verdict is not None
     assert verdict.estimate is not None
-    assert verdict.estimate.n == 3
-    assert [analysis.n for analysis in verdict.interim] == [3]
+    assert verdict.estimate.n == 6
+    assert [analysis.n for analysis in verdict.interim] == [5, 6]
 
 
-def test_intervals_of_settled_comparisons_are_wider() -> None:
-    verdict = judge([pair_of(FAR, AXIAL, True)], INTERIM)[0]
+def test_intervals_of_settled_comparisons_hold_at_every_analysis() -> None:
+    far = (np.array(AXIAL) + 0.2 + NOISE).tolist()
+    verdict = judge([pair_of(far, AXIAL, True)], INTERIM)[0]
     assert verdict.label == "better"
     assert verdict.estimate is not None
-    expected = stats.ttest_rel(FAR, AXIAL).confidence_interval(0.965)
-    assert (verdict.estimate.low, verdict.estimate.high) == pytest.approx(tuple(expected))
+    raw = stats.ttest_rel(far, AXIAL).confidence_interval(0.95)
+    assert (verdict.estimate.low, verdict.estimate.high) == pytest.approx(tuple(raw))
+    each = [
+        stats.ttest_rel(far[:n], AXIAL[:n]).confidence_interval(1 - 0.05 * INTERIM.share(n))
+        for n in INTERIM.sizes
+    ]
+    low, high = max(interval.low for interval in each), min(interval.high for interval in each)
+    assert (verdict.low, verdict.high) == pytest.approx((low, high))
+    assert low < raw.low < raw.high < high
 
 
 @pytest.fixture
@@ -245,27 +329,27 @@ SETTLED = ("--encodings=axial,rope-mixed,liere", "--seeds=3", "--until-settled")
 
 
 def test_the_command_adds_seeds_and_reports_interim_analyses(here: Path) -> None:
-    result = liere(*SETTLED, "--max-seeds=5", "--format=json")
+    result = liere(*SETTLED, "--max-seeds=7", "--format=json")
     assert result.exit_code == 0, result.output
-    assert "then more seeds where they are needed, 5 at most" in result.stderr
+    assert "then more seeds where they are needed, 7 at most" in result.stderr
     content = json.loads(result.stdout)
     rows = {row["encoding"]: row for row in content["tables"][0]["rows"]}
     assert rows["liere"]["verdict"] == "better"
-    assert list(rows["liere"]["interim_p"]) == ["3"]
-    assert rows["rope-mixed"]["planned"] == 5
-    assert rows["rope-mixed"]["interim_p_corrected"]["3"] >= rows["rope-mixed"]["interim_p"]["3"]
-    assert content["interim_analyses"] == [3, 4, 5]
-    assert "spending2(3..5)" in content["signature"]
+    assert list(rows["liere"]["interim_p"]) == ["5"]
+    assert rows["rope-mixed"]["planned"] == 7
+    assert rows["rope-mixed"]["interim_p_corrected"]["5"] >= rows["rope-mixed"]["interim_p"]["5"]
+    assert content["interim_analyses"] == [5, 6, 7]
+    assert "spending2(5..7)" in content["signature"]
 
 
 def test_a_settled_comparison_repeats_itself(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = liere(*SETTLED, "--max-seeds=5")
-    assert "3-5" in first.stdout
-    assert "with an interim analysis at every number of seeds from 3 to 5" in " ".join(
+    first = liere(*SETTLED, "--max-seeds=7")
+    assert "5-7" in first.stdout
+    assert "with an interim analysis at every number of seeds from 5 to 7" in " ".join(
         first.stdout.split()
     )
     monkeypatch.setattr("liere_cli.launchers.local.train_run", None)
-    assert liere(*SETTLED, "--max-seeds=5").stdout == first.stdout
+    assert liere(*SETTLED, "--max-seeds=7").stdout == first.stdout
     written = CliRunner().invoke(
         app, ["compare", "outputs/compare/comparison.yaml"], env={"COLUMNS": "120"}
     )
@@ -273,7 +357,7 @@ def test_a_settled_comparison_repeats_itself(here: Path, monkeypatch: pytest.Mon
 
 
 def test_its_runs_without_the_recipe_come_with_a_warning(here: Path) -> None:
-    liere(*SETTLED, "--max-seeds=4")
+    liere(*SETTLED, "--max-seeds=6")
     alone = CliRunner().invoke(app, ["compare", "outputs/compare"], env={"COLUMNS": "120"})
     assert alone.exit_code == 0
     assert "'liere compare outputs/compare/comparison.yaml' does" in alone.stderr
@@ -283,10 +367,10 @@ def test_its_runs_without_the_recipe_come_with_a_warning(here: Path) -> None:
 
 def test_time_ends_a_comparison(here: Path) -> None:
     # every run takes 2 seconds
-    result = liere(*SETTLED, "--time=19s")
+    result = liere(*SETTLED, "--time=31s")
     assert result.exit_code == 0, result.output
     assert "the time is up; 1 comparison not settled" in result.stderr
-    assert "9/9" in result.stderr
+    assert "15/15" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -294,8 +378,9 @@ def test_time_ends_a_comparison(here: Path) -> None:
     [
         (["--max-seeds=5"], ["--max-seeds 5", "--until-settled"]),
         (["--time=2h"], ["--time 2h", "--until-settled"]),
-        (["--until-settled", "--seeds=1"], ["at least 2"]),
-        (["--until-settled", "--max-seeds=2"], ["max_seeds", "3 seeds"]),
+        (["--until-settled", "--max-seeds=4"], ["max_seeds is 4", "5 seeds; raise it"]),
+        (["--until-settled", "--seeds=1", "--max-seeds=4"], ["max_seeds is 4", "5 seeds"]),
+        (["--until-settled", "--seeds=7", "--max-seeds=6"], ["7 seeds", "or give fewer seeds"]),
         (["--until-settled", "--time=2000steps"], ["time"]),
         (["--until-settled", "--max-seeds=1"], ["max_seeds"]),
     ],
@@ -309,5 +394,6 @@ def test_invalid_settings_give_one_line_errors(
         assert part in result.stderr
 
 
-def test_designs_have_at_most_ten_interim_analyses() -> None:
-    assert all(design.interim is None or len(design.interim.sizes) <= 10 for design in DESIGNS)
+def test_designs_until_settled_are_those_of_the_default() -> None:
+    interim = InterimAnalyses(MIN_SEEDS, SettleSettings().max_seeds)
+    assert [design.interim for design in DESIGNS if design.interim] == [interim]

@@ -54,7 +54,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     monkeypatch.setattr(index_module, "MIN_RUNS", 2)
     monkeypatch.setattr(index_module, "SETTLED_SECONDS", -1.0)
     run_specs = [
-        run_spec_of(name, seed) for name in ("axial", "none", "liere") for seed in range(3)
+        run_spec_of(name, seed) for name in ("axial", "none", "liere") for seed in range(5)
     ]
     return [store(run_spec, tmp_path) for run_spec in run_specs]
 
@@ -99,7 +99,7 @@ def test_a_changed_run_is_read_again(runs: list[Run], tmp_path: Path) -> None:
     after, _ = judged(runs)
     assert before.datasets[0].rows[2].values[2] != after.datasets[0].rows[2].values[2] == 0.987654
     assert after == without_index(runs)
-    runs[4].path(ITEMS).write_bytes(b"junk")
+    runs[6].path(ITEMS).write_bytes(b"junk")
     after, _ = judged(runs)
     assert f"none, seed 1: {ITEMS} is damaged" in after.datasets[0].warnings[0]
     assert after == without_index(runs)
@@ -158,10 +158,10 @@ def test_an_index_of_another_version_is_ignored(
 
 
 def test_entries_of_other_processes_are_kept_while_their_runs_exist(runs: list[Run]) -> None:
-    judged(runs[:6])
-    judged(runs[3:])
+    judged(runs[:9])
+    judged(runs[6:])
     content = json.loads(index_of(runs).read_bytes().partition(b"\n")[2])
-    assert len(content["runs"]) == 9
+    assert len(content["runs"]) == 15
 
 
 def test_a_read_only_folder_works_without_an_index(

@@ -67,7 +67,9 @@ def test_windows_of_text_are_grouped_in_blocks(tmp_path: Path) -> None:
 
 
 def test_every_format_shows_both_errors(tmp_path: Path) -> None:
-    dataset, outcomes = dataset_of({"axial": [0.4, 0.5, 0.4], "liere": [0.6, 0.8, 0.7]})
+    dataset, outcomes = dataset_of(
+        {"axial": [0.4, 0.5, 0.4, 0.45, 0.4], "liere": [0.6, 0.8, 0.7, 0.7, 0.75]}
+    )
     generator = np.random.default_rng(0)
     rows = []
     for row in dataset.encodings:

@@ -14,7 +14,17 @@ from liere_cli.report.formats.registry import FORMATS
 from liere_cli.runs.summary import RunSummary
 from liere_cli.statistics import paired
 from liere_cli.statistics.correction import holm
-from support.synthetic_tables import AXIAL, RESULTS, Result, dataset_of, example, table_of
+from liere_cli.statistics.spread import pooled_spread
+from liere_cli.statistics.verdicts import MIN_SEEDS
+from support.synthetic_tables import (
+    AXIAL,
+    LIERE,
+    RESULTS,
+    Result,
+    dataset_of,
+    example,
+    table_of,
+)
 
 SUMMARY_KEYS = [
     "status",
@@ -37,13 +47,18 @@ def row_of(table: ComparisonTable, encoding: str, dataset: int = 0) -> Row:
 
 def test_a_row_summarises_its_runs() -> None:
     row = row_of(example(), "liere:block=8")
-    assert row.values == {0: 0.431, 1: 0.447, 2: 0.440}
-    assert row.mean == pytest.approx(np.mean([0.431, 0.447, 0.440]))
-    assert row.std == pytest.approx(np.std([0.431, 0.447, 0.440], ddof=1))
+    assert row.values == dict(enumerate(LIERE))
+    assert row.mean == pytest.approx(np.mean(LIERE))
+    assert row.std == pytest.approx(np.std(LIERE, ddof=1))
     assert (row.parameters, row.encoding_parameters) == (812_345, 1234)
     assert (row.throughput, row.seconds) == pytest.approx((2600.0, 12.3))
     assert row.verdict is not None
-    assert row.verdict.estimate == paired.paired([0.431, 0.447, 0.440], AXIAL)
+    # the rows with ten seeds tell about the spread; "absolute" finished at one
+    complete = np.array(
+        [RESULTS[name] for name in ("none", "axial", "liere:block=8", "rope-mixed")]
+    )
+    pooled = pooled_spread(complete.astype(float))
+    assert row.verdict.estimate == paired.paired(LIERE, AXIAL, pooled=pooled)
     assert row.verdict.label == "better"
 
 
@@ -82,11 +97,13 @@ def test_only_seeds_that_both_finished_are_paired() -> None:
 def test_the_correction_spans_all_data_sets() -> None:
     table = example()
     rows = [row for dataset in table.datasets for row in dataset.rows]
-    verdicts = [row.verdict for row in rows if row.verdict and row.verdict.p_holm is not None]
-    assert table.comparisons == len(verdicts) == 5
+    verdicts = [row.verdict for row in rows if row.verdict and row.verdict.p_corrected is not None]
+    assert len(verdicts) == 5
+    # "none" has five seeds on the second data set, one of which failed
+    assert table.comparisons == 6
     p_values = [verdict.estimate.p for verdict in verdicts if verdict.estimate]
-    expected = holm(np.array(p_values, dtype=float))
-    assert [verdict.p_holm for verdict in verdicts] == pytest.approx(expected.tolist())
+    expected = holm(np.array(p_values, dtype=float), 6)
+    assert [verdict.p_corrected for verdict in verdicts] == pytest.approx(expected.tolist())
 
 
 @pytest.mark.parametrize("state", ["failed", "diverged", "missing"])
@@ -127,7 +144,7 @@ def test_the_signature_names_what_the_numbers_stand_on() -> None:
         "pointing@0123456789abcdef",
         "budget:1000steps",
         "seeds:0,1,2",
-        "holm(5)",
+        "p:moderated-t2+holm(6)",
         "torch:2.13.0",
     ):
         assert part in signature
@@ -139,7 +156,7 @@ def test_the_signature_names_what_the_numbers_stand_on() -> None:
 SCORE = st.floats(0, 1, width=32) | st.sampled_from(["failed", "diverged", "missing", "partial"])
 
 
-@given(st.lists(st.lists(SCORE, min_size=1, max_size=4), min_size=2, max_size=4))
+@given(st.lists(st.lists(SCORE, min_size=1, max_size=8), min_size=2, max_size=4))
 def test_every_combination_of_outcomes_gives_a_table(results: list[list[Result]]) -> None:
     named = {"axial" if not index else f"e{index}": one for index, one in enumerate(results)}
     for row in table_of(dataset_of(named, margin=0.01)).datasets[0].rows:
@@ -147,7 +164,8 @@ def test_every_combination_of_outcomes_gives_a_table(results: list[list[Result]]
         assert (row.verdict is None) == row.is_baseline
         if row.verdict and row.verdict.label:
             assert row.verdict.estimate is not None
-            assert row.verdict.estimate.n >= 2
+            assert row.verdict.estimate.n >= MIN_SEEDS
+            assert row.verdict.p_corrected is not None
 
 
 JUNK = st.none() | st.booleans() | st.text(max_size=3) | st.floats() | st.lists(st.integers())

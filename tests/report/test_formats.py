@@ -20,7 +20,7 @@ from liere_cli.report.escape import csv_cell, latex, markdown, plain
 from liere_cli.report.formats.registry import FORMATS
 from liere_cli.report.formats.terminal import terminal
 from liere_cli.report.numbers import Unit
-from support.synthetic_tables import RESULTS, dataset_of, example, table_of
+from support.synthetic_tables import LIERE, RESULTS, dataset_of, example, table_of
 
 
 def shown(table: ComparisonTable, width: int) -> str:
@@ -34,9 +34,10 @@ def shown(table: ComparisonTable, width: int) -> str:
 def test_the_terminal_shows_everything_at_every_width(width: int) -> None:
     text = shown(example(), width)
     assert max(map(len, text.splitlines())) <= width
-    for part in (*RESULTS, "better", "worse", "undecided", "baseline", "needs 2 seeds"):
+    labels = ("better", "worse", "equivalent", "undecided", "baseline", "needs 5 seeds")
+    for part in (*RESULTS, *labels):
         assert part in text
-    for part in ("43.9 ± 0.8", "[+12.4, +13.5]", "43.1 44.7 44.0", "812k (1.2k)", "2.6k ex/s"):
+    for part in ("43.9 ± 0.7", "[+12.7, +13.2]", "43.1 44.7 44.0", "812k (1.2k)", "2.6k ex/s"):
         assert part in text
     assert "1 of 3 diverged" in text
     assert "not defined on 2 axes" in text
@@ -44,7 +45,7 @@ def test_the_terminal_shows_everything_at_every_width(width: int) -> None:
 
 
 def test_a_wide_terminal_needs_one_table_a_data_set() -> None:
-    rules = [line for line in shown(example(), 150).splitlines() if set(line.strip()) == {"─"}]
+    rules = [line for line in shown(example(), 180).splitlines() if set(line.strip()) == {"─"}]
     assert len(rules) == 2
 
 
@@ -61,13 +62,19 @@ def test_names_are_neither_markup_nor_control_sequences(name: str) -> None:
 def test_json_holds_every_number() -> None:
     content = json.loads(FORMATS["json"](example()))
     row = next(row for row in content["tables"][0]["rows"] if row["encoding"] == "liere:block=8")
-    assert row["values"] == {"0": 0.431, "1": 0.447, "2": 0.440}
+    assert row["values"] == {str(seed): value for seed, value in enumerate(LIERE)}
     assert row["verdict"] == "better"
-    assert row["shared_seeds"] == 3
-    assert row["smallest_p_sign_flip"] == row["p_sign_flip"] == 0.25
-    for key in ("mean", "std", "difference", "low", "high", "p", "p_holm", "p_equivalent"):
-        assert isinstance(row[key], float)
-    assert content["tables"][1]["rows"][2]["failed"] == 1
+    assert row["shared_seeds"] == 10
+    assert row["smallest_p_sign_flip"] == row["p_sign_flip"] == 2.0**-9
+    numbers_of_row = ("mean", "std", "difference", "low", "high", "low_raw", "high_raw")
+    spreads = ("difference_std", "pooled_std", "used_std", "borrowed_freedom")
+    for key in (*numbers_of_row, *spreads, "p", "p_own", "p_corrected", "p_equivalent", "bound"):
+        assert isinstance(row[key], float), key
+    assert row["low"] < row["low_raw"] < row["high_raw"] < row["high"]
+    assert (row["far_runs"], row["p_failures"]) == (False, None)
+    assert row["failure_rate_high"] == pytest.approx(1 - 0.05**0.1)
+    assert content["tables"][1]["rows"][3]["failed"] == 1
+    assert (content["correction"], content["earlier_tables"]) == ("Holm", 0)
     assert content["signature"] == example().signature
     assert content["summary"] == summary_lines(example())
 
@@ -76,14 +83,14 @@ def test_csv_is_one_table_that_reads_back() -> None:
     text = FORMATS["csv"](example())
     assert len({len(cells) for cells in csv.reader(io.StringIO(text))}) == 1
     lines = list(csv.DictReader(io.StringIO(text)))
-    assert len(lines) == 9
+    assert len(lines) == 10
     liere = lines[2]
     assert (liere["data"], liere["encoding"]) == ("pointing", "liere:block=8")
     assert [liere[f"seed_{seed}"] for seed in range(3)] == ["0.431", "0.447", "0.44"]
     assert [lines[4][f"seed_{seed}"] for seed in range(3)] == ["0.29", "", ""]
     assert [line["baseline"] for line in lines[:2]] == ["False", "True"]
     content = json.loads(FORMATS["json"](example()))["tables"][0]["rows"][2]
-    for key in ("mean", "difference", "low", "p_holm"):
+    for key in ("mean", "difference", "low", "low_raw", "p", "p_corrected"):
         assert float(liere[key]) == content[key]
     assert lines[5]["undefined"] == "not defined on 2 axes"
 
@@ -133,8 +140,8 @@ def test_latex_is_booktabs_with_the_method_in_the_caption() -> None:
     body = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {line.count(" & ") for line in body} == {9}
     assert "Null hypothesis" in text
-    assert r"43.9 $\pm$ 0.8" in text
-    assert r"[$+12.4$, $+13.5$]" in text
+    assert r"43.9 $\pm$ 0.7" in text
+    assert r"[$+12.7$, $+13.2$]" in text
 
 
 @given(st.text(max_size=20))
@@ -154,14 +161,16 @@ def test_escaped_text_stays_on_one_line(text: str) -> None:
 def test_the_summary_has_a_clause_for_every_encoding() -> None:
     images, text = summary_lines(example())
     assert images.startswith(
-        "images · pointing: liere:block=8 beats axial by 12.9 points [12.4, 13.5]"
+        "images · pointing: liere:block=8 beats axial by 13.0 points [12.7, 13.2]"
     )
-    assert "none loses to axial by 18.9 points" in images
-    assert "rope-mixed equals axial within 1.0 points: +0.1" in images
-    assert "absolute against axial needs 2 shared seeds" in images
+    assert "none loses to axial by 18.8 points" in images
+    assert "rope-mixed equals axial within 1.0 points: 0.0" in images
+    assert "absolute against axial: -1.0, no verdict below 5 seeds (1 of 10 seeds" in images
     assert "rope is not defined on 2 axes" in images
-    assert "(3 seeds)" in images
-    assert text.startswith("text · stdlib: liere beats rope by 0.0567 bits/byte [0.04")
+    assert "(10 seeds)" in images
+    assert text.startswith("text · stdlib: liere beats rope by 0.0560 bits/byte [0.03")
+    assert "alibi against rope is undecided: -0.0020 [-0.0243, +0.0203] (5 seeds)" in text
+    assert "no verdict below 5 seeds (4 of 5 seeds finished)" in text
 
 
 @pytest.mark.parametrize(
@@ -170,7 +179,8 @@ def test_the_summary_has_a_clause_for_every_encoding() -> None:
         ({"axial": [0.3, 0.4]}, "nothing to compare with axial"),
         ({"axial": ["failed"], "liere": [0.5]}, "liere: no seed shared with axial"),
         ({"axial": [0.3], "liere": ["diverged"]}, "1 of 1 diverged"),
-        ({"axial": [0.25, 0.25], "liere": [0.25, 0.25]}, "is undecided: 0.0 (2 seeds)"),
+        ({"axial": [0.25] * 5, "liere": [0.25] * 5}, "is undecided: 0.0 (5 seeds)"),
+        ({"axial": [0.25] * 2, "liere": [0.5] * 2}, "+25.0, no verdict below 5 seeds (2 seeds)"),
     ],
 )
 def test_the_summary_of_partial_tables(
@@ -240,6 +250,9 @@ def test_markdown_shows_a_name_unchanged(text: str) -> None:
     assert shown_text == plain(text).strip()
 
 
-def test_no_detectable_difference_is_larger_than_the_scale() -> None:
-    text = shown(table_of(dataset_of({"axial": [0.25, 0.3, 0.2], "liere": [0.9, 0.2, 0.5]})), 120)
-    assert "3 seeds detect no possible difference in top-1 with 80% power" in text
+def test_undecided_rows_say_what_is_left_open() -> None:
+    text = " ".join(shown(example(), 160).split())
+    assert "alibi: a difference of at most 0.0243 bits/byte, if any; the observed one" in text
+    noisy = {"axial": [1.0, 0.0, 1.0, 0.0, 1.0], "liere": [0.0, 1.0, 0.0, 1.0, 0.1]}
+    text = shown(table_of(dataset_of(noisy)), 120)
+    assert "liere: no difference is ruled out; the observed one needs" in text

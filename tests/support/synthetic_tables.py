@@ -13,12 +13,13 @@ from liere_cli.runs.summary import RunSummary
 
 #: a test value, or the state of a run without one
 Result = float | str
-AXIAL = [0.300, 0.320, 0.310]
+AXIAL = [0.300, 0.320, 0.310, 0.305, 0.315, 0.308, 0.298, 0.312, 0.318, 0.304]
+LIERE = [0.431, 0.447, 0.440, 0.436, 0.444, 0.439, 0.428, 0.441, 0.450, 0.433]
 RESULTS: dict[str, Sequence[Result]] = {
-    "none": [0.120, 0.125, 0.118],
+    "none": [0.120, 0.125, 0.118, 0.122, 0.121, 0.124, 0.119, 0.123, 0.117, 0.126],
     "axial": AXIAL,
-    "liere:block=8": [0.431, 0.447, 0.440],
-    "rope-mixed": [0.302, 0.319, 0.312],
+    "liere:block=8": LIERE,
+    "rope-mixed": [0.302, 0.319, 0.312, 0.304, 0.316, 0.307, 0.299, 0.311, 0.319, 0.305],
     "absolute": [0.29, "diverged", "missing"],
     "rope": [],
 }
@@ -93,13 +94,19 @@ def dataset_of(
 def table_of(
     *datasets: tuple[DatasetPlan, dict[str, Outcome]], experiment: str = "quick"
 ) -> ComparisonTable:
-    plan = Plan(experiment, tuple(dataset for dataset, _ in datasets), (0, 1, 2))
+    seeds = sorted({run.seed for dataset, _ in datasets for run in dataset.runs})
+    plan = Plan(experiment, tuple(dataset for dataset, _ in datasets), tuple(seeds))
     return make_table(plan, {key: state for _, by_id in datasets for key, state in by_id.items()})
 
 
 def example() -> ComparisonTable:
-    """Two data sets with rows in all states."""
-    bits = {"rope": [2.31, 2.33, 2.30], "liere": [2.25, 2.27, 2.25], "none": [2.8, 2.9, "failed"]}
+    """Two data sets with rows in all states and every verdict."""
+    bits: dict[str, Sequence[Result]] = {
+        "rope": [2.31, 2.33, 2.30, 2.32, 2.31],
+        "liere": [2.25, 2.27, 2.25, 2.26, 2.26],
+        "alibi": [2.30, 2.34, 2.29, 2.33, 2.30],
+        "none": [2.8, 2.9, "failed", 2.85, 2.82],
+    }
     return table_of(
         dataset_of(RESULTS, margin=0.01),
         dataset_of(bits, metric="bits_per_byte", title="stdlib", baseline="rope"),

@@ -86,7 +86,9 @@ def judge_tables(
         half = student_quantile(decision.levels * share, estimate.freedom) * estimate.error
         low = np.where(used, np.maximum(low, estimate.difference - half), low)
         high = np.where(used, np.minimum(high, estimate.difference + half), high)
-    low, high = np.minimum(low, difference), np.maximum(high, difference)
+    # where sign flips withhold a verdict, the interval holds zero
+    low = np.minimum(np.where(decision.differs, low, np.minimum(low, 0.0)), difference)
+    high = np.maximum(np.where(decision.differs, high, np.maximum(high, 0.0)), difference)
     covered = (low <= truth) & (truth <= high)
     return JudgedTables(decision.differs, difference, np.asarray(covered), seeds)
 

@@ -17,7 +17,7 @@ from liere_cli.errors import UsageError, unknown
 from liere_cli.statistics.correction import ALPHA, HOLM
 from liere_cli.statistics.samples import mean_and_std
 from liere_cli.statistics.scores import Pair, Scores
-from liere_cli.statistics.verdicts import FIRST_LOOK, Looks, judge
+from liere_cli.statistics.verdicts import FIRST_LOOK, Looks, count_comparisons, judge
 from liere_cli.utils.files import digest_of
 
 
@@ -83,7 +83,7 @@ def table_of(
     return ComparisonTable(
         experiment=name,
         datasets=tuple(tables),
-        comparisons=sum(verdict.p_corrected is not None for verdict in verdicts),
+        comparisons=count_comparisons(pairs),
         alpha=ALPHA,
         correction=HOLM.label,
         signature="|".join(f"{key}:{value}" for key, value in parts.items()),

@@ -27,7 +27,7 @@ from liere_cli.statistics.ratios.interaction import Interaction
 from liere_cli.statistics.samples import mean_and_std
 from liere_cli.statistics.scores import Pair, Scores
 from liere_cli.statistics.sequential import InterimAnalyses
-from liere_cli.statistics.verdicts import FIRST_LOOK, Looks, Verdict, judge
+from liere_cli.statistics.verdicts import FIRST_LOOK, Looks, Verdict, count_comparisons, judge
 
 #: fields that a data set's table has from its plan
 _SHARED = (
@@ -100,7 +100,7 @@ def make_table(
     return ComparisonTable(
         experiment=plan.experiment,
         datasets=tuple(tables),
-        comparisons=sum(verdict.p_corrected is not None for verdict in verdicts),
+        comparisons=count_comparisons(verdict.pair for verdict in verdicts),
         alpha=ALPHA,
         correction=HOLM.label,
         signature=signature(plan, verdicts, versions),

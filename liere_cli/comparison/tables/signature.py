@@ -8,7 +8,7 @@ from liere_cli.planning.tuning_result import grid_text
 from liere_cli.statistics.correction import ALPHA, HOLM
 from liere_cli.statistics.sequential import SPENDING, InterimAnalyses
 from liere_cli.statistics.spread import PRIOR_FREEDOM
-from liere_cli.statistics.verdicts import Verdict
+from liere_cli.statistics.verdicts import Verdict, count_comparisons
 from liere_cli.utils.files import digest_of
 
 #: which value of a run is compared: the test split, with the weights after the last step
@@ -67,5 +67,5 @@ def test_text(interim: InterimAnalyses | None, verdicts: Sequence[Verdict]) -> s
         parts.append("items")
     if interim is not None:
         parts.append(f"spending{SPENDING:g}({interim.first}..{interim.last})")
-    comparisons = sum(verdict.p_corrected is not None for verdict in verdicts)
+    comparisons = count_comparisons(verdict.pair for verdict in verdicts)
     return "+".join([*parts, f"{HOLM.name}({comparisons})"])

@@ -20,7 +20,7 @@ from liere_cli.statistics.item_errors import ItemResults, item_differences
 from liere_cli.statistics.samples import mean_and_std
 from liere_cli.statistics.scores import Pair, Scores
 from liere_cli.statistics.student import CONFIDENCE, student_quantile
-from liere_cli.statistics.verdicts import Verdict, judge
+from liere_cli.statistics.verdicts import Verdict, count_comparisons, judge
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def transfer_tables(
     }
     verdicts = judge(list(pairs.values()), results.plan.interim, FALSE_DISCOVERY_RATE)
     judged = dict(zip(pairs, verdicts, strict=True))
-    comparisons = sum(verdict.p_corrected is not None for verdict in judged.values())
+    comparisons = count_comparisons(pairs.values())
     transfers = []
     for index, part in enumerate(evaluated):
         own_verdicts = {key[1:]: verdict for key, verdict in judged.items() if key[0] == index}
