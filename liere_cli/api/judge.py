@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from liere_cli.api.comparison import Comparison
-from liere_cli.comparison.records.items import sort_items
+from liere_cli.comparison.records.items import check_items, sort_items
 from liere_cli.comparison.records.scores import Numbered, Record, sort_records
 from liere_cli.comparison.records.table import JudgeSettings, table_of
 from liere_cli.errors import UsageError, shortened
@@ -70,6 +70,7 @@ def judge(
 
 def judged(tables: "Tables", settings: JudgeSettings, looks: Earlier = 0) -> Comparison:
     """Judges sorted records."""
+    check_items(settings.items, tables)
     results = []
     for name, data_sets in tables.items():
         keys = {

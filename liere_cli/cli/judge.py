@@ -1,5 +1,6 @@
 """``liere judge``: verdicts on anybody's numbers."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ def judge(
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(help="smallest difference that matters, in the score's unit", min=0.0),
+        typer.Option(help="smallest difference that matters, in the score's unit"),
     ] = None,
     columns: Annotated[
         list[str] | None,
@@ -73,8 +74,8 @@ def judge(
     by_item = {} if items is None else sort_items(*read_items(items))
     for data_sets in tables.values():
         check_seeds(list(data_sets.values()), baseline, source.name)
-    if margin == 0:
-        raise UsageError("--margin 0: expected a number above zero")
+    if margin is not None and not 0 < margin < math.inf:
+        raise UsageError(f"--margin {margin:g}: expected a number above zero")
     settings = JudgeSettings(baseline, higher_is_better, margin, all_pairs, items=by_item)
     comparison = judged(tables, settings, _numbers(looks))
     show_table(comparison, "json" if json else form)

@@ -112,7 +112,8 @@ def _best(
         p = max(estimate.p or 0.0, pair.verdict.p_failures or 0.0) / 2
         lost[loser] = min(lost.get(loser, 1.0), p)
     others = len(order) - 1
-    return tuple(row for row in order if lost[row] * others > ALPHA)
+    # where pairs share different seeds, each may be worse than another: then none is excluded
+    return tuple(row for row in order if lost[row] * others > ALPHA) or tuple(order)
 
 
 def _compact_letters(order: Sequence[int], found: set[frozenset[int]]) -> list[list[int]]:

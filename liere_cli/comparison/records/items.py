@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from liere_cli.comparison.records.scores import Origin, Record
+from liere_cli.comparison.records.scores import Origin, Record, Tables, seed_name
 from liere_cli.errors import UsageError, nearest, shortened
 from liere_cli.statistics.item_errors import ItemDifferences, ItemResults, item_differences
 
@@ -64,7 +64,7 @@ def sort_items(records: Iterable[Record], origin: Origin) -> dict[tuple[str, str
                 suggestion = f"; did you mean '{hint}'?" if hint and hint != name else ""
                 raise UsageError(f"{at}: no value in column '{name}'{suggestion}")
         key = (_text(values, "table", ""), _text(values, "data", "data"))
-        seed = _text(values, "seed", "").removesuffix(".0")
+        seed = seed_name(values["seed"])
         runs = tables.setdefault(key, ItemTable()).runs
         items = runs.setdefault((_text(values, "encoding", ""), seed), {})
         item = _text(values, "item", "")
@@ -77,6 +77,18 @@ def sort_items(records: Iterable[Record], origin: Origin) -> dict[tuple[str, str
         )
     _check_same_items(tables, origin)
     return tables
+
+
+def check_items(items: Mapping[tuple[str, str], ItemTable], tables: Tables) -> None:
+    """Raises UsageError for items of runs that have no score."""
+    for (table, data), item_table in items.items():
+        data_set = tables.get(table, {}).get(data)
+        for encoding, seed in item_table.runs:
+            if data_set is None or seed not in data_set.runs.get(encoding, {}):
+                raise UsageError(
+                    f"items: {encoding} seed {seed} on {data} has no score; items belong to runs "
+                    "by encoding, seed, data and table"
+                )
 
 
 def _check_same_items(tables: Mapping[tuple[str, str], ItemTable], origin: Origin) -> None:

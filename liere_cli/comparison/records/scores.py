@@ -93,13 +93,15 @@ Tables = dict[str, dict[str, DataSet]]
 def sort_records(records: Iterable[Record], origin: Origin) -> Tables:
     """Records by table and data set; raises UsageError for the first that is not valid."""
     tables: Tables = {}
-    keys: dict[str, str] | None = None
+    given: tuple[str, ...] | None = None
+    keys: dict[str, str] = {}
     for index, record in enumerate(records):
         at = origin.at(index)
         if not isinstance(record, Mapping):
             raise UsageError(f"{at}: {shortened(record)} is not a mapping of names to values")
-        if keys is None or not all(key in record for key in keys.values()):
-            keys = keys_of(list(record), at)
+        if given != tuple(record):  # a record may have a status that others lack
+            given = tuple(record)
+            keys = keys_of(given, at)
         _add(tables, {name: record.get(key) for name, key in keys.items()}, keys, at)
     if not tables:
         raise UsageError(f"{origin.name}: there are no scores")
@@ -137,7 +139,7 @@ def _add(tables: Tables, values: Record, keys: Mapping[str, str], at: str) -> No
     for what in ("encoding", "seed"):
         if _is_empty(values[what]):
             raise wrong(what, "is empty")
-    encoding, seed = text("encoding", ""), _seed(values["seed"])
+    encoding, seed = text("encoding", ""), seed_name(values["seed"])
     status = _status(values, wrong)
     score = _score(values["score"], status, wrong)
     name, metric = text("data", "data"), text("metric", "score")
@@ -181,12 +183,11 @@ def _score(value: object, status: Status, wrong: Wrong) -> float | None:
     return score
 
 
-def _seed(value: object) -> str:
-    """Seeds are names; 3, 3.0 and "3" are the same one."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
+def seed_name(value: object) -> str:
+    """Seeds are names; 3, 3.0, "3" and "3.0" are the same one."""
     name = str(value).strip()
-    return str(int(name)) if is_whole(name) else name
+    number = name.removesuffix(".0")
+    return str(int(number)) if is_whole(number) else name
 
 
 def _seed_order(seed: str) -> tuple[bool, int, str]:

@@ -172,10 +172,10 @@ def _scores(data_set: DataSet, table: DatasetTable) -> Scores:
 
 
 def check_seeds(data_sets: Sequence[DataSet], baseline: str, source: str) -> None:
-    """Raises UsageError where no encoding shares two seeds with the baseline."""
+    """Raises UsageError where no encoding shares two seeds with the baseline, or it is missing."""
     for data_set in data_sets:
         _check_baseline(data_set, baseline)
-        theirs = data_set.runs.get(baseline, {})
+        theirs = data_set.runs[baseline]
         for name, runs in data_set.runs.items():
             if name != baseline and len(runs.keys() & theirs.keys()) > 1:
                 return
