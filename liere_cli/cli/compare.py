@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from liere_cli.cli import console, options
+from liere_cli.cli.next_command import next_command
 from liere_cli.report.numbers import duration
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from liere_cli.api.comparison import Comparison
     from liere_cli.launchers.events import PlanReady
     from liere_cli.planning.plan import Plan
+
+#: the page that a comparison's folder may hold
+REPORT = "report.html"
 
 
 def compare(
@@ -32,6 +36,7 @@ def compare(
     launcher: options.Launcher = "local",
     slurm: options.Slurm = None,
     form: options.TableFormat = "table",
+    verbose: options.Verbose = False,
     plot: options.Plot = None,
     device: options.Device = "auto",
     out: options.Outputs = options.DEFAULT_OUTPUTS,
@@ -45,7 +50,7 @@ def compare(
     """
     flags = dict(locals())
     _check_names(encodings, baseline, data)
-    for name in ("sources", "form", "plot", "dry_run"):
+    for name in ("sources", "form", "verbose", "plot", "dry_run"):
         del flags[name]
     from liere_cli.api.compare import ComparisonRequest
 
@@ -65,7 +70,7 @@ def compare(
             console.note("the comparison's own runs follow from what tuning chooses")
         return
     comparison = _run(request)
-    show_table(comparison, form)
+    show_table(comparison, form, verbose, next_command(request, comparison))
     if plot is not None:
         comparison.plot(plot)
         console.note(f"drawn in {plot}")
@@ -162,14 +167,32 @@ def _seeds(seeds: list[str]) -> str:
     return f"{' '.join(distinct)} ({len(seeds)} runs)"
 
 
-def show_table(comparison: "Comparison", form: options.Format) -> None:
-    """Prints the tables of a comparison."""
+def show_table(
+    comparison: "Comparison",
+    form: options.Format,
+    verbose: bool = False,
+    command: str | None = None,
+) -> None:
+    """Prints the tables of a comparison; ``command`` is one that answers what they leave open."""
     if form != "table":
         typer.echo(comparison.written(form), nl=False)
         return
     from liere_cli.report.formats.terminal import terminal
 
     screen = console.stdout()
+    closing = [f"next: {command}"] if command else []
+    closing += [] if verbose else ["details: -v"]
+    if comparison.folder is not None and (report := comparison.folder / REPORT).is_file():
+        closing.append(f"report: {report}")
     for table in comparison.tables:
-        whole = terminal(table, screen.width, screen.is_terminal)
-        screen.print(whole, crop=screen.is_terminal)
+        screen.print(
+            terminal(
+                table,
+                screen.width,
+                screen.is_terminal,
+                verbose=verbose,
+                encoding=screen.encoding,
+                closing=closing,
+            ),
+            crop=False,
+        )

@@ -56,6 +56,7 @@ def judge(
         ),
     ] = "",
     form: options.TableFormat = "table",
+    verbose: options.Verbose = False,
     json: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
 ) -> None:
     """Judge scores measured elsewhere, as 'liere compare' judges its runs.
@@ -78,7 +79,7 @@ def judge(
         raise UsageError(f"--margin {margin:g}: expected a number above zero")
     settings = JudgeSettings(baseline, higher_is_better, margin, all_pairs, items=by_item)
     comparison = judged(tables, settings, _numbers(looks))
-    show_table(comparison, "json" if json else form)
+    show_table(comparison, "json" if json else form, verbose)
     if len(tables) > 1:
         console.note(f"{len(tables)} tables, each corrected for itself")
 

@@ -160,6 +160,14 @@ Slurm = Annotated[
 ]
 Format = Literal["table", "markdown", "csv", "latex", "json"]
 TableFormat = Annotated[Format, Option("--format", help="How the tables are shown on stdout.")]
+Verbose = Annotated[
+    bool,
+    Option(
+        "--verbose",
+        "-v",
+        help="Also show standard errors, notes, the method and the full signature.",
+    ),
+]
 Plot = Annotated[
     Path | None,
     Option(

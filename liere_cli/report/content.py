@@ -23,8 +23,18 @@ COMPARISON_SECTIONS: tuple[Section[ComparisonTable], ...] = (
 
 
 def text_tables(comparison: ComparisonTable) -> list[TextTable]:
+    """The main table of each data set, then those of further analyses."""
+    main = chain.from_iterable(map(SCORES.tables, comparison.datasets))
+    return [*main, *further_tables(comparison)]
+
+
+def further_tables(comparison: ComparisonTable) -> list[TextTable]:
+    """Tables of the analyses that the recipe asks for, data set by data set."""
     of_datasets = [
-        section.tables(dataset) for dataset in comparison.datasets for section in DATASET_SECTIONS
+        section.tables(dataset)
+        for dataset in comparison.datasets
+        for section in DATASET_SECTIONS
+        if section is not SCORES
     ]
     return list(chain(*of_datasets, *(part.tables(comparison) for part in COMPARISON_SECTIONS)))
 

@@ -25,6 +25,7 @@ class Row:
         verdict: against the baseline; None for the baseline itself and in a table without one.
         throughput: mean examples or tokens (``throughput_unit``) a second of training.
         seconds: mean training time of a finished run.
+        flops_per_token: of a forward pass, where its runs counted them.
     """
 
     encoding: str
@@ -47,6 +48,7 @@ class Row:
     throughput: float | None = None
     throughput_unit: str | None = None
     seconds: float | None = None
+    flops_per_token: float | None = None
 
     @property
     def over(self) -> int:

@@ -1,33 +1,43 @@
-"""The tables in Markdown, each with its notes."""
+"""The tables in Markdown, in the order of a terminal's, with all notes."""
 
 from collections.abc import Iterable
 
 from liere_cli.comparison.tables.build import ComparisonTable
 from liere_cli.report import escape
-from liere_cli.report.content import summary_lines, text_tables
+from liere_cli.report.content import text_tables
+from liere_cli.report.sections.answer import count_line, runs_line
 from liere_cli.report.sections.method import method_notes
 from liere_cli.report.table import TextTable
 
 
 def markdown(comparison: ComparisonTable) -> str:
-    """The summary, every table with its notes, the notes on the method, and the signature."""
-    title = f"## {escape.markdown(comparison.experiment or 'Comparison')}"
-    tables = map(_table, text_tables(comparison))
+    """Tables with their remarks, the verdict count, then notes on the method, and the signature."""
+    tables = text_tables(comparison)
     parts = [
-        title, _bullets(summary_lines(comparison)), *tables, _bullets(method_notes(comparison)),
-    ]  # fmt: skip
+        f"## {escape.markdown(comparison.experiment or 'Comparison')}",
+        escape.markdown(runs_line(comparison)),
+        *map(_table, tables),
+        f"**{escape.markdown(count_line(comparison))}**",
+        _details(comparison, tables),
+    ]
     # a code span has no escapes
     signature = " ".join(escape.plain(comparison.signature).replace("`", "'").split())
-    return "\n\n".join(part.strip() for part in parts) + f"\n\n`{signature}`\n"
+    return "\n\n".join(part.strip() for part in parts if part) + f"\n\n`{signature}`\n"
 
 
 def _table(table: TextTable) -> str:
     header = _line(column.header for column in table.columns)
     rule = "|" + "|".join(" ---: " if column.number else " :--- " for column in table.columns) + "|"
     rows = [_line(column.cells[index] for column in table.columns) for index in range(table.rows)]
-    kind = f" ({escape.markdown(table.kind)})" if table.kind else ""
-    heading = f"### {escape.markdown(table.title)}{kind}"
-    return "\n".join([heading, "", header, rule, *rows, "", _bullets(table.notes)])
+    parts = [f"### {escape.markdown(table.name)}", ""]
+    if table.score:
+        parts += [escape.markdown(table.score), ""]
+    return "\n".join([*parts, header, rule, *rows, "", _bullets(table.remarks)])
+
+
+def _details(comparison: ComparisonTable, tables: list[TextTable]) -> str:
+    details = [f"{table.name}: {note}" for table in tables for note in table.details]
+    return f"### Notes\n\n{_bullets([*details, *method_notes(comparison)])}"
 
 
 def _line(cells: Iterable[str]) -> str:

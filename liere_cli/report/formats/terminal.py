@@ -1,144 +1,131 @@
-"""The tables on a terminal: one table where it is wide enough, else results and costs apart.
+"""A comparison on a terminal: a compact table a data set, verdicts counted at the end.
 
-On a terminal too narrow for whole words, each row is a block of lines.
+How the numbers were made is shown on request: notes, standard errors, method, the full signature.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import lru_cache
+from collections.abc import Iterable
 
-from rich import box
 from rich.cells import cell_len
 from rich.console import Console, Group, OverflowMethod, RenderableType
-from rich.measure import Measurement
-from rich.table import Table
+from rich.padding import Padding
 from rich.text import Text
 
 from liere_cli.comparison.tables.build import ComparisonTable
-from liere_cli.report.content import summary_lines, text_tables
-from liere_cli.report.escape import plain
+from liere_cli.report.content import further_tables
+from liere_cli.report.formats.glyphs import Glyphs, glyphs_for
+from liere_cli.report.formats.terminal_scores import INDENT, STYLES, score_lines
+from liere_cli.report.formats.terminal_tables import table_parts
+from liere_cli.report.sections.answer import (
+    count_line,
+    runs_line,
+    short_signature,
+    verdict_counts,
+)
 from liere_cli.report.sections.method import method_notes
+from liere_cli.report.sections.scores import SCORES, score_columns
 from liere_cli.report.table import Column, TextTable
 
-_STYLES = {
-    "better": "bold green",
-    "worse": "bold red",
-    "equivalent": "cyan",
-    "undecided": "yellow",
-    "baseline": "dim",
-    "larger": "bold green",
-    "smaller": "bold red",
-}
-#: columns whose cells may be folded on a narrow terminal, and their least width then
-_FOLDABLE = ("encoding", "each seed", "tuned to", "next best")
-_FOLDED = 16
-#: padding of a cell, the widest first
-_PADDINGS = ((0, 1, 0, 1), (0, 1, 0, 0), (0, 0, 0, 0))
+_WARNING = "warning: "
 
 
-def terminal(comparison: ComparisonTable, width: int, folded: bool = True) -> RenderableType:
-    """All tables, the summary and the notes, for a terminal of that many columns.
+def terminal(
+    comparison: ComparisonTable,
+    width: int,
+    folded: bool = True,
+    *,
+    verbose: bool = False,
+    encoding: str = "utf-8",
+    closing: Iterable[str] = (),
+) -> RenderableType:
+    """All tables, for a terminal of that many columns.
 
-    ``folded``: whether the signature is, or stays on one line, as in a file.
+    Args:
+        folded: whether the signature is folded, or stays on one line, as in a file.
+        verbose: with standard errors, notes, the method, and the full signature.
+        encoding: of the terminal; one without lines and marks gets ASCII.
+        closing: what follows the tables, as ``next: liere compare quick --until-settled``; on one
+            line where it fits.
     """
-    parts: list[RenderableType] = []
-    for table in text_tables(comparison):
-        parts += [Text.assemble((plain(table.title), "bold"), f"  {table.kind}"), Text()]
-        for part in _layout(table, width):
-            parts += [part, Text()]
-        parts += [*map(_note, table.notes), Text()]
-    for line in summary_lines(comparison):
-        name, _, rest = plain(line).partition(": ")
-        parts.append(_hanging("▸", Text.assemble((name, "bold"), f": {rest}")))
-    parts += [Text(), *map(_note, method_notes(comparison))]
-    overflow: OverflowMethod = "fold" if folded else "ignore"
-    signature = Text(plain(comparison.signature), "dim", overflow=overflow, no_wrap=not folded)
-    parts.append(signature)
-    return Group(*parts)
+    glyphs = glyphs_for(encoding)
+    parts: list[RenderableType] = [_title(comparison, glyphs), Text()]
+    for dataset in comparison.datasets:
+        [table] = SCORES.tables(dataset)
+        scores, columns = score_lines(table, dataset, width, glyphs), score_columns(dataset)
+        parts += scores.lines
+        if verbose and (further := [*scores.left_out, *columns.details]):
+            parts += [Text(), *_indented([columns.encoding, *further], width, glyphs)]
+        parts += [*_notes(table, width, verbose, glyphs), Text()]
+    for table in further_tables(comparison):
+        parts += [Text(glyphs.shown(table.name), "bold", overflow="fold")]
+        parts += [
+            *_indented(table.columns, width, glyphs),
+            *_notes(table, width, verbose, glyphs),
+            Text(),
+        ]
+    if verbose:
+        for note in method_notes(comparison):
+            parts += _note(note, width, glyphs, "dim")
+        parts.append(Text())
+    return Group(*parts, *_end(comparison, width, folded, verbose, glyphs, list(closing)))
 
 
-def _layout(table: TextTable, width: int) -> list[RenderableType]:
-    """One table if it fits, else results above costs, with the widest padding that fits."""
-    columns = table.columns
-    results = [column for column in columns if not column.cost]
-    costs = [columns[0], *(column for column in columns if column.cost)]
-    for tables in ([columns], [results, costs]):
-        for padding in _PADDINGS:
-            if all(_width(shown, padding) <= width for shown in tables):
-                return [_table(shown, padding) for shown in tables]
-    # the values of each seed are in the second table, so their number can be left out
-    bare = [column for column in results if column.header != "seeds"]
-    if all(_width(_folded(shown), _PADDINGS[-1]) <= width for shown in (bare, costs)):
-        return [_table(shown, _PADDINGS[-1], narrow=True) for shown in (bare, costs)]
-    return [_block(columns, index) for index in range(table.rows)]
+def _title(comparison: ComparisonTable, glyphs: Glyphs) -> Text:
+    name = Text(glyphs.shown(comparison.experiment), "bold")
+    gap = "  " if comparison.experiment else ""
+    return Text.assemble(name, gap, glyphs.shown(runs_line(comparison)), overflow="fold")
 
 
-def _folded(shown: Sequence[Column]) -> list[Column]:
-    """The columns at their narrowest: one word of a heading a line, long cells folded."""
-    folded = []
-    for column in shown:
-        width = _FOLDED if column.header in _FOLDABLE else None
-        cells = tuple(cell[:width] for cell in column.cells)
-        folded.append(replace(column, header=_stacked(column.header), cells=cells))
-    return folded
+def _indented(columns: list[Column], width: int, glyphs: Glyphs) -> list[RenderableType]:
+    indent = len(INDENT)
+    parts = table_parts(columns, width - indent, glyphs)
+    return [Padding(part, (0, 0, 0, indent), expand=False) for part in parts]
 
 
-def _stacked(header: str) -> str:
-    return header.replace(" ", "\n")
+def _notes(table: TextTable, width: int, verbose: bool, glyphs: Glyphs) -> list[Text]:
+    notes = [line for remark in table.remarks for line in _note(remark, width, glyphs)]
+    if verbose:
+        notes += [line for note in table.details for line in _note(note, width, glyphs, "dim")]
+    return notes
 
 
-def _block(columns: Sequence[Column], index: int) -> RenderableType:
-    block = Table.grid(padding=(0, 1))
-    block.add_column(style="dim", overflow="fold")
-    block.add_column(overflow="fold")
-    for column in columns[1:]:
-        cell = Text(plain(column.cells[index]))
-        cell.stylize(_STYLES.get(cell.plain, ""))
-        block.add_row(Text(plain(column.header)), cell)
-    return Group(Text(plain(columns[0].cells[index]), style="bold", overflow="fold"), block)
+def _note(text: str, width: int, glyphs: Glyphs, style: str = "") -> list[Text]:
+    """Lines whose continuation is indented; a warning has a mark of its own."""
+    note = Text(glyphs.shown(text), style, overflow="fold")
+    warning = text.startswith(_WARNING)
+    if warning:
+        note.stylize("bold magenta", 0, len(_WARNING) - 1)
+    mark = f"{INDENT}{'!' if warning else glyphs.bullet} "
+    lines: list[Text] = []
+    for line in note.wrap(Console(width=width), max(width - len(mark), 1)):
+        line.rstrip()
+        lines.append(Text.assemble(" " * len(mark) if lines else mark, line))
+    return lines
 
 
-def _table(
-    shown: Sequence[Column], padding: tuple[int, int, int, int], narrow: bool = False
-) -> Table:
-    """A table; a narrow one has a word of a heading a line, and folds long cells only."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=padding, header_style="bold")
-    for column in shown:
-        header = _stacked(column.header) if narrow else column.header
-        table.add_column(
-            Text("\n".join(map(plain, header.split("\n")))),
-            justify="right" if column.number else "left",
-            overflow="fold",
-            no_wrap=column.header not in _FOLDABLE,
-        )
-    for index in range(len(shown[0].cells)):
-        cells = [Text(plain(column.cells[index])) for column in shown]
-        for cell in cells:
-            cell.stylize(_STYLES.get(cell.plain, ""))
-        undefined = any(cell.plain in ("not defined", "undefined") for cell in cells)
-        table.add_row(*cells, style="dim" if undefined else "")
-    return table
-
-
-def _width(shown: Sequence[Column], padding: tuple[int, int, int, int]) -> int:
-    """The width of a table of these columns in terminal columns, with no cell folded."""
-    # the longest cell of each only: the layout of a table of hundreds of rows is slow
-    widest = [replace(column, cells=(_widest(column.cells),)) for column in shown]
-    wide = Console(width=10_000, force_terminal=False, no_color=True)
-    return Measurement.get(wide, wide.options, _table(widest, padding)).maximum
-
-
-@lru_cache(maxsize=128)
-def _widest(cells: tuple[str, ...]) -> str:
-    return max(cells, key=lambda cell: cell_len(plain(cell)), default="")
-
-
-def _note(text: str) -> RenderableType:
-    return _hanging("·", Text(plain(text), style="dim"))
-
-
-def _hanging(mark: str, text: Text) -> RenderableType:
-    """A line whose continuation is indented."""
-    grid = Table.grid(padding=(0, 1))
-    grid.add_row(Text(mark, style="dim"), text)
-    return grid
+def _end(
+    comparison: ComparisonTable,
+    width: int,
+    folded: bool,
+    verbose: bool,
+    glyphs: Glyphs,
+    closing: list[str],
+) -> list[RenderableType]:
+    """The verdict count, the signature, and what follows."""
+    count = Text(glyphs.shown(count_line(comparison)), overflow="fold")
+    start = 0
+    for label, number in verdict_counts(comparison).items():
+        text = f"{number} {label}"
+        start = count.plain.index(text, start)
+        count.stylize(f"bold {STYLES.get(label, '')}".strip(), start, start + len(text))
+    full = verbose and not folded
+    overflow: OverflowMethod = "ignore" if full else "fold"
+    signature = comparison.signature if verbose else short_signature(comparison)
+    parts: list[RenderableType] = [
+        count,
+        Text(glyphs.shown(signature), "dim", overflow=overflow, no_wrap=full),
+    ]
+    shown = [glyphs.shown(line) for line in closing]
+    line = "      ".join(shown)
+    lines = [line] if cell_len(line) <= width else shown
+    # a command is copied, so that it is not broken into lines by this program
+    return parts + [Text(line, overflow="ignore", no_wrap=True) for line in lines if line]

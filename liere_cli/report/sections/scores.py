@@ -1,13 +1,14 @@
 """The main table of a data set: scores, differences to the baseline, verdicts and costs."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from liere_cli.comparison.tables.table import DatasetTable, Row
 from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, Unit
 from liere_cli.report.sections.base import Section, fields_of
+from liere_cli.report.sections.compute import unequal_compute
 from liere_cli.report.sections.verdict import (
-    failures,
+    failure_text,
     undecided_text,
     verdict_data,
     verdict_label,
@@ -15,19 +16,64 @@ from liere_cli.report.sections.verdict import (
 from liere_cli.report.table import Column, Columns, TextTable
 from liere_cli.statistics.paired import Paired, smallest_sign_flip_p
 
-#: columns that are left out where all of their cells are empty
-_OPTIONAL = ("interim", "s.e. seeds / test", "parameters", "speed", "time")
+
+@dataclass(frozen=True)
+class ScoreColumns:
+    """The columns of a main table by their part in it.
+
+    Args:
+        score: mean and spread; ``difference`` and ``interval`` are against the baseline.
+        further: costs and the scores of each seed, the most important first.
+        details: how certain the numbers are.
+    """
+
+    encoding: Column
+    score: Column
+    difference: Column
+    interval: Column
+    verdict: Column
+    further: list[Column]
+    details: list[Column]
+
+    @property
+    def all(self) -> list[Column]:
+        answer = [self.encoding, self.score, self.difference, self.interval, self.verdict]
+        return [*answer, *self.further, *self.details]
 
 
 def _tables(dataset: DatasetTable) -> list[TextTable]:
-    return [TextTable(dataset.title, dataset.modality, _columns(dataset), _notes(dataset))]
+    return [
+        TextTable(
+            dataset.title,
+            dataset.modality,
+            score_columns(dataset).all,
+            _details(dataset),
+            _remarks(dataset),
+            _score_text(dataset),
+        )
+    ]
 
 
-def _columns(dataset: DatasetTable) -> list[Column]:
+def score_columns(dataset: DatasetTable) -> ScoreColumns:
+    """The columns of a data set's main table."""
     unit, column = Unit.of(dataset), Columns(dataset.rows)
-    columns = [
-        column.text("encoding", lambda row: row.encoding),
+    further = [
+        column.number("p", lambda row: numbers.probability(_corrected_p(row))),
         column.number("seeds", _seeds),
+        column.number("parameters", _parameters, cost=True),
+        column.number("FLOPs/token", lambda row: numbers.count(row.flops_per_token), cost=True),
+        column.number("time", lambda row: numbers.duration(row.seconds), cost=True),
+        column.number(
+            "speed", lambda row: numbers.throughput(row.throughput, row.throughput_unit), cost=True
+        ),
+        column.text("each seed", lambda row: unit.values(row.values.values()), cost=True),
+    ]
+    details = [
+        column.number("interim", _interim),
+        column.number("s.e. seeds / test", lambda row: _errors(row, unit), cost=True),
+    ]
+    return ScoreColumns(
+        column.text("encoding", lambda row: row.encoding),
         column.number(unit.header, lambda row: unit.spread(row.mean, row.std)),
         column.number(
             f"minus {dataset.baseline or 'baseline'}",
@@ -37,22 +83,17 @@ def _columns(dataset: DatasetTable) -> list[Column]:
             "95% interval",
             lambda row: unit.interval(row.verdict.low, row.verdict.high) if row.verdict else NONE,
         ),
-        column.number("p", lambda row: numbers.probability(_corrected_p(row))),
         column.text("verdict", lambda row: verdict_label(dataset, row)),
-        column.number("interim", _interim),
-        column.number("s.e. seeds / test", lambda row: _errors(row, unit), cost=True),
-        column.text("each seed", lambda row: unit.values(row.values.values()), cost=True),
-        column.number("parameters", _parameters, cost=True),
-        column.number(
-            "speed", lambda row: numbers.throughput(row.throughput, row.throughput_unit), cost=True
-        ),
-        column.number("time", lambda row: numbers.duration(row.seconds), cost=True),
-    ]
-    return [
-        column
-        for column in columns
-        if column.header not in _OPTIONAL or any(cell != NONE for cell in column.cells)
-    ]
+        [column for column in further if not column.empty or column.header == "seeds"],
+        [column for column in details if not column.empty],
+    )
+
+
+def _score_text(dataset: DatasetTable) -> str:
+    """``bits/byte, lower is better · 200steps``"""
+    direction = "higher" if dataset.higher_is_better else "lower"
+    text = f"{Unit.of(dataset).header}, {direction} is better"
+    return f"{text} · {dataset.budget}" if dataset.budget else text
 
 
 def _corrected_p(row: Row) -> float | None:
@@ -89,23 +130,32 @@ def _parameters(row: Row) -> str:
     return f"{numbers.count(row.parameters)}{encoding}"
 
 
-def _notes(dataset: DatasetTable) -> list[str]:
-    """What holds for this table beyond the notes for all tables."""
+def _remarks(dataset: DatasetTable) -> list[str]:
+    """Failures, warnings, and what undecided rows leave open."""
+    remarks = []
+    for row in dataset.rows:
+        if row.own_seeds:
+            seeds = ", ".join(map(str, row.own_seeds))
+            remarks.append(
+                f"{row.encoding}: {dataset.baseline} at seeds {seeds} against itself at other "
+                "seeds; a verdict of 'better' or 'worse' would be a false positive"
+            )
+        for text in (failure_text(row), undecided_text(dataset, row)):
+            if text:
+                remarks.append(f"{row.encoding}: {text}")
+    if text := unequal_compute(dataset):
+        remarks.append(f"warning: {text}")
+    return remarks + [f"warning: {warning}" for warning in dataset.warnings]
+
+
+def _details(dataset: DatasetTable) -> list[str]:
+    """How the numbers of this table were made, beyond the notes on all tables."""
     unit = Unit.of(dataset)
-    direction = "higher" if dataset.higher_is_better else "lower"
-    note = f"{unit.header}: {direction} is better."
-    if dataset.budget:
-        note += f" Budget: {dataset.budget} per run."
+    details = list(dataset.notes)
     if dataset.test_limit is not None:
-        note += f" Scored on at most {dataset.test_limit:,} test items, evenly spaced."
+        details.append(f"Scored on at most {dataset.test_limit:,} test items, evenly spaced.")
     if dataset.margin is not None:
-        note += f" Equivalence margin: {unit.value(dataset.margin)} {unit.difference}."
-    notes = [note, *dataset.notes]
-    clusters = {
-        row.estimate.test_set.clusters
-        for row in dataset.rows
-        if row.estimate and row.estimate.test_set
-    }
+        details.append(f"Equivalence margin: {unit.value(dataset.margin)} {unit.difference}.")
     rates = [
         f"{row.encoding} {row.diverged + row.failed} of {row.over} (at most "
         f"{numbers.percent(row.highest_failure_rate, signed=False)})"
@@ -113,55 +163,62 @@ def _notes(dataset: DatasetTable) -> list[str]:
         if row.diverged + row.failed and row.highest_failure_rate is not None
     ]
     if rates:
-        notes.append(
+        details.append(
             f"Runs that diverged or failed, with the 95% upper bound of their rate: "
             f"{', '.join(rates)}."
         )
     spreads = [row.estimate.spread for row in dataset.rows if row.estimate]
     if any(spread is not None and spread.far for spread in spreads):
-        notes.append(
+        details.append(
             "A run here lies far from its encoding's other seeds; others may do so at seeds that "
             "were not run, so no spread below that of all encodings is used."
         )
-    if clusters:
-        counts = " to ".join(f"{count:,}" for count in sorted({min(clusters), max(clusters)}))
-        groups = (
-            "blocks of adjacent windows, which count as independent"
-            if dataset.metric == "bits_per_byte"
-            else "independent groups of items"
-        )
-        notes.append(f"The test set has {counts} {groups}.")
-    notes += [
-        f"{row.encoding}: {text}" for row in dataset.rows if (text := _row_note(dataset, row, unit))
+    details += _test_set(dataset)
+    correlations = [
+        f"{row.encoding} {row.verdict.seed_correlation:+.2f}"
+        for row in dataset.rows
+        if row.verdict and row.verdict.seed_correlation is not None
     ]
-    return notes + [f"warning: {warning}" for warning in dataset.warnings]
-
-
-def _row_note(dataset: DatasetTable, row: Row, unit: Unit) -> str | None:
-    parts = []
-    if row.own_seeds:
-        seeds = ", ".join(map(str, row.own_seeds))
-        parts.append(
-            f"{dataset.baseline} at seeds {seeds} against itself at other seeds; a verdict of "
-            "'better' or 'worse' would be a false positive"
+    if correlations:
+        details.append(
+            f"Correlation with {dataset.baseline} over seeds: {', '.join(correlations)}."
         )
-    if reason := failures(row):
-        parts.append(f"{reason} ({'; '.join(row.errors)})" if row.errors else reason)
+    for row in dataset.rows:
+        details += [f"{row.encoding}: {text}" for text in _row_details(row, unit)]
+    return details
+
+
+def _test_set(dataset: DatasetTable) -> list[str]:
+    clusters = {
+        row.estimate.test_set.clusters
+        for row in dataset.rows
+        if row.estimate and row.estimate.test_set
+    }
+    if not clusters:
+        return []
+    counts = " to ".join(f"{count:,}" for count in sorted({min(clusters), max(clusters)}))
+    groups = (
+        "blocks of adjacent windows, which count as independent"
+        if dataset.metric == "bits_per_byte"
+        else "independent groups of items"
+    )
+    return [f"The test set has {counts} {groups}."]
+
+
+def _row_details(row: Row, unit: Unit) -> list[str]:
     verdict, estimate = row.verdict, row.estimate
     if verdict is None or estimate is None:
-        return "; ".join(parts) or None
-    parts += _spread_notes(row.encoding, estimate, unit)
+        return []
+    details = _spread_notes(estimate, unit)
     if verdict.p_failures is not None:
-        parts.append(
+        details.append(
             f"p is {numbers.probability(verdict.p_failures)} with failures ranked worst, and no "
             "verdict is given that failures could explain"
         )
-    if text := undecided_text(dataset, row):
-        parts.append(text)
-    return "; ".join(parts) or None
+    return details
 
 
-def _spread_notes(encoding: str, estimate: Paired, unit: Unit) -> list[str]:
+def _spread_notes(estimate: Paired, unit: Unit) -> list[str]:
     """Where the spread over seeds is unusual."""
     spread = estimate.spread
     if spread is None:

@@ -143,13 +143,13 @@ def undecided_text(dataset: DatasetTable, row: Row) -> str | None:
     verdict, unit = row.verdict, Unit.of(dataset)
     if verdict is None or verdict.label != "undecided" or verdict.bound is None:
         return None
-    bound = f"a difference of at most {unit.value(verdict.bound)} {unit.difference}, if any"
+    bound = f"at most {unit.value(verdict.bound)} {unit.difference} either way"
     if dataset.metric == "top1" and verdict.bound >= 1:
         bound = "no difference is ruled out"
     if verdict.p_failures is not None:
-        return bound
+        return f"{bound}; failures could explain a difference"
     if verdict.seeds_range is None:
-        return f"{bound}; the observed one needs more than {MAX_SEEDS} seeds"
+        return f"{bound}; a difference as small as this one needs more than {MAX_SEEDS} seeds"
     fewest, most = verdict.seeds_range
     if fewest == most:
         number = f"about {fewest} seeds"
@@ -157,4 +157,15 @@ def undecided_text(dataset: DatasetTable, row: Row) -> str | None:
         number = f"{fewest} seeds or more"
     else:
         number = f"about {fewest} to {most} seeds"
-    return f"{bound}; the observed one needs {number}"
+    return f"{bound}; {number} would settle it"
+
+
+def failure_text(row: Row) -> str | None:
+    """``4 of 10 seeds finished (1 of 10 diverged, 5 of 10 failed: out of memory)``."""
+    reason = failures(row)
+    if reason is None or row.undefined is not None:
+        return reason
+    if row.tuned is not None and row.tuned.fault:
+        return reason
+    errors = f": {'; '.join(row.errors)}" if row.errors else ""
+    return f"{row.finished} of {counted(row.planned, 'seed')} finished ({reason}{errors})"
