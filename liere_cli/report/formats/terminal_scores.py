@@ -28,6 +28,8 @@ INDENT = "  "
 #: characters of an interval's bar: the fewest, those before further columns, the most
 _BARS = (9, 15, 31)
 _GAP = 2
+#: the least space for a name beside its numbers
+_SHORTEST = 4
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,11 @@ def score_lines(table: TextTable, dataset: DatasetTable, width: int, glyphs: Gly
     """A main table whose lines are at most ``width`` wide, down to the width of a number."""
     cells = _cells(dataset, glyphs)
     answer = _GAP * 3 + sum(map(_width, (cells.scores, cells.differences, cells.verdicts)))
-    used = len(INDENT) + _width(cells.names) + answer
-    if used + _GAP + _BARS[0] <= width or (used <= width and Scale.of(dataset, 9) is None):
-        return _in_one_line(table, dataset, width, glyphs, cells)
+    bar = _GAP + _BARS[0] if Scale.of(dataset, _BARS[0]) else 0
+    # longer names have a line of their own
+    longest = width - len(INDENT) - answer - bar
+    if any(_SHORTEST <= longest >= cell_len(name) for name in cells.names):
+        return _in_one_line(table, dataset, width, glyphs, cells, longest)
     numbers = 2 * len(INDENT) + _GAP + _width(cells.scores) + _width(cells.differences)
     if numbers <= width and len(INDENT) + _GAP + _width(cells.verdicts) < width:
         lines = _in_two_lines(table, dataset, width, glyphs, cells)
@@ -99,7 +103,7 @@ def _cells(dataset: DatasetTable, glyphs: Glyphs) -> _Cells:
     differences = _justified(_blank(columns.difference, glyphs), right=True)
     intervals = _justified(_blank(columns.interval, glyphs), right=True)
     return _Cells(
-        _justified(_shown(columns.encoding, glyphs)),
+        _shown(columns.encoding, glyphs),
         _aligned(columns.score, glyphs),
         [f"{first} {second}" for first, second in zip(differences, intervals, strict=True)],
         labels,
@@ -109,9 +113,15 @@ def _cells(dataset: DatasetTable, glyphs: Glyphs) -> _Cells:
 
 
 def _in_one_line(
-    table: TextTable, dataset: DatasetTable, width: int, glyphs: Glyphs, cells: _Cells
+    table: TextTable,
+    dataset: DatasetTable,
+    width: int,
+    glyphs: Glyphs,
+    cells: _Cells,
+    longest: int,
 ) -> ScoreLines:
-    parts = (cells.names, cells.scores, cells.differences, cells.verdicts)
+    names = _justified([name if cell_len(name) <= longest else "" for name in cells.names])
+    parts = (names, cells.scores, cells.differences, cells.verdicts)
     left = width - len(INDENT) - sum(map(_width, parts)) - 3 * _GAP
     scale = Scale.of(dataset, min(left - _GAP, _BARS[1]))
     left -= _GAP + scale.width if scale else 0
@@ -122,7 +132,7 @@ def _in_one_line(
             left -= _GAP + column.width
     if scale and len(shown) == len(cells.further):
         scale = replace(scale, width=min(scale.width + left, _BARS[2]))
-    before = [cells.names, cells.scores, cells.differences]
+    before = [names, cells.scores, cells.differences]
     if scale:
         before.append([scale.bar(row, glyphs) for row in dataset.rows])
     start = len(INDENT) + sum(_width(column) + _GAP for column in before)
@@ -130,6 +140,8 @@ def _in_one_line(
     headers = against + "".join(column.padded(column.header) for column in shown)
     lines = _heading(table, start, headers.rstrip(), width, glyphs)
     for index, label in enumerate(cells.labels):
+        if cell_len(cells.names[index]) > longest:
+            lines.append(Text(INDENT + cells.names[index], overflow="fold"))
         line = Text(INDENT + (" " * _GAP).join(column[index] for column in before) + " " * _GAP)
         line.append(cells.verdicts[index], STYLES.get(label, ""))
         line.append("".join(column.padded(column.cells[index]) for column in shown))
@@ -149,7 +161,7 @@ def _in_two_lines(
     start = width - _width(cells.verdicts)
     lines = _heading(table, start, _against(dataset, glyphs), width, glyphs)
     for index, row in enumerate(dataset.rows):
-        name = Text(INDENT + cells.names[index].rstrip(), overflow="fold")
+        name = Text(INDENT + cells.names[index], overflow="fold")
         if name.cell_len + _GAP <= start:
             name.append(" " * (start - name.cell_len))
         else:
@@ -169,7 +181,7 @@ def _in_blocks(
     """A line for each part of a row."""
     lines = _heading(table, 0, _against(dataset, glyphs), 0, glyphs)
     for index, label in enumerate(cells.labels):
-        lines.append(Text(cells.names[index].rstrip(), overflow="fold"))
+        lines.append(Text(cells.names[index], overflow="fold"))
         lines.append(Text(INDENT + cells.verdicts[index].strip(), STYLES.get(label, "")))
         lines += [
             Text(INDENT + part, overflow="fold")

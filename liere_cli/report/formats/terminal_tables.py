@@ -21,7 +21,7 @@ from liere_cli.report.table import Column
 _FOLDABLE = ("encoding", "each seed", "tuned to", "next best")
 _FOLDED = 16
 #: padding of a cell, the widest first
-_PADDINGS = ((0, 1, 0, 1), (0, 1, 0, 0), (0, 0, 0, 0))
+_PADDINGS = ((0, 2, 0, 0), (0, 1, 0, 0))
 
 
 def table_parts(columns: Sequence[Column], width: int, glyphs: Glyphs) -> list[RenderableType]:
@@ -30,14 +30,16 @@ def table_parts(columns: Sequence[Column], width: int, glyphs: Glyphs) -> list[R
     rows = len(columns[0].cells)
     results = [column for column in columns if not column.cost]
     costs = [columns[0], *(column for column in columns if column.cost)]
-    for tables in ([columns], [results, costs]):
+    apart = [results, costs] if len(costs) > 1 else [results]
+    for tables in ([columns], apart):
         for padding in _PADDINGS:
             if all(_width(shown, padding) <= width for shown in tables):
                 return [_table(shown, padding) for shown in tables]
     # the values of each seed are in the second table, so their number can be left out
     bare = [column for column in results if column.header != "seeds"]
-    if all(_width(_folded(shown), _PADDINGS[-1]) <= width for shown in (bare, costs)):
-        return [_table(shown, _PADDINGS[-1], narrow=True) for shown in (bare, costs)]
+    apart = [bare, *apart[1:]]
+    if all(_width(_folded(shown), _PADDINGS[-1]) <= width for shown in apart):
+        return [_table(shown, _PADDINGS[-1], narrow=True) for shown in apart]
     return [_block(columns, index) for index in range(rows)]
 
 
