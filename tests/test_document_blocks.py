@@ -160,8 +160,8 @@ def test_rope_is_compared_as_axial_on_images(folder: Path, monkeypatch: pytest.M
     commands = [words for block in runnable("sh") for words in block.commands]
     [command] = [words for words in commands if "text:my.txt,images:my/folder" in words]
     printed = run(in_short(command[1:]))
-    assert "minus rope" in printed
-    assert "minus axial" in printed
+    assert "vs rope" in printed
+    assert "vs axial" in printed
 
 
 def test_flags_and_values_of_all_commands_are_valid() -> None:

@@ -20,7 +20,7 @@ from liere_cli.report.escape import csv_cell, latex, markdown, plain
 from liere_cli.report.formats.registry import FORMATS
 from liere_cli.report.formats.terminal import terminal
 from liere_cli.report.numbers import Unit
-from support.synthetic_tables import LIERE, RESULTS, dataset_of, example, table_of
+from support.synthetic_tables import LIERE, dataset_of, example, table_of
 
 
 def shown(table: ComparisonTable, width: int) -> str:
@@ -28,25 +28,6 @@ def shown(table: ComparisonTable, width: int) -> str:
     console.print(terminal(table, width))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
-
-
-@pytest.mark.parametrize("width", [80, 100, 120, 200])
-def test_the_terminal_shows_everything_at_every_width(width: int) -> None:
-    text = shown(example(), width)
-    assert max(map(len, text.splitlines())) <= width
-    labels = ("better", "worse", "equivalent", "undecided", "baseline", "needs 5 seeds")
-    for part in (*RESULTS, *labels):
-        assert part in text
-    for part in ("43.9 ± 0.7", "[+12.7, +13.2]", "43.1 44.7 44.0", "812k (1.2k)", "2.6k ex/s"):
-        assert part in text
-    assert "1 of 3 diverged" in text
-    assert "not defined on 2 axes" in text
-    assert "Null hypothesis" in text
-
-
-def test_a_wide_terminal_needs_one_table_a_data_set() -> None:
-    rules = [line for line in shown(example(), 180).splitlines() if set(line.strip()) == {"─"}]
-    assert len(rules) == 2
 
 
 @pytest.mark.parametrize("name", ["[red]x[/red]", "[/]", "a[b]c", "\x1b[31mred", "a\nb"])
@@ -133,17 +114,6 @@ def test_markdown_tables_have_equal_columns() -> None:
     assert r"a\|b\_c\*d\`e\<f\>" in text
 
 
-def test_latex_is_booktabs_with_the_method_in_the_caption() -> None:
-    text = FORMATS["latex"](example())
-    for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{table}"):
-        assert text.count(rule) == 2
-    body = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert {line.count(" & ") for line in body} == {9}
-    assert "Null hypothesis" in text
-    assert r"43.9 $\pm$ 0.7" in text
-    assert r"[$+12.7$, $+13.2$]" in text
-
-
 @given(st.text(max_size=20))
 def test_latex_text_has_no_active_character(text: str) -> None:
     escaped = latex(text)
@@ -192,7 +162,7 @@ def test_the_summary_of_partial_tables(
 def test_runs_without_a_baseline_get_no_verdict() -> None:
     table = table_of(dataset_of({"liere": [0.3, 0.4], "none": [0.1, 0.2]}, baseline=None))
     assert "no baseline" in summary_lines(table)[0]
-    assert "better" not in shown(table, 100).split("pointing")[1].split("▸")[0].split("·")[0]
+    assert not any(mark in shown(table, 100) for mark in ("✓", "✗"))
 
 
 def test_a_small_spread_gets_one_more_decimal() -> None:

@@ -10,7 +10,7 @@ from liere_cli.report.sections.method import method_notes
 from liere_cli.report.table import TextTable
 
 #: columns that are too wide for a page; CSV and JSON have them
-_OMITTED = ("each seed", "s.e. seeds / test")
+_OMITTED = ("each seed",)
 #: the most words of a caption
 CAPTION_WORDS = 40
 

@@ -26,6 +26,8 @@ from liere_cli.report.sections.scores import SCORES, score_columns
 from liere_cli.report.table import Column, TextTable
 
 _WARNING = "warning: "
+#: between entries of the last line
+_BETWEEN = " " * 6
 
 
 def terminal(
@@ -124,8 +126,11 @@ def _end(
         count,
         Text(glyphs.shown(signature), "dim", overflow=overflow, no_wrap=full),
     ]
-    shown = [glyphs.shown(line) for line in closing]
-    line = "      ".join(shown)
-    lines = [line] if cell_len(line) <= width else shown
-    # a command is copied, so that it is not broken into lines by this program
-    return parts + [Text(line, overflow="ignore", no_wrap=True) for line in lines if line]
+    lines: list[str] = []
+    for entry in map(glyphs.shown, closing):
+        if lines and cell_len(lines[-1]) + len(_BETWEEN) + cell_len(entry) <= width:
+            lines[-1] += _BETWEEN + entry
+        else:
+            lines.append(entry)
+    # a command is copied, so it is not broken into lines
+    return parts + [Text(line, overflow="ignore", no_wrap=True) for line in lines]

@@ -8,8 +8,6 @@ from liere_cli.errors import counted
 from liere_cli.report.numbers import duration
 
 _LABELS = ("better", "worse", "equivalent", "undecided")
-#: parts of the signature that name the comparison, in its short form
-_SHORT = ("recipe", "runs", "scores", "seeds", "p", "torch", "liere")
 
 
 def runs_line(comparison: ComparisonTable) -> str:
@@ -59,9 +57,14 @@ def verdict_counts(comparison: ComparisonTable) -> dict[str, int]:
 
 
 def short_signature(comparison: ComparisonTable) -> str:
-    """The parts of the signature that name runs, seeds, test and versions."""
-    parts = comparison.signature.split("|")
-    return "|".join(part for part in parts if part.split(":")[0] in _SHORT)
+    """What identifies the runs, how many seeds, test and version: ``quick@7d23|seeds:5|...``."""
+    parts = [part.partition(":") for part in comparison.signature.split("|")]
+    values = {key: value for key, _, value in parts}
+    names = [values[key] for key in ("recipe", "runs", "scores") if key in values]
+    if "seeds" in values:
+        names.append(f"seeds:{len(values['seeds'].split(','))}")
+    names += [f"{key}:{values[key]}" for key in ("p", "liere") if key in values]
+    return "|".join(names)
 
 
 def _rows(comparison: ComparisonTable) -> list[Row]:

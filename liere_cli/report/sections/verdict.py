@@ -143,6 +143,8 @@ def undecided_text(dataset: DatasetTable, row: Row) -> str | None:
     verdict, unit = row.verdict, Unit.of(dataset)
     if verdict is None or verdict.label != "undecided" or verdict.bound is None:
         return None
+    if dataset.margin is not None and verdict.bound <= dataset.margin:
+        return None  # what is possible is too small to matter
     bound = f"at most {unit.value(verdict.bound)} {unit.difference} either way"
     if dataset.metric == "top1" and verdict.bound >= 1:
         bound = "no difference is ruled out"
