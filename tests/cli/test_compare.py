@@ -292,11 +292,8 @@ def test_results_per_item_that_are_lost_are_said(here: Path) -> None:
 def test_no_word_is_broken_on_a_narrow_terminal(here: Path, width: int) -> None:
     compare("--seeds=2")
     result = CliRunner().invoke(app, ["compare", "outputs/compare"], env={"COLUMNS": str(width)})
-    *lines, signature = result.stdout.splitlines()
-    assert max(map(len, lines)) <= width
-    assert signature.startswith("runs:")
-    assert "|liere:" in signature
-    for word in ("verdict", "parameters", "minus", "axial", "baseline", "interval"):
+    assert max(map(len, result.stdout.splitlines())) <= width
+    for word in ("vs", "axial", "baseline", "better", "training", "details"):
         assert re.search(rf"\b{word}\b", result.stdout)
 
 

@@ -216,7 +216,7 @@ def test_other_weights_or_items_are_other_results(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["table", "markdown", "latex"])
 def test_every_format_of_text_shows_it(here: Path, form: str) -> None:
-    result = liere("both.yaml", f"--format={form}")
+    result = liere("both.yaml", f"--format={form}", "--verbose")
     assert result.exit_code == 0, result.output
     shown = " ".join(result.stdout.split())
     for text in (

@@ -6,6 +6,7 @@ from liere_cli.report.numbers import NONE, Unit
 from liere_cli.report.sections.base import Section
 from liere_cli.report.table import Columns, TextTable
 from liere_cli.statistics.ranking import PairDifference
+from liere_cli.statistics.verdicts import MIN_SEEDS
 
 
 def _tables(comparison: ComparisonTable) -> list[TextTable]:
@@ -25,18 +26,17 @@ def _table(table: RankingTable) -> TextTable:
         column.text("may be best", lambda row: "yes" if row[0] in (ranking.best or ()) else NONE),
     ]
     title = f"{whole.title}: {'all pairs' if table.all_pairs else 'the best'}"
-    return TextTable(title, whole.modality, columns, _notes(table))
+    return TextTable(title, whole.modality, columns, _notes(table), [_sentence(table)])
 
 
 def _notes(table: RankingTable) -> list[str]:
     ranking = table.ranking
     if ranking.best is None:
-        return ["No two encodings share 5 seeds, so nothing is ranked."]
-    names = ", ".join(table.whole.rows[row].encoding for row in ranking.best)
+        return []
     found = sum(pair.verdict.label in ("better", "worse") for pair in ranking.pairs)
     best = (
-        f"The best encoding is among {names}, with 95% confidence: every other one is worse than "
-        "some encoding (one-sided, corrected over the others; after Gupta 1965)."
+        "may be best: with 95% confidence the best encoding is among these; every other one is "
+        "worse than some encoding (one-sided, corrected over the others; after Gupta 1965)."
     )
     if not table.all_pairs:
         return [best]
@@ -80,13 +80,16 @@ def _pair_data(pair: PairDifference, names: list[str]) -> dict[str, object]:
 
 def ranking_sentence(table: RankingTable) -> str:
     """``ranking · cifar100: the best encoding is among liere, axial``."""
-    start = f"ranking · {table.whole.title}"
+    return f"ranking · {table.whole.title}: {_sentence(table)}"
+
+
+def _sentence(table: RankingTable) -> str:
     if table.ranking.best is None:
-        return f"{start}: no ranking below 5 shared seeds"
+        return f"no ranking below {MIN_SEEDS} shared seeds"
     names = [table.whole.rows[row].encoding for row in table.ranking.best]
     if len(names) == 1:
-        return f"{start}: {names[0]} is the best encoding"
-    return f"{start}: the best encoding is among {', '.join(names)}"
+        return f"{names[0]} is the best encoding"
+    return f"the best encoding is among {', '.join(names)}"
 
 
 RANKINGS = Section("rankings", _tables, _data)

@@ -20,7 +20,8 @@ def _tables(comparison: ComparisonTable) -> list[TextTable]:
         whole = table.whole
         axis = "lengths" if len(table.grids.trained) == 1 else "resolutions"
         title = f"{whole.title}: at other {axis}"
-        tables.append(TextTable(title, whole.modality, _scores(table), _score_notes(table)))
+        notes, remarks = _score_notes(table), _remarks(table)
+        tables.append(TextTable(title, whole.modality, _scores(table), notes, remarks))
         if whole.baseline is not None:
             title += f", minus {whole.baseline}"
             note = (
@@ -135,12 +136,17 @@ def _score_notes(table: TransferTable) -> list[str]:
             "patches shuffled: the training grid with the patches of each item in random order, "
             "the same order for all encodings: the score that does not depend on position."
         )
-    notes += [
+    return notes
+
+
+def _remarks(table: TransferTable) -> list[str]:
+    """Runs without a score, and those that could not be evaluated."""
+    unfinished = [
         f"{row.encoding}: {row.finished} of {row.planned} runs finished"
         for row in table.whole.rows
         if row.finished < row.planned
     ]
-    return notes + [
+    return unfinished + [
         f"{label} could not be measured: {error}" for label, error in table.errors.items()
     ]
 

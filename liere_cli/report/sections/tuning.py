@@ -14,7 +14,8 @@ def _tables(dataset: DatasetTable) -> list[TextTable]:
     if not _tuned(dataset):
         return []
     title = f"{dataset.title}: tuned settings"
-    return [TextTable(title, dataset.modality, _columns(dataset), _notes(dataset))]
+    columns, notes = _columns(dataset), _notes(dataset)
+    return [TextTable(title, dataset.modality, columns, notes, _remarks(dataset))]
 
 
 def _tuned(dataset: DatasetTable) -> list[tuple[Row, TuningResult]]:
@@ -39,7 +40,7 @@ def _columns(dataset: DatasetTable) -> list[Column]:
 
 
 def _notes(dataset: DatasetTable) -> list[str]:
-    """How settings were chosen, the score of every candidate, and choices at the search's edge."""
+    """How settings were chosen, and the score of every candidate."""
     rows = _tuned(dataset)
     unit, first = Unit.of(dataset), rows[0][1]
     seeds = ", ".join(map(str, first.seeds))
@@ -57,14 +58,22 @@ def _notes(dataset: DatasetTable) -> list[str]:
         scores = [f"{values_text(trial.values)}: {_score(trial, unit)}" for trial in shown]
         if len(shown) < len(tuned.trials):
             scores.append(f"{len(tuned.trials) - len(shown)} more in JSON")
-        parts = [tuned.fault, *scores] if tuned.fault else scores
-        notes.append(f"{row.encoding}: {'; '.join(parts)}")
+        notes.append(f"{row.encoding}: {'; '.join(scores)}")
+    return notes
+
+
+def _remarks(dataset: DatasetTable) -> list[str]:
+    """Encodings without settings, and choices at the edge of the search."""
+    remarks = []
+    for row, tuned in _tuned(dataset):
+        if tuned.fault:
+            remarks.append(f"{row.encoding}: {tuned.fault}")
         if tuned.edges:
-            notes.append(
+            remarks.append(
                 f"warning: {row.encoding} was tuned to the edge of the search "
                 f"({values_text(tuned.edges)}): a value beyond it may be better"
             )
-    return notes
+    return remarks
 
 
 def _values(trial: Trial | None) -> str:
