@@ -34,6 +34,7 @@ class RunSummary:
         seconds: spent in training steps, without validation.
         evaluation_seconds: spent in validations and closing evaluations.
         throughput: examples or tokens per second of training, as ``throughput_unit`` says.
+        flops_per_token: operations of a forward pass, where they were counted.
         tested: how much of the test split ``test`` is measured on: ``all``, a count or ``none``.
         error: why the run diverged.
         files: SHA-256 of the run's other files, by name.
@@ -62,6 +63,7 @@ class RunSummary:
     encoding_parameters: int
     throughput: float | None
     throughput_unit: str
+    flops_per_token: float | None = None
     budget: str = ""
     device: str | None = None
     threads: int | None = None
@@ -135,6 +137,7 @@ _LATER: dict[str, object] = {
     "format": 1,
     "files": {},
     "sha256": None,
+    "flops_per_token": None,
 }
 
 

@@ -14,6 +14,7 @@ from liere_cli.runs.build import RunSpec, signature, tested
 from liere_cli.runs.checkpoint import Progress
 from liere_cli.runs.folder import Run
 from liere_cli.runs.summary import RunSummary
+from liere_cli.training.compute import forward_flops
 from liere_cli.utils.files import to_json, write_atomically
 
 #: environment variable in which a worker process finds how many there are
@@ -86,6 +87,7 @@ def closing_summary(
         encoding_parameters=encoding_parameters,
         throughput=round(seen / max(progress.seconds, 1e-9), 2),
         throughput_unit="tokens/s" if text else "examples/s",
+        flops_per_token=forward_flops(model, run_spec.recipe.encoding),
         budget=str(run_spec.recipe.training.budget),
         device=str(device),
         threads=torch.get_num_threads(),

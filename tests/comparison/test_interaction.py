@@ -119,7 +119,7 @@ def test_the_command_shows_it_and_refuses_unknown_data(
     command = ["compare", "--encodings=none,axial,liere", "--data=motion,pointing", *tiny]
     shown = CliRunner().invoke(app, [*command, "--set=compare.interaction.against=images"])
     assert shown.exit_code == 0, shown.output
-    assert "interaction · motion against pointing" in " ".join(shown.stdout.split())
+    assert "interaction · Relative gain between data sets" in " ".join(shown.stdout.split())
     refused = CliRunner().invoke(app, [*command, "--set=compare.interaction.against=image"])
     assert refused.exit_code == 2
     assert "did you mean 'images'" in " ".join(refused.stderr.split())

@@ -150,6 +150,7 @@ def _row(planned: PlannedEncoding, baseline: str | None, outcomes: Mapping[str, 
         throughput=_mean(summary.throughput for summary in finished),
         throughput_unit=(sized.throughput_unit or None) if sized else None,
         seconds=_mean(summary.seconds for summary in finished),
+        flops_per_token=_mean(summary.flops_per_token for summary in finished),
     )
 
 

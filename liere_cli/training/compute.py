@@ -1,0 +1,40 @@
+"""Operations of a model, for tables that compare encodings at equal budgets."""
+
+import math
+from functools import lru_cache
+
+from torch import nn
+
+from liere_cli.config.spec import format_spec, parse_spec
+from liere_cli.encodings.describe import flops_per_token
+from liere_cli.model import ModelShape, Transformer, encoding_for
+
+
+def forward_flops(model: Transformer, encoding: dict[str, object]) -> float | None:
+    """Operations of a forward pass per token, at the training grid; None where they can't be known.
+
+    A product of matrices counts a multiplication and an addition for each term; attention counts
+    all pairs of tokens, also where a mask removes some. The encoding's own operations are counted
+    by running it, see :class:`liere_cli.encodings.describe.ShapeProfile`. Norms, activations and
+    the prefix token are left out: they are the same for all encodings.
+    """
+    try:
+        own = _encoding_flops(format_spec(encoding), model.shape)
+    except Exception:
+        # an encoding of any origin, and a trained run must not be lost for a count
+        return None
+    tokens = math.prod(model.token_grid)
+    layers = [module for module in model.blocks.modules() if isinstance(module, nn.Linear)]
+    weights = sum(layer.weight.numel() for layer in layers)
+    if isinstance(model.embed, nn.Linear):
+        weights += model.embed.weight.numel()
+    # a classifier has one output an example
+    head = model.head.weight.numel() / (1 if model.shape.causal else tokens)
+    attention = 2 * 2 * tokens * model.shape.dim * model.shape.layers
+    return 2 * (weights + head) + attention + own
+
+
+@lru_cache(maxsize=256)
+def _encoding_flops(spec: str, shape: ModelShape) -> float:
+    """The encoding's operations per token, on the CPU, once for all seeds."""
+    return flops_per_token(encoding_for(shape, parse_spec(spec)), shape.tokens(shape.grid))
