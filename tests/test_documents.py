@@ -166,7 +166,7 @@ def test_numbers_of_the_first_comparison_are_those_of_its_picture() -> None:
     for interval in found:
         assert interval in shown, interval
     tutorial = (DOCS / "tutorial.md").read_text()
-    for line in re.findall(r"^ \S+ +\S.* {3}\S.*$", tutorial, re.MULTILINE):
+    for line in re.findall(r"^  [a-z-]+ {2,}[ \d.]+ ± .*$", tutorial, re.MULTILINE):
         for number in re.findall(r"\d+\.\d+", line):
             assert number in shown, line
 

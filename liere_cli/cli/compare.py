@@ -96,14 +96,19 @@ def _check_names(
 def _run(request: "ComparisonRequest") -> "Comparison":
     """Runs the comparison and shows its progress, also how far it came when interrupted."""
     from liere_cli.cli.progress import ProgressBar
+    from liere_cli.cli.provisional import ProvisionalTable
     from liere_cli.launchers.events import Event, PlanReady
 
+    provisional = ProvisionalTable()
     with ProgressBar() as display:
 
         def listen(event: Event) -> None:
             if isinstance(event, PlanReady):
                 console.note(f"{event.plan.experiment}: {_closing(event)}")
             display(event)
+            if display.bars is not None:
+                shown = provisional(event, display.screen.width, display.screen.encoding)
+                display.bars.table = shown or display.bars.table
 
         try:
             return request.run(listen)

@@ -11,8 +11,9 @@ from liere_cli.planning.progress import Outcome, seconds_left
 from liere_cli.report.numbers import duration
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import TaskID
 
+    from liere_cli.cli.provisional import TableAboveBars
     from liere_cli.planning.plan import ComparedRun, Plan
     from liere_cli.training.callbacks import Report
 
@@ -30,7 +31,7 @@ class ProgressBar:
 
     def __init__(self) -> None:
         self.screen = console.stderr()
-        self.bars: Progress | None = None
+        self.bars: TableAboveBars | None = None
         self.tasks: dict[str, TaskID] = {}
         self.plan: Plan[Any] | None = None
         self.outcomes: dict[str, Outcome] = {}
@@ -222,13 +223,15 @@ class ProgressBar:
     def _start_bars(self, title: str | None, total: int = 0) -> None:
         if not (self.screen.is_terminal or self.screen.is_jupyter):
             return
-        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.progress import BarColumn, TextColumn
+
+        from liere_cli.cli.provisional import TableAboveBars
 
         # the terminal shows ^C at the end of the last line: where that made the line one row
         # longer, a copy of it would stay
         width = max(self.screen.width - ECHO_WIDTH, console.MIN_WIDTH)
         screen = console.stderr(width=width)
-        self.bars = Progress(
+        self.bars = TableAboveBars(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[details]}", markup=False),

@@ -73,9 +73,18 @@ class ScoreLines:
     left_out: list[Column]
 
 
-def score_lines(table: TextTable, dataset: DatasetTable, width: int, glyphs: Glyphs) -> ScoreLines:
-    """A main table whose lines are at most ``width`` wide, down to the width of a number."""
-    cells = _cells(dataset, glyphs)
+def score_lines(
+    table: TextTable,
+    dataset: DatasetTable,
+    width: int,
+    glyphs: Glyphs,
+    labels: list[str] | None = None,
+) -> ScoreLines:
+    """A main table whose lines are at most ``width`` wide, down to the width of a number.
+
+    ``labels`` are shown in the place of verdicts, where there are none yet.
+    """
+    cells = _cells(dataset, glyphs, labels)
     answer = _GAP * 3 + sum(map(_width, (cells.scores, cells.differences, cells.verdicts)))
     bar = _GAP + _BARS[0] if Scale.of(dataset, _BARS[0]) else 0
     # longer names have a line of their own
@@ -90,7 +99,7 @@ def score_lines(table: TextTable, dataset: DatasetTable, width: int, glyphs: Gly
     return ScoreLines(lines, [further.column for further in cells.further])
 
 
-def _cells(dataset: DatasetTable, glyphs: Glyphs) -> _Cells:
+def _cells(dataset: DatasetTable, glyphs: Glyphs, labels: list[str] | None) -> _Cells:
     columns = score_columns(dataset)
     further = [
         _Further(column, glyphs.shown(column.header), _shown(column, glyphs))
@@ -98,7 +107,7 @@ def _cells(dataset: DatasetTable, glyphs: Glyphs) -> _Cells:
         # the heading and remarks name the seeds where all rows have the same number
         if column.header != "seeds" or len(set(column.cells) - {NONE}) > 1
     ]
-    labels = list(columns.verdict.cells)
+    labels = labels or list(columns.verdict.cells)
     verdicts = [f"{glyphs.marks.get(label, ' ')} {glyphs.shown(label)}" for label in labels]
     differences = _justified(_blank(columns.difference, glyphs), right=True)
     intervals = _justified(_blank(columns.interval, glyphs), right=True)
