@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 
 from liere_cli.config.files import load_recipe
+from liere_cli.statistics.correction import holm
+from liere_cli.statistics.item_errors import ItemError, StoredItemError
+from liere_cli.statistics.scores import Pair, Scores
+from liere_cli.statistics.sequential import InterimAnalyses
+from liere_cli.statistics.verdicts import FIRST_LOOK, Looks, judge
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = sorted(path.parent for path in (ROOT / "outputs" / "published").glob("*/table.json"))
+#: tables on runs of an earlier one, with the comparisons of both
+LATER_TABLES = {"spectrum": Looks(1, 19 + 5)}
 published = pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 
 
@@ -79,3 +86,51 @@ def test_the_tables_show_what_the_json_holds(folder: Path) -> None:
             start = f"| {row['encoding']} | {row['finished']} | "
             [line] = [line for line in section.splitlines() if line.startswith(start)]
             assert f"| {row['shown']} |" in line
+
+
+def pairs_of(table: dict[str, Any]) -> list[Pair]:
+    """The comparisons of one data set by the results of each seed."""
+    rows = table["rows"]
+    seeds = sorted({seed for row in rows for seed in row["values"]}, key=int)
+    values = np.array([[row["values"].get(seed, np.nan) for seed in seeds] for row in rows])
+    scores = Scores(values, np.zeros(values.shape, dtype=bool), table["higher_is_better"])
+    baseline = next(index for index, row in enumerate(rows) if row["baseline"])
+    pairs = []
+    for index, row in enumerate(rows):
+        if index != baseline:
+            error = ItemError(row["test_error"], row["test_clusters"], row["test_freedom"])
+            items = StoredItemError(row["shared_seeds"], error)
+            pairs.append(Pair(scores, index, baseline, table["margin"], items))
+    return pairs
+
+
+@published
+def test_verdicts_and_intervals_follow_from_the_results_of_each_seed(folder: Path) -> None:
+    content = table_in(folder)
+    tables = content["tables"]
+    compared = [row for table in tables for row in table["rows"] if not row["baseline"]]
+    looks = LATER_TABLES.get(folder.name, FIRST_LOOK)
+    assert content["earlier_tables"] == looks.tables
+    if content["interim_analyses"]:
+        sizes = content["interim_analyses"]
+        interim = InterimAnalyses(sizes[0], sizes[-1])
+        smallest = [
+            min(interim.corrected(np.array(p), int(n)) for n, p in row["interim_p"].items())
+            for row in compared
+        ]
+        corrected = holm(smallest)
+        for row, p in zip(compared, corrected, strict=True):
+            np.testing.assert_allclose(row["p_corrected"], p)
+            better = (row["difference"] > 0) == tables[0]["higher_is_better"]
+            found = "better" if better else "worse"
+            assert row["verdict"] == (found if p <= 0.05 else "undecided")
+        return
+    pairs = [pair for table in tables for pair in pairs_of(table)]
+    for row, verdict in zip(compared, judge(pairs, looks=looks), strict=True):
+        assert row["verdict"] == verdict.label
+        for key in ("low", "high", "p_corrected"):
+            expected = getattr(verdict, key)
+            if expected is None:
+                assert row[key] is None
+            else:
+                np.testing.assert_allclose(row[key], expected, rtol=1e-9)

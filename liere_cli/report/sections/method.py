@@ -9,15 +9,21 @@ def method_notes(comparison: ComparisonTable) -> list[str]:
     """Score, difference, null hypothesis and correction, and the limits of a verdict."""
     trained = any(dataset.budget for dataset in comparison.datasets)
     score = "test split, weights after the last step; " if trained else ""
-    families = f"{counted(comparison.comparisons, 'comparison')}"
+    count = comparison.comparisons
+    corrected = f"{comparison.correction}-corrected over {counted(count, 'comparison')}; "
+    intervals = (
+        "Intervals are corrected in the same way, so they exclude zero exactly where a difference "
+        "is found."
+        if count
+        else "With fewer, an interval is the 95% interval of its difference alone."
+    )
     notes = [
         f"Score: {score}mean ± standard deviation over seeds. Difference: encoding minus baseline "
         "at the same seeds.",
         "Null hypothesis: the mean difference over seeds is zero. p: moderated paired t test "
         "(Smyth 2004), whose spread is partly borrowed from the other encodings of the data set; "
-        f"{comparison.correction}-corrected over {families}; 'better' and 'worse' from "
-        f"{MIN_SEEDS} seeds on where p ≤ {comparison.alpha:g}. Intervals are corrected in the same "
-        "way, so they exclude zero exactly where a difference is found.",
+        f"{corrected if count else ''}'better' and 'worse' from {MIN_SEEDS} seeds on where "
+        f"p ≤ {comparison.alpha:g}. {intervals}",
     ]
     if comparison.looks.tables:
         earlier = counted(comparison.looks.tables, "earlier table")
