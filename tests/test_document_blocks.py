@@ -10,6 +10,7 @@ import itertools
 import re
 import runpy
 import shlex
+import shutil
 import tomllib
 from collections.abc import Callable
 from functools import partial
@@ -64,8 +65,10 @@ def run(words: list[str]) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the documents take for granted: ``my.txt``, ``my/folder``, a recipe and some runs."""
+    """What the documents take for granted: ``my.txt``, ``my/folder``, scores, a recipe and runs."""
     folder = tmp_path_factory.mktemp("documents")
+    shutil.copytree(ROOT / "docs" / "judge", folder / "docs" / "judge")
+    shutil.copy(ROOT / "docs" / "judge" / "scores.csv", folder)
     random = np.random.default_rng(0)
     (folder / "my.txt").write_bytes(random.integers(97, 123, 200_000, dtype=np.uint8).tobytes())
     for label in ("cat", "dog"):

@@ -29,8 +29,12 @@ def method_notes(comparison: ComparisonTable) -> list[str]:
         earlier = counted(comparison.looks.tables, "earlier table")
         notes.append(
             f"These runs were judged before, in {earlier}; every further table is another chance "
-            f"of a wrong verdict, so p is multiplied by {comparison.looks.factor:g} and corrected "
-            f"over the {comparison.looks.comparisons} comparisons of all tables."
+            f"of a wrong verdict, so p is multiplied by {comparison.looks.factor:g}"
+            + (
+                f" and corrected over the {comparison.looks.comparisons} comparisons of all tables."
+                if comparison.looks.comparisons
+                else "."
+            )
         )
     if comparison.interim is not None:
         first, last = comparison.interim.first, comparison.interim.last
