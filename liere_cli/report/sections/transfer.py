@@ -10,7 +10,6 @@ from liere_cli.report.numbers import NONE, Unit
 from liere_cli.report.sections.base import Section, fields_of
 from liere_cli.report.sections.verdict import verdict_data
 from liere_cli.report.table import Column, Columns, TextTable
-from liere_cli.statistics.correction import FALSE_DISCOVERY_RATE
 from liere_cli.statistics.verdicts import MIN_SEEDS
 
 
@@ -26,23 +25,13 @@ def _tables(comparison: ComparisonTable) -> list[TextTable]:
         if whole.baseline is not None:
             title += f", minus {whole.baseline}"
             note = (
-                f"Paired difference to {whole.baseline} without extension on the same grid. "
-                f"{_correction(table)} Verdicts need {MIN_SEEDS} seeds."
+                f"Paired difference to {whole.baseline} without extension on the same grid, with "
+                "an interval of the same correction as the verdict: over the "
+                f"{counted(table.comparisons, 'comparison')} of all tables of this kind, 5% of the "
+                "differences found are wrong at most on average (Benjamini-Hochberg)."
             )
             tables.append(TextTable(title, whole.modality, _differences(table), [note]))
     return tables
-
-
-def _correction(table: TransferTable) -> str:
-    """What the verdicts of all tables of this kind promise together."""
-    if not table.comparisons:
-        return "Intervals are 95% intervals of each difference alone."
-    return (
-        f"p, in JSON, is {FALSE_DISCOVERY_RATE.label}-corrected over the "
-        f"{counted(table.comparisons, 'comparison')} of all tables of this kind: at most 5% of the "
-        "'better' and 'worse' in them are expected to be wrong. Intervals are corrected in the "
-        "same way."
-    )
 
 
 def _shown(table: TransferTable) -> list[TransferRow]:
@@ -104,9 +93,10 @@ def _difference_text(cell: TransferCell, unit: Unit) -> str:
     verdict = cell.verdict
     if verdict is None or verdict.estimate is None:
         return NONE
+    estimate = verdict.estimate
     ends = "" if verdict.low is None else f" {unit.interval(verdict.low, verdict.high)}"
-    label = "" if verdict.label is None else f" {verdict.label}"
-    return f"{unit.signed(verdict.estimate.difference)}{ends}{label}"
+    label = verdict.label or f"needs {MIN_SEEDS} seeds"
+    return f"{unit.signed(estimate.difference)}{ends} {label}"
 
 
 def _score_notes(table: TransferTable) -> list[str]:
