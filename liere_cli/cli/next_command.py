@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from liere_cli.api.compare import ComparisonRequest
     from liere_cli.api.comparison import Comparison
 
-#: seeds that ``--until-settled`` adds at most where nothing else is said
-DEFAULT_SEEDS = 10
 #: more seeds than anybody is advised to run
 MOST_SEEDS = 100
 #: flags by argument, in the order of the help; of ``until_settled`` and its like only the first
@@ -28,6 +26,7 @@ def next_command(request: ComparisonRequest, comparison: Comparison) -> str | No
     Runs that failed or are missing come first, then encodings with too few seeds for a verdict,
     then undecided ones that a feasible number of seeds would settle.
     """
+    from liere_cli.config.compare import SettleSettings
     from liere_cli.statistics.verdicts import MIN_SEEDS
 
     if request.of_finished_runs:
@@ -44,7 +43,8 @@ def next_command(request: ComparisonRequest, comparison: Comparison) -> str | No
     needed = [verdict.seeds_needed for verdict in verdicts if verdict.seeds_needed is not None]
     if not needed or min(needed) > MOST_SEEDS:
         return None
-    more = f" --max-seeds {min(needed)}" if min(needed) > DEFAULT_SEEDS else ""
+    usual = SettleSettings().max_seeds
+    more = f" --max-seeds {min(needed)}" if min(needed) > usual else ""
     return f"{_command(request)} --until-settled{more}"
 
 

@@ -60,9 +60,9 @@ def refused(result: Result, *parts: str) -> None:
 
 def test_a_file_of_scores_has_the_tables_of_compare(here: Path) -> None:
     path = write("runs.csv", lines())
-    result = liere(path, *FLAGS)
+    result = liere(path, *FLAGS, "--verbose")
     assert result.exit_code == 0, result.output
-    for part in ("liere beats rope by", "none loses to rope by", "moderated paired t test"):
+    for part in ("better", "worse", "1 better · 1 worse", "moderated paired t test"):
         assert part in result.stdout
     for form in ("markdown", "latex", "csv", "json"):
         assert "liere" in liere(path, *FLAGS, f"--format={form}").stdout

@@ -343,13 +343,14 @@ def test_the_command_adds_seeds_and_reports_interim_analyses(here: Path) -> None
 
 
 def test_a_settled_comparison_repeats_itself(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = liere(*SETTLED, "--max-seeds=7")
-    assert "5-7" in first.stdout
+    settled = (*SETTLED, "--max-seeds=7", "--verbose")
+    first = liere(*settled)
+    assert "5 to 7 seeds" in first.stdout
     assert "with an interim analysis at every number of seeds from 5 to 7" in " ".join(
         first.stdout.split()
     )
     monkeypatch.setattr("liere_cli.launchers.local.train_run", None)
-    assert liere(*SETTLED, "--max-seeds=7").stdout == first.stdout
+    assert liere(*settled).stdout == first.stdout
     written = CliRunner().invoke(
         app, ["compare", "outputs/compare/comparison.yaml"], env={"COLUMNS": "120"}
     )

@@ -29,7 +29,7 @@ def liere(*arguments: str) -> Result:
 
 def compare(*arguments: str) -> Result:
     tiny = ("--set=model.layers=1", "--set=model.dim=32", "--set=model.heads=2")
-    return liere("--data=pointing", *tiny, *arguments)
+    return liere("--data=pointing", "--name=compare", *tiny, *arguments)
 
 
 def judged(*arguments: str) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def test_more_seeds_on_the_same_runs_double_p(here: Path) -> None:
         assert corrected["p_corrected"] == pytest.approx(min(2 * fresh["p_corrected"], 1.0))
         assert corrected["low"] < fresh["low"] < fresh["high"] < corrected["high"]
     assert [(table["seeds"], len(table["comparisons"])) for table in record()] == [(5, 2), (10, 2)]
-    third = compare(THREE, "--seeds=12").stdout
+    third = compare(THREE, "--seeds=12", "-v").stdout
     assert "These runs were judged before, in 2 earlier tables" in " ".join(third.split())
     assert "p is multiplied by 4 and corrected over the 2 comparisons" in " ".join(third.split())
 

@@ -44,7 +44,7 @@ def test_it_has_every_row_with_its_numbers_and_verdict() -> None:
         if row.verdict and row.estimate and row.verdict.label:
             assert row.verdict.label in html
             assert unit.signed(row.estimate.difference) in html
-            assert unit.interval(row.estimate.low, row.estimate.high) in html
+            assert unit.interval(row.verdict.low, row.verdict.high) in html
     bars = [row for row in dataset.rows if row.estimate and row.estimate.low is not None]
     assert html.count("<svg") == len(bars) > 1
     for number in map(float, re.findall(r' (?:x1|x2|cx)="([^"]+)"', html)):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-REPEATABLE = ("--set", "--slurm", "--grid", "--extend")
+REPEATABLE = ("--set", "--slurm", "--grid", "--extend", "--column")
 
 
 def last_of_each(arguments: Iterable[str]) -> list[str]:

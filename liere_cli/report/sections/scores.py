@@ -131,8 +131,8 @@ def _parameters(row: Row) -> str:
 
 
 def _remarks(dataset: DatasetTable) -> list[str]:
-    """Failures, warnings, and what undecided rows leave open."""
-    remarks = []
+    """Changes to the plan, failures, warnings, and what undecided rows leave open."""
+    remarks = list(dataset.notes)
     for row in dataset.rows:
         if row.own_seeds:
             seeds = ", ".join(map(str, row.own_seeds))
@@ -151,7 +151,7 @@ def _remarks(dataset: DatasetTable) -> list[str]:
 def _details(dataset: DatasetTable) -> list[str]:
     """How the numbers of this table were made, beyond the notes on all tables."""
     unit = Unit.of(dataset)
-    details = list(dataset.notes)
+    details = []
     if dataset.test_limit is not None:
         details.append(f"Scored on at most {dataset.test_limit:,} test items, evenly spaced.")
     if dataset.margin is not None:
