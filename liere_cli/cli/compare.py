@@ -76,7 +76,8 @@ def compare(
         console.note(f"drawn in {plot}")
     if comparison.folder is not None:
         console.note(f"written to {comparison.folder}")
-        console.note(f"report: {comparison.folder / 'report.html'}")
+        if form != "table":  # a table ends with it
+            console.note(f"report: {comparison.folder / REPORT}")
     if comparison.failed:
         raise typer.Exit(1)
 

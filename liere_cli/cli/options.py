@@ -101,7 +101,7 @@ UntilSettled = Annotated[
     ),
 ]
 MaxSeeds = Annotated[
-    int | None, Option(metavar="N", help="With --until-settled: maximum seeds (default 10).")
+    int | None, Option(metavar="N", help="With --until-settled: maximum seeds (default 20).")
 ]
 Time = Annotated[
     str | None,

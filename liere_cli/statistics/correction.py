@@ -41,15 +41,21 @@ def benjamini_hochberg(p_values: ArrayLike, tests: int = 0) -> Array:
     return _in_place(np.where(np.isnan(scaled), np.nan, stepped), order)
 
 
-def _holm_levels(corrected: Array, tests: int) -> Array:
-    """The level of the step of Holm's procedure that decided each comparison."""
-    corrected, order, ranks = _ranked(corrected)
+def _holm_levels(p_values: ArrayLike, corrected: Array, tests: int) -> Array:
+    """The level of the step of Holm's procedure that decided each comparison.
+
+    Comparisons of equal p-values were decided by the first of their steps.
+    """
+    p, order, ranks = _ranked(p_values)
+    ordered = np.take_along_axis(p, order, axis=-1)
+    new = np.diff(ordered, axis=-1, prepend=-1) != 0
+    ranks = np.maximum.accumulate(np.where(new, ranks, 0), axis=-1)
     rejected = (corrected <= ALPHA).sum(axis=-1, keepdims=True)
-    left = np.maximum(np.maximum(_tests(corrected), tests) - np.minimum(ranks, rejected), 1)
-    return _placed(np.broadcast_to(ALPHA / left, corrected.shape), order)
+    left = np.maximum(np.maximum(_tests(p), tests) - np.minimum(ranks, rejected), 1)
+    return _placed(np.broadcast_to(ALPHA / left, p.shape), order)
 
 
-def _false_discovery_levels(corrected: Array, tests: int) -> Array:
+def _false_discovery_levels(p_values: ArrayLike, corrected: Array, tests: int) -> Array:
     """Levels at which intervals of selected comparisons miss 5% (Benjamini and Yekutieli 2005)."""
     rejected = (corrected <= ALPHA).sum(axis=-1, keepdims=True)
     count = np.maximum(np.maximum(_tests(corrected), tests), 1)
@@ -64,14 +70,15 @@ class Correction:
         name: in signatures.
         label: in sentences.
         correct: p-values and the number of comparisons to corrected p-values.
-        levels: corrected p-values and the number of comparisons to the level of each comparison's
-            interval, which excludes zero exactly where the corrected p-value is at most 5%.
+        levels: p-values, corrected ones and the number of comparisons to the level of each
+            comparison's interval, which excludes zero exactly where the corrected p-value is at
+            most 5%.
     """
 
     name: str
     label: str
     correct: Callable[[ArrayLike, int], Array]
-    levels: Callable[[Array, int], Array]
+    levels: Callable[[ArrayLike, Array, int], Array]
 
 
 HOLM = Correction("holm", "Holm", holm, _holm_levels)

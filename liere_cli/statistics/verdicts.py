@@ -73,8 +73,8 @@ class Verdict:
 
     Args:
         estimate: the paired difference with its own 95% interval, None without a shared seed.
-        low, high: ends of the interval that agrees with the label: it is corrected as ``p`` is,
-            and all intervals of a table hold together.
+        low, high: ends of the interval that agrees with the label, as it is corrected as ``p`` is;
+            all intervals of a table hold together at 95% where no encoding differs.
         p_corrected: ``estimate.p``, or the sequential p-value, corrected over the table; None
             with fewer than 5 shared seeds.
         p_failures: uncorrected, where failures are ranked worst; None where no run failed.
@@ -161,8 +161,8 @@ def decide(
         equal,
         differing <= ALPHA,
         equal <= ALPHA,
-        correction.levels(differing, tests),
-        correction.levels(equal, 0),
+        correction.levels(p, differing, tests),
+        correction.levels(p_equivalent, equal, 0),
     )
 
 

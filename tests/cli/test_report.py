@@ -33,7 +33,7 @@ def compare(experiment: str = "compare", *arguments: str) -> Result:
 def test_a_comparison_leaves_a_report_that_can_be_written_again(here: Path) -> None:
     done = compare()
     path = Path("outputs/compare/report.html")
-    assert f"report: {path}" in done.stderr
+    assert f"report: {path}" in done.stdout
     page = path.read_text()
     path.unlink()
     # by its folder and by its recipe the report is the same, and nothing is trained

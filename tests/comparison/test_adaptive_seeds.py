@@ -352,7 +352,7 @@ def test_a_settled_comparison_repeats_itself(here: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("liere_cli.launchers.local.train_run", None)
     assert liere(*settled).stdout == first.stdout
     written = CliRunner().invoke(
-        app, ["compare", "outputs/compare/comparison.yaml"], env={"COLUMNS": "120"}
+        app, ["compare", "outputs/compare/comparison.yaml", "--verbose"], env={"COLUMNS": "120"}
     )
     assert written.stdout == first.stdout
 

@@ -222,7 +222,7 @@ def test_markdown_shows_a_name_unchanged(text: str) -> None:
 
 def test_undecided_rows_say_what_is_left_open() -> None:
     text = " ".join(shown(example(), 160).split())
-    assert "alibi: at most 0.0243 bits/byte either way; about" in text
+    assert "alibi: at most 0.0243 bits/byte either way; 342 seeds or more" in text
     noisy = {"axial": [1.0, 0.0, 1.0, 0.0, 1.0], "liere": [0.0, 1.0, 0.0, 1.0, 0.1]}
     text = shown(table_of(dataset_of(noisy)), 120)
     assert "liere: no difference is ruled out" in text

@@ -312,7 +312,7 @@ def test_levels_exclude_zero_exactly_where_p_is_small(p_values: list[float], tes
     p = np.array(p_values)
     for correction in (HOLM, FALSE_DISCOVERY_RATE):
         corrected = correction.correct(p, tests)
-        levels = correction.levels(corrected, tests)
+        levels = correction.levels(p, corrected, tests)
         for raw, value, level in zip(p, corrected, levels, strict=True):
             if not np.isnan(raw) and abs(raw - level) > 1e-12:
                 assert (raw <= level) == (value <= 0.05)
