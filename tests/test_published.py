@@ -81,11 +81,13 @@ def test_means_and_differences_follow_from_the_results_of_each_seed(folder: Path
 def test_the_tables_show_what_the_json_holds(folder: Path) -> None:
     text = (folder / "table.md").read_text()
     for table in table_in(folder)["tables"]:
-        section = text.partition(f"### {table['title']} (")[2].partition("\n### ")[0]
+        heading = f"### {table['modality']} · {table['title']}\n"
+        section = text.partition(heading)[2].partition("\n### ")[0]
         for row in table["rows"]:
-            start = f"| {row['encoding']} | {row['finished']} | "
-            [line] = [line for line in section.splitlines() if line.startswith(start)]
-            assert f"| {row['shown']} |" in line
+            lines = [line.split(" | ") for line in section.splitlines()]
+            [cells] = [cells for cells in lines if cells[0] == f"| {row['encoding']}"]
+            assert row["shown"] in cells
+            assert str(row["finished"]) in cells
 
 
 def pairs_of(table: dict[str, Any]) -> list[Pair]:
