@@ -10,6 +10,7 @@ from liere_cli.report.escape import plain
 from liere_cli.report.html.view import VERDICTS
 from liere_cli.report.numbers import Unit
 from liere_cli.report.sections.interaction import interaction_sentence
+from liere_cli.report.sections.ranking import ranking_sentence
 from liere_cli.report.sections.verdict import failures, verdict_label
 
 
@@ -59,7 +60,11 @@ def answers(table: ComparisonTable) -> list[Answer]:
         )
         for dataset in table.datasets
     ]
-    sentences = [plain(interaction_sentence(row)).partition(": ") for row in table.interactions]
+    across = [
+        *map(ranking_sentence, table.rankings),
+        *map(interaction_sentence, table.interactions),
+    ]
+    sentences = [plain(sentence).partition(": ") for sentence in across]
     return by_dataset + [Answer(name, sentence, []) for name, _, sentence in sentences]
 
 

@@ -31,6 +31,7 @@ from liere_cli.report.plots.ratios import fraction_plot, interaction_plot
 from liere_cli.report.sections.fractions import FRACTIONS
 from liere_cli.report.sections.interaction import INTERACTIONS
 from liere_cli.report.sections.method import method_notes
+from liere_cli.report.sections.ranking import RANKINGS
 from liere_cli.report.sections.transfer import TRANSFERS
 
 #: media types of the files that a page embeds, by the names under which they are saved
@@ -116,6 +117,9 @@ def _runs_line(result: ComparisonResult) -> str:
 
 def _across(table: ComparisonTable, looks: Mapping[str, Look], names: Names) -> Iterator[Block]:
     """Analyses over several data sets, where the recipe asks for them."""
+    if table.rankings:
+        tables = [table_of(part, names) for part in RANKINGS.tables(table)]
+        yield Block("Rankings", [], tables)
     if table.fractions:
         figures = [fraction_plot(part, looks) for part in table.fractions]
         plots = [plot_of(plot, names, meanings.FRACTIONS) for plot in figures if plot]

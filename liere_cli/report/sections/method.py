@@ -13,7 +13,7 @@ def method_notes(comparison: ComparisonTable) -> list[str]:
     corrected = f"{comparison.correction}-corrected over {counted(count, 'comparison')}; "
     intervals = (
         "Intervals are corrected in the same way, so they exclude zero exactly where a difference "
-        "is found."
+        "is found; those called 'alone' are not corrected."
         if count
         else "With fewer, an interval is the 95% interval of its difference alone."
     )

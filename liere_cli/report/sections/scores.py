@@ -69,6 +69,15 @@ def score_columns(dataset: DatasetTable) -> ScoreColumns:
         column.text("each seed", lambda row: unit.values(row.values.values()), cost=True),
     ]
     details = [
+        column.number(
+            "p alone", lambda row: numbers.probability(row.estimate.p if row.estimate else None)
+        ),
+        column.number(
+            "interval alone",
+            lambda row: (
+                unit.interval(row.estimate.low, row.estimate.high) if row.estimate else NONE
+            ),
+        ),
         column.number("interim", _interim),
         column.number("s.e. seeds / test", lambda row: _errors(row, unit), cost=True),
     ]
