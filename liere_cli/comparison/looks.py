@@ -113,7 +113,7 @@ def _judged(plan: Plan, outcomes: Mapping[str, Outcome]) -> JudgedTable:
             pair = (*row.runs, *baseline.runs)
             judged = [run.run_id for run in pair if run.seed in seeds]
             keys.append((row.runs[0].run_id, baseline.runs[0].run_id))
-            parts.append(sorted(judged))
+            parts.append([str(dataset.margin), *sorted(judged)])
             most = max(most, len(seeds))
     first = plan.interim.first if plan.interim else None
     return JudgedTable(
