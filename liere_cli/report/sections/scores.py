@@ -15,6 +15,7 @@ from liere_cli.report.sections.verdict import (
 )
 from liere_cli.report.table import Column, Columns, TextTable
 from liere_cli.statistics.paired import Paired, smallest_sign_flip_p
+from liere_cli.statistics.scores import highest_failure_rate
 
 
 @dataclass(frozen=True)
@@ -165,17 +166,13 @@ def _details(dataset: DatasetTable) -> list[str]:
         details.append(f"Scored on at most {dataset.test_limit:,} test items, evenly spaced.")
     if dataset.margin is not None:
         details.append(f"Equivalence margin: {unit.value(dataset.margin)} {unit.difference}.")
-    rates = [
-        f"{row.encoding} {row.diverged + row.failed} of {row.over} (at most "
-        f"{numbers.percent(row.highest_failure_rate, signed=False)})"
-        for row in dataset.rows
-        if row.diverged + row.failed and row.highest_failure_rate is not None
-    ]
-    if rates:
-        details.append(
-            f"Runs that diverged or failed, with the 95% upper bound of their rate: "
-            f"{', '.join(rates)}."
+    numbers_of_runs = sorted({row.over for row in dataset.rows if row.over and not _failed(row)})
+    if numbers_of_runs:
+        rates = ", ".join(
+            f"0 of {runs} failed: up to {highest_failure_rate(0, runs):.0%} may"
+            for runs in numbers_of_runs
         )
+        details.append(f"Where every run has a score, failures are possible still ({rates}).")
     spreads = [row.estimate.spread for row in dataset.rows if row.estimate]
     if any(spread is not None and spread.far for spread in spreads):
         details.append(
@@ -195,6 +192,10 @@ def _details(dataset: DatasetTable) -> list[str]:
     for row in dataset.rows:
         details += [f"{row.encoding}: {text}" for text in _row_details(row, unit)]
     return details
+
+
+def _failed(row: Row) -> int:
+    return row.diverged + row.failed
 
 
 def _test_set(dataset: DatasetTable) -> list[str]:

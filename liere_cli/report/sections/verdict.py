@@ -170,4 +170,8 @@ def failure_text(row: Row) -> str | None:
     if row.tuned is not None and row.tuned.fault:
         return reason
     errors = f": {'; '.join(row.errors)}" if row.errors else ""
-    return f"{row.finished} of {counted(row.planned, 'seed')} finished ({reason}{errors})"
+    text = f"{row.finished} of {counted(row.planned, 'seed')} finished ({reason}{errors})"
+    rate = row.highest_failure_rate
+    if not (row.diverged or row.failed) or rate is None or rate == 1:
+        return text
+    return f"{text}; up to {rate:.0%} may fail"
