@@ -33,7 +33,7 @@ from liere_cli.cli import main
 #: a worker that takes longer is considered to hang
 PATIENCE_SECONDS = 120.0
 #: keys of a summary that depend on the clock
-CLOCKED = ("seconds", "throughput", "sha256")
+CLOCKED = ("seconds", "evaluation_seconds", "throughput", "sha256")
 #: a text that needs no download
 VERSE = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all. " * 40
 
