@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from liere_cli.utils.nested import flattened
+
 _BY_AXES = {1: "text", 2: "images", 3: "video"}
 MODALITIES = tuple(_BY_AXES.values())
 
@@ -41,7 +43,7 @@ def dataset_titles(labels: Sequence[str], settings: Sequence[Mapping[str, Any]])
 
     ``settings`` are those of each data set; nested sections become ``section.key``.
     """
-    named = list(zip(labels, map(_flatten, settings), strict=True))
+    named = list(zip(labels, map(flattened, settings), strict=True))
     titles = []
     for name, values in named:
         rivals = [others for label, others in named if label == name]
@@ -52,13 +54,3 @@ def dataset_titles(labels: Sequence[str], settings: Sequence[Mapping[str, Any]])
         )
         titles.append(f"{name} ({detail})" if detail else name)
     return titles
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

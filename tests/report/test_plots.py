@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from liere_cli.comparison.per_run.curves import MOST, run_curves
 from liere_cli.encodings.score_map import ScoreMap
-from liere_cli.report.plots.colours import DARK, PAPER, SERIES, coloured, looks
-from liere_cli.report.plots.comparison import looks_of, sheet, training_plots
+from liere_cli.report.plots.colours import DARK, PAPER, SERIES, coloured, styles
+from liere_cli.report.plots.comparison import sheet, styles_of, training_plots
 from liere_cli.report.plots.curves import Curve, learning_curves
 from liere_cli.report.plots.files import save
 from liere_cli.report.plots.scale import Scale, nice_step, tick_texts
@@ -145,8 +145,8 @@ def test_colours_and_text_stand_out_from_the_ground(palette: dict[str, str]) -> 
 
 def test_an_encoding_has_one_colour_whatever_it_is_compared_with() -> None:
     small, large = (
-        looks(["rope", "liere"]),
-        looks(["none", "liere:block=2", "xpos", "liere", "rope"]),
+        styles(["rope", "liere"]),
+        styles(["none", "liere:block=2", "xpos", "liere", "rope"]),
     )
     for name in ("rope", "liere"):
         assert small[name] == large[name]
@@ -155,7 +155,7 @@ def test_an_encoding_has_one_colour_whatever_it_is_compared_with() -> None:
 
 @given(st.lists(st.text(max_size=5), unique=True, max_size=35))
 def test_encodings_are_distinct_by_colour_marker_and_dash(names: list[str]) -> None:
-    assert len(set(looks(names).values())) == len(names)
+    assert len(set(styles(names).values())) == len(names)
 
 
 def test_values_become_colours_between_both_ends() -> None:
@@ -192,7 +192,7 @@ def test_plots_without_validations_are_not_empty(tmp_path: Path) -> None:
     plan, outcomes = dataset_of({"axial": [0.1, 0.2, 0.3], "liere": [0.2, 0.3, 0.4]})
     plan = with_files(tmp_path, plan, validations=1)
     table = result_of((plan, outcomes)).table
-    figures = training_plots(table.datasets[0], run_curves(plan, outcomes), looks_of(table))
+    figures = training_plots(table.datasets[0], run_curves(plan, outcomes), styles_of(table))
     assert [figure.title for figure in figures] == [
         "Training loss over steps",
         "Training loss over seconds",
@@ -208,7 +208,7 @@ def test_a_diverged_run_does_not_squeeze_the_others() -> None:
         Curve("liere", 1, steps[:5], 10.0 ** (4 * steps[:5]), diverged=True),
     ]
     labels = {"title": "t", "x_label": "step", "y_label": "loss", "description": "d"}
-    figure = learning_curves(curves, looks(["liere"]), **labels)
+    figure = learning_curves(curves, styles(["liere"]), **labels)
     assert_inside(figure)
     lines = [mark for mark in figure.marks if isinstance(mark, Line) and len(mark.points) == 10]
     heights = [y for line in lines for _, y in line.points]
@@ -229,7 +229,7 @@ def test_learning_curves_of_any_length_stay_in_the_frame(
         for index, (n, diverged, level) in enumerate(runs)
     ]
     labels = {"title": "t", "x_label": "step", "y_label": "loss", "description": "d"}
-    assert_inside(learning_curves(curves, looks(["e0", "e1", "e2"]), **labels))
+    assert_inside(learning_curves(curves, styles(["e0", "e1", "e2"]), **labels))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from liere_cli.report import numbers
 from liere_cli.report.html import meanings
 from liere_cli.report.html.view import Block, Names, Part, Plot, plot_of, table_of
 from liere_cli.report.numbers import NONE, Unit
-from liere_cli.report.plots.colours import Look
+from liere_cli.report.plots.colours import Style
 from liere_cli.report.plots.comparison import differences, seed_scores, training_plots
 from liere_cli.report.plots.ratios import efficiency_plot
 from liere_cli.report.plots.rows import shares
@@ -40,7 +40,7 @@ class RunDetails:
 
 
 def dataset_part(
-    dataset: DatasetTable, details: RunDetails, looks: Mapping[str, Look], names: Names
+    dataset: DatasetTable, details: RunDetails, styles: Mapping[str, Style], names: Names
 ) -> Part:
     """Plots and tables of one data set, those without content left out."""
     direction = "higher" if dataset.higher_is_better else "lower"
@@ -49,21 +49,21 @@ def dataset_part(
         f"{dataset.baseline or 'no baseline'}."
     )
     blocks = [
-        *_scores(dataset, looks, names),
-        *_curves(dataset, details.curves, looks, names),
-        *_efficiency(dataset, looks, names),
+        *_scores(dataset, styles, names),
+        *_curves(dataset, details.curves, styles, names),
+        *_efficiency(dataset, styles, names),
         *_tuning(dataset, names),
-        *_items(dataset, details.items, looks, names),
-        *_maps(details.maps, looks, names),
+        *_items(dataset, details.items, styles, names),
+        *_maps(details.maps, styles, names),
         *_compute(dataset, names),
     ]
     return Part(names.next("data"), f"{dataset.modality} · {dataset.title}", line, blocks)
 
 
-def _scores(dataset: DatasetTable, looks: Mapping[str, Look], names: Names) -> Iterator[Block]:
+def _scores(dataset: DatasetTable, styles: Mapping[str, Style], names: Names) -> Iterator[Block]:
     shown = [
-        (differences(dataset, looks), meanings.DIFFERENCES),
-        (seed_scores(dataset, looks), meanings.SEEDS),
+        (differences(dataset, styles), meanings.DIFFERENCES),
+        (seed_scores(dataset, styles), meanings.SEEDS),
     ]
     plots = [plot_of(figure, names, meaning) for figure, meaning in shown if figure is not None]
     tables = [table_of(table, names) for table in SCORES.tables(dataset)]
@@ -71,9 +71,9 @@ def _scores(dataset: DatasetTable, looks: Mapping[str, Look], names: Names) -> I
 
 
 def _curves(
-    dataset: DatasetTable, curves: Sequence[RunCurve], looks: Mapping[str, Look], names: Names
+    dataset: DatasetTable, curves: Sequence[RunCurve], styles: Mapping[str, Style], names: Names
 ) -> Iterator[Block]:
-    figures = training_plots(dataset, curves, looks)
+    figures = training_plots(dataset, curves, styles)
     if not figures:
         yield Block("Learning curves", text="No run of this data set has logged a step.")
         return
@@ -92,9 +92,11 @@ def _curves(
     yield Block("Learning curves", plots, text=missing)
 
 
-def _efficiency(dataset: DatasetTable, looks: Mapping[str, Look], names: Names) -> Iterator[Block]:
+def _efficiency(
+    dataset: DatasetTable, styles: Mapping[str, Style], names: Names
+) -> Iterator[Block]:
     if dataset.efficiency:
-        figure = efficiency_plot(dataset, looks)
+        figure = efficiency_plot(dataset, styles)
         plots = [plot_of(figure, names, meanings.EFFICIENCY)] if figure else []
         tables = [table_of(table, names) for table in EFFICIENCY.tables(dataset)]
         yield Block("Efficiency", plots, tables)
@@ -107,7 +109,7 @@ def _tuning(dataset: DatasetTable, names: Names) -> Iterator[Block]:
 
 
 def _items(
-    dataset: DatasetTable, items: Sequence[ItemWins], looks: Mapping[str, Look], names: Names
+    dataset: DatasetTable, items: Sequence[ItemWins], styles: Mapping[str, Style], names: Names
 ) -> Iterator[Block]:
     if not items:
         return
@@ -117,7 +119,7 @@ def _items(
             100 * wins.lost / wins.count,
             100 * wins.equal / wins.count,
             100 * wins.won / wins.count,
-            looks[wins.encoding],
+            styles[wins.encoding],
         )
         for wins in items
     ]
@@ -147,7 +149,9 @@ def _items(
     )
 
 
-def _maps(maps: Sequence[EncodingMaps], looks: Mapping[str, Look], names: Names) -> Iterator[Block]:
+def _maps(
+    maps: Sequence[EncodingMaps], styles: Mapping[str, Style], names: Names
+) -> Iterator[Block]:
     """Maps of encodings without parameters, and pairs of those that training changes."""
     fixed: list[Plot] = []
     learned: list[Plot] = []
@@ -164,7 +168,7 @@ def _maps(maps: Sequence[EncodingMaps], looks: Mapping[str, Look], names: Names)
                 score_map,
                 title=title if encoding.trained is not None else encoding.encoding,
                 heads=HEADS.get(len(score_map.grid), 1),
-                paint=looks[encoding.encoding].paint,
+                paint=styles[encoding.encoding].paint,
                 headed=False,
             )
             plots.append(plot_of(figure, names, "" if plots else meanings.MAPS))

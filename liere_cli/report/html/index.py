@@ -11,7 +11,7 @@ from liere_cli.report.escape import plain
 from liere_cli.report.html.answer import Answer, Count, answers, correction, verdict_counts
 from liere_cli.report.html.render import render
 from liere_cli.report.html.view import Names, Plot, plot_of
-from liere_cli.report.plots.colours import looks
+from liere_cli.report.plots.colours import styles
 from liere_cli.report.plots.comparison import differences
 
 
@@ -40,7 +40,7 @@ class _Card:
 def index_page(entries: Sequence[Entry]) -> str:
     """One HTML file with links to the reports; an encoding has one colour in all plots."""
     names = Names()
-    by_name = looks(
+    by_name = styles(
         row.encoding
         for entry in entries
         for dataset in entry.table.datasets

@@ -25,8 +25,8 @@ from liere_cli.report.html.datasets import RunDetails, dataset_part
 from liere_cli.report.html.render import render
 from liere_cli.report.html.runs import run_blocks
 from liere_cli.report.html.view import Block, Names, Part, plot_of, table_of
-from liere_cli.report.plots.colours import Look
-from liere_cli.report.plots.comparison import looks_of, transfer_plot
+from liere_cli.report.plots.colours import Style
+from liere_cli.report.plots.comparison import styles_of, transfer_plot
 from liere_cli.report.plots.ratios import fraction_plot, interaction_plot
 from liere_cli.report.sections.fractions import FRACTIONS
 from liere_cli.report.sections.interaction import INTERACTIONS
@@ -55,7 +55,7 @@ def html_page(
         maps: whether to draw score maps, which loads torch and the encodings' weights.
         warnings: what a reader must know before the results.
     """
-    table, names, looks = result.table, Names(), looks_of(result.table)
+    table, names, styles = result.table, Names(), styles_of(result.table)
     results = Results(result.plan, result.outcomes)
     parts = []
     for plan, dataset in zip(result.plan.datasets, table.datasets, strict=True):
@@ -64,8 +64,8 @@ def html_page(
             list(item_wins(results, plan, dataset)),
             list(score_maps(plan, result.outcomes)) if maps else (),
         )
-        parts.append(dataset_part(dataset, details, looks, names))
-    across = list(_across(table, looks, names))
+        parts.append(dataset_part(dataset, details, styles, names))
+    across = list(_across(table, styles, names))
     if across:
         parts.append(Part(names.next("across"), "Across data sets", blocks=across))
     parts.append(Part(names.next("runs"), "Runs", _runs_line(result), run_blocks(result, names)))
@@ -115,23 +115,23 @@ def _runs_line(result: ComparisonResult) -> str:
     return ", ".join(f"{count} {state}" for state, count in states.items())
 
 
-def _across(table: ComparisonTable, looks: Mapping[str, Look], names: Names) -> Iterator[Block]:
+def _across(table: ComparisonTable, styles: Mapping[str, Style], names: Names) -> Iterator[Block]:
     """Analyses over several data sets, where the recipe asks for them."""
     if table.rankings:
         tables = [table_of(part, names) for part in RANKINGS.tables(table)]
         yield Block("Rankings", [], tables)
     if table.fractions:
-        figures = [fraction_plot(part, looks) for part in table.fractions]
+        figures = [fraction_plot(part, styles) for part in table.fractions]
         plots = [plot_of(plot, names, meanings.FRACTIONS) for plot in figures if plot]
         tables = [table_of(part, names) for part in FRACTIONS.tables(table)]
         yield Block("Data efficiency", plots, tables)
     if table.transfers:
-        figures = [transfer_plot(part, looks) for part in table.transfers]
+        figures = [transfer_plot(part, styles) for part in table.transfers]
         plots = [plot_of(plot, names, meanings.TRANSFER) for plot in figures if plot]
         tables = [table_of(part, names) for part in TRANSFERS.tables(table)]
         yield Block("Other lengths and resolutions", plots, tables)
     if table.interactions:
-        figure = interaction_plot(table.interactions, looks)
+        figure = interaction_plot(table.interactions, styles)
         plots = [plot_of(figure, names, meanings.INTERACTION)] if figure else []
         tables = [table_of(part, names) for part in INTERACTIONS.tables(table)]
         yield Block("Gains between data sets", plots, tables)

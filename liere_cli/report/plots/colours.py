@@ -38,7 +38,7 @@ _DASHES: tuple[tuple[float, ...], ...] = ((), (6.0, 3.0), (2.0, 2.0), (8.0, 2.0,
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """How an encoding is drawn."""
 
     paint: Paint
@@ -46,7 +46,7 @@ class Look:
     dash: tuple[float, ...]
 
 
-def looks(encodings: Iterable[str]) -> dict[str, Look]:
+def styles(encodings: Iterable[str]) -> dict[str, Style]:
     """The colour, marker and dash of each encoding of a comparison, in the order of its tables.
 
     An encoding that many comparisons have keeps its colour in all of them; where only variants of
@@ -67,10 +67,10 @@ def looks(encodings: Iterable[str]) -> dict[str, Look]:
     return {name: _look(taken[name]) for name in names}
 
 
-def _look(number: int) -> Look:
+def _look(number: int) -> Style:
     again = number // SERIES
     shape = _SHAPES[(number + again) % len(_SHAPES)]
-    return Look(f"series{number % SERIES}", shape, _DASHES[again % len(_DASHES)])
+    return Style(f"series{number % SERIES}", shape, _DASHES[again % len(_DASHES)])
 
 
 #: ColorBrewer's RdBu (Brewer 2003), white at zero, and matplotlib's cividis (Nuñez et al. 2018)

@@ -11,7 +11,7 @@ from liere_cli.comparison.tables.transfer import TransferTable
 from liere_cli.errors import counted
 from liere_cli.evaluation.conditions import grid_text
 from liere_cli.report.numbers import Unit
-from liere_cli.report.plots.colours import Look, looks
+from liere_cli.report.plots.colours import Style, styles
 from liere_cli.report.plots.curves import Curve, Series, learning_curves, over_places
 from liere_cli.report.plots.rows import Estimate, Scores, estimates, paired_scores
 from liere_cli.report.plots.scene import (
@@ -35,19 +35,19 @@ _DASHES: dict[str, tuple[float, ...]] = {
 }  # fmt: skip
 
 
-def looks_of(table: ComparisonTable) -> dict[str, Look]:
+def styles_of(table: ComparisonTable) -> dict[str, Style]:
     """How each encoding is drawn, in every plot of the comparison."""
-    return looks(row.encoding for dataset in table.datasets for row in dataset.rows)
+    return styles(row.encoding for dataset in table.datasets for row in dataset.rows)
 
 
-def differences(dataset: DatasetTable, looks: Mapping[str, Look]) -> Figure | None:
+def differences(dataset: DatasetTable, styles: Mapping[str, Style]) -> Figure | None:
     """The difference of each encoding to the baseline; None where nothing is compared."""
     reference = next((row.values for row in dataset.rows if row.is_baseline), {})
     rows = [row for row in dataset.rows if dataset.compares(row) and row.estimate is not None]
     if not rows:
         return None
     unit = Unit.of(dataset)
-    shown = [_estimate(dataset, row, reference, unit, looks) for row in rows]
+    shown = [_estimate(dataset, row, reference, unit, styles) for row in rows]
     worse_better = ("worse", "better") if dataset.higher_is_better else ("better", "worse")
     values = "; ".join(f"{row.label} {row.words}" for row in shown)
     return estimates(
@@ -65,7 +65,7 @@ def _estimate(
     row: Row,
     reference: Mapping[int, float],
     unit: Unit,
-    looks: Mapping[str, Look],
+    styles: Mapping[str, Style],
 ) -> Estimate:
     assert row.verdict is not None
     assert row.estimate is not None
@@ -80,10 +80,10 @@ def _estimate(
     low, high = (None if end is None else unit.scale * end for end in ends)
     difference = unit.scale * row.estimate.difference
     faint = label not in ("better", "worse", "equivalent")
-    return Estimate(row.encoding, difference, low, high, looks[row.encoding], seeds, label, faint)
+    return Estimate(row.encoding, difference, low, high, styles[row.encoding], seeds, label, faint)
 
 
-def seed_scores(dataset: DatasetTable, looks: Mapping[str, Look]) -> Figure | None:
+def seed_scores(dataset: DatasetTable, styles: Mapping[str, Style]) -> Figure | None:
     """The score of every run, joined by seed; None without any."""
     unit = Unit.of(dataset)
     rows = [
@@ -91,7 +91,7 @@ def seed_scores(dataset: DatasetTable, looks: Mapping[str, Look]) -> Figure | No
             row.encoding,
             {seed: unit.scale * value for seed, value in row.values.items()},
             None if row.mean is None else unit.scale * row.mean,
-            looks[row.encoding],
+            styles[row.encoding],
         )
         for row in dataset.rows
         if row.values
@@ -109,7 +109,7 @@ def seed_scores(dataset: DatasetTable, looks: Mapping[str, Look]) -> Figure | No
 
 
 def training_plots(
-    dataset: DatasetTable, curves: Sequence[RunCurve], looks: Mapping[str, Look]
+    dataset: DatasetTable, curves: Sequence[RunCurve], styles: Mapping[str, Style]
 ) -> list[Figure]:
     """Training loss and validation scores over steps and over seconds, as far as there are any."""
     unit = Unit.of(dataset)
@@ -117,7 +117,7 @@ def training_plots(
     training = [(curve, curve.training) for curve in curves if curve.training.steps.size]
     validation = [(curve, curve.validation) for curve in curves if curve.validation.steps.size > 1]
     return [
-        _curve_plot(histories, looks, name, label, scale, by)
+        _curve_plot(histories, styles, name, label, scale, by)
         for name, label, scale, histories in (
             ("Training loss", "training loss, nats", 1.0, training),
             ("Validation", score, unit.scale, validation),
@@ -129,7 +129,7 @@ def training_plots(
 
 def _curve_plot(
     histories: Sequence[tuple[RunCurve, History]],
-    looks: Mapping[str, Look],
+    styles: Mapping[str, Style],
     title: str,
     y_label: str,
     scale: float,
@@ -148,7 +148,7 @@ def _curve_plot(
     ]
     return learning_curves(
         curves,
-        looks,
+        styles,
         title=f"{title} over {by}",
         x_label="step" if by == "steps" else "seconds of training",
         y_label=y_label,
@@ -156,7 +156,7 @@ def _curve_plot(
     )
 
 
-def transfer_plot(table: TransferTable, looks: Mapping[str, Look]) -> Figure | None:
+def transfer_plot(table: TransferTable, styles: Mapping[str, Style]) -> Figure | None:
     """Scores over the growth of the grid, on a logarithmic axis; None without any."""
     unit, grids = Unit.of(table.whole), table.grids
     growths = [_growth(grid, grids.trained) for grid in grids.grids]
@@ -170,8 +170,8 @@ def transfer_plot(table: TransferTable, looks: Mapping[str, Look]) -> Figure | N
         ]
         if points:
             label = row.encoding if row.extend == "none" else f"{row.encoding}, {row.extend}"
-            look = replace(looks[row.encoding], dash=_DASHES[row.extend])
-            series.append(Series(label, look, points))
+            style = replace(styles[row.encoding], dash=_DASHES[row.extend])
+            series.append(Series(label, style, points))
     if not series:
         return None
     ticks = [
@@ -198,7 +198,7 @@ def figures(
     table: ComparisonTable, curves: Mapping[str, Sequence[RunCurve]]
 ) -> Iterator[tuple[str, list[Figure]]]:
     """The title and the plots of each data set; ``curves`` by title."""
-    by_name = looks_of(table)
+    by_name = styles_of(table)
     transfers = {transfer.whole.title: transfer for transfer in table.transfers}
     for dataset in table.datasets:
         plots = [

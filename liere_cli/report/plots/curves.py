@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from liere_cli.report.plots.axes import Axes
-from liere_cli.report.plots.colours import Look
+from liere_cli.report.plots.colours import Style
 from liere_cli.report.plots.legend import legend, shown_looks
 from liere_cli.report.plots.scale import Scale, tick_texts
 from liere_cli.report.plots.scene import COLUMN, SMALL, Figure, Mark, text_width
@@ -31,7 +31,7 @@ class Curve:
 
 def learning_curves(
     curves: Sequence[Curve],
-    looks: Mapping[str, Look],
+    styles: Mapping[str, Style],
     *,
     title: str,
     x_label: str,
@@ -45,7 +45,7 @@ def learning_curves(
     """
     shown = [curve for curve in curves if curve.x.size]
     names = list(dict.fromkeys(curve.encoding for curve in shown))
-    marks, top = legend(shown_looks(names, looks), 8.0, 2.0, width - 8)
+    marks, top = legend(shown_looks(names, styles), 8.0, 2.0, width - 8)
     scaled = [curve for curve in shown if not curve.diverged] or shown
     values = np.concatenate([curve.y for curve in scaled])
     axes = _axes(
@@ -62,10 +62,10 @@ def learning_curves(
              for name, members in by_name.items()}  # fmt: skip
     for name, mean in means.items():
         if mean is not None and mean.runs > 1:
-            axes.band(mean.x, mean.low, mean.high, looks[name].paint, 0.1)
+            axes.band(mean.x, mean.low, mean.high, styles[name].paint, 0.1)
     faint = max(0.12, min(0.5, 3 / max(map(len, by_name.values()))))
     for curve in shown:
-        paint = looks[curve.encoding].paint
+        paint = styles[curve.encoding].paint
         axes.line(zip(curve.x, curve.y, strict=True), paint, 0.8, opacity=faint)
         if curve.diverged:
             end = (float(curve.x[-1]), float(curve.y[-1]))
@@ -73,14 +73,14 @@ def learning_curves(
                      label=f"{curve.encoding}, seed {curve.seed}: diverged")  # fmt: skip
     for name, mean in means.items():
         if mean is not None:
-            look = looks[name]
-            axes.line(zip(mean.x, mean.mean, strict=True), look.paint, 2.0, look.dash)
+            style = styles[name]
+            axes.line(zip(mean.x, mean.mean, strict=True), style.paint, 2.0, style.dash)
             shift = (names.index(name) + 0.5) / (len(names) * MARKERS)
             for marker in range(MARKERS):
                 part = marker / MARKERS + shift
                 at = mean.x[0] + part * (mean.x[-1] - mean.x[0])
                 height = float(np.interp(at, mean.x, mean.mean))
-                axes.dot(at, height, 3.5, look.paint, look.shape)
+                axes.dot(at, height, 3.5, style.paint, style.shape)
     return _figure(axes, marks, title, description, width)
 
 
@@ -118,7 +118,7 @@ class Series:
     """Scores of one encoding over an axis: at each place the values of all seeds."""
 
     label: str
-    look: Look
+    style: Style
     points: Sequence[tuple[float, Sequence[float]]]
 
 
@@ -137,7 +137,7 @@ def over_places(
 
     ``reference`` is a place that a line marks, such as the grid of training.
     """
-    marks, top = legend({part.label: part.look for part in series}, 8.0, 2.0, width - 8)
+    marks, top = legend({part.label: part.style for part in series}, 8.0, 2.0, width - 8)
     values = [value for part in series for _, scores in part.points for value in scores]
     places = [place for place, _ in ticks]
     axes = _axes(
@@ -152,12 +152,12 @@ def over_places(
         x = [place for place, _ in part.points]
         if any(len(scores) > 1 for _, scores in part.points):
             low, high = ([end(scores) for _, scores in part.points] for end in (min, max))
-            axes.band(x, low, high, part.look.paint, 0.1)
+            axes.band(x, low, high, part.style.paint, 0.1)
     for part in series:
         means = [(place, sum(scores) / len(scores)) for place, scores in part.points]
-        axes.line(means, part.look.paint, 2.0, part.look.dash)
+        axes.line(means, part.style.paint, 2.0, part.style.dash)
         for place, mean in means:
-            axes.dot(place, mean, 3.5, part.look.paint, part.look.shape,
+            axes.dot(place, mean, 3.5, part.style.paint, part.style.shape,
                      label=f"{part.label}, {mean:.6g}")  # fmt: skip
     return _figure(axes, marks, title, description, width)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from liere_cli.comparison.tables.fractions import FractionTable
 from liere_cli.comparison.tables.table import DatasetTable
 from liere_cli.report.numbers import Unit
-from liere_cli.report.plots.colours import Look
+from liere_cli.report.plots.colours import Style
 from liere_cli.report.plots.curves import Series, over_places
 from liere_cli.report.plots.rows import Estimate, estimates
 from liere_cli.report.plots.scene import Figure
@@ -14,10 +14,10 @@ from liere_cli.statistics.ratios.interaction import Interaction
 from liere_cli.statistics.ratios.learning_curves import Ratio
 
 
-def efficiency_plot(dataset: DatasetTable, looks: Mapping[str, Look]) -> Figure | None:
+def efficiency_plot(dataset: DatasetTable, styles: Mapping[str, Style]) -> Figure | None:
     """Fewer steps and less time to the baseline's final score; None without an estimate."""
     rows = [
-        _ratio(f"{row.encoding}, {what}", ratio, looks[row.encoding])
+        _ratio(f"{row.encoding}, {what}", ratio, styles[row.encoding])
         for row in dataset.efficiency
         for what, ratio in (("steps", row.steps_ratio), ("time", row.seconds_ratio))
     ]
@@ -35,13 +35,15 @@ def efficiency_plot(dataset: DatasetTable, looks: Mapping[str, Look]) -> Figure 
     )
 
 
-def _ratio(label: str, ratio: Ratio, look: Look) -> Estimate:
+def _ratio(label: str, ratio: Ratio, style: Style) -> Estimate:
     decided = ratio.p_holm is not None and ratio.p_holm <= 0.05
     words = ratio_text(ratio).partition(" ")[0]
-    return Estimate(label, ratio.value, ratio.low, ratio.high, look, words=words, faint=not decided)
+    return Estimate(
+        label, ratio.value, ratio.low, ratio.high, style, words=words, faint=not decided
+    )
 
 
-def fraction_plot(table: FractionTable, looks: Mapping[str, Look]) -> Figure | None:
+def fraction_plot(table: FractionTable, styles: Mapping[str, Style]) -> Figure | None:
     """Scores by fraction of the training data; bands are a standard deviation wide each way."""
     unit, series = Unit.of(table.whole), []
     for row in table.rows:
@@ -51,7 +53,7 @@ def fraction_plot(table: FractionTable, looks: Mapping[str, Look]) -> Figure | N
             if mean is not None
         ]
         if points:
-            series.append(Series(row.encoding, looks[row.encoding], points))
+            series.append(Series(row.encoding, styles[row.encoding], points))
     if not series:
         return None
     return over_places(
@@ -65,7 +67,7 @@ def fraction_plot(table: FractionTable, looks: Mapping[str, Look]) -> Figure | N
 
 
 def interaction_plot(
-    interactions: Sequence[Interaction], looks: Mapping[str, Look]
+    interactions: Sequence[Interaction], styles: Mapping[str, Style]
 ) -> Figure | None:
     """Differences of relative gains between data sets; None without an estimate."""
     rows = [
@@ -74,7 +76,7 @@ def interaction_plot(
             100 * row.difference,
             None if row.low is None else 100 * row.low,
             None if row.high is None else 100 * row.high,
-            looks[row.encoding],
+            styles[row.encoding],
             words=row.label or "",
             faint=row.label in (None, "undecided"),
         )

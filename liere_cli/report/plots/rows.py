@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from liere_cli.report.plots.axes import Axes
-from liere_cli.report.plots.colours import Look
+from liere_cli.report.plots.colours import Style
 from liere_cli.report.plots.scale import Scale
 from liere_cli.report.plots.scene import COLUMN, SMALL, Area, Figure, Line, Text, cut, text_width
 
@@ -33,7 +33,7 @@ class Estimate:
     value: float | None
     low: float | None
     high: float | None
-    look: Look
+    style: Style
     seeds: Sequence[tuple[str, float]] = ()
     words: str = ""
     faint: bool = False
@@ -100,17 +100,17 @@ def _estimate(axes: Axes, row: Estimate, y: float, left: float, right: float) ->
     axes.y = Scale(y - 1, y + 1, y - 1, y + 1)
     size = 3.0 if len(row.seeds) <= MANY else 2.0
     for name, value in row.seeds:
-        axes.dot(value, y + 8, size, row.look.paint, opacity=0.5, label=name)
+        axes.dot(value, y + 8, size, row.style.paint, opacity=0.5, label=name)
     if row.value is None:
         return
     line = y - 4 if row.seeds else y
     if row.low is not None and row.high is not None:
-        axes.line([(row.low, line), (row.high, line)], row.look.paint, 2.5)
+        axes.line([(row.low, line), (row.high, line)], row.style.paint, 2.5)
         for end in (row.low, row.high):
             cap = axes.x(end)
-            axes.marks.append(Line([(cap, line - 4), (cap, line + 4)], row.look.paint, 1.5))
+            axes.marks.append(Line([(cap, line - 4), (cap, line + 4)], row.style.paint, 1.5))
     axes.dot(
-        row.value, line, 4.5, row.look.paint, row.look.shape, filled=not row.faint,
+        row.value, line, 4.5, row.style.paint, row.style.shape, filled=not row.faint,
         label=f"{row.label}: {row.words}".rstrip(": "),
     )  # fmt: skip
 
@@ -122,7 +122,7 @@ class Scores:
     label: str
     by_seed: Mapping[int, float]
     mean: float | None
-    look: Look
+    style: Style
 
 
 def paired_scores(
@@ -155,7 +155,7 @@ def paired_scores(
         axes.y = Scale(y - 1, y + 1, y - 1, y + 1)
         for seed, value in sorted(row.by_seed.items()):
             name = f"{row.label}, seed {seed}: {value:.6g}"
-            axes.dot(value, y, size, row.look.paint, opacity=0.85, label=name)
+            axes.dot(value, y, size, row.style.paint, opacity=0.85, label=name)
         if row.mean is not None and math.isfinite(row.mean):
             at = x(row.mean)
             axes.marks.append(Line([(at, y - 9), (at, y + 9)], "ink", 2.0))
@@ -163,7 +163,7 @@ def paired_scores(
 
 
 def shares(
-    rows: Sequence[tuple[str, float, float, float, Look]],
+    rows: Sequence[tuple[str, float, float, float, Style]],
     *,
     title: str,
     axis: str,
@@ -181,7 +181,7 @@ def shares(
     zero = x(0.0)
     for text, anchor, place in (("lost", "end", zero - 8), ("won", "start", zero + 8)):
         axes.marks.append(Text(place, HEAD - 9, text, "muted", SMALL, anchor))  # type: ignore[arg-type]
-    for index, (label, lost, _, won, look) in enumerate(rows):
+    for index, (label, lost, _, won, style) in enumerate(rows):
         y = HEAD + ROW * (index + 0.5)
         shown = cut(label, left - 20)
         axes.marks.append(
@@ -189,7 +189,7 @@ def shares(
         )
         for end in (-lost, won):
             tip = x(end)
-            axes.marks.append(Line([(zero, y), (tip, y)], look.paint, 12, opacity=0.85))
+            axes.marks.append(Line([(zero, y), (tip, y)], style.paint, 12, opacity=0.85))
             side = "end" if end < 0 else "start"
             place = tip - 4 if end < 0 else tip + 4
             axes.marks.append(Text(place, y + 4, f"{abs(end):.1f}", "muted", SMALL, side))  # type: ignore[arg-type]

@@ -105,7 +105,7 @@ def outline(dot: Dot) -> list[list[Point]]:
         return [[(x - r, y), (x + r, y)], [(x, y - r), (x, y + r)]]
     corners = {"square": (4, math.pi / 4), "diamond": (4, 0.0), "triangle": (3, -math.pi / 2)}
     sides, turn = corners[dot.shape]
-    # equal areas look equally large
+    # equal areas style equally large
     reach = r * math.sqrt(2 * math.pi / (sides * math.sin(2 * math.pi / sides)))
     angles = [turn + 2 * math.pi * side / sides for side in range(sides)]
     points = [(x + reach * math.cos(angle), y + reach * math.sin(angle)) for angle in angles]

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 from liere_cli.config.recipe import Recipe
 from liere_cli.runs.folder import Run
 from liere_cli.runs.summary import RunSummary
+from liere_cli.utils.nested import flattened
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,3 @@ class Logger(Protocol):
 
     def close(self, results: Mapping[str, float], status: str) -> None:
         """Ends the record; ``status`` is ``finished``, ``diverged`` or ``interrupted``."""
-
-
-def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as ``section.key``."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
