@@ -144,6 +144,78 @@ def test_bags_of_several_shapes_have_the_same_distribution() -> None:
     assert float((shares - 2 / 8).abs().max()) < 0.03
 
 
+crowded_options = st.fixed_dictionaries(
+    {
+        "cells": st.integers(5, 9),
+        "speed": st.integers(1, 4),
+        "speeds": st.integers(1, 3),
+        "distractors": st.integers(1, 6),
+        "seed": st.integers(0, 1000),
+    }
+).filter(
+    lambda options: all(
+        (one + other) % options["cells"]
+        for one in range(options["speed"], options["speed"] + options["speeds"])
+        for other in range(options["speed"], options["speed"] + options["speeds"])
+    )
+)
+
+
+@given(crowded_options, st.integers(2, 6))
+@settings(max_examples=25, deadline=None)
+def test_the_disc_moves_by_the_label_among_distractors(
+    options: dict[str, Any], frames: int
+) -> None:
+    dataset = build_dataset({"name": "motion", "test": 40, **options})
+    codes, labels = dataset.scenes("test", frames)  # type: ignore[attr-defined]
+    steps = [(-1, 0), (0, 1), (1, 0), (0, -1)]
+    speeds = range(options["speed"], options["speed"] + options["speeds"])
+    for scene, label in zip(codes, labels.tolist(), strict=True):
+        disc = scene == 1
+        assert disc.flatten(1).sum(1).tolist() == [1] * frames
+        explained = [
+            (direction, speed)
+            for direction, step in enumerate(steps)
+            for speed in speeds
+            if all(
+                torch.equal(before.roll([speed * part for part in step], (0, 1)), after)
+                for before, after in pairwise(disc)
+            )
+        ]
+        assert {direction for direction, _ in explained} == {label}
+        assert 1 <= int((scene[0] > 1).sum()) <= options["distractors"]
+
+
+def test_bags_of_a_crowd_have_the_same_distribution() -> None:
+    examples = load("motion:cells=5,speeds=2,distractors=3,test=16000,grid=4x20x20")
+    tokens = patches(examples, (2, 4, 4)) > 0
+    shown = tokens.float().mean(-1)
+    for statistic in (shown.mean(1), (shown**2).mean(1), (shown > 0).float().mean(1)):
+        means = torch.stack([statistic[examples.labels == label].mean() for label in range(4)])
+        error = float(statistic.std()) / 4000**0.5
+        assert float(means.max() - means.min()) < 5 * error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("cells=5,speeds=3", "the sum of two speeds must not be a multiple of cells"),
+        ("distractors=2,classes=8", "distractors need shapes=1 and classes=4"),
+        ("distractors=2,shapes=2", "distractors need shapes=1 and classes=4"),
+        ("cells=3,distractors=9", "must fit into cells x cells"),
+    ],
+)
+def test_crowds_that_would_be_ambiguous_are_refused(options: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        build_dataset(f"motion:{options}")
+
+
+def test_earlier_options_of_motion_keep_their_fingerprints() -> None:
+    assert build_dataset("motion").fingerprint == "d85b786a26718d4e"
+    spec = "motion:shapes=2,classes=8,cells=5,noise=3"
+    assert build_dataset(spec).fingerprint == "5ec84c9a120bff6e"
+
+
 def test_a_single_frame_of_motion_has_no_information() -> None:
     codes, labels = build_dataset("motion:test=8000").scenes("test", 4)  # type: ignore[attr-defined]
     for frame in range(4):

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from liere_cli.config.section import Section
+from liere_cli.config.section import Section, added
 from liere_cli.data.base import Dataset, Examples, Split
 from liere_cli.data.options import VideoGrid
 from liere_cli.data.synthetic.glyphs import cell_pixels, default_patch, parse_glyphs, render
@@ -35,6 +35,12 @@ class MotionOptions(Section):
     shapes: int = Field(1, ge=1, le=len(_SHAPES), description="shapes that move together")
     classes: Literal[4, 8] = Field(4, description="directions: 4, or 8 with the diagonals")
     speed: int = Field(1, ge=1, description="cells that a shape moves from frame to frame")
+    speeds: int = added(
+        1, ge=1, le=32, description="speeds, from 'speed' on, of which each has one"
+    )
+    distractors: int = added(
+        0, ge=0, le=64, description="other shapes that move on their own; the label is the disc's"
+    )
     noise: int = Field(0, ge=0, le=127, description="largest change of a pixel (0 to 255) by noise")
     train: int = Field(8_000, ge=1, description="clips to train on")
     val: int = Field(1_000, ge=1, description="clips to validate on")
@@ -43,15 +49,25 @@ class MotionOptions(Section):
 
     @model_validator(mode="after")
     def _distinguishable(self) -> Self:
-        if 2 * self.speed % self.cells == 0:
+        fastest = self.speed + self.speeds - 1
+        if any(both % self.cells == 0 for both in range(2 * self.speed, 2 * fastest + 1)):
+            subject = "twice the speed" if self.speeds == 1 else "the sum of two speeds"
             raise ValueError(
-                "twice the speed must not be a multiple of cells: both ways would look the same"
+                f"{subject} must not be a multiple of cells: both ways would look the same"
             )
+        if self.distractors and (self.shapes > 1 or self.classes > 4):
+            raise ValueError("distractors need shapes=1 and classes=4: the disc has the label")
+        if self.distractors >= self.cells**2:
+            raise ValueError("distractors and the disc must fit into cells x cells")
         return self
 
 
 class Motion(Dataset):
     """Shapes that move together by whole cells on a torus; the label is the direction.
+
+    With ``distractors``, a disc moves among other shapes, each in a direction of its own, and the
+    label is the disc's direction. With ``speeds``, each clip has one of several speeds, and each
+    distractor its own.
 
     Labels: 0 up, 1 right, 2 down, 3 left; with 8 classes also 4 up-right, 5 down-right,
     6 down-left, 7 up-left. Starting cells are uniform and shapes that leave on one side return on
@@ -59,7 +75,9 @@ class Motion(Dataset):
     their cells, and along every direction they visit equally many cells of the square torus in
     turn, so the bag of patches has none either, also for patches of several frames (with one shape
     it is the same for every label, with several it is in distribution), as long as patches tile
-    the cells: a model without positions is at chance.
+    the cells: a model without positions is at chance. Distractors may pass behind the disc and
+    each other; turning the torus by a quarter exchanges the four directions and leaves everything
+    else as likely as before, so bags tell nothing then either.
 
     A larger grid shows the same scenes with larger cells, or for more frames.
     """
@@ -90,7 +108,8 @@ class Motion(Dataset):
 
     @cached_property
     def fingerprint(self) -> str:
-        rule = repr(("torus", self.options.model_dump(exclude={"grid"}))).encode()
+        options = {k: v for k, v in self.options.identifying().items() if k != "grid"}
+        rule = repr(("torus", options)).encode()
         codes, glyphs = self.scenes("val", 2)[0], _glyphs()
         return digest_of(rule + codes.numpy().tobytes() + glyphs.numpy().tobytes(), 16)
 
@@ -114,24 +133,46 @@ class Motion(Dataset):
         count: int = getattr(options, split)
         random = stream(options.seed, "motion", split)
         labels = torch.randperm(count, generator=random) % options.classes
-        starts = torch.rand(count, options.cells**2, generator=random).argsort(1)
-        starts = starts[:, : options.shapes]
+        order = torch.rand(count, options.cells**2, generator=random).argsort(1)
+        starts = order[:, : options.shapes]
         kinds = torch.rand(count, len(_SHAPES), generator=random).argsort(1)
         kinds = 1 + kinds[:, : options.shapes].to(torch.uint8)
 
+        count_of_speeds, others = options.speeds, options.distractors
+        speeds = options.speed + _drawn(random, count, 1, count_of_speeds)
+        directions = labels[:, None]
+        if others:
+            # drawn first, so that the disc, which comes last, is always visible
+            other_kinds = 2 + _drawn(random, count, others, len(_SHAPES) - 1)
+            kinds = torch.cat([other_kinds, torch.ones(count, 1)], 1).to(torch.uint8)
+            other_speeds = options.speed + _drawn(random, count, others, count_of_speeds)
+            speeds = torch.cat([other_speeds, speeds], 1)
+            other_directions = _drawn(random, count, others, options.classes)
+            directions = torch.cat([other_directions, directions], 1)
+            starts = order[:, : others + 1]
+
         # [N, frames, shapes] cells
-        steps = torch.tensor(_STEPS)[labels][:, None]
-        offsets = options.speed * torch.arange(frames)[:, None] * steps
-        rows = (starts[:, None] // options.cells + offsets[..., :1]) % options.cells
-        columns = (starts[:, None] % options.cells + offsets[..., 1:]) % options.cells
+        offsets = torch.arange(frames)[:, None, None] * (
+            speeds[..., None] * torch.tensor(_STEPS)[directions]
+        ).unsqueeze(1)
+        rows = (starts[:, None] // options.cells + offsets[..., 0]) % options.cells
+        columns = (starts[:, None] % options.cells + offsets[..., 1]) % options.cells
+        where = rows * options.cells + columns
         codes = torch.zeros(count, frames, options.cells**2, dtype=torch.uint8)
-        codes.scatter_(2, rows * options.cells + columns, kinds[:, None].expand(-1, frames, -1))
+        for shape in range(where.shape[-1]):
+            kind = kinds[:, None, shape : shape + 1].expand(-1, frames, -1)
+            codes.scatter_(2, where[..., shape : shape + 1], kind)
         return codes.view(count, frames, options.cells, options.cells), labels
 
     def _pixels(self, grid: tuple[int, ...]) -> int:
         if grid[0] < 2:
             raise UsageError(f"data.motion: {grid[0]} frame shows no motion: at least 2 are needed")
         return cell_pixels(self.name, grid, self.options.cells)
+
+
+def _drawn(random: torch.Generator, rows: int, columns: int, below: int) -> Tensor:
+    """int64 [rows, columns], uniform from 0 to ``below`` - 1."""
+    return torch.randint(below, (rows, columns), generator=random)
 
 
 @cache
