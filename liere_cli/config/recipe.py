@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from liere_cli.config.budget import Budget
 from liere_cli.config.compare import CompareSettings
@@ -77,6 +77,21 @@ class PositionSettings(Section):
     )
 
 
+_Norm = Annotated[float, Field(gt=0)]
+
+
+class ClipSettings(Section):
+    """Maximum gradient norms of the model and of the encoding, which are then clipped apart."""
+
+    model: _Norm | None = Field(1.0, description="of all weights but the encoding's; null: none")
+    encoding: _Norm | None = Field(1.0, description="of the encoding's parameters; null: none")
+
+
+def _as_clip(value: object) -> object:
+    """A mapping is validated as one, so that an error names its key."""
+    return ClipSettings.model_validate(dict(value)) if isinstance(value, Mapping) else value
+
+
 class TrainingSettings(Section):
     """The optimisation, the same for every encoding."""
 
@@ -103,7 +118,11 @@ class TrainingSettings(Section):
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
         (0.9, 0.99), description="AdamW's decay rates of the two moments"
     )
-    clip: float | None = Field(1.0, gt=0, description="maximum gradient norm; null: no clipping")
+    clip: Annotated[_Norm | ClipSettings | None, BeforeValidator(_as_clip)] = Field(
+        1.0,
+        description="maximum gradient norm of model and encoding together, or, as {model: 1, "
+        "encoding: 1}, of each; null: no clipping",
+    )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="label smoothing of the training loss"
     )
