@@ -58,6 +58,35 @@ class ModelSettings(Section):
     patch: Extent | None = Field(
         None, description="pixels of a patch along each axis, as 4 or 2x4x4; null: the data set's"
     )
+    norm: Literal["layernorm", "rmsnorm"] = added(
+        "layernorm", description="normalisation before attention, MLP and head"
+    )
+    mlp: Literal["gelu", "swiglu", "geglu"] = added(
+        "gelu", description="MLP: plain, or gated at two thirds of the width, so equal parameters"
+    )
+    qk_norm: bool = added(
+        False, description="normalise queries and keys over each head, before they are encoded"
+    )
+    registers: int = added(
+        0, ge=0, le=1024, description="learned tokens without a position, before all others"
+    )
+    kv_heads: int | None = added(
+        None,
+        ge=1,
+        le=1024,
+        description="heads of keys and values, shared by groups of heads; null: as many as heads",
+    )
+    tie_embeddings: bool = added(
+        False, description="a language model's head is its byte embeddings"
+    )
+    logit_cap: float | None = added(
+        None, gt=0, description="c of c tanh(x / c) on the model's output logits; null: no cap"
+    )
+    window: int | None = added(
+        None,
+        ge=1,
+        description="attend only to tokens less than this many away along every axis; null: to all",
+    )
 
 
 class PositionSettings(Section):
