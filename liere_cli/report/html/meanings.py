@@ -37,7 +37,8 @@ TRANSFER = (
     "method of extension."
 )
 INTERACTION = (
-    "Whether an encoding's gain over the baseline is larger on one data set than on another. "
+    "Whether an encoding's gain over the baseline is larger on one data set, or with one setting, "
+    "than on another. "
     "Gains are shares of the baseline's own gain over the control, so that metrics can be "
     "compared."
 )
