@@ -171,7 +171,9 @@ def test_numbers_of_the_first_comparison_are_those_of_its_picture() -> None:
             assert number in shown, line
 
 
-@pytest.mark.parametrize("name", ["quick", "enwik8", "cifar100", "ucf101", "text-vs-image"])
+@pytest.mark.parametrize(
+    "name", ["quick", "enwik8", "cifar100", "ucf101", "text-vs-image", "blocks"]
+)
 def test_every_recipe_validates_down_to_its_options(name: str) -> None:
     path = builtin_recipes()[name]
     assert path.read_text().startswith("# "), "a recipe opens with its question"

@@ -1,6 +1,7 @@
 """What lies under outputs/published/ agrees with itself: recipe, table and text."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 from liere_cli.config.files import load_recipe
+from liere_cli.planning.from_recipe import plan_comparison
+from liere_cli.runs.context import Context
 from liere_cli.statistics.correction import holm
 from liere_cli.statistics.item_errors import ItemError, StoredItemError
 from liere_cli.statistics.scores import Pair, Scores
@@ -43,6 +46,17 @@ def test_the_recipe_is_the_one_of_the_table(folder: Path) -> None:
         planned = {row["planned"] for row in result["rows"]}
         assert min(planned) >= len(recipe.compare.seeds)
         assert added or len(planned) == 1
+
+
+@pytest.mark.parametrize("name", ["motion", "pointing"])
+def test_recipes_plan_the_runs_that_were_trained(name: str, tmp_path: Path) -> None:
+    """Their data is generated, so every part of an identity is known; settings added since then
+    must not have changed it.
+    """
+    folder = ROOT / "outputs" / "published" / name
+    plan = plan_comparison(load_recipe(folder / "recipe.yaml"), Context(tmp_path))
+    trained = re.findall(r"\|id:(\w+)", (folder / "signatures.txt").read_text())
+    assert set(trained) <= {run.run_id for run in plan.runs}
 
 
 @published

@@ -1,5 +1,6 @@
 """The settings of a comparison: the ``compare`` section of a recipe."""
 
+import itertools
 import math
 import re
 from collections.abc import Mapping
@@ -9,7 +10,8 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 
 from liere_cli.config.budget import Budget
 from liere_cli.config.fields import Spec
-from liere_cli.config.section import Section
+from liere_cli.config.section import Section, added
+from liere_cli.utils.nested import flattened
 
 
 class DatasetSettings(Section):
@@ -68,7 +70,8 @@ class SettleSettings(Section):
 
 
 class InteractionSettings(Section):
-    """Tests whether an encoding's gain over the baseline differs between data sets.
+    """Tests whether an encoding's gain over the baseline differs between data sets, or between
+    the settings of ``compare.over``.
 
     Gains are shares of the baseline's own gain over ``control``, which makes metrics comparable.
     """
@@ -95,6 +98,19 @@ def _flattened(value: object) -> object:
         return value
     options = {f"encoding.{key}": values for key, values in value["encoding"].items()}
     return {key: values for key, values in value.items() if key != "encoding"} | options
+
+
+def _as_combinations(value: object) -> object:
+    """A mapping of keys to lists as the list of all combinations; nested keys become dotted."""
+    if isinstance(value, list):
+        return [flattened(part) if isinstance(part, Mapping) else part for part in value]
+    if not isinstance(value, Mapping):
+        return value
+    lists = flattened(value)
+    for key, values in lists.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"needs a list of values for '{key}', such as [false, true]")
+    return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
 
 
 class TuningSettings(Section):
@@ -256,6 +272,18 @@ class CompareSettings(Section):
     )
     interaction: InteractionSettings | None = Field(
         None, description="compares gains over the baseline between data sets; null: no"
+    )
+    over: Annotated[
+        list[dict[str, Any]],
+        BeforeValidator(
+            _as_combinations, json_schema_input_type=list[dict[str, Any]] | dict[str, Any]
+        ),
+    ] = added(
+        [],
+        max_length=100,
+        description="settings of model and training at which each data set is compared, as "
+        "{model.qk_norm: [false, true]}, all combinations, or a list of them; an interaction then "
+        "compares gains with each to those with the first",
     )
     fractions: list[Annotated[float, Field(gt=0, le=1)]] = Field(
         [],

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from liere_cli.config.budget import Budget
 from liere_cli.config.compare import CompareSettings
@@ -58,6 +58,35 @@ class ModelSettings(Section):
     patch: Extent | None = Field(
         None, description="pixels of a patch along each axis, as 4 or 2x4x4; null: the data set's"
     )
+    norm: Literal["layernorm", "rmsnorm"] = added(
+        "layernorm", description="normalisation before attention, MLP and head"
+    )
+    mlp: Literal["gelu", "swiglu", "geglu"] = added(
+        "gelu", description="MLP: plain, or gated at two thirds of the width, so equal parameters"
+    )
+    qk_norm: bool = added(
+        False, description="normalise queries and keys over each head, before they are encoded"
+    )
+    registers: int = added(
+        0, ge=0, le=1024, description="learned tokens without a position, before all others"
+    )
+    kv_heads: int | None = added(
+        None,
+        ge=1,
+        le=1024,
+        description="heads of keys and values, shared by groups of heads; null: as many as heads",
+    )
+    tie_embeddings: bool = added(
+        False, description="a language model's head is its byte embeddings"
+    )
+    logit_cap: float | None = added(
+        None, gt=0, description="c of c tanh(x / c) on the model's output logits; null: no cap"
+    )
+    window: int | None = added(
+        None,
+        ge=1,
+        description="attend only to tokens less than this many away along every axis; null: to all",
+    )
 
 
 class PositionSettings(Section):
@@ -75,6 +104,21 @@ class PositionSettings(Section):
     rescale: float = Field(
         1.0, ge=1, le=10, description="all axes by one factor in 1/x to x, as DINOv3"
     )
+
+
+_Norm = Annotated[float, Field(gt=0)]
+
+
+class ClipSettings(Section):
+    """Maximum gradient norms of the model and of the encoding, which are then clipped apart."""
+
+    model: _Norm | None = Field(1.0, description="of all weights but the encoding's; null: none")
+    encoding: _Norm | None = Field(1.0, description="of the encoding's parameters; null: none")
+
+
+def _as_clip(value: object) -> object:
+    """A mapping is validated as one, so that an error names its key."""
+    return ClipSettings.model_validate(dict(value)) if isinstance(value, Mapping) else value
 
 
 class TrainingSettings(Section):
@@ -103,7 +147,11 @@ class TrainingSettings(Section):
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
         (0.9, 0.99), description="AdamW's decay rates of the two moments"
     )
-    clip: float | None = Field(1.0, gt=0, description="maximum gradient norm; null: no clipping")
+    clip: Annotated[_Norm | ClipSettings | None, BeforeValidator(_as_clip)] = Field(
+        1.0,
+        description="maximum gradient norm of model and encoding together, or, as {model: 1, "
+        "encoding: 1}, of each; null: no clipping",
+    )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="label smoothing of the training loss"
     )

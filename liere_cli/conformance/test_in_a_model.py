@@ -25,6 +25,10 @@ from liere_cli.model import ModelShape, Transformer
 CLASSES = 7
 PATCHES: dict[int, tuple[int, ...]] = {1: (1,), 2: (2, 3), 3: (1, 2, 2)}
 STEPS = 12
+#: of a model as today's are
+OPTIONS: dict[str, Any] = {
+    "norm": "rmsnorm", "mlp": "swiglu", "qk_norm": True, "registers": 2, "window": 4,
+}  # fmt: skip
 POOLING = pytest.mark.parametrize("pooling", ["cls", "mean"])
 
 
@@ -171,6 +175,22 @@ def test_a_cache_changes_no_logit(plain: Case) -> None:
         "tokens processed one by one, with a key-value cache, get other logits than all at once: "
         "encode_k and bias must not depend on which positions are in the call",
     )
+
+
+def test_options_of_the_model_keep_the_contract(plain: Case) -> None:
+    model = model_of(plain, **OPTIONS, kv_heads=1 if HEADS > 1 else None)
+    inputs = inputs_of(model)
+    logits = model(inputs)
+    assert bool(logits.isfinite().all()), "logits of a model with registers are not finite"
+    if model.shape.causal:
+        cache = KeyValueCache(DEPTH)
+        parts = [model(part, cache=cache) for part in inputs.split([5, 1, TOKENS - 6], 1)]
+        agree(
+            torch.cat(parts, 1), logits, "a cache changes logits of a model with registers: "
+            "encode_q and encode_k must leave the prefix as encode_qk does",
+        )  # fmt: skip
+    unpadded = model(inputs, mask=torch.ones(BATCH, TOKENS, dtype=torch.bool))
+    agree(unpadded, logits, "a mask without padding changes the logits")
 
 
 def test_generated_text_does_not_depend_on_the_cache(plain: Case) -> None:

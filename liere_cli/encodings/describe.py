@@ -130,9 +130,16 @@ def _profile_or_error(spec: Spec, axes: int) -> ShapeProfile | UnservedShape:
 
 
 @torch.no_grad()
-def flops_per_token(encoding: PositionEncoding, grid: tuple[int, ...]) -> float:
-    """``ShapeProfile.flops_per_token``: a pass of two examples minus a pass of one."""
-    per_example = _flops_of_pass(encoding, grid, 2) - _flops_of_pass(encoding, grid, 1)
+def flops_per_token(
+    encoding: PositionEncoding, grid: tuple[int, ...], *, fused: bool = True
+) -> float:
+    """``ShapeProfile.flops_per_token``: a pass of two examples minus a pass of one.
+
+    ``fused``: by ``project``, else by ``encode_qk`` of queries and keys that something else changes
+    in between.
+    """
+    passes = [_flops_of_pass(encoding, grid, batch, fused) for batch in (2, 1)]
+    per_example = passes[0] - passes[1]
     tokens, shape = math.prod(grid), encoding.shape
     plain = shape.depth * tokens * 2 * shape.dim * 3 * shape.heads * shape.head_dim
     # for each pair of query and key wider ones cost a longer product, and a bias costs a sum
@@ -142,7 +149,9 @@ def flops_per_token(encoding: PositionEncoding, grid: tuple[int, ...]) -> float:
     return (per_example - plain + wider + added) / tokens
 
 
-def _flops_of_pass(encoding: PositionEncoding, grid: tuple[int, ...], batch: int) -> int:
+def _flops_of_pass(
+    encoding: PositionEncoding, grid: tuple[int, ...], batch: int, fused: bool
+) -> int:
     shape = encoding.shape
     positions = encoding.positions(grid, grid)
     x = positions.new_zeros(batch, len(positions), shape.dim)
@@ -152,7 +161,11 @@ def _flops_of_pass(encoding: PositionEncoding, grid: tuple[int, ...], batch: int
         x = encoding.embed(x, positions)
         state = encoding.prepare(positions)
         for layer in range(shape.depth):
-            encoding.project(x, weight, state, layer)
+            if fused:
+                encoding.project(x, weight, state, layer)
+            else:
+                q, k, _ = encoding.split(x, weight)
+                encoding.encode_qk(q, k, state, layer)
     return counter.total
 
 

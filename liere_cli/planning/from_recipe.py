@@ -18,7 +18,7 @@ from liere_cli.evaluation.transfer import cannot_shuffle
 from liere_cli.model import ModelShape, encoding_for
 from liere_cli.planning.from_runs import family_of
 from liere_cli.planning.labels import MODALITIES, dataset_titles, is_called, modality, unambiguous
-from liere_cli.planning.overrides import dataset_recipe
+from liere_cli.planning.overrides import dataset_recipe, with_fractions, with_settings
 from liere_cli.planning.plan import DatasetPlan, PlannedEncoding, PlannedRun, RecipePlan
 from liere_cli.planning.run_record import shared_settings
 from liere_cli.runs.build import RunSpec, assemble, model_shape, run_identity
@@ -41,12 +41,17 @@ def plan_comparison(recipe: Recipe, context: Context) -> RecipePlan:
     baseline, one data set twice with the same settings, or too few seeds for interim analyses.
     """
     compare = recipe.compare or CompareSettings()
-    entries = _with_fractions(compare.data or [DatasetSettings(data=recipe.data)], recipe, compare)
-    compare = compare.model_copy(update={"data": entries, "fractions": []})
+    whole = compare.data or [DatasetSettings(data=recipe.data)]
+    listed = with_fractions(whole, recipe, compare)
+    compare = compare.model_copy(update={"data": listed, "fractions": []})
     experiment = recipe.experiment or DEFAULT_EXPERIMENT
-    recipe = recipe.model_copy(update={"experiment": experiment, "compare": compare})
+    written = recipe.model_copy(update={"experiment": experiment, "compare": compare})
+    variants = with_settings(listed, compare)
+    entries = [entry for entry, _ in variants]
+    compare = compare.model_copy(update={"data": entries})
+    recipe = written.model_copy(update={"compare": compare})
     interim, seeds = _interim(compare)
-    planner = _Planner(compare, seeds, context, Listing(context.outputs), len(entries) == 1)
+    planner = _Planner(compare, seeds, context, Listing(context.outputs), len(listed) == 1)
     planned = [
         planner.dataset_plan(dataset_recipe(recipe, index), entry)
         for index, entry in enumerate(entries)
@@ -58,35 +63,28 @@ def plan_comparison(recipe: Recipe, context: Context) -> RecipePlan:
                 f"compare.data: '{plan.data}' is listed twice with the same settings; "
                 "list it once, with all its encodings"
             )
-    titles = dataset_titles([plan.data for plan in plans], settings)
-    if compare.interaction is not None:
+    titles = _titles(plans, settings, [setting for _, setting in variants])
+    if compare.interaction is not None and not compare.over:
         _check_interaction(compare.interaction.against, plans)
     plans = [
-        replace(plan, title=title, **family_of(shared))
-        for plan, title, shared in zip(plans, titles, settings, strict=True)
+        replace(plan, title=title, setting=setting, **family_of(shared))
+        for plan, title, shared, (_, setting) in zip(plans, titles, settings, variants, strict=True)
     ]
-    return RecipePlan(experiment, tuple(plans), seeds, compare, interim, recipe=recipe)
+    return RecipePlan(experiment, tuple(plans), seeds, compare, interim, recipe=written)
 
 
-def _with_fractions(
-    entries: Sequence[DatasetSettings], recipe: Recipe, compare: CompareSettings
-) -> list[DatasetSettings]:
-    """Every data set whole, then at each fraction of its training split."""
-    parts = sorted({share for share in compare.fractions if share < 1}, reverse=True)
-    given = [entry.training.get("fraction") for entry in entries] + [recipe.training.fraction]
-    if compare.fractions and any(share not in (None, 1.0) for share in given):
-        raise UsageError(
-            "compare.fractions and training.fraction both say how much data is used; give one"
-        )
+def _titles(
+    plans: Sequence[DatasetPlan], shared: Sequence[Mapping[str, Any]], settings: Sequence[str]
+) -> list[str]:
+    """``dataset_titles`` of the data sets with each of ``compare.over``, which comes last."""
+    titles: dict[int, str] = {}
+    for setting in dict.fromkeys(settings):
+        same = [index for index, other in enumerate(settings) if other == setting]
+        labels = [plans[index].data for index in same]
+        titles |= zip(same, dataset_titles(labels, [shared[index] for index in same]), strict=True)
     return [
-        entry
-        if part == 1
-        # other grids are asked of the runs on all data
-        else entry.model_copy(
-            update={"training": entry.training | {"fraction": part}, "transfer": None}
-        )
-        for entry in entries
-        for part in (1.0, *parts)
+        f"{titles[index]} ({setting})" if setting else titles[index]
+        for index, setting in enumerate(settings)
     ]
 
 

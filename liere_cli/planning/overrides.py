@@ -1,14 +1,16 @@
 """From a recipe and flags to one recipe that spans a comparison."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from liere_cli.config.compare import CompareSettings
+from liere_cli.config.compare import CompareSettings, DatasetSettings
 from liere_cli.config.files import load_recipe, refuse_foreign_code
-from liere_cli.config.recipe import Recipe, merged
+from liere_cli.config.recipe import ModelSettings, Recipe, TrainingSettings, merged
+from liere_cli.config.section import Section
 from liere_cli.config.spec import format_spec, parse_spec
-from liere_cli.errors import UsageError
+from liere_cli.errors import UsageError, unknown
 
 #: sections that a data set may have of its own, where a flag has to replace them too
 _DATASET_SECTIONS = ("model", "training")
@@ -69,7 +71,7 @@ def comparison_recipe(
     if budget is not None:
         assignments.append(f"training.budget={budget}")
     recipe = load_recipe(source, assignments=assignments)
-    _refuse_tuned(recipe, assignments)
+    _refuse_varied(recipe, assignments)
     compare = (recipe.compare or CompareSettings()).model_dump(mode="json")
     datasets: list[dict[str, Any]] = compare["data"] or [{"data": dict(recipe.data)}]
     if data is not None:
@@ -91,8 +93,15 @@ def comparison_recipe(
     return recipe
 
 
-def _refuse_tuned(recipe: Recipe, assignments: Sequence[str]) -> None:
-    """Refuses a flag for a value that tuning chooses."""
+def _refuse_varied(recipe: Recipe, assignments: Sequence[str]) -> None:
+    """Refuses a flag for a value that tuning chooses, or that the comparison has several of."""
+    varied = [key for values in recipe.compare.over for key in values] if recipe.compare else []
+    for assignment in assignments:
+        if (key := assignment.partition("=")[0].strip()) in varied:
+            raise UsageError(
+                f"--set {assignment}: compare.over compares several values of {key}; "
+                "--set compare.over=[] leaves that out"
+            )
     tuning = recipe.compare.tuning if recipe.compare else None
     for assignment in assignments if tuning else ():
         key = assignment.partition("=")[0].strip().removeprefix("training.")
@@ -152,3 +161,60 @@ def dataset_recipe(recipe: Recipe, index: int) -> Recipe:
     settings = merged(settings, {"model": dataset.model, "training": dataset.training})
     settings["data"] = dataset.data
     return Recipe.validated(settings, f"compare.data, '{format_spec(dataset.data)}'")
+
+
+def with_fractions(
+    entries: Sequence[DatasetSettings], recipe: Recipe, compare: CompareSettings
+) -> list[DatasetSettings]:
+    """Every data set whole, then at each fraction of its training split."""
+    parts = sorted({share for share in compare.fractions if share < 1}, reverse=True)
+    given = [entry.training.get("fraction") for entry in entries] + [recipe.training.fraction]
+    if compare.fractions and any(share not in (None, 1.0) for share in given):
+        raise UsageError(
+            "compare.fractions and training.fraction both say how much data is used; give one"
+        )
+    return [
+        entry
+        if part == 1
+        # other grids are asked of the runs on all data
+        else entry.model_copy(
+            update={"training": entry.training | {"fraction": part}, "transfer": None}
+        )
+        for entry in entries
+        for part in (1.0, *parts)
+    ]
+
+
+def with_settings(
+    entries: Sequence[DatasetSettings], compare: CompareSettings
+) -> list[tuple[DatasetSettings, str]]:
+    """Every data set with each of ``compare.over``, and what that is called.
+
+    Raises UsageError for a key that no model or training has.
+    """
+    sections: dict[str, type[Section]] = {"model": ModelSettings, "training": TrainingSettings}
+    allowed = [f"{name}.{key}" for name, part in sections.items() for key in part.model_fields]
+    for key in (key for values in compare.over for key in values):
+        if ".".join(key.split(".")[:2]) not in allowed:
+            raise unknown("key in compare.over", key, allowed)
+    names = [_name(values) for values in compare.over] or [""]
+    return [
+        (_with(entry, values), name)
+        for entry in entries
+        for values, name in zip(compare.over or [{}], names, strict=True)
+    ]
+
+
+def _name(values: Mapping[str, Any]) -> str:
+    parts = [f"{key}={json.dumps(value)}" for key, value in values.items()]
+    return ", ".join(parts).replace('"', "") or "no change"
+
+
+def _with(entry: DatasetSettings, values: Mapping[str, Any]) -> DatasetSettings:
+    """The data set's settings with those of dotted keys."""
+    for key, value in values.items():
+        section, *path = key.split(".")
+        for part in reversed(path):
+            value = {part: value}
+        entry = entry.model_copy(update={section: merged(getattr(entry, section), value)})
+    return entry

@@ -91,6 +91,7 @@ class DatasetPlan(Generic[RunT]):
         baseline: label of the encoding that the others are compared with; None: there is none.
         margin: the smallest difference worth caring about, in the metric's unit.
         test_limit: items or windows of the test split that are scored; None: all.
+        setting: the values of ``compare.over`` that it has; empty where the recipe compares none.
         family: the same for data sets that differ in nothing but the fraction.
         transfer: other grids at which its runs are measured, where the recipe asks.
         notes: what was changed in what the recipe asks, and what was read from the user's files.
@@ -108,6 +109,7 @@ class DatasetPlan(Generic[RunT]):
     test_limit: int | None = None
     fraction: float = 1.0
     family: str = ""
+    setting: str = ""
     transfer: TransferProtocol | None = None
     notes: tuple[str, ...] = ()
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from liere_cli import __version__
-from liere_cli.config.recipe import SIZES, Recipe, TrainingSettings
-from liere_cli.config.spec import format_spec
+from liere_cli.config.recipe import SIZES, ModelSettings, Recipe, TrainingSettings
+from liere_cli.config.spec import format_spec, scalar_text
 from liere_cli.data import Dataset, build_dataset
 from liere_cli.encodings import registry
 from liere_cli.errors import UsageError
@@ -87,11 +87,13 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
         patch = (1,)
     elif len(patch) == 1:
         patch *= len(dataset.grid)
-    sizes = {
+    sizes: dict[str, int | None] = {
         "layers": recipe.model.layers or layers,
         "dim": recipe.model.dim or dim,
         "heads": recipe.model.heads or heads,
     }
+    if recipe.model.kv_heads == sizes["heads"]:
+        sizes["kv_heads"] = None  # the same model, and so the same run
     precision = recipe.training.precision
     if precision == "auto":
         precision = "bfloat16" if device.type == "cuda" else "float32"
@@ -155,6 +157,13 @@ def build_model(run_spec: RunSpec) -> Transformer:
     return model
 
 
+def _blocks(model: ModelSettings) -> list[str]:
+    """The settings of the model that are not as in every earlier run, as ``qk_norm=true``."""
+    before = ModelSettings.before()
+    changed = {key: getattr(model, key) for key in before if getattr(model, key) != before[key]}
+    return [f"{key}={scalar_text(value)}" for key, value in changed.items()]
+
+
 def tested(training: TrainingSettings) -> str:
     """How much of the test split a run is evaluated on: ``all``, a number of items, or ``none``."""
     return str(training.test_limit or "all") if training.tested else "none"
@@ -170,6 +179,7 @@ def signature(run_spec: RunSpec) -> str:
         **({"fraction": f"{fraction:g}"} if (fraction := recipe.training.fraction) < 1 else {}),
         "grid": "x".join(map(str, run_spec.dataset.grid)),
         "model": f"{model.dim}/{model.layers}/{model.heads}",
+        **({"blocks": ",".join(blocks)} if (blocks := _blocks(model)) else {}),
         "budget": recipe.training.budget,
         "batch": recipe.training.batch,
         "precision": recipe.training.precision,

@@ -14,6 +14,7 @@ from liere_cli.model import Transformer
 from liere_cli.positions.augment import Displacement
 from liere_cli.positions.grid import Grid
 from liere_cli.runs.build import RunSpec
+from liere_cli.training.gradients import clip_gradients
 from liere_cli.utils.distributed import Ranks
 from liere_cli.utils.seeding import stream, stream_seed
 
@@ -36,6 +37,8 @@ class TrainingStep:
         self.forward = torch.compile(model) if self.settings.compile else model
         self.rows = ranks.rows(self.settings.batch)
         self.parts = parts_of(run_spec, ranks)
+        #: norms [] of the last step's gradients, as of ``clip_gradients``
+        self.gradient_norms: dict[str, Tensor] = {}
         self.displacement = Displacement(**self.settings.positions.model_dump())
         self.batches = TrainingBatches(
             examples,
@@ -74,8 +77,7 @@ class TrainingStep:
             (loss / parts).backward()
             total += loss.detach() / parts
         total = self.ranks.sum_gradients(self.model.parameters(), total)
-        if settings.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
+        self.gradient_norms = clip_gradients(self.model, self.model.encoding, settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return total

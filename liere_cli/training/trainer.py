@@ -200,10 +200,19 @@ class Trainer:
     def _write_losses(self, loss: float) -> None:
         """Logs the mean loss of the steps since the line before; raises Diverged."""
         finite, progress = math.isfinite(loss), self.progress
-        self._log(loss=loss if finite else None, learning_rate=self.optimizer.param_groups[0]["lr"])
+        rate = self.optimizer.param_groups[0]["lr"]
+        self._log(loss=loss if finite else None, learning_rate=rate, **self._gradient_norms())
         if not finite:
             first = progress.step - len(self.losses) + 1
             raise Diverged(f"the loss was {loss} within steps {first} to {progress.step}")
+
+    def _gradient_norms(self) -> dict[str, float | None]:
+        """Of the last step, as metrics.jsonl has them; None where they are not finite."""
+        norms = {name: float(norm) for name, norm in self.take_step.gradient_norms.items()}
+        return {
+            f"gradient_norm_{name}": norm if math.isfinite(norm) else None
+            for name, norm in norms.items()
+        }
 
     def _report(self, loss: float, logged: tuple[int, float]) -> None:
         """Reports the mean loss; ``logged`` is examples and seconds at the last line."""

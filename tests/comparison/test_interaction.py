@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -14,11 +16,16 @@ from liere_cli.cli.app import app
 from liere_cli.comparison.tables.build import ComparisonTable, make_table
 from liere_cli.config.compare import CompareSettings
 from liere_cli.config.recipe import Recipe
+from liere_cli.errors import UsageError
+from liere_cli.planning.from_recipe import plan_comparison
 from liere_cli.planning.plan import Plan
 from liere_cli.report.content import summary_lines
 from liere_cli.report.formats.registry import FORMATS
 from liere_cli.report.formats.terminal import terminal
-from support.synthetic_runs import train
+from liere_cli.runs.build import RunSpec
+from liere_cli.runs.context import Context
+from liere_cli.runs.summary import RunSummary
+from support.synthetic_runs import TINY, train, write_summary
 from support.synthetic_tables import Result, dataset_of
 
 IMAGES: dict[str, Sequence[Result]] = {
@@ -108,6 +115,87 @@ def test_undefined_interactions_state_the_reason(
     for name, render in FORMATS.items():
         assert name == "csv" or "undefined" in render(table)
         assert "nan" not in render(table).lower().split()
+
+
+def train_better_without_qk_norm(run_spec: RunSpec, **where: Any) -> RunSummary:
+    """LieRE gains 0.2 over axial with qk_norm, and 0.4 without; axial gains 0.3 over none."""
+    seed, model = run_spec.recipe.seed, run_spec.recipe.model
+    gain = {"none": 0.0, "axial": 0.3, "liere": 0.5 if model.qk_norm else 0.7}
+    own = ((7 * seed + 3 * len(run_spec.encoding) + model.qk_norm) % 5) * 1e-3
+    value = 0.1 + gain[run_spec.encoding] + 0.02 * (seed % 3) + own
+    return write_summary(run_spec, where["outputs"], test=value, val=value)
+
+
+def test_settings_of_the_model_are_a_dimension_beside_data_and_encodings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("liere_cli.launchers.local.train_run", train_better_without_qk_norm)
+    recipe = {
+        "experiment": "over",
+        "model": TINY,
+        "compare": {
+            "encodings": ["none", "axial", "liere"],
+            "data": ["motion", "pointing"],
+            "over": {"model.qk_norm": [False, True]},
+            "interaction": {"control": "none"},
+            "seeds": 5,
+        },
+    }
+    Path("over.yaml").write_text(json.dumps(recipe))
+    for source in ("over.yaml", "outputs/over/comparison.yaml"):
+        result = CliRunner().invoke(app, ["compare", source, "--format=json"])
+        assert result.exit_code == 0, result.output
+        table = json.loads(result.stdout)
+        titles = [part["title"] for part in table["tables"]]
+        assert titles == [
+            f"{data} (model.qk_norm={value})"
+            for data in ("motion", "pointing")
+            for value in ("false", "true")
+        ]
+        rows = table["interactions"]
+        assert [(row["encoding"], row["on"]["setting"], row["verdict"]) for row in rows] == [
+            ("liere", "model.qk_norm=true", "smaller")
+        ] * 2
+        assert [row["against"]["setting"] for row in rows] == ["model.qk_norm=false"] * 2
+    shown = CliRunner().invoke(app, ["compare", "over.yaml"])
+    assert "smaller with model.qk_norm=true than with model.qk_norm=false" in " ".join(
+        shown.stdout.split()
+    )
+    varied = CliRunner().invoke(app, ["compare", "over.yaml", "--set=model.qk_norm=true"])
+    assert varied.exit_code == 2
+    assert "compare.over compares several values of model.qk_norm" in " ".join(
+        varied.stderr.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [
+        ({"model.qk_nrm": [True, False]}, "did you mean 'model.qk_norm'"),
+        ({"qk_norm": [True]}, "unknown key in compare.over 'qk_norm'"),
+        ({"model.qk_norm": True}, "needs a list of values for 'model.qk_norm'"),
+        ({"model.heads": [4, 5]}, "can't be split into model.heads 5"),
+        ({"model.qk_norm": [False, False]}, "is listed twice with the same settings"),
+    ],
+)
+def test_settings_that_can_t_be_compared_are_refused(
+    over: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    settings = {"data": "motion", "model": TINY, "compare": {"over": over}}
+    with pytest.raises(UsageError, match=words):
+        plan_comparison(Recipe.validated(settings, "a test"), Context(tmp_path))
+
+
+@given(st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=3, unique=True), st.booleans())
+def test_a_mapping_spans_all_combinations(registers: list[int], nested: bool) -> None:
+    lists = {"qk_norm": [False, True], "registers": registers}
+    keys = {f"model.{key}": values for key, values in lists.items()}
+    recipe = Recipe.validated({"compare": {"over": {"model": lists} if nested else keys}}, "x")
+    assert recipe.compare is not None
+    assert recipe.compare.over == [
+        {"model.qk_norm": norm, "model.registers": n} for norm in (False, True) for n in registers
+    ]
 
 
 def test_the_command_shows_it_and_refuses_unknown_data(

@@ -201,6 +201,21 @@ def test_plots_without_validations_are_not_empty(tmp_path: Path) -> None:
     assert "No run of this comparison has a result yet." in str(empty.marks)
 
 
+def test_the_encoding_s_share_of_the_gradient_is_shown_where_it_was_logged(tmp_path: Path) -> None:
+    plan, outcomes = dataset_of({"axial": [0.1, 0.2], "liere": [0.2, 0.3]})
+    plan = with_files(tmp_path, plan)
+    norms = '"gradient_norm_model": 3.0, "gradient_norm_encoding": 4.0'
+    for run in plan.encodings[1].runs:
+        lines = [f'{{"step": {step}, "seconds": {step}, {norms}}}\n' for step in (1, 2)]
+        run.run.path("metrics.jsonl").write_text("".join(lines))
+    curves = run_curves(plan, outcomes)
+    assert [set(curve.gradient.values) for curve in curves] == [set(), set(), {0.8}, {0.8}]
+    table = result_of((plan, outcomes)).table
+    figures = training_plots(table.datasets[0], curves, styles_of(table))
+    assert figures[-1].title == "Gradient of the encoding over steps"
+    assert_inside(figures[-1])
+
+
 def test_a_diverged_run_does_not_squeeze_the_others() -> None:
     steps = np.arange(1.0, 11)
     curves = [

@@ -1,7 +1,7 @@
 """Training loss and validation scores of every run, for plots."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,8 @@ class RunCurve:
     Args:
         training: cross-entropy in nats.
         validation: in the metric's unit.
+        gradient: norm of the encoding's gradient over that of all gradients; empty for an encoding
+            that learns nothing, and for runs that did not log it.
         diverged: whether the run ended because its loss did.
     """
 
@@ -41,6 +43,7 @@ class RunCurve:
     diverged: bool
     training: History
     validation: History
+    gradient: History
 
 
 def run_curves(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[RunCurve]:
@@ -58,7 +61,8 @@ def run_curves(dataset: DatasetPlan, outcomes: Mapping[str, Outcome]) -> list[Ru
             diverged = outcomes[run.run_id].state == "diverged"
             training = _averaged(_history(lines, "loss"), most)
             validation = _thinned(_history(lines, "val"), most)
-            curves.append(RunCurve(label, run.seed, diverged, training, validation))
+            gradient = _averaged(_history(map(_with_share, lines), "share"), most)
+            curves.append(RunCurve(label, run.seed, diverged, training, validation, gradient))
     return curves
 
 
@@ -76,7 +80,16 @@ def _lines(run: ComparedRun, most: int) -> list[dict[str, Any]]:
     return list(metrics_in(b"\n".join(kept)))
 
 
-def _history(lines: Sequence[Mapping[str, Any]], key: str) -> History:
+def _with_share(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The line with the encoding's share of the gradient's norm, where it has both parts."""
+    model, encoding = (line.get(f"gradient_norm_{part}") for part in ("model", "encoding"))
+    if not isinstance(model, float) or not isinstance(encoding, float):
+        return line
+    whole = math.hypot(model, encoding)
+    return {**line, "share": encoding / whole} if whole > 0 else line
+
+
+def _history(lines: Iterable[Mapping[str, Any]], key: str) -> History:
     """The finite values of a key, in the order of steps."""
     points: list[tuple[float, float, float]] = []
     for line in lines:

@@ -1,4 +1,4 @@
-"""Gains on one data set against gains on another, where the recipe asks for them."""
+"""Gains on one data set, or with one setting, against gains on another."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,7 +22,9 @@ _DataSet = tuple[DatasetPlan, DatasetTable]
 
 
 def interactions(results: Results, tables: Sequence[DatasetTable]) -> tuple[Interaction, ...]:
-    """Every encoding's interaction between the reference data sets and the others, if asked for."""
+    """Every encoding's interaction between the reference data sets and the others, if asked for;
+    where the recipe compares settings, between the first of each data set and its others.
+    """
     settings = results.plan.compare.interaction
     if settings is None:
         return ()
@@ -33,7 +35,9 @@ def interactions(results: Results, tables: Sequence[DatasetTable]) -> tuple[Inte
     requested = None if settings.encodings is None else [label(spec) for spec in settings.encodings]
     pairs = []
     datasets = list(zip(results.plan.datasets, tables, strict=True))
-    for both in _data_set_pairs(datasets, settings.against):
+    over = bool(results.plan.compare.over)
+    pairs_of = _setting_pairs(datasets) if over else _data_set_pairs(datasets, settings.against)
+    for both in pairs_of:
         labels = [[row.encoding for row in table.rows] for _, table in both]
         apart = {control, *(table.baseline for _, table in both)}
         common = [name for name in labels[0] if name in labels[1] and name not in apart]
@@ -45,25 +49,40 @@ def interactions(results: Results, tables: Sequence[DatasetTable]) -> tuple[Inte
     return tuple(judge_interactions(pairs, settings.margin, results.plan.interim))
 
 
+def _whole(datasets: Sequence[_DataSet]) -> list[_DataSet]:
+    """Data sets at their largest fraction; smaller ones are compared elsewhere."""
+    largest: dict[str, float] = {}
+    for plan, _ in datasets:
+        largest[plan.family] = max(plan.fraction, largest.get(plan.family, 0.0))
+    return [(plan, table) for plan, table in datasets if plan.fraction == largest[plan.family]]
+
+
 def _data_set_pairs(
     datasets: Sequence[_DataSet], against: str
 ) -> Iterator[tuple[_DataSet, _DataSet]]:
     """Every data set with those that it is compared with."""
-    largest: dict[str, float] = {}
-    for plan, _ in datasets:
-        largest[plan.family] = max(plan.fraction, largest.get(plan.family, 0.0))
     others: list[_DataSet] = []
     references: list[_DataSet] = []
-    for plan, table in datasets:
-        if plan.fraction == largest[plan.family]:  # smaller fractions are compared elsewhere
-            matches = is_called(table.modality, table.data, against)
-            (references if matches else others).append((plan, table))
+    for plan, table in _whole(datasets):
+        matches = is_called(table.modality, table.data, against)
+        (references if matches else others).append((plan, table))
     return ((on, reference) for on in others for reference in references)
+
+
+def _setting_pairs(datasets: Sequence[_DataSet]) -> Iterator[tuple[_DataSet, _DataSet]]:
+    """Every setting of a data set with the first, which the plan lists before the others."""
+    first = next((plan.setting for plan, _ in datasets), "")
+    reference: _DataSet | None = None
+    for plan, table in _whole(datasets):
+        if plan.setting == first:
+            reference = (plan, table)
+        elif reference is not None:
+            yield (plan, table), reference
 
 
 def _side(results: Results, dataset: _DataSet, encoding: str, control: str) -> Side:
     plan, table = dataset
-    side = Side(table.title, table.modality, table.baseline or "the baseline")
+    side = Side(table.title, table.modality, table.baseline or "the baseline", setting=plan.setting)
     planned = {row.label: row for row in plan.encodings}
     for label in (encoding, table.baseline, control):
         if label not in planned:

@@ -83,7 +83,7 @@ def _curves(
     ]
     missing = (
         ""
-        if len(figures) > 2
+        if any(curve.validation.steps.size > 1 for curve in curves)
         else (
             "Runs were validated fewer than twice, so there are no validation curves: "
             "training.validations sets how often."

@@ -19,7 +19,9 @@ CURVES = (
     "all of them cover, and the band reaches from the lowest to the highest run. A cross is where "
     "a run diverged. Over steps, encodings are compared at equal updates; over seconds, at equal "
     "training time on the machine that trained them. Inside the budget the learning rate has not "
-    "finished its decay, so a point of a curve is not the score of a shorter run."
+    "finished its decay, so a point of a curve is not the score of a shorter run. The gradient "
+    "of an encoding is shown as its norm before clipping, over the norm of all gradients; "
+    "training.clip says whether both are clipped together."
 )
 EFFICIENCY = (
     "How many times fewer steps or seconds an encoding needs to reach the baseline's final "
@@ -35,7 +37,8 @@ TRANSFER = (
     "method of extension."
 )
 INTERACTION = (
-    "Whether an encoding's gain over the baseline is larger on one data set than on another. "
+    "Whether an encoding's gain over the baseline is larger on one data set, or with one setting, "
+    "than on another. "
     "Gains are shares of the baseline's own gain over the control, so that metrics can be "
     "compared."
 )

@@ -111,12 +111,15 @@ def seed_scores(dataset: DatasetTable, styles: Mapping[str, Style]) -> Figure | 
 def training_plots(
     dataset: DatasetTable, curves: Sequence[RunCurve], styles: Mapping[str, Style]
 ) -> list[Figure]:
-    """Training loss and validation scores over steps and over seconds, as far as there are any."""
+    """Training loss and validation scores over steps and over seconds, and the encodings' share of
+    the gradient over steps, as far as there are any.
+    """
     unit = Unit.of(dataset)
     score = f"{unit.header}, validation split"
     training = [(curve, curve.training) for curve in curves if curve.training.steps.size]
     validation = [(curve, curve.validation) for curve in curves if curve.validation.steps.size > 1]
-    return [
+    gradients = [(curve, curve.gradient) for curve in curves if curve.gradient.steps.size > 1]
+    plots = [
         _curve_plot(histories, styles, name, label, scale, by)
         for name, label, scale, histories in (
             ("Training loss", "training loss, nats", 1.0, training),
@@ -125,6 +128,10 @@ def training_plots(
         if histories
         for by in ("steps", "seconds")
     ]
+    if gradients:
+        title, label = "Gradient of the encoding", "norm, % of the whole gradient's"
+        plots.append(_curve_plot(gradients, styles, title, label, 100.0, "steps"))
+    return plots
 
 
 def _curve_plot(

@@ -69,10 +69,12 @@ def fraction_plot(table: FractionTable, styles: Mapping[str, Style]) -> Figure |
 def interaction_plot(
     interactions: Sequence[Interaction], styles: Mapping[str, Style]
 ) -> Figure | None:
-    """Differences of relative gains between data sets; None without an estimate."""
+    """Differences of relative gains between data sets or settings; None without an estimate."""
     rows = [
         Estimate(
-            row.encoding if len(interactions) < 2 else f"{row.encoding}, {row.on.side.modality}",
+            row.encoding
+            if len(interactions) < 2
+            else f"{row.encoding}, {row.on.side.setting or row.on.side.modality}",
             100 * row.difference,
             None if row.low is None else 100 * row.low,
             None if row.high is None else 100 * row.high,
@@ -85,10 +87,11 @@ def interaction_plot(
     ]
     if not rows:
         return None
+    rows_of_settings = bool(interactions[0].on.side.setting)
     texts = "; ".join(f"{row.label} {row.words}" for row in rows)
     return estimates(
         rows,
-        title="Relative gain between data sets",
+        title=f"Relative gain between {'settings' if rows_of_settings else 'data sets'}",
         axis="difference of gains, % of the baseline's own gain",
         description=f"Differences with their intervals. {texts}.",
         sides=("smaller", "larger"),

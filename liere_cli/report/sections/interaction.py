@@ -8,14 +8,14 @@ from liere_cli.report import numbers
 from liere_cli.report.numbers import NONE, percent
 from liere_cli.report.sections.base import Section, fields_of, renamed
 from liere_cli.report.table import Column, Columns, TextTable
-from liere_cli.statistics.ratios.interaction import Interaction, RelativeGain
+from liere_cli.statistics.ratios.interaction import Interaction, RelativeGain, Side
 from liere_cli.statistics.verdicts import MIN_SEEDS
 
 _SENTENCES = {
-    "larger": "is larger on {} than on {}",
-    "smaller": "is smaller on {} than on {}",
-    "equivalent": "is as large on {} as on {}",
-    "undecided": "may be larger or smaller on {} than on {}",
+    "larger": "is larger {} than {}",
+    "smaller": "is smaller {} than {}",
+    "equivalent": "is as large {} as {}",
+    "undecided": "may be larger or smaller {} than {}",
 }
 
 
@@ -25,7 +25,8 @@ def _tables(comparison: ComparisonTable) -> list[TextTable]:
         return []
     columns, notes = _columns(interactions), _notes(interactions)
     remarks = list(map(_sentence, interactions))
-    return [TextTable("Relative gain between data sets", "interaction", columns, notes, remarks)]
+    what = "settings" if interactions[0].on.side.setting else "data sets"
+    return [TextTable(f"Relative gain between {what}", "interaction", columns, notes, remarks)]
 
 
 def _columns(interactions: Sequence[Interaction]) -> list[Column]:
@@ -62,12 +63,16 @@ def _sentence(row: Interaction) -> str:
     """``liere's gain is larger on images than on text: +12.0% [+3.1%, +20.9%] of ...``."""
     if row.label is None:
         return f"{row.encoding} has no verdict: {row.undefined or _without_label(row)}"
-    sentence = _SENTENCES[row.label].format(row.on.side.modality, row.against.side.modality)
+    sentence = _SENTENCES[row.label].format(_where(row.on.side), _where(row.against.side))
     return (
         f"{row.encoding}'s gain {sentence}: {percent(row.difference)} [{percent(row.low)}, "
         f"{percent(row.high)}] of the baseline's gain over {row.control} "
         f"({len(row.on.values)} and {len(row.against.values)} seeds)"
     )
+
+
+def _where(side: Side) -> str:
+    return f"with {side.setting}" if side.setting else f"on {side.modality}"
 
 
 def _without_label(row: Interaction) -> str:
@@ -77,27 +82,31 @@ def _without_label(row: Interaction) -> str:
 
 
 def _notes(interactions: Sequence[Interaction]) -> list[str]:
-    control = interactions[0].control
+    control, over = interactions[0].control, bool(interactions[0].on.side.setting)
     count = sum(row.p_holm is not None for row in interactions)
     gains = [gain for row in interactions for gain in (row.on, row.against)]
     baselines = dict.fromkeys(gain.side.baseline for gain in gains)
+    what, both = ("settings", "with") if over else ("data sets", "on")
     notes = [
         f"gain: mean(encoding - baseline) / mean(baseline - {control}) at the same seeds; 100% is "
         f"the baseline's own gain over {control}. Baselines: {', '.join(baselines)}. Undefined "
         f"where the baseline doesn't clearly beat {control} at 5%, as any ratio is possible then.",
         "Null hypothesis: both gains are equal. Intervals of gains are Fieller's, over seeds and "
         "test sets; that of their difference is MOVER's (Zou and Donner 2008), with seeds "
-        f"independent between data sets. Verdicts need {MIN_SEEDS} seeds on both. p is "
+        f"independent between {what}. Verdicts need {MIN_SEEDS} seeds on both. p is "
         f"Holm-corrected over {counted(count, 'interaction')} and, where seeds were added, "
-        "for the interim analyses on both data sets.",
+        f"for the interim analyses {both} both {what}.",
     ]
+    if over:
+        notes.append(
+            "Settings share seeds and test items. Where that makes both gains rise and fall "
+            "together, intervals are wider than they need be."
+        )
     correlations = [
         f"{row.correlation:+.2f}" for row in interactions if row.correlation is not None
     ]
     if correlations:
-        notes.append(
-            f"Correlation between both data sets at equal seeds: {', '.join(correlations)}"
-        )
+        notes.append(f"Correlation between both {what} at equal seeds: {', '.join(correlations)}")
     return notes
 
 
@@ -113,6 +122,7 @@ def _gain_data(gain: RelativeGain) -> dict[str, object]:
     """One data set's relative gain; 1 is the baseline's own gain over the control."""
     return {
         "title": gain.side.title,
+        **({"setting": gain.side.setting} if gain.side.setting else {}),
         "baseline": gain.side.baseline,
         "gain": gain.value,
         "low": gain.low,

@@ -44,6 +44,7 @@ class Side:
         baseline_gain: [n] of the baseline over the control, in the same unit.
         items: both gains over the same test items, where runs stored them.
         missing: why there is nothing to compare.
+        setting: what distinguishes it from the other side, where both are one data set.
     """
 
     title: str
@@ -54,6 +55,7 @@ class Side:
     baseline_gain: tuple[float, ...] = ()
     items: tuple[ItemDifferences, ItemDifferences] | None = None
     missing: str | None = None
+    setting: str = ""
 
 
 @dataclass(frozen=True)

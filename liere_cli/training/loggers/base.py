@@ -14,6 +14,9 @@ from liere_cli.runs.folder import Run
 from liere_cli.runs.summary import RunSummary
 from liere_cli.utils.nested import flattened
 
+#: keys of metrics.jsonl
+GRADIENT_NORMS = ("gradient_norm_model", "gradient_norm_encoding")
+
 
 @dataclass(frozen=True)
 class LoggedRun:
@@ -48,7 +51,8 @@ class LoggedRun:
         if "val" in line:
             names = {"val": f"val/{self.metric}", "val_loss": "val/loss"}
         else:
-            names = {key: f"train/{key}" for key in ("loss", "learning_rate", "seconds")}
+            keys = ("loss", "learning_rate", "seconds", *GRADIENT_NORMS)
+            names = {key: f"train/{key}" for key in keys}
         return {
             name: line[key] for key, name in names.items() if isinstance(line.get(key), int | float)
         }
