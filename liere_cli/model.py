@@ -282,7 +282,8 @@ class Transformer(nn.Module):
         if positions is None:
             positions = self.positions(tokens, inputs.device)
         all_positions, positions = positions, positions[cached:]
-        x = self.encoding.embed(self.embed(x), positions)  # [B, T, D]
+        # the residual stream has the weights' dtype, also where autocast narrows an embedding
+        x = self.encoding.embed(self.embed(x).to(self.norm.weight.dtype), positions)  # [B, T, D]
         prefix = self.shape.prefix_tokens
         if prefix:
             x = torch.cat([self.cls.to(x.dtype).expand(len(x), 1, -1), x], 1)

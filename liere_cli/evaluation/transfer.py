@@ -17,6 +17,7 @@ from liere_cli.evaluation.conditions import Condition, Items, StoredEvaluation
 from liere_cli.evaluation.evaluate import Evaluation, evaluate
 from liere_cli.model import Transformer
 from liere_cli.runs.build import RunSpec
+from liere_cli.utils.determinism import deterministic
 
 
 def measure(
@@ -48,7 +49,7 @@ def measure(
             f"a length of {grid[0]} is too long for the {split} text of {run_spec.data}, which has "
             f"{len(examples):,} bytes: a window needs one more than its length"
         )
-    with _encoding(model, extension.encoding):
+    with _encoding(model, extension.encoding), deterministic(device):
         return evaluate(
             model,
             dataset,

@@ -15,6 +15,7 @@ from liere_cli.runs.checkpoint import Progress
 from liere_cli.runs.folder import Run
 from liere_cli.runs.summary import RunSummary
 from liere_cli.training.compute import forward_flops
+from liere_cli.utils import determinism
 from liere_cli.utils.files import to_json, write_atomically
 
 #: environment variable in which a worker process finds how many there are
@@ -38,6 +39,7 @@ def describe_run(run_spec: RunSpec, run: Run, device: torch.device, processes: i
         "runs_at_a_time": int(os.environ.get(JOBS, 1)),
         "rotations": compiler.describe(device),
         "processes": processes,
+        **({"deterministic": determinism.describe()} if device.type == "cuda" else {}),
         "data_root": str(root.resolve()) if (root := run_spec.dataset.root) else None,
     }
     write_atomically(run.path("environment.json"), to_json(environment))

@@ -16,6 +16,7 @@ from liere_cli.training.callbacks import Callbacks
 from liere_cli.training.results import describe_run, discard_results
 from liere_cli.training.step import parts_of
 from liere_cli.training.trainer import Trainer
+from liere_cli.utils.determinism import deterministic
 from liere_cli.utils.distributed import ALONE, Ranks
 from liere_cli.utils.files import make_folder
 from liere_cli.utils.malloc import memory_errors_reported
@@ -44,10 +45,10 @@ def train_run(
     Raises:
         RunLocked: another process trains this run.
         LiereError: a file can't be written, or another rank has ended.
-        UsageError: the ranks can't share a batch equally.
+        UsageError: the ranks can't share a batch equally, or results would not be deterministic.
         KeyboardInterrupt: after SIGINT or SIGTERM; a checkpoint has been written.
     """
-    with run_threads(run_spec):
+    with run_threads(run_spec), deterministic(device, run_spec.recipe.training.compile):
         return _train(run_spec, outputs, device, fresh, callbacks or Callbacks(), ranks)
 
 

@@ -56,9 +56,6 @@ class Trainer:
         ranks: Ranks,
     ) -> None:
         keep_freed_memory()
-        if device.type == "cuda":
-            # warn_only: some backward kernels have no deterministic form
-            torch.use_deterministic_algorithms(True, warn_only=True)
         self.run_spec, self.run, self.device, self.callbacks = run_spec, run, device, callbacks
         self.lock, self.ranks = lock, ranks
         self.settings = run_spec.recipe.training
