@@ -14,7 +14,9 @@ from liere_cli.model import Transformer
 from liere_cli.positions.augment import Displacement
 from liere_cli.positions.grid import Grid
 from liere_cli.runs.build import RunSpec
+from liere_cli.utils.devices import CPU, send
 from liere_cli.utils.distributed import Ranks
+from liere_cli.utils.gradient_sum import GradientSum
 from liere_cli.utils.seeding import stream, stream_seed
 
 
@@ -34,6 +36,7 @@ class TrainingStep:
         self.settings, self.device, self.ranks = run_spec.recipe.training, device, ranks
         self.model, self.optimizer = model, optimizer
         self.forward = torch.compile(model) if self.settings.compile else model
+        self.gradients = GradientSum(model.parameters(), ranks)
         self.rows = ranks.rows(self.settings.batch)
         self.parts = parts_of(run_spec, ranks)
         self.displacement = Displacement(**self.settings.positions.model_dump())
@@ -63,7 +66,9 @@ class TrainingStep:
         total = torch.zeros((), device=self.device)
         parts = self.parts * self.ranks.size
         chunks = zip(inputs.chunk(self.parts), targets.chunk(self.parts), strict=True)
-        for index, (part, goal) in enumerate(chunks, self.parts * self.ranks.rank):
+        first = self.parts * self.ranks.rank
+        last = first + self.parts - 1
+        for index, (part, goal) in enumerate(chunks, first):
             # a stream for every part, so that it draws alike whichever rank computes it
             names = (step, index) if index else (step,)
             torch.manual_seed(stream_seed(self.seed, "dropout", *names))
@@ -71,9 +76,11 @@ class TrainingStep:
                 logits = self.forward(part, positions)
             rows = logits.float().flatten(0, -2)
             loss = F.cross_entropy(rows, goal.flatten(), label_smoothing=settings.label_smoothing)
-            (loss / parts).backward()
             total += loss.detach() / parts
-        total = self.ranks.sum_gradients(self.model.parameters(), total)
+            if index == last:
+                self.gradients.begin(total)
+            (loss / parts).backward()
+        total = self.gradients.finish()
         if settings.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
         self.optimizer.step()
@@ -86,7 +93,9 @@ class TrainingStep:
             return None
         tokens = self.model.token_grid
         move = self.displacement.draw(tokens, stream(self.seed, "positions", step))
-        return Grid(tokens).positions(self.model.encoding.scaling, self.device, move)
+        # computed on the CPU, where they are drawn, so that the device gets one copy
+        positions = Grid(tokens).positions(self.model.encoding.scaling, CPU, move)
+        return send(positions, self.device)
 
 
 def build_optimizer(model: Transformer, settings: TrainingSettings) -> torch.optim.Optimizer:
