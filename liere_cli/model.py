@@ -17,7 +17,7 @@ from liere_cli.encodings import PositionEncoding, build_encoding
 from liere_cli.encodings.registry import Spec
 from liere_cli.errors import UsageError
 from liere_cli.key_value_cache import KeyValueCache
-from liere_cli.positions.cache import PositionCache
+from liere_cli.positions.cache import PositionCache, StateCache
 from liere_cli.utils.seeding import stream
 from liere_cli.utils.torch_modes import check_mode
 
@@ -208,6 +208,8 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(shape.dim, bias=False)
         self.head = nn.Linear(shape.dim, shape.classes, bias=not shape.causal)
         self._positions = PositionCache()
+        #: of the encoding, for passes over a whole split
+        self.states = StateCache()
 
     def initialise(self, seed: int) -> None:
         """Draws every weight from the random stream of its name.
@@ -281,7 +283,9 @@ class Transformer(nn.Module):
         self._check_mask(mask, (len(x), x.shape[1]))
         if positions is None:
             positions = self.positions(tokens, inputs.device)
-        all_positions, positions = positions, positions[cached:]
+        all_positions = positions
+        if cached:
+            positions = positions[cached:]
         # the residual stream has the weights' dtype, also where autocast narrows an embedding
         x = self.encoding.embed(self.embed(x).to(self.norm.weight.dtype), positions)  # [B, T, D]
         prefix = self.shape.prefix_tokens
@@ -289,7 +293,7 @@ class Transformer(nn.Module):
             x = torch.cat([self.cls.to(x.dtype).expand(len(x), 1, -1), x], 1)
         present = None if mask is None else F.pad(mask, (prefix, 0), value=True)
         x = self.dropout(x)
-        state = key_state = self.encoding.prepare(positions)
+        state = key_state = self.states.get(positions, self.encoding.prepare)
         if cached and "bias" in self.encoding.places:
             key_state = self.encoding.prepare(all_positions)
         context = AttentionContext(self.encoding, prefix, state, key_state, cache=cache)

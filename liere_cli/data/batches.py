@@ -18,6 +18,16 @@ from liere_cli.utils.seeding import stream
 Batch = tuple[Tensor, Tensor]
 
 
+#: a split smaller than this is kept on the device
+DEVICE_BYTES = 4 << 30
+
+
+def placed(examples: ByteStream | Examples, device: torch.device) -> ByteStream | Examples:
+    """A split, on the device where it is small enough; batches are sent to the device otherwise."""
+    data = examples.data if isinstance(examples, ByteStream) else examples.inputs
+    return examples.to(device) if data.nbytes <= DEVICE_BYTES else examples
+
+
 class TrainingBatches:
     """Training batches, each a function of the seed and the step alone, so that resuming is exact.
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from liere_cli.data import Split
+from liere_cli.data.batches import placed
 from liere_cli.encodings import Grid, PositionEncoding
 from liere_cli.encodings.extension import extend
 from liere_cli.errors import LiereError, UsageError
@@ -53,7 +54,7 @@ def measure(
         return evaluate(
             model,
             dataset,
-            examples.to(device),
+            placed(examples, device),
             grid=grid,
             device=device,
             precision=run_spec.recipe.training.precision,

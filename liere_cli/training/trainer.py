@@ -8,6 +8,7 @@ from functools import partial
 import torch
 
 from liere_cli.data import ByteStream, Examples, Split
+from liere_cli.data.batches import placed
 from liere_cli.data.subset import subset
 from liere_cli.encodings.registry import code_digest, encoding_class, error_summary
 from liere_cli.errors import LiereError, RunFailed, counted
@@ -28,8 +29,6 @@ from liere_cli.utils.files import write_atomically
 from liere_cli.utils.malloc import keep_freed_memory
 from liere_cli.utils.signals import Stop, stoppable
 
-#: a split smaller than this is kept on the device
-DEVICE_BYTES = 4 << 30
 #: items of a split below which its scores are said to be coarse
 FEW_ITEMS = 20
 #: between checkpoints where the recipe says nothing; more where writing would take a larger share
@@ -329,6 +328,4 @@ class Trainer:
 
     def _load(self, split: Split) -> ByteStream | Examples:
         """A split, on the device where it is small enough."""
-        examples = self.run_spec.dataset.load(split)
-        data = examples.data if isinstance(examples, ByteStream) else examples.inputs
-        return examples.to(self.device) if data.nbytes <= DEVICE_BYTES else examples
+        return placed(self.run_spec.dataset.load(split), self.device)
