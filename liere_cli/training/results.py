@@ -23,9 +23,16 @@ JOBS = "LIERE_RUNS_AT_A_TIME"
 
 
 def describe_run(run_spec: RunSpec, run: Run, device: torch.device, processes: int) -> None:
-    """Writes recipe, signature and environment, before the first step."""
+    """Writes recipe, signature and environment, before the model is built."""
     run.write_recipe(run_spec.recipe)
     write_atomically(run.path("signature.txt"), signature(run_spec) + "\n")
+    describe_environment(run_spec, run, device, processes)
+
+
+def describe_environment(
+    run_spec: RunSpec, run: Run, device: torch.device, processes: int, step: str | None = None
+) -> None:
+    """Writes environment.json; ``step``: how training steps are executed, once it is known."""
     environment = {
         "liere": __version__,
         "torch": torch.__version__,
@@ -40,6 +47,7 @@ def describe_run(run_spec: RunSpec, run: Run, device: torch.device, processes: i
         "rotations": compiler.describe(device),
         "processes": processes,
         **({"deterministic": determinism.describe()} if device.type == "cuda" else {}),
+        **({"step": step} if step is not None else {}),
         "data_root": str(root.resolve()) if (root := run_spec.dataset.root) else None,
     }
     write_atomically(run.path("environment.json"), to_json(environment))

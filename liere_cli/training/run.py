@@ -13,7 +13,7 @@ from liere_cli.runs.lock import RunLock, lock_run
 from liere_cli.runs.summary import RunSummary
 from liere_cli.runs.threads import run_threads
 from liere_cli.training.callbacks import Callbacks
-from liere_cli.training.results import describe_run, discard_results
+from liere_cli.training.results import describe_environment, describe_run, discard_results
 from liere_cli.training.step import parts_of
 from liere_cli.training.trainer import Trainer
 from liere_cli.utils.determinism import deterministic
@@ -82,6 +82,9 @@ def _train(
             try:
                 with memory_errors_reported(_LESS_MEMORY):
                     trainer = Trainer(run_spec, run, device, callbacks, lock, ranks)
+                    if device.type == "cuda":
+                        step = trainer.take_step.execution.description
+                        describe_environment(run_spec, run, device, ranks.size, step)
                     summary = trainer.train()
                 lock.check()
                 summary = ended = run.write_summary(summary)

@@ -14,6 +14,7 @@ from liere_cli.model import Transformer
 from liere_cli.positions.augment import Displacement
 from liere_cli.positions.grid import Grid
 from liere_cli.runs.build import RunSpec
+from liere_cli.training.execution import choose_execution
 from liere_cli.utils.devices import CPU, send
 from liere_cli.utils.distributed import Ranks
 from liere_cli.utils.gradient_sum import GradientSum
@@ -35,7 +36,6 @@ class TrainingStep:
         dataset, self.seed = run_spec.dataset, run_spec.recipe.seed
         self.settings, self.device, self.ranks = run_spec.recipe.training, device, ranks
         self.model, self.optimizer = model, optimizer
-        self.forward = torch.compile(model) if self.settings.compile else model
         self.gradients = GradientSum(model.parameters(), ranks)
         self.rows = ranks.rows(self.settings.batch)
         self.parts = parts_of(run_spec, ranks)
@@ -51,6 +51,13 @@ class TrainingStep:
             shift=dataset.shift if self.settings.augment else 0,
             device=device,
         )
+        self.execution = choose_execution(
+            run_spec,
+            model,
+            device,
+            self.parts,
+            lambda: (self.batches.at(0, self.rows)[0], self._positions(0)),
+        )
 
     def __call__(self, step: int, share: float) -> Tensor:
         """Updates the model after ``step`` steps and that share of the budget.
@@ -61,6 +68,8 @@ class TrainingStep:
         rate = settings.learning_rate * schedule(share, settings.warmup, settings.final_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
+        if self.execution.graphed:
+            torch.compiler.cudagraph_mark_step_begin()
         inputs, targets = self.batches.at(step, self.rows)
         positions = self._positions(step)
         total = torch.zeros((), device=self.device)
@@ -73,7 +82,7 @@ class TrainingStep:
             names = (step, index) if index else (step,)
             torch.manual_seed(stream_seed(self.seed, "dropout", *names))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
-                logits = self.forward(part, positions)
+                logits = self.execution.forward(part, positions)
             rows = logits.float().flatten(0, -2)
             loss = F.cross_entropy(rows, goal.flatten(), label_smoothing=settings.label_smoothing)
             total += loss.detach() / parts

@@ -69,6 +69,8 @@ class Trainer:
         restored = checkpoint.load_checkpoint(run, self.model, self.optimizer, ranks)
         self.progress = restored.progress
         self.warnings = [*restored.warnings, *self._small_splits()]
+        if (warning := self.take_step.execution.warning) is not None:
+            self.warnings.append(warning)
         #: training losses [] of the steps since the last line of metrics.jsonl
         self.losses = [torch.tensor(loss, device=device) for loss in self.progress.pending]
         self.latest: float | None = None
