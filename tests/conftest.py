@@ -1,6 +1,7 @@
 """What every test stands on: no network, and a cache of its own."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,20 @@ settings.register_profile(
     "liere", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 settings.load_profile("liere")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hides GPUs unless ``-m`` selects the tests that need one: the others name no device.
+
+    CUDA reads the variable when it starts, and processes that tests start inherit it.
+    """
+    if not selects_gpu(config.option.markexpr):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def selects_gpu(expression: str) -> bool:
+    """Whether an expression of ``-m`` selects the marker ``gpu``."""
+    return bool(re.search(r"(?<!not )\bgpu\b", expression))
 
 
 @pytest.fixture(autouse=True, scope="session")

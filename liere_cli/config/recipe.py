@@ -166,7 +166,8 @@ class TrainingSettings(Section):
         PositionSettings(), description="random displacement of positions during training"
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 autocast on a GPU, float32 elsewhere"
+        "auto",
+        description="auto: bfloat16 autocast on a GPU that has it natively, float32 elsewhere",
     )
     compile: bool = Field(False, description="compile the model with torch.compile")
     validations: int = Field(

@@ -12,9 +12,20 @@ from torch import Tensor
 
 from liere_cli.data.base import ByteStream, Examples
 from liere_cli.errors import LiereError, UsageError
+from liere_cli.utils.devices import send
 from liere_cli.utils.seeding import stream
 
 Batch = tuple[Tensor, Tensor]
+
+
+#: a split smaller than this is kept on the device
+DEVICE_BYTES = 4 << 30
+
+
+def placed(examples: ByteStream | Examples, device: torch.device) -> ByteStream | Examples:
+    """A split, on the device where it is small enough; batches are sent to the device otherwise."""
+    data = examples.data if isinstance(examples, ByteStream) else examples.inputs
+    return examples.to(device) if data.nbytes <= DEVICE_BYTES else examples
 
 
 class TrainingBatches:
@@ -102,7 +113,7 @@ class TrainingBatches:
         # both are always drawn, so that flips are the same with and without shifts
         shifts = torch.randint(-self.shift, self.shift + 1, (self.batch_size, 2), generator=random)
         mirrored = torch.rand(self.batch_size, generator=random) < (0.5 if self.flips else 0.0)
-        drawn = (_send(values[rows], self.device) for values in (shifts, mirrored))
+        drawn = (send(values[rows], self.device) for values in (shifts, mirrored))
         moved, inside = _translate(inputs, *drawn)
         return self._normalise(moved) * inside, labels
 
@@ -228,23 +239,16 @@ def _context_of(examples: ByteStream | Examples, context: int | None) -> int:
     return context
 
 
-def _send(values: Tensor, device: torch.device) -> Tensor:
-    # a copy from pinned memory overlaps with the step
-    if device.type == "cuda" and values.device.type == "cpu":
-        return values.pin_memory().to(device, non_blocking=True)
-    return values.to(device)
-
-
 def _windows(data: Tensor, starts: Tensor, length: int, device: torch.device) -> Tensor:
     """int64 [B, length + 1], the bytes from each start on."""
-    starts = _send(starts, data.device)
+    starts = send(starts, data.device)
     index = starts[:, None] + torch.arange(length + 1, device=data.device)
-    return _send(data[index], device).long()
+    return send(data[index], device).long()
 
 
 def _gather(examples: Examples, chosen: Tensor, device: torch.device) -> Batch:
-    chosen = _send(chosen, examples.inputs.device)
-    return _send(examples.inputs[chosen], device), _send(examples.labels[chosen], device)
+    chosen = send(chosen, examples.inputs.device)
+    return send(examples.inputs[chosen], device), send(examples.labels[chosen], device)
 
 
 def _translate(inputs: Tensor, shifts: Tensor, mirrored: Tensor) -> Batch:

@@ -6,16 +6,20 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from liere_cli.data import ByteStream, Dataset, Examples
 from liere_cli.data.batches import evaluation_batches, evaluation_parts, evenly_spaced
 from liere_cli.data.patch_shuffle import orders, shuffled
+from liere_cli.model import Transformer
+from liere_cli.utils.devices import send
 from liere_cli.utils.distributed import ALONE, Ranks
 
-#: tokens or pixels in one evaluation batch; bounds memory, does not change results
+#: tokens or pixels in one evaluation batch on a CPU; bounds memory, does not change results
 BATCH_VALUES = 1 << 19
+#: bytes of a batch's activations on a GPU: not of the card, so that all compute the same batches
+DEVICE_BATCH_BYTES = 2 << 30
 #: weight of a byte of text in that bound, since a language model's logits need most memory
 VALUES_PER_BYTE = 32
 
@@ -45,7 +49,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module,
+    model: Transformer,
     dataset: Dataset,
     examples: ByteStream | Examples,
     *,
@@ -74,8 +78,8 @@ def evaluate(
     was_training = model.training
     model.eval()
     text = isinstance(examples, ByteStream)
-    size = math.prod(grid) * (VALUES_PER_BYTE if text else dataset.channels)
-    batch_size, context = max(1, BATCH_VALUES // size), grid[0] if text else None
+    batch_size = evaluation_batch(model, dataset, grid, device)
+    context = grid[0] if text else None
     turns = slice(ranks.rank, None, ranks.size)
     batches = evaluation_batches(
         examples, batch_size=batch_size, context=context, block=block, limit=limit,
@@ -87,18 +91,21 @@ def evaluate(
     rounds = math.ceil(len(parts) / ranks.size)
     results = []
     try:
-        for _, part in zip_longest(range(rounds), parts[turns]):
-            before_batch()
-            if part is None:
-                break  # the last round has no batch for this rank
-            inputs, targets = next(batches)
-            if shuffle is not None:
-                patches = math.prod(grid) // math.prod(shuffle)
-                inputs = shuffled(inputs, shuffle, orders(part.items, patches).to(device))
-            used = positions if positions is None or not text else positions[: inputs.shape[1]]
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                logits = model(inputs, used)
-            results.append(_scores(logits[:, -targets.shape[1] :] if text else logits, targets))
+        with model.states.enabled():
+            for _, part in zip_longest(range(rounds), parts[turns]):
+                before_batch()
+                if part is None:
+                    break  # the last round has no batch for this rank
+                inputs, targets = next(batches)
+                if shuffle is not None:
+                    patches = math.prod(grid) // math.prod(shuffle)
+                    inputs = shuffled(inputs, shuffle, send(orders(part.items, patches), device))
+                used = positions
+                if positions is not None and text and inputs.shape[1] < len(positions):
+                    used = positions[: inputs.shape[1]]
+                with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                    logits = model(inputs, used)
+                results.append(_scores(logits[:, -targets.shape[1] :] if text else logits, targets))
     finally:
         model.train(was_training)
     items = _in_order(results, ranks)
@@ -111,6 +118,21 @@ def evaluate(
         evenly_spaced(len(examples), limit).to(examples.groups.device)
     ].cpu()
     return Evaluation(float(items["correct"].double().mean()), mean_loss, count, items)
+
+
+def evaluation_batch(
+    model: Transformer, dataset: Dataset, grid: tuple[int, ...], device: torch.device
+) -> int:
+    """Items or windows in one batch: by values of the input on a CPU, on a GPU by the largest
+    activations of a layer and the logits.
+    """
+    shape, text = model.shape, dataset.task == "language-model"
+    if device.type == "cpu":
+        size = math.prod(grid) * (VALUES_PER_BYTE if text else dataset.channels)
+        return max(1, BATCH_VALUES // size)
+    # the residual stream, its norm, queries, keys, values and their rotated forms; twice the MLP
+    values = 8 * shape.dim + 2 * shape.hidden + (2 * shape.classes if text else 0)
+    return max(1, DEVICE_BATCH_BYTES // (4 * values * math.prod(shape.tokens(grid))))
 
 
 def _scores(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:

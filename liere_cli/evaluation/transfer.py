@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from liere_cli.data import Split
+from liere_cli.data.batches import placed
 from liere_cli.encodings import Grid, PositionEncoding
 from liere_cli.encodings.extension import extend
 from liere_cli.errors import LiereError, UsageError
@@ -17,6 +18,7 @@ from liere_cli.evaluation.conditions import Condition, Items, StoredEvaluation
 from liere_cli.evaluation.evaluate import Evaluation, evaluate
 from liere_cli.model import Transformer
 from liere_cli.runs.build import RunSpec
+from liere_cli.utils.determinism import deterministic
 
 
 def measure(
@@ -48,11 +50,11 @@ def measure(
             f"a length of {grid[0]} is too long for the {split} text of {run_spec.data}, which has "
             f"{len(examples):,} bytes: a window needs one more than its length"
         )
-    with _encoding(model, extension.encoding):
+    with _encoding(model, extension.encoding), deterministic(device):
         return evaluate(
             model,
             dataset,
-            examples.to(device),
+            placed(examples, device),
             grid=grid,
             device=device,
             precision=run_spec.recipe.training.precision,

@@ -18,7 +18,7 @@ from liere_cli.model.block import Block
 from liere_cli.model.norm import build_norm
 from liere_cli.model.shape import ModelShape, encoding_for
 from liere_cli.model.visibility import visible_keys
-from liere_cli.positions.cache import PositionCache
+from liere_cli.positions.cache import PositionCache, StateCache
 from liere_cli.utils.seeding import stream
 from liere_cli.utils.torch_modes import check_mode
 
@@ -47,6 +47,8 @@ class Transformer(nn.Module):
         if not shape.tie_embeddings:
             self.head = nn.Linear(shape.dim, shape.classes, bias=not shape.causal)
         self._positions = PositionCache()
+        #: of the encoding, for passes over a whole split
+        self.states = StateCache()
 
     def initialise(self, seed: int) -> None:
         """Draws every weight from the random stream of its name.
@@ -124,12 +126,15 @@ class Transformer(nn.Module):
         self._check_mask(mask, (len(x), x.shape[1]))
         if positions is None:
             positions = self.positions(tokens, inputs.device)
-        all_positions, positions = positions, positions[before:]
-        x = self.encoding.embed(self.embed(x), positions)  # [B, T, D]
+        all_positions = positions
+        if before:
+            positions = positions[before:]
+        # the residual stream has the weights' dtype, also where autocast narrows an embedding
+        x = self.encoding.embed(self.embed(x).to(self.norm.weight.dtype), positions)  # [B, T, D]
         if prefix:
             x = torch.cat([self._prefix().to(x.dtype).expand(len(x), -1, -1), x], 1)
         x = self.dropout(x)
-        state = key_state = self.encoding.prepare(positions)
+        state = key_state = self.states.get(positions, self.encoding.prepare)
         if cached and "bias" in self.encoding.places:
             key_state = self.encoding.prepare(all_positions)
         context = AttentionContext(self.encoding, prefix, state, key_state, cache=cache)

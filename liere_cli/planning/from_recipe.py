@@ -264,7 +264,7 @@ def _labels(
 def planned_run(run_spec: RunSpec, request: Recipe, seed: int, listing: Listing) -> PlannedRun:
     """The run at another seed: all but the seed and the identity stays."""
     resolved = run_spec.recipe.model_copy(update={"seed": seed})
-    run_id = run_identity(resolved, run_spec.dataset.fingerprint)
+    run_id = run_identity(resolved, run_spec.dataset)
     run_spec = replace(run_spec, recipe=resolved, run_id=run_id)
     request = request.model_copy(update={"seed": seed})
     run = run_spec.run(listing)

@@ -14,7 +14,8 @@ from liere_cli.errors import UsageError
 from liere_cli.model import ModelShape, Transformer, encoding_for
 from liere_cli.runs.find import Listing, find_run
 from liere_cli.runs.folder import Run
-from liere_cli.runs.identity import folder_name, identity
+from liere_cli.runs.identity import RESIDUAL, folder_name, identity
+from liere_cli.utils.determinism import reserve_workspaces
 from liere_cli.utils.torch_modes import cpu_float32
 
 
@@ -47,8 +48,11 @@ class RunSpec:
 def choose_device(name: str, here: bool = True) -> torch.device:
     """The device named ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
+    Also reserves what deterministic results on it need, which must precede the start of CUDA.
+
     Raises UsageError for another name, or (if ``here``) a device that this machine does not have.
     """
+    reserve_workspaces()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -65,6 +69,19 @@ def choose_device(name: str, here: bool = True) -> torch.device:
             "use --device cpu or auto"
         )
     return device
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 natively, which NVIDIA's do from Ampere (2020) on.
+
+    True for a CUDA device of another machine, where this one has none.
+    """
+    if device.type != "cuda":
+        return False
+    if not torch.cuda.is_available():
+        return True
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 @cpu_float32()
@@ -96,7 +113,7 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
         sizes["kv_heads"] = None  # the same model, and so the same run
     precision = recipe.training.precision
     if precision == "auto":
-        precision = "bfloat16" if device.type == "cuda" else "float32"
+        precision = "bfloat16" if has_bfloat16(device) else "float32"
     if recipe.training.batch % recipe.training.accumulate:
         raise UsageError(
             f"training.batch {recipe.training.batch} can't be split into "
@@ -111,15 +128,18 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
         }
     )
     encoding_for(model_shape(resolved, dataset), encoding)
-    run_id = run_identity(resolved, dataset.fingerprint)
+    run_id = run_identity(resolved, dataset)
     return RunSpec(resolved, dataset, registry.label(encoding), _data_label(dataset), run_id)
 
 
-def run_identity(recipe: Recipe, fingerprint: str) -> str:
-    """The identity of a run, from its resolved recipe and its data's fingerprint."""
+def run_identity(recipe: Recipe, dataset: Dataset) -> str:
+    """The identity of a run, from its resolved recipe and its data."""
     spec = recipe.encoding
     digest = registry.code_digest(registry.encoding_class(spec["name"]))
-    return identity(recipe, registry.identifying_spec(spec), fingerprint, digest)
+    classifier = dataset.task == "classification"
+    changed = RESIDUAL if classifier and recipe.training.precision == "bfloat16" else None
+    options = registry.identifying_spec(spec)
+    return identity(recipe, options, dataset.fingerprint, digest, changed)
 
 
 def _data_label(dataset: Dataset) -> str:

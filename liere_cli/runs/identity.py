@@ -10,11 +10,17 @@ from liere_cli.utils.files import digest_of
 
 #: raised when equal settings come to give other results
 FORMAT = 1
+#: of classifiers in bfloat16, whose residual stream was in bfloat16 before
+RESIDUAL = "residual:float32"
 ID_DIGITS = 12
 
 
 def identity(
-    recipe: Recipe, encoding: Mapping[str, Any], fingerprint: str, code: str | None = None
+    recipe: Recipe,
+    encoding: Mapping[str, Any],
+    fingerprint: str,
+    code: str | None = None,
+    changed: str | None = None,
 ) -> str:
     """The identity, in hex digits, of the run of a resolved recipe.
 
@@ -22,6 +28,7 @@ def identity(
         encoding: the encoding's identifying options, from ``identifying_spec``.
         fingerprint: of the data set; used instead of its path.
         code: digest of an encoding's own file; used instead of that file's path.
+        changed: what a later version computes otherwise in runs like this one; None: nothing.
     """
     settings = recipe.identifying()
     for key in ("experiment", "compare"):
@@ -31,7 +38,8 @@ def identity(
     settings["encoding"] = dict(encoding)
     if code is not None:
         settings["encoding"]["name"] = encoding["name"].rpartition(":")[2]
-    text = json.dumps([FORMAT, settings, fingerprint, code], sort_keys=True)
+    hashed = [FORMAT, settings, fingerprint, code, *([] if changed is None else [changed])]
+    text = json.dumps(hashed, sort_keys=True)
     return digest_of(text, ID_DIGITS)
 
 

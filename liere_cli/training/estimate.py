@@ -9,6 +9,7 @@ import torch
 from liere_cli.data import ByteStream, Examples
 from liere_cli.data.subset import subset
 from liere_cli.evaluation.evaluate import evaluate
+from liere_cli.model import Transformer
 from liere_cli.runs.build import RunSpec, build_model
 from liere_cli.runs.threads import run_threads
 from liere_cli.training.step import TrainingStep, build_optimizer
@@ -103,7 +104,7 @@ def probed_seconds(run_spec: RunSpec, device: torch.device) -> float:
 
 def timed_items(
     run_spec: RunSpec,
-    model: torch.nn.Module,
+    model: Transformer,
     examples: ByteStream | Examples,
     device: torch.device,
 ) -> tuple[float, int]:

@@ -15,6 +15,7 @@ from liere_cli.runs.checkpoint import Progress
 from liere_cli.runs.folder import Run
 from liere_cli.runs.summary import RunSummary
 from liere_cli.training.compute import forward_flops
+from liere_cli.utils import determinism
 from liere_cli.utils.files import to_json, write_atomically
 
 #: environment variable in which a worker process finds how many there are
@@ -22,9 +23,16 @@ JOBS = "LIERE_RUNS_AT_A_TIME"
 
 
 def describe_run(run_spec: RunSpec, run: Run, device: torch.device, processes: int) -> None:
-    """Writes recipe, signature and environment, before the first step."""
+    """Writes recipe, signature and environment, before the model is built."""
     run.write_recipe(run_spec.recipe)
     write_atomically(run.path("signature.txt"), signature(run_spec) + "\n")
+    describe_environment(run_spec, run, device, processes)
+
+
+def describe_environment(
+    run_spec: RunSpec, run: Run, device: torch.device, processes: int, step: str | None = None
+) -> None:
+    """Writes environment.json; ``step``: how training steps are executed, once it is known."""
     environment = {
         "liere": __version__,
         "torch": torch.__version__,
@@ -38,6 +46,8 @@ def describe_run(run_spec: RunSpec, run: Run, device: torch.device, processes: i
         "runs_at_a_time": int(os.environ.get(JOBS, 1)),
         "rotations": compiler.describe(device),
         "processes": processes,
+        **({"deterministic": determinism.describe()} if device.type == "cuda" else {}),
+        **({"step": step} if step is not None else {}),
         "data_root": str(root.resolve()) if (root := run_spec.dataset.root) else None,
     }
     write_atomically(run.path("environment.json"), to_json(environment))

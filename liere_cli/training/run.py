@@ -13,9 +13,10 @@ from liere_cli.runs.lock import RunLock, lock_run
 from liere_cli.runs.summary import RunSummary
 from liere_cli.runs.threads import run_threads
 from liere_cli.training.callbacks import Callbacks
-from liere_cli.training.results import describe_run, discard_results
+from liere_cli.training.results import describe_environment, describe_run, discard_results
 from liere_cli.training.step import parts_of
 from liere_cli.training.trainer import Trainer
+from liere_cli.utils.determinism import deterministic
 from liere_cli.utils.distributed import ALONE, Ranks
 from liere_cli.utils.files import make_folder
 from liere_cli.utils.malloc import memory_errors_reported
@@ -44,10 +45,10 @@ def train_run(
     Raises:
         RunLocked: another process trains this run.
         LiereError: a file can't be written, or another rank has ended.
-        UsageError: the ranks can't share a batch equally.
+        UsageError: the ranks can't share a batch equally, or results would not be deterministic.
         KeyboardInterrupt: after SIGINT or SIGTERM; a checkpoint has been written.
     """
-    with run_threads(run_spec):
+    with run_threads(run_spec), deterministic(device, run_spec.recipe.training.compile):
         return _train(run_spec, outputs, device, fresh, callbacks or Callbacks(), ranks)
 
 
@@ -81,6 +82,9 @@ def _train(
             try:
                 with memory_errors_reported(_LESS_MEMORY):
                     trainer = Trainer(run_spec, run, device, callbacks, lock, ranks)
+                    if device.type == "cuda":
+                        step = trainer.take_step.execution.description
+                        describe_environment(run_spec, run, device, ranks.size, step)
                     summary = trainer.train()
                 lock.check()
                 summary = ended = run.write_summary(summary)

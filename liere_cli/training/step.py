@@ -14,8 +14,11 @@ from liere_cli.model import Transformer
 from liere_cli.positions.augment import Displacement
 from liere_cli.positions.grid import Grid
 from liere_cli.runs.build import RunSpec
+from liere_cli.training.execution import choose_execution
 from liere_cli.training.gradients import clip_gradients
+from liere_cli.utils.devices import CPU, send
 from liere_cli.utils.distributed import Ranks
+from liere_cli.utils.gradient_sum import GradientSum
 from liere_cli.utils.seeding import stream, stream_seed
 
 
@@ -34,7 +37,7 @@ class TrainingStep:
         dataset, self.seed = run_spec.dataset, run_spec.recipe.seed
         self.settings, self.device, self.ranks = run_spec.recipe.training, device, ranks
         self.model, self.optimizer = model, optimizer
-        self.forward = torch.compile(model) if self.settings.compile else model
+        self.gradients = GradientSum(model.parameters(), ranks)
         self.rows = ranks.rows(self.settings.batch)
         self.parts = parts_of(run_spec, ranks)
         #: norms [] of the last step's gradients, as of ``clip_gradients``
@@ -51,6 +54,13 @@ class TrainingStep:
             shift=dataset.shift if self.settings.augment else 0,
             device=device,
         )
+        self.execution = choose_execution(
+            run_spec,
+            model,
+            device,
+            self.parts,
+            lambda: (self.batches.at(0, self.rows)[0], self._positions(0)),
+        )
 
     def __call__(self, step: int, share: float) -> Tensor:
         """Updates the model after ``step`` steps and that share of the budget.
@@ -61,22 +71,28 @@ class TrainingStep:
         rate = settings.learning_rate * schedule(share, settings.warmup, settings.final_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
+        if self.execution.graphed:
+            torch.compiler.cudagraph_mark_step_begin()
         inputs, targets = self.batches.at(step, self.rows)
         positions = self._positions(step)
         total = torch.zeros((), device=self.device)
         parts = self.parts * self.ranks.size
         chunks = zip(inputs.chunk(self.parts), targets.chunk(self.parts), strict=True)
-        for index, (part, goal) in enumerate(chunks, self.parts * self.ranks.rank):
+        first = self.parts * self.ranks.rank
+        last = first + self.parts - 1
+        for index, (part, goal) in enumerate(chunks, first):
             # a stream for every part, so that it draws alike whichever rank computes it
             names = (step, index) if index else (step,)
             torch.manual_seed(stream_seed(self.seed, "dropout", *names))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
-                logits = self.forward(part, positions)
+                logits = self.execution.forward(part, positions)
             rows = logits.float().flatten(0, -2)
             loss = F.cross_entropy(rows, goal.flatten(), label_smoothing=settings.label_smoothing)
-            (loss / parts).backward()
             total += loss.detach() / parts
-        total = self.ranks.sum_gradients(self.model.parameters(), total)
+            if index == last:
+                self.gradients.begin(total)
+            (loss / parts).backward()
+        total = self.gradients.finish()
         self.gradient_norms = clip_gradients(self.model, self.model.encoding, settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -88,7 +104,9 @@ class TrainingStep:
             return None
         tokens = self.model.token_grid
         move = self.displacement.draw(tokens, stream(self.seed, "positions", step))
-        return Grid(tokens).positions(self.model.encoding.scaling, self.device, move)
+        # computed on the CPU, where they are drawn, so that the device gets one copy
+        positions = Grid(tokens).positions(self.model.encoding.scaling, CPU, move)
+        return send(positions, self.device)
 
 
 def build_optimizer(model: Transformer, settings: TrainingSettings) -> torch.optim.Optimizer:

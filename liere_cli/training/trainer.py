@@ -8,6 +8,7 @@ from functools import partial
 import torch
 
 from liere_cli.data import ByteStream, Examples, Split
+from liere_cli.data.batches import placed
 from liere_cli.data.subset import subset
 from liere_cli.encodings.registry import code_digest, encoding_class, error_summary
 from liere_cli.errors import LiereError, RunFailed, counted
@@ -18,6 +19,7 @@ from liere_cli.runs.folder import Run, metrics_in
 from liere_cli.runs.lock import RunLock
 from liere_cli.runs.summary import RunSummary
 from liere_cli.training.callbacks import Callbacks, Report
+from liere_cli.training.clock import TrainingClock
 from liere_cli.training.estimate import PROBE_STEPS, evaluation_time, timed_items
 from liere_cli.training.metrics_log import MetricsLog
 from liere_cli.training.results import closing_summary
@@ -27,8 +29,6 @@ from liere_cli.utils.files import write_atomically
 from liere_cli.utils.malloc import keep_freed_memory
 from liere_cli.utils.signals import Stop, stoppable
 
-#: a split smaller than this is kept on the device
-DEVICE_BYTES = 4 << 30
 #: items of a split below which its scores are said to be coarse
 FEW_ITEMS = 20
 #: between checkpoints where the recipe says nothing; more where writing would take a larger share
@@ -56,9 +56,6 @@ class Trainer:
         ranks: Ranks,
     ) -> None:
         keep_freed_memory()
-        if device.type == "cuda":
-            # warn_only: some backward kernels have no deterministic form
-            torch.use_deterministic_algorithms(True, warn_only=True)
         self.run_spec, self.run, self.device, self.callbacks = run_spec, run, device, callbacks
         self.lock, self.ranks = lock, ranks
         self.settings = run_spec.recipe.training
@@ -72,6 +69,8 @@ class Trainer:
         restored = checkpoint.load_checkpoint(run, self.model, self.optimizer, ranks)
         self.progress = restored.progress
         self.warnings = [*restored.warnings, *self._small_splits()]
+        if (warning := self.take_step.execution.warning) is not None:
+            self.warnings.append(warning)
         #: training losses [] of the steps since the last line of metrics.jsonl
         self.losses = [torch.tensor(loss, device=device) for loss in self.progress.pending]
         self.latest: float | None = None
@@ -87,6 +86,14 @@ class Trainer:
         #: share of the budget and seconds after the first step here, which is slower than others
         self.after_first_step: tuple[float, float] | None = None
         self.stop = Stop()
+        self.clock = TrainingClock(
+            self.progress,
+            self.settings.budget,
+            device,
+            ranks,
+            self.stop,
+            warms_up=self.settings.compile or device.type == "cuda",
+        )
         self._summary = partial(closing_summary, run_spec, self.model, self.progress, device)
 
     def train(self) -> RunSummary:
@@ -114,10 +121,10 @@ class Trainer:
                 ) from error
 
     def _loop(self) -> None:
-        progress = self.progress
+        progress, clock = self.progress, self.clock
         saved_at = time.monotonic()
         interval = self.settings.checkpoint_seconds or CHECKPOINT_SECONDS
-        mark = time.perf_counter()
+        clock.resume()
         logged = (progress.examples, progress.seconds)
         first_step = progress.step
         while True:
@@ -126,26 +133,27 @@ class Trainer:
             due = math.floor(self.settings.validations * (share + 1e-12))
             if due > progress.validations:
                 self._validate(due)
-                mark = time.perf_counter()
+                clock.resume()
             if share >= 1:
+                clock.finish()
                 return
             self.losses.append(self.take_step(progress.step, share))
             progress.step += 1
             progress.examples += self.settings.batch
             progress.tokens += self.settings.batch * math.prod(self.model.token_grid)
-            mark = self._count_seconds(mark)
+            clock.after_step()
             self.after_first_step = self.after_first_step or (self._share(), progress.seconds)
             due_line = len(self.losses) >= self.settings.log_every or self._share() >= 1
             if due_line or progress.step == first_step + PROBE_STEPS:
                 loss = float(torch.stack(self.losses).mean())
-                mark = self._count_seconds(mark)
+                clock.count()
                 if self.evaluation_time.item_seconds is None:
                     self._probe_evaluation()
-                    mark = time.perf_counter()
+                    clock.resume()
                 if due_line:
                     self._write_losses(loss)
                 self._report(loss, logged)
-                mark = time.perf_counter()
+                clock.resume()
             if due_line:
                 self.losses.clear()
                 logged = (progress.examples, progress.seconds)
@@ -153,7 +161,8 @@ class Trainer:
             if time.monotonic() - saved_at > interval:
                 began = time.monotonic()
                 self._save()
-                saved_at, mark = time.monotonic(), time.perf_counter()
+                saved_at = time.monotonic()
+                clock.resume()
                 if self.settings.checkpoint_seconds is None:
                     interval = max(CHECKPOINT_SECONDS, (saved_at - began) / CHECKPOINT_SHARE)
 
@@ -168,21 +177,19 @@ class Trainer:
         )
         return min(used, 1.0)
 
-    def _count_seconds(self, mark: float) -> float:
-        """Counts the time since ``mark``, and returns the next one."""
-        now = time.perf_counter()
-        self.progress.seconds += now - mark
-        if self.settings.budget.unit == "seconds":  # all ranks end by the clock of rank 0
-            self.progress.seconds, _ = self.ranks.all_reduce(self.progress.seconds, False)
-        return now
-
     def _check_stop(self) -> None:
-        """Saves a checkpoint and raises KeyboardInterrupt if a signal reached any rank."""
-        _, requested = self.ranks.all_reduce(0.0, self.stop.requested)
-        if requested:
+        """Saves a checkpoint and raises KeyboardInterrupt after a signal; of several ranks, after
+        one that reached any of them before the last exchange.
+        """
+        if self.clock.stop_requested or (self.ranks.size == 1 and self.stop.requested):
             self._save()
             self.ranks.wait()  # the first to end ends all, so the checkpoint must be there
             raise KeyboardInterrupt(self.stop.number)
+
+    def _before_batch(self) -> None:
+        """As :meth:`_check_stop`, for every batch of an evaluation."""
+        self.clock.exchange()
+        self._check_stop()
 
     def _save(self) -> None:
         """Writes a checkpoint, with the losses that no line of metrics.jsonl has yet."""
@@ -217,6 +224,8 @@ class Trainer:
     def _report(self, loss: float, logged: tuple[int, float]) -> None:
         """Reports the mean loss; ``logged`` is examples and seconds at the last line."""
         progress, share = self.progress, self._share()
+        if self.clock.warming_up or share <= 0:
+            return  # nothing is counted yet
         rate = (progress.examples - logged[0]) / max(progress.seconds - logged[1], 1e-9)
         if self.run_spec.dataset.task == "language-model":
             rate *= math.prod(self.model.token_grid)
@@ -274,7 +283,7 @@ class Trainer:
             device=self.device,
             precision=self.settings.precision,
             limit=limit,
-            before_batch=self._check_stop,
+            before_batch=self._before_batch,
             ranks=self.ranks,
         )
         seconds = time.perf_counter() - began
@@ -330,6 +339,4 @@ class Trainer:
 
     def _load(self, split: Split) -> ByteStream | Examples:
         """A split, on the device where it is small enough."""
-        examples = self.run_spec.dataset.load(split)
-        data = examples.data if isinstance(examples, ByteStream) else examples.inputs
-        return examples.to(self.device) if data.nbytes <= DEVICE_BYTES else examples
+        return placed(self.run_spec.dataset.load(split), self.device)

@@ -1,13 +1,14 @@
 """Several processes that train one run together, as ``torchrun`` starts them.
 
 Every rank builds the same model and takes an equal share of each step's batch; gradients are summed
-over ranks before the optimizer's step, which is the same on all of them. Only rank 0 locks the run,
-writes files and prints. A process without a launcher is rank 0 of 1, at no cost.
+over ranks (:mod:`liere_cli.utils.gradient_sum`) before the optimizer's step, which is the same on
+all of them. Only rank 0 locks the run, writes files and prints. A process without a launcher is
+rank 0 of 1, at no cost.
 """
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,7 +16,6 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from liere_cli.errors import LiereError, UsageError
@@ -55,26 +55,13 @@ class Ranks:
         share = batch // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
 
-    def sum_gradients(self, parameters: Iterable[nn.Parameter], loss: Tensor) -> Tensor:
-        """Replaces every gradient by its sum over ranks; returns the sum of ``loss``, []."""
-        if self.size == 1:
-            return loss
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = torch.cat([loss.view(1), *(gradient.flatten() for gradient in gradients)])
-        with _collective():
-            dist.all_reduce(flat)
-        parts = flat[1:].split([gradient.numel() for gradient in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
-        return flat[0]
-
     def all_reduce(self, seconds: float, stop: bool) -> tuple[float, bool]:
         """Seconds of rank 0, at least 0, and whether ``stop`` is true on any rank."""
         if self.size == 1:
             return seconds, stop
         # on the CPU, so that no step waits for the device
         both = torch.tensor([seconds if self.is_main else 0.0, float(stop)], dtype=torch.float64)
-        with _collective():
+        with collective():
             dist.all_reduce(both, dist.ReduceOp.MAX)
         return float(both[0]), bool(both[1])
 
@@ -87,7 +74,7 @@ class Ranks:
     def receive(self, sent: object = None) -> Any:
         """The value that rank 0 broadcasts; for every other rank."""
         made = [sent]
-        with _collective():
+        with collective():
             dist.broadcast_object_list(made, device=torch.device("cpu"))
         return made[0]
 
@@ -96,7 +83,7 @@ class Ranks:
         if self.size == 1:
             return [value]
         values: list[T] = [value] * self.size
-        with _collective():
+        with collective():
             dist.all_gather_object(values, value)
         return values
 
@@ -170,7 +157,7 @@ def own_device(device: torch.device) -> torch.device:
 
 
 @contextmanager
-def _collective() -> Iterator[None]:
+def collective() -> Iterator[None]:
     """Turns an error of a collective operation into one that says what to do."""
     try:
         yield
