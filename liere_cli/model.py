@@ -143,7 +143,7 @@ class AttentionContext:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with encoded queries and keys."""
+    """Multi-head self-attention with encoded queries and keys, or values too."""
 
     def __init__(self, shape: ModelShape, layer: int) -> None:
         super().__init__()
@@ -161,6 +161,9 @@ class Attention(nn.Module):
             q, k, v = encoding.split(x, self.qkv.weight)  # each [B, N, S, H]
             q = encoding.encode_q(q, state, self.layer)
             k = encoding.encode_k(k, state, self.layer)
+        if rotates_values := "values" in encoding.places:
+            v = encoding.encode_v(v, state, self.layer, prefix_tokens=context.prefix_tokens)
+        if context.cache is not None:
             k, v = context.cache.extend(self.layer, k, v)
         mask = context.mask(encoding.bias(state, context.key_state, self.layer), q, k)
         causal = self.causal and mask is None and q.shape[2] > 1
@@ -168,6 +171,8 @@ class Attention(nn.Module):
         y = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=causal, dropout_p=dropout, scale=scale
         )
+        if rotates_values:
+            y = encoding.decode_v(y, state, self.layer, prefix_tokens=context.prefix_tokens)
         return cast(Tensor, self.out(y.transpose(1, 2).flatten(2)))
 
 

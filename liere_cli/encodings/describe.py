@@ -106,13 +106,14 @@ def profile(spec: Spec) -> EncodingProfile:
     resolved = resolve_spec(spec)
     cls = encoding_class(resolved["name"])
     by_axes = tuple(_profile_or_error(resolved, axes) for axes in served_axes(resolved))
+    options = {key: value for key, value in resolved.items() if key != "name"}
     return EncodingProfile(
         name=resolved["name"],
         family=cls.family,
         summary=cls.summary,
         formula=cls.formula,
         axes=cls.axes_in_words(),
-        acts_on=cls.places,
+        acts_on=cls.places_with(cls.Options.model_validate(options)),
         units=resolved.get("scaling", "index") if cls.places else None,
         prefix=cls.prefix,
         qk_width=max((at.qk_width for at in by_axes if isinstance(at, ShapeProfile)), default=1),
@@ -152,7 +153,9 @@ def _flops_of_pass(encoding: PositionEncoding, grid: tuple[int, ...], batch: int
         x = encoding.embed(x, positions)
         state = encoding.prepare(positions)
         for layer in range(shape.depth):
-            encoding.project(x, weight, state, layer)
+            v = encoding.project(x, weight, state, layer)[2]
+            if "values" in encoding.places:
+                encoding.decode_v(encoding.encode_v(v, state, layer), state, layer)
     return counter.total
 
 
