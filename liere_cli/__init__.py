@@ -8,6 +8,7 @@
     liere.evaluate(run, grids=[512])
     liere.load_runs("outputs/quick").to_pandas()
     encoding = liere.build_encoding("liere:block=8", axes=2, heads=6, head_dim=64)
+    liere.apply_to(timm.create_model("vit_small_patch16_224"), "liere:block=8")
 
 Every name is imported on first use, so that importing the package loads neither torch nor data
 libraries.
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from liere_cli.api.apply_to import apply_to
     from liere_cli.api.compare import compare
     from liere_cli.api.comparison import Comparison, ComparisonRow
     from liere_cli.api.evaluate import evaluate, open_trained
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 #: public names by module
 _PUBLIC = {
+    "api.apply_to": ["apply_to"],
     "api.compare": ["compare"],
     "api.comparison": ["Comparison", "ComparisonRow"],
     "api.evaluate": ["evaluate", "open_trained"],
@@ -64,8 +67,8 @@ _MODULES = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = [
     "Comparison", "ComparisonRow", "EncodingOptions", "Grid", "LiereError", "PositionEncoding",
     "PositionedOptions", "ProgressBar", "Run", "RunFailed", "RunRow", "Runs", "Shape", "UsageError",
-    "__version__", "build_encoding", "compare", "evaluate", "judge", "load_runs", "open_trained",
-    "remove_runs", "train", "write_report",
+    "__version__", "apply_to", "build_encoding", "compare", "evaluate", "judge", "load_runs",
+    "open_trained", "remove_runs", "train", "write_report",
 ]  # fmt: skip
 
 

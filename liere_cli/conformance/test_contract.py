@@ -101,6 +101,15 @@ def test_shapes_and_dtypes(case: Case, dtype: torch.dtype) -> None:
             assert bias.shape in ((HEADS, TOKENS, TOKENS), (1, TOKENS, TOKENS)), (
                 f"bias must return [heads or 1, queries, keys], not {list(bias.shape)}"
             )
+    if "values" in encoding.places:
+        encoded_v = encoding.encode_v(q, state, 1, prefix_tokens=PREFIX)
+        for name, y in (
+            ("encode_v", encoded_v),
+            ("decode_v", encoding.decode_v(encoded_v, state, 1, prefix_tokens=PREFIX)),
+        ):
+            assert (y.shape, y.dtype) == (q.shape, dtype), f"{name} must keep shape and dtype"
+            advice = f"{name} must pass prefix tokens unchanged"
+            agree(y[:, :, :PREFIX], q[:, :, :PREFIX], advice, tolerance=0)
     x = random(BATCH, TOKENS, DIM, dtype=dtype)
     added = encoding.embed(x, positions)
     assert added.shape == x.shape, "embed must keep [batch, tokens, dim]"

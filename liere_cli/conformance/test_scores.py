@@ -89,6 +89,21 @@ def test_it_is_relative_exactly_where_it_says_so(case: Case) -> None:
     )
 
 
+def test_outputs_with_encoded_values_are_relative_where_it_says_so(case: Case) -> None:
+    encoding = case.build()
+    if "values" not in encoding.places or not encoding.relative:
+        return
+    _, values = queries_and_keys()
+    weights = random(TOKENS, TOKENS, seed=3).softmax(-1)
+
+    def outputs(shift: float) -> torch.Tensor:
+        state = encoding.prepare(case.positions(encoding, shift))
+        return encoding.decode_v(weights @ encoding.encode_v(values, state, 1), state, 1)
+
+    advice = "outputs change when all positions move together: decode_v must undo encode_v"
+    agree(outputs(SHIFTS[0]), outputs(0), advice, tolerance=1e-3)
+
+
 def test_it_keeps_norms_where_it_says_so(case: Case) -> None:
     encoding = case.build()
     if not encoding.orthogonal:

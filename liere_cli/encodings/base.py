@@ -16,20 +16,22 @@ from torch import Tensor, nn
 
 from liere_cli.config.section import Section
 from liere_cli.config.spec import scalar_text
+from liere_cli.encodings.checks import ArgumentChecks
 from liere_cli.encodings.module import EncodingModule
 from liere_cli.encodings.presets import Preset, with_preset_options
 from liere_cli.errors import UsageError
 from liere_cli.positions.grid import UNITS, Grid, Scaling, check_extents, is_whole
 
-Place = Literal["embed", "encode_qk", "bias"]
+Place = Literal["embed", "encode_qk", "bias", "values"]
 #: the methods that make an encoding act at a place
 ACTING: dict[Place, tuple[str, ...]] = {
     "embed": ("embed",),
     "encode_qk": ("encode_qk", "encode_q", "encode_k"),
     "bias": ("bias",),
+    "values": ("encode_v", "decode_v"),
 }
 #: the methods that take ``prefix_tokens``
-PREFIXED = ("embed", "encode_qk", "encode_q", "encode_k", "project")
+PREFIXED = ("embed", "encode_qk", "encode_q", "encode_k", "encode_v", "decode_v", "project")
 #: how encodings are grouped in lists, in this order
 Family = Literal["none", "embedding", "rotary", "matrix", "polar", "bias", "other"]
 #: the generator for the parameter of a name; None is torch's global one
@@ -92,12 +94,13 @@ class PositionedOptions(EncodingOptions):
     scaling: Scaling = Field("index", description=UNITS)
 
 
-class PositionEncoding(EncodingModule):
-    """Acts at three places and no other.
+class PositionEncoding(ArgumentChecks, EncodingModule):
+    """Acts at four places and no other.
 
     A subclass sets the class variables and overrides ``prepare`` and one or more of ``embed``,
-    ``encode_qk`` and ``bias``; the others stay no-ops. If queries and keys are encoded differently,
-    it overrides ``encode_q`` and ``encode_k`` instead of ``encode_qk``.
+    ``encode_qk``, ``bias`` and the pair ``encode_v`` and ``decode_v``; the others stay no-ops. If
+    queries and keys are encoded differently, it overrides ``encode_q`` and ``encode_k`` instead of
+    ``encode_qk``.
 
     Prefix tokens (CLS, registers) come first in the sequence, have no position and pass unchanged,
     unless ``prefix`` describes another treatment. The caller states how many there are
@@ -113,8 +116,10 @@ class PositionEncoding(EncodingModule):
     family: ClassVar[Family] = "other"
     #: what it computes, in one line
     formula: ClassVar[str] = ""
-    #: where it acts, derived from the methods that it overrides
-    places: ClassVar[tuple[Place, ...]] = ()
+    #: where it acts, derived from the methods that it overrides; an instance adds those of
+    #: ``optional_places`` whose option, of the same name, is true
+    places: tuple[Place, ...] = ()
+    optional_places: ClassVar[tuple[Place, ...]] = ()
     #: lowest and highest number of axes it is defined for; None means any
     min_axes: ClassVar[int] = 1
     max_axes: ClassVar[int | None] = None
@@ -139,13 +144,16 @@ class PositionEncoding(EncodingModule):
             if override and "prefix_tokens" not in inspect.signature(override).parameters:
                 setattr(cls, method, _without_prefix_tokens(override))
         cls.places = tuple(
-            place for place, methods in ACTING.items() if any(map(cls._overrides, methods))
+            place
+            for place, methods in ACTING.items()
+            if any(map(cls._overrides, methods)) and place not in cls.optional_places
         )
 
     def __init__(self, shape: Shape, options: EncodingOptions | None = None) -> None:
         super().__init__()
         self.shape = shape
         self.options: Any = self.Options() if options is None else options
+        self.places = self.places_with(self.options)
         #: units in which ``prepare`` expects its positions
         self.scaling: Scaling = getattr(self.options, "scaling", "index")
         if not self.serves(shape.axes):
@@ -172,6 +180,12 @@ class PositionEncoding(EncodingModule):
             for values in (options, shape)
         ]
         return "; ".join(filter(None, parts))
+
+    @classmethod
+    def places_with(cls, options: EncodingOptions) -> tuple[Place, ...]:
+        """Where it acts with these options."""
+        chosen = tuple(p for p in cls.optional_places if getattr(options, p, False))
+        return (*cls.places, *chosen)
 
     @classmethod
     def serves(cls, axes: int) -> bool:
@@ -260,6 +274,18 @@ class PositionEncoding(EncodingModule):
             return k
         return self.encode_qk(k, k, state, layer, prefix_tokens=prefix_tokens)[1]
 
+    def encode_v(self, v: Tensor, state: Any, layer: int, prefix_tokens: int = 0) -> Tensor:
+        """Transforms values, [B, N, S, H], at the positions of their keys; a cache keeps what it
+        returns. Called where ``places`` has "values".
+        """
+        return v
+
+    def decode_v(self, y: Tensor, state: Any, layer: int, prefix_tokens: int = 0) -> Tensor:
+        """Transforms attention's outputs, sums of encoded values, [B, N, S, H], at the positions of
+        their queries. Called where ``places`` has "values".
+        """
+        return y
+
     def project(
         self, x: Tensor, weight: Tensor, state: Any, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -273,7 +299,7 @@ class PositionEncoding(EncodingModule):
             weight: [3 * N * H, dim], of queries, keys and values.
 
         Returns:
-            Three tensors [B, N, S, H], the first two with H * qk_width.
+            Three tensors [B, N, S, H], the first two with H * qk_width; values not encoded.
         """
         q, k, v = self.split(x, weight)
         q, k = self.encode_qk(q, k, state, layer, prefix_tokens=prefix_tokens)
@@ -337,57 +363,6 @@ class PositionEncoding(EncodingModule):
             self.encode_q(q, self.prepare(positions), layer, prefix_tokens=prefix_tokens),
             self.encode_k(k, self.prepare(key_positions), layer, prefix_tokens=key_prefix_tokens),
         )
-
-    def check_positions(self, positions: Tensor) -> None:
-        """Raises UsageError unless positions are [T, A] with this encoding's axes."""
-        axes = self.shape.axes
-        if not isinstance(positions, Tensor):
-            raise UsageError("positions must be a tensor, as encoding.positions(grid) makes it")
-        given = list(positions.shape)
-        if positions.ndim != 2 or given[1] != axes:
-            raise UsageError(f"positions must be [tokens, {axes}], not {given}")
-
-    def check_tokens(self, tokens: int, positions: int, prefix_tokens: int) -> None:
-        """Raises UsageError unless ``tokens`` are the prefix and a token for each position."""
-        if tokens == positions + prefix_tokens and prefix_tokens >= 0:
-            return
-        total, extra = positions + prefix_tokens, tokens - positions
-        sentence = f"{tokens} tokens, but {positions} positions and {prefix_tokens=} make {total}"
-        if extra > 0:
-            first = "the first token has" if extra == 1 else f"the first {extra} tokens have"
-            sentence += (
-                f"; pass prefix_tokens={extra} if {first} no position (CLS, registers), or the "
-                "positions of a grid that has all tokens"
-            )
-        raise UsageError(sentence)
-
-    def check_sequences(self, positions: int, prefix_tokens: int, *xs: Tensor) -> None:
-        """``check_tokens`` of queries or keys [B, N, S, H]."""
-        for x in xs:
-            self.check_tokens(x.shape[2], positions, prefix_tokens)
-
-    def _check_acts_on_qk(self) -> None:
-        """An encoding that acts only elsewhere must not seem to work; ``none`` acts nowhere."""
-        if "encode_qk" in self.places:
-            return
-        name = getattr(self, "name", type(self).__name__)
-        if "embed" in self.places:
-            raise UsageError(f"'{name}' adds to the token embeddings: call embed(x, positions)")
-        if "bias" in self.places:
-            call = "bias(state, state, layer) with state = prepare(positions)"
-            raise UsageError(f"'{name}' adds to the attention logits: call {call}")
-
-    def _check_heads(self, name: str, x: Tensor) -> None:
-        heads, head_dim = self.shape.heads, self.shape.head_dim
-        shape = list(getattr(x, "shape", []))
-        if not isinstance(x, Tensor) or len(shape) != 4 or shape[1::2] != [heads, head_dim]:
-            expected = f"[batch, heads={heads}, tokens, head_dim={head_dim}]"
-            raise UsageError(f"{name} must be a tensor {expected}, not {shape}")
-
-    def _check_layer(self, layer: int) -> None:
-        depth = self.shape.depth
-        if not isinstance(layer, int) or not 0 <= layer < depth:
-            raise UsageError(f"layer must be from 0 to {depth - 1} at {depth=}, not {layer}")
 
 
 def _without_prefix_tokens(method: Callable[..., Any]) -> Callable[..., Any]:

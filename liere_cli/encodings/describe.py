@@ -106,13 +106,14 @@ def profile(spec: Spec) -> EncodingProfile:
     resolved = resolve_spec(spec)
     cls = encoding_class(resolved["name"])
     by_axes = tuple(_profile_or_error(resolved, axes) for axes in served_axes(resolved))
+    options = {key: value for key, value in resolved.items() if key != "name"}
     return EncodingProfile(
         name=resolved["name"],
         family=cls.family,
         summary=cls.summary,
         formula=cls.formula,
         axes=cls.axes_in_words(),
-        acts_on=cls.places,
+        acts_on=cls.places_with(cls.Options.model_validate(options)),
         units=resolved.get("scaling", "index") if cls.places else None,
         prefix=cls.prefix,
         qk_width=max((at.qk_width for at in by_axes if isinstance(at, ShapeProfile)), default=1),
@@ -162,10 +163,12 @@ def _flops_of_pass(
         state = encoding.prepare(positions)
         for layer in range(shape.depth):
             if fused:
-                encoding.project(x, weight, state, layer)
+                v = encoding.project(x, weight, state, layer)[2]
             else:
-                q, k, _ = encoding.split(x, weight)
+                q, k, v = encoding.split(x, weight)
                 encoding.encode_qk(q, k, state, layer)
+            if "values" in encoding.places:
+                encoding.decode_v(encoding.encode_v(v, state, layer), state, layer)
     return counter.total
 
 

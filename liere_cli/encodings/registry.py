@@ -32,11 +32,12 @@ Spec = str | Mapping[str, Any]
 #: the order within a family, simple encodings first; those that are not named here follow by name
 _ORDER = (
     *("absolute", "sinusoidal", "fourier"),
-    *("rope", "axial", "rope-mixed", "golden-gate", "dinov3", "spiral", "grape", "xpos", "fope"),
+    *("rope", "axial", "rope-mixed", "golden-gate", "nd-rope", "dinov3", "spiral", "grape"),
+    *("xpos", "fope"),
     *("cayley-string", "circulant-string", "harope"),
     *("comrope-ap", "comrope-ld", "spherical", "liere"),
     *("lrpe", "pope", "golden-gate-pope"),
-    *("alibi", "t5", "kerple", "fire"),
+    *("alibi", "t5", "kerple", "fire", "lookhere"),
 )
 
 

@@ -54,7 +54,7 @@ class AttentionContext:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with encoded queries and keys.
+    """Multi-head self-attention with encoded queries and keys, or values too.
 
     Heads of queries that share a head of keys each have a copy of it, which is encoded as their own
     head is: an encoding may have other parameters for each.
@@ -85,6 +85,9 @@ class Attention(nn.Module):
             q, k, v = self._heads(x)
             q = encoding.encode_q(q, state, self.layer, prefix_tokens=prefix)
             k = encoding.encode_k(k, state, self.layer, prefix_tokens=prefix)
+        if rotates_values := "values" in encoding.places:
+            v = encoding.encode_v(v, state, self.layer, prefix_tokens=prefix)
+        if context.cache is not None:
             k, v = context.cache.extend(self.layer, k, v)
         mask = context.mask(encoding.bias(state, context.key_state, self.layer), q, k)
         causal = self.causal and mask is None and q.shape[2] > 1
@@ -92,6 +95,8 @@ class Attention(nn.Module):
         y = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=causal, dropout_p=dropout, scale=scale
         )
+        if rotates_values:
+            y = encoding.decode_v(y, state, self.layer, prefix_tokens=prefix)
         return cast(Tensor, self.out(y.transpose(1, 2).flatten(2)))
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from liere_cli.encodings import Grid, build_encoding
 from liere_cli.encodings.base import PositionEncoding
-from liere_cli.encodings.rotary.basis_change import BasisChange
+from liere_cli.encodings.basis.base import BasisChange
 from liere_cli.errors import UsageError
 from support.slow_rotary import SHAPES, built, positions_of, random_qk, scores
 

@@ -224,3 +224,59 @@ def test_alibi_and_t5_equal_those_of_x_transformers() -> None:
 def test_options_and_shapes_that_do_not_fit_are_refused(spec: str, axes: int, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         build_encoding(spec, axes=axes, heads=4, head_dim=6)
+
+
+#: the rows and columns, relative to the query, that heads see, as the names of the code say
+SEEN = {
+    180: [
+        lambda r, c: r <= 0, lambda r, c: r >= 0, lambda r, c: c <= 0, lambda r, c: c >= 0,
+        lambda r, c: c >= r, lambda r, c: c <= -r, lambda r, c: c >= -r, lambda r, c: c <= r,
+    ],
+    90: [
+        lambda r, c: r <= 0 and c <= 0, lambda r, c: r <= 0 and c >= 0,
+        lambda r, c: r >= 0 and c <= 0, lambda r, c: r >= 0 and c >= 0,
+        lambda r, c: -r >= abs(c), lambda r, c: r >= abs(c),
+        lambda r, c: -c >= abs(r), lambda r, c: c >= abs(r),
+    ],
+    45: [
+        lambda r, c: -r >= abs(c) and c <= 0, lambda r, c: r >= abs(c) and c <= 0,
+        lambda r, c: -c >= abs(r) and r <= 0, lambda r, c: c >= abs(r) and r <= 0,
+        lambda r, c: -r >= abs(c) and c >= 0, lambda r, c: r >= abs(c) and c >= 0,
+        lambda r, c: -c >= abs(r) and r >= 0, lambda r, c: c >= abs(r) and r >= 0,
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("view", list(SEEN))
+def test_lookhere_has_the_fields_of_view_of_its_code(view: int) -> None:
+    """Those of 12 heads in GreenCUBIC/lookhere: two groups of four directed heads, then none."""
+    encoding = build_encoding(
+        f"lookhere:view={view},slope=2", axes=2, heads=12, head_dim=4, depth=3
+    )
+    grid = (4, 5)
+    state = encoding.prepare(encoding.positions(grid))
+    cells = [(r, c) for r in range(4) for c in range(5)]
+    for layer, factor in enumerate((1.5, 1.0, 0.5)):
+        bias = encoding.bias(state, state, layer)
+        assert bias is not None
+        for head in range(12):
+            slope = 0.5 if head < 8 else 0.25 ** (head - 7)
+            for i, (qr, qc) in enumerate(cells):
+                for j, (kr, kc) in enumerate(cells):
+                    r, c = kr - qr, kc - qc
+                    expected = -2 * factor * slope * math.hypot(r, c)
+                    if head < 8 and not SEEN[view][head](r, c):
+                        expected = -1e4
+                    assert float(bias[head, i, j]) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("heads", "directed"), [(1, 1), (2, 2), (4, 3), (6, 4), (16, 11)])
+def test_lookhere_leaves_a_third_of_the_heads_undirected(heads: int, directed: int) -> None:
+    encoding = build_encoding("lookhere", axes=2, heads=heads, head_dim=4)
+    state = encoding.prepare(encoding.positions((3, 3)))
+    bias = encoding.bias(state, state, 0)
+    assert bias is not None
+    seen = (bias > -1e3).flatten(1)
+    assert [bool(head.all()) for head in seen] == [n >= directed for n in range(heads)]
+    # every query sees itself
+    assert bool((bias.diagonal(dim1=1, dim2=2) == 0).all())

@@ -87,7 +87,7 @@ def test_the_training_grid_is_a_tuple() -> None:
 def test_built_in_encodings_are_found_and_keep_their_order() -> None:
     names = list(available())
     assert names[:5] == ["none", "absolute", "sinusoidal", "fourier", "rope"]
-    assert names[-4:] == ["alibi", "t5", "kerple", "fire"]
+    assert names[-5:] == ["alibi", "t5", "kerple", "fire", "lookhere"]
     assert set(registry._ORDER) == set(names) - {"none"}
 
 

@@ -22,7 +22,9 @@ from support.documents import ROOT
 GRIDS: dict[int, tuple[int, ...]] = {1: (7,), 2: (2, 3), 3: (2, 2, 2)}
 HEADS, HEAD_DIM, DIM = 2, 8, 16
 #: blocks of other sizes take other paths
-SPECS = (*available(), "liere:block=4")
+SPECS = (
+    *available(), "liere:block=4", "rope:learned=scale", "axial:values=true", "liere:values=true",
+)  # fmt: skip
 CASES = [
     (spec, axes)
     for spec in SPECS
@@ -59,7 +61,12 @@ class Loss(torch.nn.Module):
         scores = q @ k.mT
         bias = encoding.bias(state, state, layer)
         scores = scores if bias is None else scores + bias
-        total = (scores.tanh() @ v).sin().sum()
+        if "values" in encoding.places:
+            v = encoding.encode_v(v, state, layer)
+        outputs = scores.tanh() @ v
+        if "values" in encoding.places:
+            outputs = encoding.decode_v(outputs, state, layer)
+        total = outputs.sin().sum()
         plain = encoding.split(x, weight)
         apart = (
             encoding.encode_q(plain[0], state, layer) @ encoding.encode_k(plain[1], state, layer).mT

@@ -74,6 +74,20 @@ class LieREState:
     generators: tuple[Tensor, ...] = ()
     rotations: tuple[Tensor, ...] = ()
 
+    def inverse(self, layer: int) -> "LieREState":
+        """The state of one layer, then the first, at the negative positions: R(-p) = R(p)^T."""
+        only = slice(layer, layer + 1)
+        conjugates = [torch.stack((t[..., 0], -t[..., 1]), -1) for _, t in self.tables[only]]
+        angles = [-angles for angles, _ in self.tables[only]]
+        return LieREState(
+            -self.positions,
+            self.frequencies[only],
+            self.lines[only],
+            tuple(map(OneAxisTable, angles, conjugates)),
+            self.generators[only],
+            tuple(rotations.mT for rotations in self.rotations[only]),
+        )
+
 
 class LieREOptions(PositionedOptions):
     block: int | None = Field(
@@ -106,6 +120,11 @@ class LieREOptions(PositionedOptions):
         gt=0,
         description="scales the initial draw so that the highest frequency of a block on an axis "
         "is this on average, in radians per unit of position; null: scale applies",
+    )
+    values: bool = added(
+        False,
+        description="rotate values too, and attention's outputs back (RoVE's values with LieRE's "
+        "rotations)",
     )
     presets: ClassVar[Mapping[str, Preset]] = PRESETS
     preset: str | None = preset_field(PRESETS)
@@ -148,6 +167,7 @@ class LieRE(MatrixRotation):
     summary = "rotations of whole blocks of channels with learned generators"
     source = "arXiv 2406.10322"
     formula = "R(p) = exp(sum_a p_a (U_a - U_a^T)), blocks of b rows"
+    optional_places = ("values",)
     Options = LieREOptions
 
     def __init__(self, shape: Shape, options: LieREOptions | None = None) -> None:
@@ -226,6 +246,13 @@ class LieRE(MatrixRotation):
         if state.generators:
             return rotate_on_grid(state.generators[layer], state.positions, *xs)
         return rotate_blocks(state.rotations[layer], *xs)
+
+    def encode_v(self, v: Tensor, state: LieREState, layer: int, prefix_tokens: int = 0) -> Tensor:
+        return self.rotate(state, layer, prefix_tokens, v, in_eigenbasis=False)[0]
+
+    def decode_v(self, y: Tensor, state: LieREState, layer: int, prefix_tokens: int = 0) -> Tensor:
+        back = state.inverse(layer if len(self.upper) > 1 else 0)
+        return self.rotate(back, 0, prefix_tokens, y, in_eigenbasis=False)[0]
 
     def project(
         self, x: Tensor, weight: Tensor, state: LieREState, layer: int, prefix_tokens: int = 0

@@ -74,6 +74,9 @@ class LRPE(Polar):
         as_code = shape.axes == 1 and not self.rotates
         self.start_at(torch.stack(rows), as_code if chosen.learned is None else chosen.learned)
 
+    def count_rotated(self, planes: int) -> int:
+        return planes  # the last frequencies are zero
+
     def count_planes(self) -> int:
         cosine = self.options.form == "cosine"
         return super().count_planes() if cosine else Rotary.count_planes(self)

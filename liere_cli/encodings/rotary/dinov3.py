@@ -5,12 +5,12 @@ import math
 from pydantic import Field
 
 from liere_cli.encodings.base import Shape
-from liere_cli.encodings.rotary.base import LAYOUTS, Rotary, RotaryOptions, axial_frequencies
+from liere_cli.encodings.rotary.base import LAYOUTS, PlaneOptions, Rotary, axial_frequencies
 from liere_cli.positions.grid import UNITS, Scaling
 from liere_cli.rotations import Layout
 
 
-class DINOv3Options(RotaryOptions):
+class DINOv3Options(PlaneOptions):
     layout: Layout = Field("half-split", description=LAYOUTS)
     scaling: Scaling = Field("cell-centered", description=UNITS)
     theta: float = Field(100.0, gt=1, description="base of the periods")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from liere_cli.encodings.base import Shape, Stream
-from liere_cli.encodings.rotary.base import LAYOUTS, Rotary, RotaryOptions, geometric
+from liere_cli.encodings.rotary.base import LAYOUTS, Rotary, RotaryOptions, geometric, part_field
 from liere_cli.positions.grid import Grid
 from liere_cli.rotations import Layout
 from liere_cli.rotations.precision import full_precision
@@ -49,6 +49,7 @@ class FoPEOptions(RotaryOptions):
     learned: bool = Field(
         False, description="learn the coefficients; otherwise they stay as drawn, as in the code"
     )
+    part: float = part_field()
 
 
 class FoPE(Rotary):
@@ -79,7 +80,7 @@ class FoPE(Rotary):
     def __init__(self, shape: Shape, options: FoPEOptions | None = None) -> None:
         super().__init__(shape, options)
         chosen = self.options
-        kept = self._kept_frequencies()
+        kept = self._kept_frequencies(super().count_rotated(self.planes))
         self.start_at(kept[None], learned=False)
         as_paper = chosen.form == "paper"
         self.mixed = len(kept) if as_paper else min(len(kept), max(1, shape.head_dim // 4))
@@ -95,7 +96,10 @@ class FoPE(Rotary):
         self.orthogonal = self.relative and as_paper
         self.initialise()
 
-    def _kept_frequencies(self) -> Tensor:
+    def count_rotated(self, planes: int) -> int:
+        return planes  # ``table`` leaves those without a frequency unchanged
+
+    def _kept_frequencies(self, rotated: int) -> Tensor:
         shape, length = self.shape, self.options.length
         if length is None:
             if shape.grid is None:
@@ -103,7 +107,7 @@ class FoPE(Rotary):
                 raise self.error(f"needs the training length: {remedy}")
             (length,) = shape.grid
         first, second = Grid((2,), (length,)).positions(self.scaling).flatten().tolist()
-        frequencies = geometric(self.options.theta, self.planes)
+        frequencies = geometric(self.options.theta, rotated)
         kept = frequencies[frequencies >= 2 * math.pi / (length * (second - first))]
         if not len(kept):
             raise self.error(

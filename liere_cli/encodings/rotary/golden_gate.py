@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from liere_cli.encodings.base import Shape
-from liere_cli.encodings.rotary.base import LAYOUTS, Learned, Rotary, RotaryOptions
+from liere_cli.encodings.rotary.base import LAYOUTS, Learned, PlaneOptions, Rotary
 from liere_cli.errors import UsageError
 from liere_cli.positions.grid import UNITS, Scaling
 from liere_cli.rotations import Layout
@@ -17,7 +17,7 @@ from liere_cli.rotations import Layout
 _STEPS = 10
 
 
-class GoldenGateOptions(RotaryOptions):
+class GoldenGateOptions(PlaneOptions):
     layout: Layout = Field("half-split", description=LAYOUTS)
     scaling: Scaling = Field("aspect", description=UNITS)
     slowest: float = Field(

@@ -5,11 +5,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from liere_cli.encodings.base import Shape, Stream
-from liere_cli.encodings.rotary.base import LAYOUTS, Rotary, RotaryOptions, geometric
+from liere_cli.encodings.rotary.base import LAYOUTS, PlaneOptions, Rotary, geometric
 from liere_cli.rotations import Layout
 
 
-class GRAPEOptions(RotaryOptions):
+class GRAPEOptions(PlaneOptions):
     layout: Layout = Field("half-split", description=LAYOUTS)
     theta: float = Field(10_000.0, gt=1, description="base of the initial frequencies")
     share: bool = Field(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from liere_cli.config.section import added
 from liere_cli.encodings.base import Shape, Stream
 from liere_cli.encodings.presets import Preset, preset_field
-from liere_cli.encodings.rotary.base import Rotary, RotaryOptions, geometric, split_planes
+from liere_cli.encodings.rotary.base import PlaneOptions, Rotary, geometric, split_planes
 
 PRESETS = {
     "liere-repository": Preset(
@@ -22,7 +22,7 @@ PRESETS = {
 }
 
 
-class RoPEMixedOptions(RotaryOptions):
+class RoPEMixedOptions(PlaneOptions):
     theta: float = Field(10.0, gt=1, description="base of the initial frequencies")
     start: Literal["frames", "uniform"] = added(
         "frames",
@@ -74,15 +74,12 @@ class RoPEMixed(Rotary):
         with torch.no_grad():
             self.frequencies.copy_(start)
 
-    def frequencies_of(self, layer: int) -> Tensor:
-        return super().frequencies_of(layer if len(self.frequencies) > 1 else 0)
-
 
 def mixed_frequencies(
     theta: float, planes: int, shape: Shape, generator: torch.Generator | None
 ) -> Tensor:
     """Initial frequencies of RoPE-Mixed, [L, N, A, planes] float32."""
-    frames = _random_frames(shape.depth * shape.heads, shape.axes, generator)
+    frames = random_frames(shape.depth * shape.heads, shape.axes, generator)
     parts = split_planes(planes, shape.axes)
     magnitudes = torch.cat([geometric(theta, share) for share in parts])
     direction_of_plane = torch.arange(shape.axes).repeat_interleave(torch.tensor(parts))
@@ -90,7 +87,7 @@ def mixed_frequencies(
     return frequencies.view(shape.depth, shape.heads, shape.axes, planes)
 
 
-def _random_frames(count: int, axes: int, generator: torch.Generator | None) -> Tensor:
+def random_frames(count: int, axes: int, generator: torch.Generator | None) -> Tensor:
     """Uniformly distributed rotations, [count, axes, axes] float32; the columns are directions."""
     frames, triangular = torch.linalg.qr(
         torch.randn(count, axes, axes, dtype=torch.float64, generator=generator)

@@ -7,13 +7,12 @@ from pydantic import Field
 from torch import Tensor
 
 from liere_cli.encodings.base import Shape
-from liere_cli.encodings.rotary.base import Rotary, RotaryOptions, geometric, split_planes
+from liere_cli.encodings.rotary.base import PlaneOptions, Rotary, geometric, split_planes
 from liere_cli.errors import UsageError
 from liere_cli.positions.grid import finite_or_nan
-from liere_cli.rotations import phases
 
 
-class SpiralOptions(RotaryOptions):
+class SpiralOptions(PlaneOptions):
     theta: float = Field(10_000.0, gt=1, description="base of the frequencies")
     count: int = Field(
         4, ge=2, multiple_of=2, description="directions, an even number; twice the code's rotate"
@@ -90,4 +89,4 @@ class Spiral(Rotary):
         magnitudes = self.frequencies.norm(dim=0)
         directions = self.frequencies / magnitudes
         projected = ((finite_or_nan(positions) - middle)[:, :, None] * directions).sum(1)
-        return phases((projected.clamp(-middle, middle) + middle) * magnitudes)[None]
+        return self.phases((projected.clamp(-middle, middle) + middle) * magnitudes)[None]

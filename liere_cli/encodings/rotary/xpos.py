@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from liere_cli.encodings.base import Shape
-from liere_cli.encodings.rotary.base import Learned, Rotary, RotaryOptions, geometric
+from liere_cli.encodings.rotary.base import Learned, Rotary, RotaryOptions, geometric, part_field
 from liere_cli.positions.grid import Grid
 from liere_cli.rotations.angles import can_read
 
@@ -25,6 +26,7 @@ class XPosOptions(RotaryOptions):
         0.4, gt=0, description="zeta_i = (i/P + gamma) / (1 + gamma); large values decay little"
     )
     learned: Learned = False
+    part: float = part_field()
 
 
 #: queries and keys are assumed to be below the exponential of this
@@ -84,9 +86,8 @@ class XPos(Rotary):
         if can_read(centred, self.rate) and centred.numel():
             farthest = centred.detach().abs().nan_to_num(0.0, 0.0).amax()
             largest = float(farthest * self.rate.abs().amax())
-        return XPosState(
-            super().prepare(positions), (centred * self.rate).exp()[..., None], largest
-        )
+        decay = F.pad((centred * self.rate).exp(), (0, self.unrotated), value=1.0)[..., None]
+        return XPosState(super().prepare(positions), decay, largest)
 
     def factors(self, state: XPosState, *xs: Tensor) -> Tensor:
         """zeta_i^(p / span), [T, P, 1]; UsageError if results in the dtype of the tensors would not

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from liere_cli.encodings.base import Shape, Stream
-from liere_cli.encodings.rotary.basis_change import BasisChange, STRINGOptions, string_start
+from liere_cli.encodings.basis.base import BasisChange, STRINGOptions, string_start
 from liere_cli.rotations.precision import full_precision
 
 
@@ -29,7 +29,9 @@ class CirculantSTRING(BasisChange):
 
     def __init__(self, shape: Shape, options: STRINGOptions | None = None) -> None:
         super().__init__(shape, options)
-        if self.planes <= shape.axes:
+        # the last plane, the first and middle components, does not rotate
+        self.rotated = min(super().count_rotated(self.planes), self.planes - 1)
+        if self.rotated < shape.axes:
             raise self.error(
                 f"rotates head_dim / 2 - 1 planes, at least one for each of {shape.axes} axes; "
                 f"head_dim={shape.head_dim} has {self.planes - 1}, and the smallest possible is "
@@ -38,16 +40,19 @@ class CirculantSTRING(BasisChange):
         size = (shape.depth, shape.heads, shape.axes, shape.head_dim)
         self.entries = nn.Parameter(torch.empty(size))
         to_frequencies, basis = _fourier(shape.head_dim)
+        to_frequencies[:, self.rotated :] = 0
         self.register_buffer("_to_frequencies", to_frequencies, persistent=False)
         self.register_buffer("_basis", basis[None, None], persistent=False)
         self._to_frequencies: Tensor
         self._basis: Tensor
         self.initialise()
 
+    def count_rotated(self, planes: int) -> int:
+        return planes  # the last frequencies are zero
+
     def initialise(self, stream: Stream = lambda name: None) -> None:
-        planes = self.planes - 1  # the last plane, the first and middle components, does not rotate
-        start = string_start(self.options, planes, self.shape, stream("frequencies"))
-        to_frequencies = self._to_frequencies[:, :planes].cpu()
+        start = string_start(self.options, self.rotated, self.shape, stream("frequencies"))
+        to_frequencies = self._to_frequencies[:, : self.rotated].cpu()
         with torch.no_grad():
             # its columns are orthogonal, of squared length 2 H
             self.entries.copy_(start @ to_frequencies.T / (2 * self.shape.head_dim))

@@ -5,8 +5,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from liere_cli.encodings.base import Shape, Stream
+from liere_cli.encodings.basis.base import BasisChange, STRINGOptions, string_start
 from liere_cli.encodings.rotary.base import LAYOUTS
-from liere_cli.encodings.rotary.basis_change import BasisChange, STRINGOptions, string_start
 from liere_cli.rotations import Layout, skew_from_upper
 from liere_cli.rotations.precision import full_precision
 

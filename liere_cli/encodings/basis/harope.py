@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from liere_cli.encodings.base import Shape, Stream
-from liere_cli.encodings.rotary.base import RotaryOptions, axial_frequencies
-from liere_cli.encodings.rotary.basis_change import BasisChange
+from liere_cli.encodings.basis.base import BasisChange
+from liere_cli.encodings.rotary.base import RotaryOptions, axial_frequencies, part_field
 from liere_cli.rotations import skew_exp, skew_from_upper
 from liere_cli.rotations.precision import full_precision
 
@@ -19,6 +19,7 @@ _LEAST = 1e-6
 
 class HARoPEOptions(RotaryOptions):
     theta: float = Field(10_000.0, gt=1, description="base of the frequencies, on every axis")
+    part: float = part_field()
 
 
 class HARoPE(BasisChange):

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from liere_cli.encodings.base import PositionedOptions, Shape
-from liere_cli.encodings.rotary.base import Rotary, axial_frequencies
+from liere_cli.encodings.rotary.base import Rotary, axial_frequencies, part_field
 from liere_cli.encodings.rotary.rope_mixed import mixed_frequencies
 from liere_cli.rotations import rotate_planes, rotate_projected
 from liere_cli.rotations.precision import full_precision
@@ -99,6 +99,7 @@ def times(x: Tensor, matrix: Tensor) -> Tensor:
 
 
 class STRINGOptions(PositionedOptions):
+    part: float = part_field()
     start: Literal["axial", "mixed"] = Field(
         "axial",
         description="initial frequencies: axial (each plane on one axis) or mixed (in random "

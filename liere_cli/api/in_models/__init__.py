@@ -1,0 +1,1 @@
+"""Encodings in models of other libraries, one file for each library."""

@@ -1,0 +1,1 @@
+"""Rotary encodings in another basis than that of the channels."""
