@@ -48,9 +48,14 @@ def without_kernels() -> Iterator[None]:
         _off.reset(token)
 
 
+def are_disabled() -> bool:
+    """Whether ``without_kernels`` applies."""
+    return _off.get()
+
+
 def serves(*tensors: Tensor) -> bool:
     """Whether compiled code can read the tensors: plain ones of one dtype on a CPU."""
-    return not _off.get() and all(
+    return not are_disabled() and all(
         x.device.type == "cpu"
         and x.dtype in REALS
         and x.dtype == tensors[0].dtype
