@@ -251,6 +251,7 @@ class Transformer(nn.Module):
         *,
         mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
+        documents: Tensor | None = None,
     ) -> Tensor:
         """
         Args:
@@ -261,6 +262,7 @@ class Transformer(nn.Module):
             mask: bool [B, T] over bytes or patches, False for padding, which does not affect other
                 tokens and is excluded from the mean over tokens.
             cache: of the bytes before ``inputs``, which are added to it.
+            documents: int64 [B, T], the document of each byte, which attends to no other document.
 
         Returns:
             [B, T, classes] for a language model, [B, classes] for a classifier.
@@ -272,6 +274,8 @@ class Transformer(nn.Module):
         check_mode()
         if cache is not None and (mask is not None or not self.shape.causal):
             raise UsageError("a key-value cache needs a language model, and no mask")
+        if documents is not None and (cache is not None or not self.shape.causal):
+            raise UsageError("documents need a language model, and no key-value cache")
         cached = 0 if cache is None else cache.tokens
         x = inputs
         tokens: tuple[int, ...] = (cached + inputs.shape[-1],)
@@ -292,7 +296,7 @@ class Transformer(nn.Module):
         if cached and "bias" in self.encoding.places:
             key_state = self.encoding.prepare(all_positions)
         context = AttentionContext(self.encoding, prefix, state, key_state, cache=cache)
-        context.visible = self._visible(present, x.shape[1], cached, x.device)
+        context.visible = self._visible(present, documents, x.shape[1], cached, x.device)
         for block in self.blocks:
             x = block(x, context)
         if not self.shape.causal:
@@ -300,15 +304,23 @@ class Transformer(nn.Module):
         return cast(Tensor, self.head(self.norm(x)))
 
     def _visible(
-        self, present: Tensor | None, queries: int, cached: int, device: torch.device
+        self,
+        present: Tensor | None,
+        documents: Tensor | None,
+        queries: int,
+        cached: int,
+        device: torch.device,
     ) -> Tensor | None:
         """``AttentionContext.visible`` for queries that follow ``cached`` keys."""
         causal = self.shape.causal and queries > 1  # one query at the end attends to all keys
-        if present is None and not (causal and (cached or "bias" in self.encoding.places)):
+        masked = causal and (cached or "bias" in self.encoding.places)
+        if present is None and documents is None and not masked:
             return None
         visible = torch.ones(queries, cached + queries, dtype=torch.bool, device=device)
         if causal:
             visible = visible.tril(cached)
+        if documents is not None:
+            visible = visible & (documents[:, None, :, None] == documents[:, None, None])
         if present is None:
             return visible
         # padding attends to itself: a query without any key would be NaN
