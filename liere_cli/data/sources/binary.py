@@ -49,7 +49,7 @@ def kind_of_binary(start: bytes) -> str:
         return "an archive (tar): unpack it, and join its files"
     if start.count(0) > _MOST_ZEROS * len(start):
         return (
-            "binary data, such as numbers of tokens (use tokens:FILE) or text in UTF-16: write the "
-            "text that it holds as UTF-8"
+            "binary data, such as numbers of tokens or text in UTF-16: write the text that it "
+            "holds as UTF-8, or use tokens:FILE for numbers"
         )
     return ""
