@@ -88,4 +88,6 @@ def format_metric(metric: str, value: float | None) -> str:
     """A metric as people write it: ``2.3456 bits/byte``, ``31.20% top-1``."""
     if value is None:
         return "no result"
-    return f"{value:.4f} bits/byte" if metric == "bits_per_byte" else f"{value:.2%} top-1"
+    if metric.startswith("bits_per_"):
+        return f"{value:.4f} bits/{metric.removeprefix('bits_per_')}"
+    return f"{value:.2%} top-1"

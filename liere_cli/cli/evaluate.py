@@ -20,6 +20,9 @@ from liere_cli.cli.options import (
 if TYPE_CHECKING:
     from liere_cli.evaluation.trained_run import EvaluationRow
 
+#: what a score counts, by metric
+_COUNTED = {"bits_per_byte": "bytes", "bits_per_token": "tokens"}
+
 
 def evaluate(
     run: RunArgument,
@@ -116,6 +119,6 @@ def _print_rows(rows: "Sequence[EvaluationRow]", title: str) -> None:
             f"{row.tokens:,}",
             console.format_metric(row.metric, row.value),
             "not finite" if row.loss is None else f"{row.loss:.4f}",
-            f"{row.count:,} {'bytes' if row.metric == 'bits_per_byte' else 'items'}",
+            f"{row.count:,} {_COUNTED.get(row.metric, 'items')}",
         )
     console.stdout().print(table)

@@ -255,7 +255,9 @@ class CompareSettings(Section):
         min_length=1,
         description="candidates; the first that is compared and defined on the data's axes is used",
     )
-    margins: dict[Literal["bits_per_byte", "top1"], Annotated[float, Field(gt=0)]] = Field(
+    margins: dict[
+        Literal["bits_per_byte", "bits_per_token", "top1"], Annotated[float, Field(gt=0)]
+    ] = Field(
         {},
         description="smallest relevant difference by metric, for data without its own 'margin'; "
         "0.01 of top1 is one percentage point",

@@ -4,7 +4,9 @@ Shapes: N items, C channels; grid is the extents of an item in pixels (or frames
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,23 +17,72 @@ from torch import Tensor
 from liere_cli.config.section import Section
 
 Task = Literal["language-model", "classification"]
-Metric = Literal["bits_per_byte", "top1"]
+Metric = Literal["bits_per_byte", "bits_per_token", "top1"]
 Split = Literal["train", "val", "test"]
 BYTES = 256
+#: tokens that are searched at once, so that a mapped file is never in memory as a whole
+SCANNED = 1 << 22
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class ByteStream:
-    """Text as bytes: ``data`` is uint8 [N]."""
+    """Text as bytes, or as the numbers of tokens.
+
+    Args:
+        data: uint8 [N]; of tokens, uint16 or uint32 seen as int16 or int32 [N].
+        token_bytes: int64 [V], how many bytes of text each token encodes; None: one each.
+        separator: the token that begins each document; None: all is one document.
+    """
 
     data: Tensor
+    token_bytes: Tensor | None = None
+    separator: int | None = None
 
     def __len__(self) -> int:
         return len(self.data)
 
+    @property
+    def unit(self) -> str:
+        """What ``data`` counts, in messages."""
+        return "bytes" if self.data.dtype == torch.uint8 else "tokens"
+
     def to(self, device: torch.device | str) -> "ByteStream":
-        return ByteStream(self.data.to(device))
+        lengths = self.token_bytes
+        return replace(
+            self,
+            data=self.data.to(device),
+            token_bytes=None if lengths is None else lengths.to(device),
+        )
+
+    def documents(self, tokens: Tensor) -> Tensor | None:
+        """The document of each token of windows, int64 [B, T], counted within each window; None
+        where all is one document.
+        """
+        return None if self.separator is None else (tokens == self.separator).cumsum(1)
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """Where the separators are, int64 [D], ascending."""
+        return torch.cat(list(self._starts_after(0)))
+
+    def next_document(self, position: int) -> int:
+        """Where the first document begins at or after ``position``; the end if none does."""
+        if position == 0:
+            return 0
+        starts = filter(len, self._starts_after(position))
+        return int(next(starts, torch.tensor([len(self)]))[0])
+
+    def _starts_after(self, position: int) -> Iterator[Tensor]:
+        for start in range(position, max(len(self), position + 1), SCANNED):
+            block = numbers(self.data[start : start + SCANNED])
+            separator = -1 if self.separator is None else self.separator
+            yield torch.eq(block, separator).nonzero()[:, 0] + start
+
+
+def numbers(tokens: Tensor) -> Tensor:
+    """The unsigned values, int64, of tokens as a :class:`ByteStream` holds them."""
+    return tokens.long() & 0xFFFF if tokens.dtype == torch.int16 else tokens.long()
 
 
 @dataclass(frozen=True)
@@ -63,7 +114,7 @@ class Dataset(ABC):
     source: ClassVar[str]
     licence: ClassVar[str]
     task: ClassVar[Task]
-    metric: ClassVar[Metric]
+    metric: Metric
     axes: ClassVar[int | None]
     """Axes of the grid; None where the file determines them (``array``)."""
     Options: ClassVar[type[Section]]
@@ -104,6 +155,14 @@ class Dataset(ABC):
         """The split on the CPU; at another grid items are resized or generated again. Raises
         LiereError: data that is missing or broken; names what was tried and what to do.
         """
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text, for a language model; LiereError where they are not known."""
+        return list(text.encode())
+
+    def decode(self, tokens: list[int]) -> str:
+        """The text of tokens; LiereError where it is not known."""
+        return bytes(tokens).decode(errors="replace")
 
     def check_grid(self, grid: tuple[int, ...], patch: tuple[int, ...]) -> None:  # noqa: B027
         """Raises UsageError if it can't be generated at a grid that the patches divide."""

@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from liere_cli.data.base import ByteStream, Examples
+from liere_cli.data.base import ByteStream, Examples, numbers
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.utils.devices import send
 from liere_cli.utils.seeding import stream
@@ -74,8 +74,9 @@ class TrainingBatches:
         if isinstance(examples, ByteStream):
             if len(examples) <= self.context:
                 raise UsageError(
-                    f"the training text has {len(examples)} bytes, too few for one window of "
-                    f"{self.context} bytes and its target: use a longer text or a smaller grid"
+                    f"the training text has {len(examples)} {examples.unit}, too few for one "
+                    f"window of {self.context} {examples.unit} and its target: use a longer text "
+                    "or a smaller grid"
                 )
         elif len(examples) == 0:
             raise LiereError("the training split has no items")
@@ -89,14 +90,14 @@ class TrainingBatches:
         for classification normalised float32 [B, C, *grid] and labels, int64 [B].
         """
         if isinstance(self.examples, ByteStream):
-            return self._text(self.examples.data, step, rows)
+            return self._text(self.examples, step, rows)
         return self._items(self.examples, step, rows)
 
-    def _text(self, data: Tensor, step: int, rows: slice) -> Batch:
+    def _text(self, text: ByteStream, step: int, rows: slice) -> Batch:
         starts = torch.randint(
-            len(data) - self.context, (self.batch_size,), generator=stream(self.seed, "order", step)
+            len(text) - self.context, (self.batch_size,), generator=stream(self.seed, "order", step)
         )
-        windows = _windows(data, starts[rows], self.context, self.device)
+        windows = _windows(text.data, starts[rows], self.context, self.device)
         return windows[:, :-1], windows[:, 1:]
 
     def _items(self, examples: Examples, step: int, rows: slice) -> Batch:
@@ -195,7 +196,7 @@ def evaluation_parts(
         return [Part(items) for items in evenly_spaced(len(examples), limit).split(batch_size)]
     targets = len(examples) - 1
     if targets < 1:
-        raise LiereError(f"a text of {len(examples)} bytes has nothing to predict")
+        raise LiereError(f"a text of {len(examples)} {examples.unit} has nothing to predict")
     block = min(block or context, context)
     full, rest = divmod(targets, block)
     ends = evenly_spaced(full, limit) * block + block  # of each block's inputs
@@ -243,7 +244,7 @@ def _windows(data: Tensor, starts: Tensor, length: int, device: torch.device) ->
     """int64 [B, length + 1], the bytes from each start on."""
     starts = send(starts, data.device)
     index = starts[:, None] + torch.arange(length + 1, device=data.device)
-    return send(data[index], device).long()
+    return numbers(send(data[index], device))
 
 
 def _gather(examples: Examples, chosen: Tensor, device: torch.device) -> Batch:

@@ -4,6 +4,8 @@ A subset depends on the seed alone, so that all encodings at one seed share it, 
 are contained in larger ones.
 """
 
+from dataclasses import replace
+
 import torch
 
 from liere_cli.data.base import ByteStream, Examples
@@ -23,6 +25,8 @@ def subset(examples: ByteStream | Examples, fraction: float, seed: int) -> ByteS
         data = examples.data
         start = int(torch.randint(len(data), (), generator=random))
         over = max(start + kept - len(data), 0)
-        return ByteStream(torch.cat((data[start : start + kept], data[:over])))
+        # a part of a mapped file stays mapped
+        part = data[start : start + kept]
+        return replace(examples, data=torch.cat((part, data[:over])) if over else part)
     chosen = torch.randperm(len(examples), generator=random)[:kept].to(examples.labels.device)
     return Examples(examples.inputs[chosen], examples.labels[chosen], examples.groups[chosen])

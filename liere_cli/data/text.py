@@ -3,6 +3,7 @@
 import os
 import sysconfig
 from abc import abstractmethod
+from dataclasses import replace
 from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
@@ -14,20 +15,22 @@ import torch
 from pydantic import Field
 
 from liere_cli.config.section import Section, added
-from liere_cli.data.base import BYTES, ByteStream, Dataset, Examples, Split
+from liere_cli.data.base import BYTES, ByteStream, Dataset, Examples, Metric, Split
 from liere_cli.data.options import SplitFractions, TextGrid, given_file
 from liere_cli.data.sources.archives import (
     COMPRESSED,
     opened,
     packing_of,
-    read_bytes,
     unpacked_digest,
 )
+from liere_cli.data.sources.arrays import growing_array
 from liere_cli.data.sources.binary import kind_of_binary
 from liere_cli.data.sources.cache import cached_digest, file_key, prepared
 from liere_cli.data.sources.download import Download, download
 from liere_cli.data.sources.hub import find_paths
 from liere_cli.data.splits import SPLITS, Fractions, contiguous
+from liere_cli.data.tokens.encode import encoded, encoded_key, signed, stream_note
+from liere_cli.data.tokens.vocabulary import Bytes, TokenizerFile, Vocabulary
 from liere_cli.errors import LiereError, unreadable
 from liere_cli.utils.files import digest_of
 from liere_cli.utils.paths import cache_root
@@ -41,11 +44,11 @@ class TextOptions(Section):
     grid: TextGrid = (256,)
 
 
-class _Text(Dataset):
+class TextData(Dataset):
     """Bytes, split into contiguous train, val and test."""
 
     task = "language-model"
-    metric = "bits_per_byte"
+    metric: Metric = "bits_per_byte"
     axes = 1
     Options: ClassVar[type[Section]] = TextOptions
     options: TextOptions
@@ -63,12 +66,24 @@ class _Text(Dataset):
         """The bytes of the split; ``grid`` is ignored, since batches select the windows. Raises
         LiereError: a file that is missing, broken, or too short to be split.
         """
-        data = self._bytes()
-        splits = [data[part] for part in contiguous(len(data), self.fractions)]
-        if min(map(len, splits)) < 2:
-            size = f"{len(data)} bytes, too few to be split into train, val and test"
+        text = self._stream()
+        parts = self._parts(text, self.fractions)
+        if min(map(len, parts)) < 2:
+            kept = "" if text.separator is None else ", with whole documents"
+            size = f"{len(text)} {text.unit}, too few to be split into train, val and test{kept}"
             raise LiereError(f"{self._label()} has {size}")
-        return ByteStream(torch.from_numpy(splits[SPLITS.index(split)]))
+        return parts[SPLITS.index(split)]
+
+    @staticmethod
+    def _parts(text: ByteStream, fractions: Fractions) -> list[ByteStream]:
+        """Train, val and test, of whole documents where there are any."""
+        bounds = [part.start or 0 for part in contiguous(len(text), fractions)]
+        if text.separator is not None:
+            bounds = [text.next_document(bound) for bound in bounds]
+        return [
+            replace(text, data=text.data[start:end])
+            for start, end in zip(bounds, [*bounds[1:], len(text)], strict=True)
+        ]
 
     @property
     def fingerprint(self) -> str:
@@ -78,9 +93,29 @@ class _Text(Dataset):
         """Its name in messages."""
         return self.name
 
-    @abstractmethod
+    def _stream(self) -> ByteStream:
+        """The whole text."""
+        return ByteStream(torch.from_numpy(self._bytes()))
+
+    @property
+    def _vocabulary(self) -> Vocabulary | None:
+        """Of the tokens; None where they are the bytes."""
+        return None
+
+    def encode(self, text: str) -> list[int]:
+        if self._vocabulary is None:
+            return super().encode(text)
+        (tokens,) = self._vocabulary.encode([text.encode()], "the text")
+        return [int(token) for token in tokens]
+
+    def decode(self, tokens: list[int]) -> str:
+        if self._vocabulary is None:
+            return super().decode(tokens)
+        return self._vocabulary.decode(np.array(tokens, np.int64)).decode(errors="replace")
+
     def _bytes(self) -> ByteArray:
-        """The whole text, uint8 [N]."""
+        """The whole text, uint8 [N], where it is read as bytes."""
+        raise NotImplementedError
 
     @abstractmethod
     def _digest(self) -> str:
@@ -91,12 +126,16 @@ def _content(path: Path, digest: str, packing: str | None = None) -> ByteArray:
     """The bytes of ``path``, mapped; a packed file is unpacked into the cache once."""
     packing = packing_of(path) if packing is None else packing
     if packing:
-        return prepared(
-            f"text/{digest[:32]}",
-            lambda folder: np.save(
-                folder / "data.npy", np.frombuffer(read_bytes(path, packing), np.uint8)
-            ),
-        )["data"]
+
+        def build(folder: Path) -> None:
+            with (
+                opened(path, packing) as stream,
+                growing_array(folder / "data.npy", np.dtype(np.uint8)) as write,
+            ):
+                while block := stream.read(_SAMPLE):
+                    write(np.frombuffer(block, np.uint8))
+
+        return prepared(f"text/{digest[:32]}", build)["data"]
     try:
         if path.stat().st_size == 0:
             return np.zeros(0, np.uint8)
@@ -111,9 +150,13 @@ class TextFileOptions(TextOptions):
     fractions: SplitFractions = Field(
         (0.9, 0.05, 0.05), description="shares of train, val and test, as 0.9/0.05/0.05"
     )
+    tokenizer: str | None = added(None, description="a tokenizer.json; null: every byte is a token")
+    separator: str | None = added(
+        None, min_length=1, description="text that begins each document; null: all is one document"
+    )
 
 
-class TextFile(_Text):
+class TextFile(TextData):
     """Any local text; packed files are recognised by their content, and so is what is not text."""
 
     name = "text"
@@ -127,15 +170,54 @@ class TextFile(_Text):
         super().__init__(options, root)
         self.path = given_file(self.name, options.path)
         self.fractions = options.fractions
+        if self._vocabulary:
+            self.classes = len(self._vocabulary.tokens)
 
     def _label(self) -> str:
         return str(self.path)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        if not self._packing:
-            return ()
-        return (f"read {len(self._bytes()):,} bytes, unpacked from {self._packing}",)
+        packed = f", unpacked from {self._packing}" if self._packing else ""
+        if self._vocabulary is None:
+            return (f"read {len(self._bytes()):,} bytes{packed}",) if packed else ()
+        return (stream_note(self._stream(), self._vocabulary.name) + packed,)
+
+    @property
+    def fingerprint(self) -> str:
+        if self._vocabulary is None:
+            return super().fingerprint
+        return digest_of(f"{self._key} contiguous {self.fractions}", 16)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary | None:
+        if self.options.tokenizer:
+            return TokenizerFile(given_file(self.name, self.options.tokenizer))
+        return Bytes(self._separator) if self._separator else None
+
+    @property
+    def _separator(self) -> bytes:
+        return (self.options.separator or "").encode()
+
+    @property
+    def _key(self) -> str:
+        """What determines the tokens."""
+        assert self._vocabulary is not None
+        return encoded_key(self._digest(), self._vocabulary, self._separator)
+
+    @cached_property
+    def _whole(self) -> ByteStream:
+        return super()._stream() if self._vocabulary is None else self._encoded(self._vocabulary)
+
+    def _stream(self) -> ByteStream:
+        return self._whole
+
+    def _encoded(self, vocabulary: Vocabulary) -> ByteStream:
+        separator = self.options.separator
+        token = vocabulary.token_of(separator) if separator else None
+        tokens = encoded(self.path, self._packing, self._key, vocabulary, self._separator, token)
+        lengths = torch.from_numpy(vocabulary.lengths)
+        return ByteStream(torch.from_numpy(signed(tokens)), lengths, token)
 
     @cached_property
     def _packing(self) -> str:
@@ -164,7 +246,7 @@ class TextFile(_Text):
         return _content(self.path, self._digest(), self._packing)
 
 
-class _Corpus(_Text):
+class _Corpus(TextData):
     """A published corpus, known by its digest: from a local mirror, the cache or the web."""
 
     archive: ClassVar[Download]
@@ -249,7 +331,7 @@ class TinyShakespeare(_Corpus):
     content_digest = archive.sha256
 
 
-class Stdlib(_Text):
+class Stdlib(TextData):
     """The source code of the running CPython's standard library; it differs between versions.
 
     Modules are joined in the order of their paths, up to ``LIMIT`` bytes, without tests, installed

@@ -168,10 +168,10 @@ class StoredEvaluation:
 
 
 def value_of(items: Items, metric: str) -> float | None:
-    """Bits per byte or top-1 of results per item; None where a loss is not finite."""
+    """Bits per byte or token, or top-1, of results per item; None where a loss is not finite."""
     loss = items["loss"].astype(np.float64)
     if not np.isfinite(loss).all():
         return None
-    if metric == "bits_per_byte":
+    if metric.startswith("bits_per_"):
         return float(loss.sum() / items["weight"].sum() / math.log(2))
     return float(items["correct"].astype(np.float64).mean())

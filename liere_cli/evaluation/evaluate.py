@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from liere_cli.data import ByteStream, Dataset, Examples
 from liere_cli.data.batches import evaluation_batches, evaluation_parts, evenly_spaced
 from liere_cli.data.patch_shuffle import orders, shuffled
+from liere_cli.errors import LiereError
+from liere_cli.evaluation.text_scores import text_scores
 from liere_cli.model import Transformer
 from liere_cli.utils.devices import send
 from liere_cli.utils.distributed import ALONE, Ranks
@@ -22,6 +24,8 @@ BATCH_VALUES = 1 << 19
 DEVICE_BATCH_BYTES = 2 << 30
 #: weight of a byte of text in that bound, since a language model's logits need most memory
 VALUES_PER_BYTE = 32
+#: classes of a language model that add one to that weight
+CLASSES_PER_VALUE = 64
 
 
 @dataclass(frozen=True)
@@ -29,18 +33,21 @@ class Evaluation:
     """Results of one pass over a split.
 
     Args:
-        value: bits per byte, or top-1 accuracy as a share of 1.
-        loss: mean cross-entropy in nats, without label smoothing.
-        count: number of predicted bytes, or of items.
+        value: bits per byte or token, or top-1 accuracy as a share of 1.
+        loss: mean cross-entropy in nats for each of ``count``, without label smoothing.
+        count: number of predicted bytes (or tokens, where their bytes aren't known), or of items.
         items: tensors [items] in the split's order: ``loss`` float32 (nats, summed over a block's
             bytes), ``weight`` int32 (bytes of the block, 1 for an item), ``group`` int64, and for
-            classification ``correct`` uint8.
+            classification ``correct`` uint8. Blocks of text with documents are divided at
+            documents, which are the groups.
+        passes: items, or windows of text, that the model was run on.
     """
 
     value: float
     loss: float
     count: int
     items: dict[str, Tensor]
+    passes: int
 
     @property
     def finite(self) -> bool:
@@ -77,7 +84,7 @@ def evaluate(
     """
     was_training = model.training
     model.eval()
-    text = isinstance(examples, ByteStream)
+    text = examples if isinstance(examples, ByteStream) else None
     batch_size = evaluation_batch(model, dataset, grid, device)
     context = grid[0] if text else None
     turns = slice(ranks.rank, None, ranks.size)
@@ -103,21 +110,31 @@ def evaluate(
                 used = positions
                 if positions is not None and text and inputs.shape[1] < len(positions):
                     used = positions[: inputs.shape[1]]
+                documents = text.documents(inputs) if text else None
+                given = {} if documents is None else {"documents": documents}
                 with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                    logits = model(inputs, used)
-                results.append(_scores(logits[:, -targets.shape[1] :] if text else logits, targets))
+                    logits = model(inputs, used, **given)
+                if text is None:
+                    results.append(_scores(logits, targets))
+                else:
+                    predicted = logits[:, -targets.shape[1] :]
+                    results.append(text_scores(text, part, predicted, targets))
     finally:
         model.train(was_training)
     items = _in_order(results, ranks)
     count = int(items["weight"].sum())
+    passes = sum(len(part.items) for part in parts)
+    if not count:
+        raise LiereError("the text to evaluate has separators of documents alone")
     mean_loss = float(items["loss"].double().sum()) / count
     if isinstance(examples, ByteStream):
-        items["group"] = torch.arange(len(items["loss"]))
-        return Evaluation(mean_loss / math.log(2), mean_loss, count, items)
+        if "group" not in items:
+            items["group"] = torch.arange(len(items["loss"]))
+        return Evaluation(mean_loss / math.log(2), mean_loss, count, items, passes)
     items["group"] = examples.groups[
         evenly_spaced(len(examples), limit).to(examples.groups.device)
     ].cpu()
-    return Evaluation(float(items["correct"].double().mean()), mean_loss, count, items)
+    return Evaluation(float(items["correct"].double().mean()), mean_loss, count, items, passes)
 
 
 def evaluation_batch(
@@ -128,7 +145,8 @@ def evaluation_batch(
     """
     shape, text = model.shape, dataset.task == "language-model"
     if device.type == "cpu":
-        size = math.prod(grid) * (VALUES_PER_BYTE if text else dataset.channels)
+        weight = max(VALUES_PER_BYTE, dataset.classes // CLASSES_PER_VALUE)
+        size = math.prod(grid) * (weight if text else dataset.channels)
         return max(1, BATCH_VALUES // size)
     # the residual stream, its norm, queries, keys, values and their rotated forms; twice the MLP
     values = 8 * shape.dim + 2 * shape.hidden + (2 * shape.classes if text else 0)
@@ -136,15 +154,12 @@ def evaluation_batch(
 
 
 def _scores(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Results per item [batch] of logits [batch, classes], or [batch, tokens, bytes] of text."""
-    loss = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), reduction="none")
-    scores = {
-        "loss": loss.view(len(targets), -1).sum(1),
-        "weight": torch.full((len(targets),), targets[0].numel(), dtype=torch.int32),
+    """Results per item [batch] of logits [batch, classes]."""
+    return {
+        "loss": F.cross_entropy(logits.float(), targets, reduction="none"),
+        "weight": torch.ones(len(targets), dtype=torch.int32),
+        "correct": (logits.argmax(-1) == targets).byte(),
     }
-    return (
-        scores if targets.ndim > 1 else scores | {"correct": (logits.argmax(-1) == targets).byte()}
-    )
 
 
 def _in_order(results: list[dict[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:

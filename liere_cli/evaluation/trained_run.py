@@ -36,7 +36,7 @@ class EvaluationRow:
         trained: whether that is the grid of training.
         extension: method by which the encoding serves it.
         shuffled: whether patches are in random order.
-        metric: ``bits_per_byte`` or ``top1``.
+        metric: ``bits_per_byte``, ``bits_per_token`` or ``top1``.
         value, loss: metric, and mean cross-entropy in nats; None where a loss is not finite.
         count: bytes or items that are scored.
     """
@@ -162,7 +162,8 @@ class TrainedRun:
             )
         if not prompt:
             raise UsageError("--prompt is empty; give at least one character")
-        start = torch.tensor(list(prompt.encode()), device=self.device)
+        dataset = self.run_spec.dataset
+        start = torch.tensor(dataset.encode(prompt), device=self.device)
         generator = stream(self.run_spec.recipe.seed, "sample")
         written = self.model.generate(start, length, temperature=temperature, generator=generator)
-        return bytes(written.tolist()).decode(errors="replace")
+        return dataset.decode(written.tolist())

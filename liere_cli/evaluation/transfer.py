@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from liere_cli.data import Split
+from liere_cli.data import ByteStream, Split
 from liere_cli.data.batches import placed
 from liere_cli.encodings import Grid, PositionEncoding
 from liere_cli.encodings.extension import extend
@@ -45,10 +45,10 @@ def measure(
         raise UsageError(cannot_shuffle(run_spec.data))
     extension = extend(model.encoding, condition.extend, Grid(tokens, model.token_grid))
     examples = dataset.load(split) if text else dataset.load(split, grid)
-    if text and grid[0] >= len(examples):
+    if isinstance(examples, ByteStream) and grid[0] >= len(examples):
         raise UsageError(
             f"a length of {grid[0]} is too long for the {split} text of {run_spec.data}, which has "
-            f"{len(examples):,} bytes: a window needs one more than its length"
+            f"{len(examples):,} {examples.unit}: a window needs one more than its length"
         )
     with _encoding(model, extension.encoding), deterministic(device):
         return evaluate(

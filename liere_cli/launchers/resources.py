@@ -19,6 +19,8 @@ PROCESS_BYTES = 700 << 20
 _WEIGHT_BYTES = 16
 #: bytes kept for the backward pass for each token, layer and channel
 _ACTIVATION_BYTES = 140
+#: bytes of a logit of a language model: itself, in float32, and its gradient
+_LOGIT_BYTES = 12
 #: share of the available memory that runs may take
 MEMORY_SHARE = 0.8
 _CGROUP = Path("/sys/fs/cgroup")
@@ -81,4 +83,7 @@ def memory_of(run_spec: RunSpec) -> int:
     tokens = math.prod(shape.tokens(shape.grid)) * training.batch // training.accumulate
     weights = shape.layers * (4 * shape.dim**2 + 2 * shape.dim * shape.hidden)
     kept = tokens * shape.layers * shape.dim * _ACTIVATION_BYTES
+    if shape.causal:
+        weights += 2 * shape.classes * shape.dim
+        kept += tokens * shape.classes * _LOGIT_BYTES
     return PROCESS_BYTES + weights * _WEIGHT_BYTES + kept

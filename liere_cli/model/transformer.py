@@ -93,6 +93,7 @@ class Transformer(nn.Module):
         *,
         mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
+        documents: Tensor | None = None,
     ) -> Tensor:
         """
         Args:
@@ -103,6 +104,7 @@ class Transformer(nn.Module):
             mask: bool [B, T] over bytes or patches, False for padding, which does not affect other
                 tokens and is excluded from the mean over tokens.
             cache: of the bytes before ``inputs``, which are added to it.
+            documents: int64 [B, T], the document of each byte, which attends to no other document.
 
         Returns:
             [B, T, classes] for a language model, [B, classes] for a classifier.
@@ -115,6 +117,8 @@ class Transformer(nn.Module):
         shape = self.shape
         if cache is not None and (mask is not None or not shape.causal):
             raise UsageError("a key-value cache needs a language model, and no mask")
+        if documents is not None and (cache is not None or not shape.causal):
+            raise UsageError("documents need a language model, and no key-value cache")
         cached = 0 if cache is None else cache.tokens
         # a cache has the prefix already
         before, prefix = max(cached - shape.prefix_tokens, 0), 0 if cached else shape.prefix_tokens
@@ -141,7 +145,7 @@ class Transformer(nn.Module):
         # one query at the end attends to all keys
         causal = shape.causal and x.shape[1] > 1
         masked = causal and (cached or "bias" in self.encoding.places)
-        if masked or shape.window is not None or mask is not None:
+        if masked or shape.window is not None or not (mask is None and documents is None):
             context.visible = visible_keys(
                 tokens,
                 x.device,
@@ -150,6 +154,7 @@ class Transformer(nn.Module):
                 causal=causal,
                 window=shape.window,
                 present=None if mask is None else F.pad(mask, (prefix, 0), value=True),
+                documents=documents,
             )
         for block in self.blocks:
             x = block(x, context)

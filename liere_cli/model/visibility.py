@@ -21,6 +21,7 @@ def visible_keys(
     causal: bool = False,
     window: int | None = None,
     present: Tensor | None = None,
+    documents: Tensor | None = None,
 ) -> Tensor:
     """Bool [Sq, Sk] or [B, 1, Sq, Sk]; a prefix token attends to, and is seen by, every distance.
 
@@ -31,6 +32,7 @@ def visible_keys(
         causal: no query sees later keys.
         window: only keys whose distance is below this many tokens along every axis are seen.
         present: bool [B, Sk], False for padding, which sees itself alone.
+        documents: int64 [B, T], of each token with a position, which sees those of its own alone.
     """
     keys = prefix + math.prod(tokens)
     queries = keys - cached
@@ -42,6 +44,9 @@ def visible_keys(
         distances = (places[max(cached - prefix, 0) :, None] - places).abs()
         near = (distances < window).all(-1)
         visible &= F.pad(near, (prefix, 0, queries - len(near), 0), value=True)
+    if documents is not None:
+        same = documents[:, None, :, None] == documents[:, None, None]
+        visible = visible & F.pad(same, (prefix, 0, prefix, 0), value=True)
     if present is None:
         return visible
     # a query without any key would be NaN

@@ -87,7 +87,7 @@ class DatasetPlan(Generic[RunT]):
     Args:
         title: the data's label and, where two data sets share it, what differs.
         modality: ``text``, ``images``, ``video`` or the number of axes.
-        metric: ``top1`` (a share of 1) or ``bits_per_byte``.
+        metric: ``top1`` (a share of 1), ``bits_per_byte`` or ``bits_per_token``.
         baseline: label of the encoding that the others are compared with; None: there is none.
         margin: the smallest difference worth caring about, in the metric's unit.
         test_limit: items or windows of the test split that are scored; None: all.
@@ -115,7 +115,7 @@ class DatasetPlan(Generic[RunT]):
 
     @property
     def higher_is_better(self) -> bool:
-        return self.metric != "bits_per_byte"
+        return not self.metric.startswith("bits_per_")
 
     @property
     def runs(self) -> tuple[RunT, ...]:

@@ -36,7 +36,8 @@ class Unit:
         if dataset.metric == "top1" and shares:
             header, difference, scale, decimals = "top-1 %", "points", 100.0, 1
         else:
-            name = "bits/byte" if dataset.metric == "bits_per_byte" else dataset.metric
+            names = {"bits_per_byte": "bits/byte", "bits_per_token": "bits/token"}
+            name = names.get(dataset.metric, dataset.metric)
             header, difference, scale, decimals = name, name, 1.0, 4
         spreads = [row.std * scale for row in dataset.rows if row.std]
         needed = -math.floor(math.log10(min(spreads))) if spreads else decimals

@@ -34,7 +34,8 @@ def identity(
     for key in ("experiment", "compare"):
         settings.pop(key)
     settings["training"].pop("checkpoint_seconds")
-    settings["data"].pop("path", None)
+    for key in ("path", "tokenizer"):  # files, whose content is in the fingerprint
+        settings["data"].pop(key, None)
     settings["encoding"] = dict(encoding)
     if code is not None:
         settings["encoding"]["name"] = encoding["name"].rpartition(":")[2]

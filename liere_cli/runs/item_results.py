@@ -57,14 +57,15 @@ def results_of(items: Mapping[str, NDArray[Any]], metric: str) -> ItemResults | 
 
     Windows of text that no group joins are grouped in blocks of adjacent ones.
     """
-    key = "loss" if metric == "bits_per_byte" else "correct"
+    text = metric.startswith("bits_per_")
+    key = "loss" if text else "correct"
     if not {key, "weight", "group"} <= items.keys():
         return None
     kinds = {key: "biuf", "weight": "iuf", "group": "iu"}
     if any(items[name].ndim != 1 or items[name].dtype.kind not in kinds[name] for name in kinds):
         return None
     scores = items[key].astype(np.float64)
-    if metric == "bits_per_byte":
+    if text:
         scores /= math.log(2)
     if not scores.size == items["weight"].size == items["group"].size:
         return None
@@ -72,6 +73,6 @@ def results_of(items: Mapping[str, NDArray[Any]], metric: str) -> ItemResults | 
     if not (np.isfinite(scores) & np.isfinite(weights) & (weights > 0)).all():
         return None
     groups = items["group"]
-    if metric == "bits_per_byte" and np.unique(groups).size == groups.size:
+    if text and np.unique(groups).size == groups.size:
         groups = item_errors.adjacent_blocks(groups.size)
     return ItemResults(scores, weights, groups)

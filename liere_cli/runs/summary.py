@@ -27,7 +27,7 @@ class RunSummary:
     Args:
         status: ``finished`` or ``diverged``.
         encoding, data: short labels.
-        metric: ``bits_per_byte`` or ``top1``.
+        metric: ``bits_per_byte``, ``bits_per_token`` or ``top1``.
         val, test: the metric on each split after the last step; None where it was not measured.
         val_loss, test_loss: mean cross-entropy in nats.
         best: step and value of the best validation.

@@ -115,7 +115,7 @@ def timed_items(
         model, dataset, examples, grid=dataset.grid, device=device,
         precision=settings.precision, limit=PROBE_ITEMS,
     )  # fmt: skip
-    return time.perf_counter() - began, len(result.items["loss"])
+    return time.perf_counter() - began, result.passes
 
 
 def _at_most(items: int, limit: int | None) -> int:

@@ -15,7 +15,7 @@ from liere_cli.model import Transformer
 from liere_cli.runs.build import RunSpec
 from liere_cli.runs.threads import step_flops
 
-Forward = Callable[[Tensor, Tensor | None], Tensor]
+Forward = Callable[..., Tensor]
 #: floating-point operations of a step below which launches may take longer than kernels: a GPU
 #: computes so many in about 10 ms (at 1e14 a second), in which a host launches 1000 to 2000 kernels
 LAUNCH_BOUND_FLOPS = 1e12
@@ -51,9 +51,14 @@ def choose_execution(
     device: torch.device,
     parts: int,
     sample: Callable[[], tuple[Tensor, Tensor | None]],
+    *,
+    documents: bool = False,
 ) -> Execution:
-    """The execution of a training step; ``sample`` returns inputs and positions of one."""
-    graphs = launch_bound(run_spec, device, parts)
+    """The execution of a training step; ``sample`` returns inputs and positions of one.
+
+    With ``documents``, which each step keeps apart by a mask of its own, there are no graphs.
+    """
+    graphs = launch_bound(run_spec, device, parts) and not documents
     if run_spec.recipe.training.compile:
         if not graphs:
             return Execution(torch.compile(model), "torch.compile")

@@ -60,6 +60,7 @@ class TrainingStep:
             device,
             self.parts,
             lambda: (self.batches.at(0, self.rows)[0], self._positions(0)),
+            documents=isinstance(examples, ByteStream) and examples.separator is not None,
         )
 
     def __call__(self, step: int, share: float) -> Tensor:
@@ -85,7 +86,7 @@ class TrainingStep:
             names = (step, index) if index else (step,)
             torch.manual_seed(stream_seed(self.seed, "dropout", *names))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
-                logits = self.execution.forward(part, positions)
+                logits = self.execution.forward(part, positions, **self._documents(part))
             rows = logits.float().flatten(0, -2)
             loss = F.cross_entropy(rows, goal.flatten(), label_smoothing=settings.label_smoothing)
             total += loss.detach() / parts
@@ -97,6 +98,12 @@ class TrainingStep:
         self.optimizer.step()
         self.optimizer.zero_grad()
         return total
+
+    def _documents(self, inputs: Tensor) -> dict[str, Tensor]:
+        """The documents of a batch of text, as an argument; none where it has no separators."""
+        examples = self.batches.examples
+        documents = examples.documents(inputs) if isinstance(examples, ByteStream) else None
+        return {} if documents is None else {"documents": documents}
 
     def _positions(self, step: int) -> Tensor | None:
         """Displaced positions [tokens, axes]; None where the recipe displaces none."""

@@ -288,7 +288,7 @@ class Trainer:
         )
         seconds = time.perf_counter() - began
         self.progress.evaluation_seconds += seconds
-        self.evaluation_time.measured(seconds, len(result.items["loss"]))
+        self.evaluation_time.measured(seconds, result.passes)
         return result
 
     def _finish(self) -> RunSummary:

@@ -244,3 +244,25 @@ def test_a_run_is_built_alike_whatever_the_default_dtype() -> None:
         torch.set_default_dtype(torch.float32)
     pairs = zip(actual.parameters(), expected.parameters(), strict=True)
     assert all(torch.equal(x, y) for x, y in pairs)
+
+
+@pytest.mark.parametrize("encoding", ["rope", "alibi", "sinusoidal"])
+def test_documents_do_not_affect_each_other(encoding: str) -> None:
+    shape = shape_of(1)
+    model, inputs = model_of(shape, encoding), inputs_of(shape)
+    documents = torch.tensor([[0] * 5 + [1] * 11, [0] * 16, [2] * 9 + [3] * 7])
+    logits = model(inputs, documents=documents)
+    changed = inputs.clone()
+    changed[0, :5], changed[2, :9] = 7, 8
+    again = model(changed, documents=documents)
+    assert torch.equal(logits[0, 5:], again[0, 5:])
+    assert torch.equal(logits[2, 9:], again[2, 9:])
+    assert not torch.equal(logits[0, :5], again[0, :5])
+    # a window of one document is as without documents
+    assert torch.allclose(logits[1], model(inputs)[1], atol=1e-5)
+
+
+def test_documents_need_a_language_model() -> None:
+    shape = shape_of(2)
+    with pytest.raises(UsageError, match="documents need a language model"):
+        model_of(shape, "none")(inputs_of(shape), documents=torch.zeros(3, 6).long())

@@ -28,8 +28,8 @@ REQUIRED = ("encoding", "seed", "score")
 #: metrics whose direction is certain
 HIGHER_IS_BETTER = {
     "top1": True, "top5": True, "accuracy": True, "acc": True, "f1": True, "auc": True,
-    "bits_per_byte": False, "bpb": False, "loss": False, "perplexity": False, "ppl": False,
-    "error": False, "cross_entropy": False, "nll": False,
+    "bits_per_byte": False, "bits_per_token": False, "bpb": False, "loss": False,
+    "perplexity": False, "ppl": False, "error": False, "cross_entropy": False, "nll": False,
 }  # fmt: skip
 
 Record = Mapping[str, object]

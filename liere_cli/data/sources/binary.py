@@ -50,6 +50,6 @@ def kind_of_binary(start: bytes) -> str:
     if start.count(0) > _MOST_ZEROS * len(start):
         return (
             "binary data, such as numbers of tokens or text in UTF-16: write the text that it "
-            "holds as UTF-8"
+            "holds as UTF-8, or use tokens:FILE for numbers"
         )
     return ""

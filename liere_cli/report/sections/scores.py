@@ -208,8 +208,9 @@ def _test_set(dataset: DatasetTable) -> list[str]:
         return []
     counts = " to ".join(f"{count:,}" for count in sorted({min(clusters), max(clusters)}))
     groups = (
-        "blocks of adjacent windows, which count as independent"
-        if dataset.metric == "bits_per_byte"
+        "blocks of adjacent windows (or documents, where they are kept apart), which count as "
+        "independent"
+        if dataset.metric.startswith("bits_per_")
         else "independent groups of items"
     )
     return [f"The test set has {counts} {groups}."]

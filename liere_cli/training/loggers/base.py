@@ -24,7 +24,7 @@ class LoggedRun:
 
     Args:
         encoding, data: short labels.
-        metric: ``bits_per_byte`` or ``top1``.
+        metric: ``bits_per_byte``, ``bits_per_token`` or ``top1``.
     """
 
     run: Run

@@ -1,0 +1,1 @@
+"""Text as tokens: tokenizers, tokenised text, and files of token numbers."""
