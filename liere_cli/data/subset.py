@@ -24,5 +24,4 @@ def subset(examples: ByteStream | Examples, fraction: float, seed: int) -> ByteS
         start = int(torch.randint(len(data), (), generator=random))
         over = max(start + kept - len(data), 0)
         return ByteStream(torch.cat((data[start : start + kept], data[:over])))
-    chosen = torch.randperm(len(examples), generator=random)[:kept].to(examples.labels.device)
-    return Examples(examples.inputs[chosen], examples.labels[chosen], examples.groups[chosen])
+    return examples.take(torch.randperm(len(examples), generator=random)[:kept])

@@ -27,7 +27,8 @@ def identity(
     for key in ("experiment", "compare"):
         settings.pop(key)
     settings["training"].pop("checkpoint_seconds")
-    settings["data"].pop("path", None)
+    for key in ("path", "cache"):
+        settings["data"].pop(key, None)
     settings["encoding"] = dict(encoding)
     if code is not None:
         settings["encoding"]["name"] = encoding["name"].rpartition(":")[2]

@@ -321,6 +321,10 @@ class Trainer:
 
     def _load(self, split: Split) -> ByteStream | Examples:
         """A split, on the device where it is small enough."""
-        examples = self.run_spec.dataset.load(split)
+        dataset = self.run_spec.dataset
+        examples = dataset.load(split)
         data = examples.data if isinstance(examples, ByteStream) else examples.inputs
-        return examples.to(self.device) if data.nbytes <= DEVICE_BYTES else examples
+        # single images are augmented on the CPU
+        stays = split == "train" and self.settings.augment and dataset.augmentation.by_image
+        fits = isinstance(data, torch.Tensor) and data.nbytes <= DEVICE_BYTES
+        return examples.to(self.device) if fits and not stays else examples
