@@ -164,8 +164,11 @@ class TrainingBatches:
         # both are always drawn, so that flips are the same with and without shifts
         shifts = torch.randint(-self.shift, self.shift + 1, (self.batch_size, 2), generator=random)
         mirrored = torch.rand(self.batch_size, generator=random) < (0.5 if self.flips else 0.0)
-        drawn = (_send(values[members], self.device) for values in (shifts, mirrored))
-        moved, inside = _translate(inputs, *drawn)
+        shifts, mirrored = (_send(drawn[members], self.device) for drawn in (shifts, mirrored))
+        if not self.shift:
+            shape = (-1, *[1] * (inputs.dim() - 1))
+            return self._normalise(torch.where(mirrored.view(shape), inputs.flip(-1), inputs))
+        moved, inside = _translate(inputs, shifts, mirrored)
         return self._normalise(moved) * inside
 
     def _permutation_of(self, epoch: int) -> Tensor:
@@ -309,7 +312,7 @@ class _Normaliser:
         self.offset = (255 * torch.tensor(mean, dtype=torch.float32)).view(shape).to(device)
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        return (inputs.float() - self.offset) * self.scale
+        return inputs.float().sub_(self.offset).mul_(self.scale)
 
 
 def _context_of(examples: ByteStream | Examples, context: int | None) -> int:

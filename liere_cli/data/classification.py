@@ -165,7 +165,8 @@ class Labelled(Dataset):
     @cached_property
     def _splits(self) -> Array:
         """The split of every item, int64 [N]."""
-        index = self._index
+        # items of a mapped file are slow to read one by one
+        index = {name: np.asarray(column) for name, column in self._index.items()}
         if len(index["labels"]) == 0:
             raise LiereError(f"{self.label} has no items")
         carve = carve_groups(index["digests"], index["labels"], index["groups"])

@@ -149,9 +149,10 @@ def _to_rgb(opened: "Image") -> "Image":
     if scaled is not opened:
         scaled.info.pop("transparency", None)
         scaled.getexif().update(opened.getexif())
-    image = ImageOps.exif_transpose(scaled)
+    image = ImageOps.exif_transpose(scaled) if scaled.getexif() else scaled
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        image.load()  # a file is closed before its pixels are used
+        return image if image.mode == "RGB" else image.convert("RGB")
     rgba = image.convert("RGBA")
     white = Image.new("RGBA", rgba.size, "white")
     return Image.alpha_composite(white, rgba).convert("RGB")

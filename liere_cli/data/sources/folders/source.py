@@ -67,10 +67,11 @@ class Folder(Source):
         folders: dict[str, str] = {}
         files = []
         for file in self.files:
-            folder, name = os.path.split(file.path)
+            path = str(file.path)
+            folder, _, name = path.rpartition("/")
             if folder not in folders:
                 folders[folder] = os.path.realpath(folder)
-            status = os.stat(file.path)
+            status = os.stat(path)
             known = status.st_size, status.st_mtime_ns, status.st_ino
             files.append((file.label, file.split, folders[folder], name, *known))
         return [type(self).__name__, *files]
