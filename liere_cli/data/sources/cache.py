@@ -67,22 +67,21 @@ def prepared(key: str, build: Callable[[Path], None], *, resumes: bool = False) 
     return arrays
 
 
-def verified(checked: Callable[[Path], None] = lambda entry: None) -> list[Path]:
-    """Reads every array of the cache again. Entries that don't match their digests are removed, so
-    that they are built again, and returned. ``checked`` is called with each entry.
+def verified() -> Iterator[tuple[Path, bool]]:
+    """Reads every array of the cache again: each entry, and whether it matches its digests. An
+    entry that does not is removed, so that it is built again.
     """
-    damaged = []
-    for description in sorted((cache_root() / "prepared").rglob("entry.json")):
+    root = cache_root() / "prepared"
+    for description in sorted(root.rglob("entry.json")):
         entry = description.parent
-        if any(part.startswith(".") for part in entry.relative_to(cache_root()).parts):
+        key = entry.relative_to(root)
+        if any(part.startswith(".") for part in key.parts):
             continue  # another process is building it
-        key = str(entry.relative_to(cache_root() / "prepared"))
-        if _read(entry, key, trusting=False) is None:
+        whole = _read(entry, str(key), trusting=False) is not None
+        if not whole:
             with _writable(entry.parent) as parent, locked(parent / f".{entry.name}.lock"):
                 shutil.rmtree(entry, ignore_errors=True)
-            damaged.append(entry)
-        checked(entry)
-    return damaged
+        yield entry, whole
 
 
 def cached_digest(key: Sequence[object], compute: Callable[[], str]) -> str:
