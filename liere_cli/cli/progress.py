@@ -9,6 +9,7 @@ from liere_cli.cli import console
 from liere_cli.launchers import events
 from liere_cli.planning.progress import Outcome, seconds_left
 from liere_cli.report.numbers import duration
+from liere_cli.utils.progress import Progress, reported_to
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 #: columns that are left to the terminal's own echo of two keys, as ^C^C
 ECHO_WIDTH = 5
+#: between two lines on the reading of data
+DATA_SECONDS = 5.0
 #: the bar of all runs together, among those of single runs
 _ALL = ""
 
@@ -47,9 +50,12 @@ class ProgressBar:
         self.printed_at = time.monotonic()
 
     def __enter__(self) -> ProgressBar:
+        self._reading = reported_to(self._read_data)
+        self._reading.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._reading.__exit__(None, None, None)
         self._end_phase()
 
     def __call__(self, event: events.Event) -> None:
@@ -71,6 +77,8 @@ class ProgressBar:
             self._wait_for(event)
         elif isinstance(event, events.RunEnded):
             self._end_run(event)
+        elif isinstance(event, events.ReadingData):
+            self._read_data(event.progress)
         elif isinstance(event, events.Notice):
             (self._warn if event.warning else self._line)(event.text)
         self._update_total()
@@ -208,6 +216,15 @@ class ProgressBar:
     def _quiet_for_long(self) -> bool:
         silent_seconds = time.monotonic() - self.printed_at
         return self.bars is None and silent_seconds > console.QUIET_SECONDS
+
+    def _read_data(self, progress: Progress) -> None:
+        """Shows how far the reading of data has come, where it takes long."""
+        if time.monotonic() - self.printed_at >= DATA_SECONDS:
+            left = f", {duration(progress.seconds_left)} left" if progress.rate else ""
+            self._line(
+                f"{progress.what}: {progress.done:,} of {progress.total:,}, "
+                f"{progress.rate:,.0f} a second{left}"
+            )
 
     def _line(self, text: str, style: str = "dim") -> None:
         from rich.text import Text

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from liere_cli.config.section import Section
+from liere_cli.data.augment.settings import Augmentation, View
 
 Task = Literal["language-model", "classification"]
 Metric = Literal["bits_per_byte", "bits_per_token", "top1"]
@@ -85,20 +86,49 @@ def numbers(tokens: Tensor) -> Tensor:
     return tokens.long() & 0xFFFF if tokens.dtype == torch.int16 else tokens.long()
 
 
+class Encoded(ABC):
+    """Items that are decoded each time they are gathered."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """[N, C, *grid], as of the tensor of all decoded items."""
+
+    @abstractmethod
+    def decode(self, item: int, view: View | None = None) -> Array:
+        """An item, uint8 [C, *grid], or what a view shows of it; called from several threads.
+        Raises LiereError: it is broken, or has changed since its content was read.
+        """
+
+    @abstractmethod
+    def take(self, chosen: Tensor) -> "Encoded":
+        """The items with the numbers ``chosen``, int64 [M]."""
+
+
 @dataclass(frozen=True)
 class Examples:
-    """Items, uint8 [N, C, *grid], their labels, int64 [N], and groups, int64 [N], the same for
-    items that belong together (clips of one recording).
+    """Items, uint8 [N, C, *grid], as a tensor or decoded when they are gathered; their labels,
+    int64 [N], and groups, int64 [N], the same for items that belong together (clips of one
+    recording).
     """
 
-    inputs: Tensor
+    inputs: Tensor | Encoded
     labels: Tensor
     groups: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, chosen: Tensor) -> "Examples":
+        """The items with the numbers ``chosen``, int64 [M]."""
+        chosen, inputs = chosen.to(self.labels.device), self.inputs
+        taken = inputs.take(chosen) if isinstance(inputs, Encoded) else inputs[chosen]
+        return Examples(taken, self.labels[chosen], self.groups[chosen])
+
     def to(self, device: torch.device | str) -> "Examples":
+        """On a device; items that are decoded when they are gathered stay."""
+        if isinstance(self.inputs, Encoded):
+            return self
         return Examples(self.inputs.to(device), self.labels.to(device), self.groups.to(device))
 
 
@@ -132,6 +162,8 @@ class Dataset(ABC):
     flips: bool = False
     #: largest random translation of training items, in pixels
     shift: int = 0
+    #: what else training items undergo
+    augmentation: Augmentation = Augmentation()
 
     def __init__(self, options: Section, root: Path | None = None) -> None:
         """``root`` is the folder of a local mirror, searched before the hub or the web."""

@@ -10,12 +10,18 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from liere_cli.data.base import ByteStream, Examples, numbers
+from liere_cli.data.augment.mixing import mixed
+from liere_cli.data.augment.settings import Augmentation, draw_views
+from liere_cli.data.base import ByteStream, Encoded, Examples, numbers
+from liere_cli.data.feeding.ahead import Ahead, Buffers, each_ahead
+from liere_cli.data.feeding.gather import gather, prepares_ahead
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.utils.devices import send
 from liere_cli.utils.seeding import stream
 
 Batch = tuple[Tensor, Tensor]
+#: a step, and the first and last row of its batch
+_Rows = tuple[int, int, int]
 
 
 #: a split smaller than this is kept on the device
@@ -25,15 +31,18 @@ DEVICE_BYTES = 4 << 30
 def placed(examples: ByteStream | Examples, device: torch.device) -> ByteStream | Examples:
     """A split, on the device where it is small enough; batches are sent to the device otherwise."""
     data = examples.data if isinstance(examples, ByteStream) else examples.inputs
-    return examples.to(device) if data.nbytes <= DEVICE_BYTES else examples
+    fits = isinstance(data, Tensor) and data.nbytes <= DEVICE_BYTES
+    return examples.to(device) if fits else examples
 
 
 class TrainingBatches:
     """Training batches, each a function of the seed and the step alone, so that resuming is exact.
 
     Text: windows at random positions. Classification: every epoch has all items in a new random
-    order, with random translation and flips if enabled. The order is drawn from the stream
-    ``order``, the rest from ``augment``.
+    order, with random translation, flips and further augmentation if enabled. The order is drawn
+    from the stream ``order``, translation and flips from ``augment``, the rest from streams of its
+    own. Threads compute what was drawn, so that batches do not depend on their number; where that
+    is worth while, the next batch is prepared beside the present step.
 
     Args:
         examples: the training split; batches are gathered on its device, so move small sets to
@@ -43,10 +52,12 @@ class TrainingBatches:
         flips: flip half of the items along the last axis.
         shift: largest translation in pixels along the last two axes; the border is filled with the
             mean colour.
+        augmentation: of images, beside flips and shifts.
+        classes: number of classes, for mixup and cutmix.
 
     Raises:
         UsageError: the text is shorter than one window.
-        LiereError: there are no items.
+        LiereError: there are no items, or random crops of items that are not decoded here.
     """
 
     def __init__(
@@ -60,6 +71,8 @@ class TrainingBatches:
         std: Sequence[float] = (0.5,),
         flips: bool = False,
         shift: int = 0,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008
+        classes: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
         if batch_size < 1:
@@ -70,7 +83,10 @@ class TrainingBatches:
         self.context = _context_of(examples, context)
         self.flips = flips
         self.shift = shift
+        self.augmentation = augmentation
+        self.classes = classes
         self.device = torch.device(device)
+        self._ahead: Ahead[_Rows, _Prepared] | None = None
         if isinstance(examples, ByteStream):
             if len(examples) <= self.context:
                 raise UsageError(
@@ -82,12 +98,14 @@ class TrainingBatches:
             raise LiereError("the training split has no items")
         else:
             self._normalise = _Normaliser(examples, mean, std, self.device)
+            self._prepare(examples)
         # a batch may contain items of two epochs
         self._permutation = lru_cache(maxsize=2)(self._permutation_of)
 
     def at(self, step: int, rows: slice = slice(None)) -> Batch:
         """Rows of the batch of ``step``: for text int64 [B, T] and the next bytes, int64 [B, T];
-        for classification normalised float32 [B, C, *grid] and labels, int64 [B].
+        for classification normalised float32 [B, C, *grid] and labels, int64 [B], or with mixup or
+        cutmix probabilities of classes, float32 [B, classes].
         """
         if isinstance(self.examples, ByteStream):
             return self._text(self.examples, step, rows)
@@ -100,23 +118,71 @@ class TrainingBatches:
         windows = _windows(text.data, starts[rows], self.context, self.device)
         return windows[:, :-1], windows[:, 1:]
 
+    def _prepare(self, examples: Examples) -> None:
+        """Sets up the thread that prepares batches, where one is worth while."""
+        augmentation = self.augmentation
+        if augmentation.crop is not None and not isinstance(examples.inputs, Encoded):
+            raise LiereError("random crops need images that are decoded anew in each epoch")
+        if not (augmentation.by_image or prepares_ahead(examples, self.device, self.batch_size)):
+            return
+        rows, pinned = self.batch_size + augmentation.mixes, self.device.type == "cuda"
+        buffers = Buffers(rows, examples.inputs.shape[1:], pinned=pinned)
+
+        def compute(key: _Rows, buffer: int) -> _Prepared:
+            step, first, last = key
+            members = self._members(first, last)
+            views = None
+            if augmentation.by_image:
+                drawn = draw_views(augmentation, self.seed, step, self.batch_size)
+                views = [drawn[member] for member in members.tolist()]
+            chosen = self._chosen(step)[members]
+            inputs = gather(examples, chosen, views, buffers.writable(buffer))
+            return _Prepared(inputs, _labels(examples, chosen), buffers, buffer)
+
+        self._ahead = Ahead(compute)
+
     def _items(self, examples: Examples, step: int, rows: slice) -> Batch:
-        count = len(examples)
+        first, last, _ = rows.indices(self.batch_size)
+        members = self._members(first, last)
+        if self._ahead is not None:
+            inputs, labels = self._ahead((step, first, last), (step + 1, first, last)).on(
+                self.device
+            )
+        else:
+            inputs, labels = _gather(examples, self._chosen(step)[members], self.device)
+        inputs = self._moved(inputs, step, members)
+        if not self.augmentation.mixes:
+            return inputs, labels
+        return mixed(inputs, labels, self.augmentation, self.classes, self.seed, step)
+
+    def _members(self, first: int, last: int) -> Tensor:
+        """Rows of the batch, int64, and before them the one that the first is mixed with."""
+        return torch.arange(first - self.augmentation.mixes, last) % self.batch_size
+
+    def _chosen(self, step: int) -> Tensor:
+        """The items of the batch of ``step``, int64 [batch size]."""
+        count = len(self.examples)
         first, last = step * self.batch_size, (step + 1) * self.batch_size
         parts = [
             self._permutation(epoch)[max(first - epoch * count, 0) : last - epoch * count]
             for epoch in range(first // count, (last - 1) // count + 1)
         ]
-        inputs, labels = _gather(examples, torch.cat(parts)[rows], self.device)
+        return torch.cat(parts)
+
+    def _moved(self, inputs: Tensor, step: int, members: Tensor) -> Tensor:
+        """Normalised items, translated and flipped as drawn."""
         if not self.shift and not self.flips:
-            return self._normalise(inputs), labels
+            return self._normalise(inputs)
         random = stream(self.seed, "augment", step)
         # both are always drawn, so that flips are the same with and without shifts
         shifts = torch.randint(-self.shift, self.shift + 1, (self.batch_size, 2), generator=random)
         mirrored = torch.rand(self.batch_size, generator=random) < (0.5 if self.flips else 0.0)
-        drawn = (send(values[rows], self.device) for values in (shifts, mirrored))
-        moved, inside = _translate(inputs, *drawn)
-        return self._normalise(moved) * inside, labels
+        shifts, mirrored = (send(drawn[members], self.device) for drawn in (shifts, mirrored))
+        if not self.shift:
+            shape = (-1, *[1] * (inputs.dim() - 1))
+            return self._normalise(torch.where(mirrored.view(shape), inputs.flip(-1), inputs))
+        moved, inside = _translate(inputs, shifts, mirrored)
+        return self._normalise(moved) * inside
 
     def _permutation_of(self, epoch: int) -> Tensor:
         return torch.randperm(len(self.examples), generator=stream(self.seed, "order", epoch))
@@ -164,9 +230,39 @@ def evaluation_batches(
             yield windows[:, :-1], windows[:, -part.predicted :]
         return
     normalise = _Normaliser(examples, mean, std, device)
-    for part in parts:
-        inputs, labels = _gather(examples, part.items, device)
+    for inputs, labels in _gathered_parts(examples, parts, batch_size, device):
         yield normalise(inputs), labels
+
+
+def _gathered_parts(
+    examples: Examples, parts: "Sequence[Part]", batch_size: int, device: torch.device
+) -> Iterator[Batch]:
+    if not prepares_ahead(examples, device, batch_size):
+        yield from (_gather(examples, part.items, device) for part in parts)
+        return
+    buffers = Buffers(batch_size, examples.inputs.shape[1:], pinned=device.type == "cuda")
+
+    def compute(number: int, buffer: int) -> _Prepared:
+        chosen = parts[number].items
+        inputs = gather(examples, chosen, None, buffers.writable(buffer))
+        return _Prepared(inputs, _labels(examples, chosen), buffers, buffer)
+
+    for prepared in each_ahead(range(len(parts)), compute):
+        yield prepared.on(device)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A batch in a buffer."""
+
+    inputs: Tensor
+    labels: Tensor
+    buffers: Buffers
+    number: int
+
+    def on(self, device: torch.device) -> Batch:
+        """Inputs, which may be the buffer's own memory, and labels."""
+        return self.buffers.send(self.inputs, self.number, device), send(self.labels, device)
 
 
 @dataclass(frozen=True)
@@ -224,12 +320,12 @@ class _Normaliser:
     def __init__(
         self, examples: Examples, mean: Sequence[float], std: Sequence[float], device: torch.device
     ) -> None:
-        shape = (1, -1, *[1] * (examples.inputs.dim() - 2))
+        shape = (1, -1, *[1] * (len(examples.inputs.shape) - 2))
         self.scale = (1 / (255 * torch.tensor(std, dtype=torch.float32))).view(shape).to(device)
         self.offset = (255 * torch.tensor(mean, dtype=torch.float32)).view(shape).to(device)
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        return (inputs.float() - self.offset) * self.scale
+        return inputs.float().sub_(self.offset).mul_(self.scale)
 
 
 def _context_of(examples: ByteStream | Examples, context: int | None) -> int:
@@ -248,8 +344,16 @@ def _windows(data: Tensor, starts: Tensor, length: int, device: torch.device) ->
 
 
 def _gather(examples: Examples, chosen: Tensor, device: torch.device) -> Batch:
-    chosen = send(chosen, examples.inputs.device)
-    return send(examples.inputs[chosen], device), send(examples.labels[chosen], device)
+    """Stored items, gathered where they are."""
+    inputs = examples.inputs
+    if isinstance(inputs, Encoded):
+        raise TypeError("encoded items are gathered into buffers")
+    items = torch.index_select(inputs, 0, send(chosen, inputs.device))
+    return send(items, device), send(_labels(examples, chosen), device)
+
+
+def _labels(examples: Examples, chosen: Tensor) -> Tensor:
+    return examples.labels[send(chosen, examples.labels.device)]
 
 
 def _translate(inputs: Tensor, shifts: Tensor, mirrored: Tensor) -> Batch:

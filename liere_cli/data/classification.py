@@ -8,18 +8,19 @@ another order therefore produces the same runs.
 Shapes: N items, C channels.
 """
 
-import os
+import math
 from abc import abstractmethod
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
-from itertools import islice
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 
-from liere_cli.config.section import Section
+from liere_cli.config.section import Section, added
 from liere_cli.data.base import Array, Dataset, Examples, Split
 from liere_cli.data.options import (
     FLIPS,
@@ -30,20 +31,22 @@ from liere_cli.data.options import (
     SplitFractions,
     default_patch_edge,
 )
-from liere_cli.data.sources.base import REVISED, Source
+from liere_cli.data.sources.base import REVISED, Encoded, Source
 from liere_cli.data.sources.cache import prepared
-from liere_cli.data.sources.decode_image import quiet
 from liere_cli.data.sources.folders.tree import kinds
+from liere_cli.data.sources.items.build import decode_into, write_index
+from liere_cli.data.sources.items.encoded import EncodedItems
 from liere_cli.data.splits import SPLITS, Fractions, assign_splits, carve_groups, check_splits
 from liere_cli.data.summary import decoding_notes, duplicate_notes, summary
-from liere_cli.errors import LiereError
+from liere_cli.errors import LiereError, counted
 from liere_cli.utils.files import digest_of
 
 #: part of every fingerprint: how images are decoded
 DECODING = "RGB, centred crop to the grid's shape, antialiased bilinear resize"
 #: raised when the content of an index changes
-_INDEX_FORMAT = 2
-_CHUNK = 256
+_INDEX_FORMAT = 3
+#: largest split that is kept decoded where the option ``cache`` leaves the choice
+CACHE_BYTES = 4 << 30
 
 
 class LabelledOptions(Section):
@@ -51,6 +54,14 @@ class LabelledOptions(Section):
     validation: Share = Field(0.1, description=VALIDATION)
     flips: bool = Field(True, description=FLIPS)
     shift: int | None = Field(None, ge=0, description=SHIFT_BY_SIZE)
+    cache: Literal["auto", "full", "none"] = added(
+        "auto",
+        description="keep decoded items on disk (full), decode them in each epoch (none), or what "
+        "fits their size (auto); results do not depend on it",
+    )
+    broken: Literal["refuse", "skip"] = added(
+        "refuse", description="what to do about items that can't be decoded"
+    )
 
 
 class Labelled(Dataset):
@@ -61,6 +72,8 @@ class Labelled(Dataset):
 
     #: shares of the splits where the source has none
     fractions: Fractions = (0.8, 0.1, 0.1)
+    #: share of the sides of images that evaluation sees
+    eval_crop: float = 1.0
 
     def __init__(self, options: LabelledOptions, root: Path | None = None) -> None:
         super().__init__(options, root)
@@ -82,14 +95,37 @@ class Labelled(Dataset):
         return self.name
 
     def load(self, split: Split, grid: tuple[int, ...] | None = None) -> Examples:
-        """Items of the split, decoded on first use and mapped from the cache from then on."""
-        grid = grid or self.grid
+        """Items of the split: decoded once, and mapped from the cache from then on, or decoded each
+        time they are gathered, as the option ``cache`` says.
+        """
+        grid, index = grid or self.grid, self._index
         members = self._order[self._splits[self._order] == SPLITS.index(split)]
+        share = 1.0 if split == "train" else self.eval_crop
+        if self._decodes_each_time(split, len(members), grid):
+            columns = {name: index[name] for name in ("digests", "rows", "ends")}
+            inputs = EncodedItems(
+                self._accessible, members, **columns, grid=grid, channels=self.channels, share=share
+            )
+            labels, groups = index["labels"][members], index["groups"][members]
+            return Examples(inputs, torch.from_numpy(labels), torch.from_numpy(groups))
+        cropped = "" if share == 1 else f"-crop{share:g}"
         arrays = prepared(
-            f"{self.fingerprint}/{'x'.join(map(str, grid))}-{split}",
-            lambda folder: self._decode(folder, members, grid),
+            f"{self.fingerprint}/{'x'.join(map(str, grid))}-{split}{cropped}",
+            lambda folder: self._decode(folder, members, grid, share),
+            resumes=True,
         )
         return Examples(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+
+    def _decodes_each_time(self, split: Split, count: int, grid: tuple[int, ...]) -> bool:
+        cache = self.options.cache
+        if split == "train" and self.augmentation.crop is not None:
+            return True
+        size = count * self.channels * math.prod(grid)
+        return cache == "none" or (cache == "auto" and size > CACHE_BYTES)
+
+    @cached_property
+    def _accessible(self) -> Source:
+        return self.items.with_random_access()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -107,26 +143,18 @@ class Labelled(Dataset):
             found = f"the files have {self.items.classes}"
             raise LiereError(f"{self.label} should have {self.classes} classes, but {found}")
         key = digest_of(repr((_INDEX_FORMAT, self.items.stamp())), 32)
-        return prepared(f"index/{key}", self._scan)
+        index = prepared(
+            f"index/{key}", lambda folder: write_index(self.items, folder), resumes=True
+        )
+        if (broken := len(index["broken"])) and self.options.broken == "refuse":
+            others = f", and {broken - 1} others are broken too" if broken > 1 else ""
+            raise LiereError(f"{index['reasons'][0]}{others}: {self.remedy}")
+        return index
 
-    def _scan(self, folder: Path) -> None:
-        with quiet():
-            items = list(self.items.scan())
-        groups = {name: number for number, name in enumerate(sorted({i.group for i in items}))}
-        ungrouped = iter(range(len(groups), len(groups) + len(items)))
-        numbers = [groups[item.group] if item.group else next(ungrouped) for item in items]
-        digests = np.frombuffer(b"".join(item.digest for item in items), np.uint8)
-        columns: dict[str, Array] = {
-            "digests": digests.reshape(-1, 16),
-            "labels": np.array([item.label for item in items], np.int64),
-            "groups": np.array(numbers, np.int64),
-            "parts": np.array([item.split for item in items], np.int64),
-            "decodings": np.array([item.decoding for item in items], np.uint8),
-            "rows": np.array([row for item in items for row in item.rows], np.int64),
-            "ends": np.cumsum([len(item.rows) for item in items], dtype=np.int64),
-        }
-        for name, column in columns.items():
-            np.save(folder / f"{name}.npy", column)
+    @property
+    def remedy(self) -> str:
+        """What to do about items that can't be decoded."""
+        return "remove what is broken, or leave it out with the option broken=skip"
 
     @cached_property
     def _order(self) -> Array:
@@ -137,7 +165,8 @@ class Labelled(Dataset):
     @cached_property
     def _splits(self) -> Array:
         """The split of every item, int64 [N]."""
-        index = self._index
+        # items of a mapped file are slow to read one by one
+        index = {name: np.asarray(column) for name, column in self._index.items()}
         if len(index["labels"]) == 0:
             raise LiereError(f"{self.label} has no items")
         carve = carve_groups(index["digests"], index["labels"], index["groups"])
@@ -146,24 +175,25 @@ class Labelled(Dataset):
         check_splits(splits, index["labels"], self.items.names, self.label)
         return splits
 
-    def _decode(self, folder: Path, members: Array, grid: tuple[int, ...]) -> None:
-        ends = self._index["ends"]
-        rows = [self._index["rows"][ends[i - 1] if i else 0 : ends[i]] for i in members]
-        inputs = np.lib.format.open_memmap(
-            folder / "inputs.npy", "w+", np.uint8, (len(members), self.channels, *grid)
-        )
-        # reserves the space: a full disk is an error here, and would be a signal in mapped memory
-        with (folder / "inputs.npy").open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
-        encoded = self.items.fetch(rows, grid)
-        with quiet(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            while chunk := list(islice(encoded, _CHUNK)):
-                decoded = pool.map(lambda item: item.decode(), chunk)
-                for item, pixels in zip(chunk, decoded, strict=True):
-                    inputs[item.item] = pixels
-        inputs.flush()
-        np.save(folder / "labels.npy", self._index["labels"][members])
-        np.save(folder / "groups.npy", self._index["groups"][members])
+    def _decode(self, folder: Path, members: Array, grid: tuple[int, ...], share: float) -> None:
+        index = self._index
+        rows = [index["rows"][index["ends"][i - 1] if i else 0 : index["ends"][i]] for i in members]
+
+        def encoded(left: Array) -> Iterator[Encoded]:
+            if share == 1:
+                for item in self.items.fetch([rows[n] for n in left], grid):
+                    yield replace(item, item=int(left[item.item]))
+                return
+            for n in left.tolist():
+                digest = index["digests"][members[n]].tobytes()
+                at = partial(self._accessible.decode_at, rows[n], grid, digest, None, share)
+                yield Encoded(n, at)
+
+        # in the order in which they are stored
+        order = np.argsort([row[0] for row in rows], kind="stable")
+        decode_into(folder, (len(members), self.channels, *grid), order, encoded, self.label)
+        np.save(folder / "labels.npy", index["labels"][members])
+        np.save(folder / "groups.npy", index["groups"][members])
 
 
 class LocalOptions(LabelledOptions):
@@ -199,6 +229,10 @@ class Local(Labelled):
     def notes(self) -> tuple[str, ...]:
         index, names = self._index, self.items.names
         left = [f"left aside: {kinds(self.items.left)}"] if self.items.left else []
+        if count := len(index["broken"]):
+            left.append(
+                f"left aside: {counted(count, 'broken item')}, such as {index['reasons'][0]}"
+            )
         return (
             summary(self._splits, index["labels"], index["parts"], names, self.items.file_count),
             *left,

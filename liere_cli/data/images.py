@@ -1,5 +1,6 @@
 """Images with a class each: CIFAR, imagewoof, and any local folder or parquet file."""
 
+from dataclasses import fields
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from liere_cli.config.section import Section
+from liere_cli.data.augment.settings import Augmentation, AugmentationOptions, View
 from liere_cli.data.base import Array
 from liere_cli.data.classification import (
     Labelled,
@@ -17,7 +19,7 @@ from liere_cli.data.classification import (
 )
 from liere_cli.data.options import ImageGrid
 from liere_cli.data.sources.archives import extract_into
-from liere_cli.data.sources.base import Decoding, Source
+from liere_cli.data.sources.base import Decoding, Source, check_unchanged
 from liere_cli.data.sources.decode_image import SUFFIXES, decode_image, decoding_of
 from liere_cli.data.sources.download import Download, download
 from liere_cli.data.sources.folders.source import Folder
@@ -37,13 +39,22 @@ from liere_cli.utils.paths import cache_root
 _IMAGE_COLUMNS = ("image", "img", "picture")
 
 
-class ImageOptions(LabelledOptions):
+class ImageOptions(LabelledOptions, AugmentationOptions):
     grid: ImageGrid = (32, 32)
 
 
 class _Images(Labelled):
     axes = 2
     Options: ClassVar[type[Section]] = ImageOptions
+
+    def __init__(self, options: LabelledOptions, root: Path | None = None) -> None:
+        super().__init__(options, root)
+        if isinstance(options, AugmentationOptions):
+            names = [field.name for field in fields(Augmentation)]
+            self.augmentation = Augmentation(**{name: getattr(options, name) for name in names})
+            self.eval_crop = options.eval_crop
+            if options.crop is not None and options.shift is None:
+                self.shift = 0  # a crop moves images already
 
 
 class _Cifar(_Images):
@@ -151,7 +162,7 @@ class Imagewoof(_Images):
         return ImageFolder(read_tree(files, SUFFIXES), SUFFIXES)
 
 
-class ImagePathOptions(LocalOptions):
+class ImagePathOptions(LocalOptions, AugmentationOptions):
     grid: ImageGrid = (64, 64)
     image: str | None = Field(None, description="parquet column of images; null: found by name")
 
@@ -185,6 +196,19 @@ class ImageFolder(Folder):
 
     def decode(self, path: Path, grid: tuple[int, ...]) -> Array:
         return decode_image(self.read(path), grid, str(path))
+
+    def decode_at(
+        self,
+        rows: Array,
+        grid: tuple[int, ...],
+        digest: bytes,
+        view: View | None = None,
+        share: float = 1.0,
+    ) -> Array:
+        path = self.files[int(rows[0])].path
+        data = self.read(path)
+        check_unchanged([data], digest, str(path))
+        return decode_image(data, grid, str(path), view, share)
 
 
 def _image_table(tables: Tables, image: str | None = None, label: str | None = None) -> Table:

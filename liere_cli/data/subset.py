@@ -28,5 +28,4 @@ def subset(examples: ByteStream | Examples, fraction: float, seed: int) -> ByteS
         # a part of a mapped file stays mapped
         part = data[start : start + kept]
         return replace(examples, data=torch.cat((part, data[:over])) if over else part)
-    chosen = torch.randperm(len(examples), generator=random)[:kept].to(examples.labels.device)
-    return Examples(examples.inputs[chosen], examples.labels[chosen], examples.groups[chosen])
+    return examples.take(torch.randperm(len(examples), generator=random)[:kept])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from liere_cli.planning.plan import Plan, PlannedRun
 from liere_cli.planning.progress import Outcome
+from liere_cli.utils.progress import Progress
 
 if TYPE_CHECKING:
     from liere_cli.training.callbacks import Report  # imports torch
@@ -96,6 +97,13 @@ class RunLockedElsewhere:
 
 
 @dataclass(frozen=True)
+class ReadingData:
+    """A worker process reads or decodes a data set for the first time."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True)
 class Notice:
     """A sentence about the comparison as a whole."""
 
@@ -105,7 +113,7 @@ class Notice:
 
 _PhaseEvent = PlanReady | TrainingStarted | TransferStarted | PhaseEnded
 _RunEvent = RunStarted | RunReported | RunEvaluating | RunEnded | RunLockedElsewhere
-Event = _PhaseEvent | _RunEvent | Notice
+Event = _PhaseEvent | _RunEvent | ReadingData | Notice
 Listener = Callable[[Event], None]
 
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 
-from liere_cli.launchers.events import Event, Listener, RunEnded, RunLockedElsewhere
+from liere_cli.launchers.events import Event, Listener, ReadingData, RunEnded, RunLockedElsewhere
 from liere_cli.launchers.worker import POLL_SECONDS, TrainFunction, Waiting, train_planned_run
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome
 from liere_cli.runs.context import Context
 from liere_cli.training.results import JOBS
+from liere_cli.utils.progress import reported_to
 
 #: time for a worker to write its checkpoint after it is asked to stop
 GRACE_SECONDS = 60.0
@@ -179,8 +180,9 @@ def work(connection: Connection, context: Context, threads: int, trainer: TrainF
             os.kill(os.getpid(), signal.SIGTERM)
 
     try:
-        while not alone and (planned := connection.recv()) is not None:
-            train_planned_run(planned, context, trainer, send)
+        with reported_to(lambda progress: send(ReadingData(progress))):
+            while not alone and (planned := connection.recv()) is not None:
+                train_planned_run(planned, context, trainer, send)
     except (EOFError, KeyboardInterrupt):
         return
 

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from liere_cli.config.recipe import TrainingSettings
 from liere_cli.data import ByteStream, Examples
+from liere_cli.data.augment.settings import Augmentation
 from liere_cli.data.batches import TrainingBatches
 from liere_cli.errors import UsageError
 from liere_cli.model import Transformer
@@ -52,6 +53,8 @@ class TrainingStep:
             std=dataset.std,
             flips=dataset.flips and self.settings.augment,
             shift=dataset.shift if self.settings.augment else 0,
+            augmentation=dataset.augmentation if self.settings.augment else Augmentation(),
+            classes=dataset.classes,
             device=device,
         )
         self.execution = choose_execution(
@@ -88,7 +91,9 @@ class TrainingStep:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
                 logits = self.execution.forward(part, positions, **self._documents(part))
             rows = logits.float().flatten(0, -2)
-            loss = F.cross_entropy(rows, goal.flatten(), label_smoothing=settings.label_smoothing)
+            # probabilities of classes, where images are mixed
+            goal = goal if goal.is_floating_point() else goal.flatten()
+            loss = F.cross_entropy(rows, goal, label_smoothing=settings.label_smoothing)
             total += loss.detach() / parts
             if index == last:
                 self.gradients.begin(total)

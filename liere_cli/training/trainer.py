@@ -339,4 +339,8 @@ class Trainer:
 
     def _load(self, split: Split) -> ByteStream | Examples:
         """A split, on the device where it is small enough."""
-        return placed(self.run_spec.dataset.load(split), self.device)
+        dataset = self.run_spec.dataset
+        examples = dataset.load(split)
+        if split == "train" and self.settings.augment and dataset.augmentation.by_image:
+            return examples  # single images are augmented on the CPU
+        return placed(examples, self.device)

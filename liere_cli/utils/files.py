@@ -16,6 +16,8 @@ from typing import Any
 from liere_cli.errors import shortened, unwritable
 
 TEMPORARY = ".tmp-"
+#: end of the name of a folder that a later process goes on with
+_UNFINISHED = "unfinished"
 
 
 def make_folder(folder: Path) -> None:
@@ -134,23 +136,32 @@ _UNSHOWN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\u
 
 
 @contextmanager
-def built_beside(folder: Path) -> Iterator[Path]:
-    """An empty folder next to ``folder`` that replaces it once the block ends without an error.
+def built_beside(folder: Path, *, resumes: bool = False) -> Iterator[Path]:
+    """A folder next to ``folder`` that replaces it once the block ends without an error.
 
     After an error the new folder is removed and ``folder`` stays as it was. The caller holds a
     lock, so that folders left by killed processes can be removed first.
+
+    Args:
+        resumes: what an interrupted process has left stays in the new folder.
     """
+    work = folder.with_name(f".{folder.name}.{_UNFINISHED if resumes else secrets.token_hex(8)}")
     for stale in folder.parent.glob(f".{folder.name}.*/"):
-        shutil.rmtree(stale, ignore_errors=True)
-    work = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
-    work.mkdir()
+        if not (resumes and stale.name == work.name):
+            shutil.rmtree(stale, ignore_errors=True)
+    work.mkdir(exist_ok=resumes)
     try:
         yield work
         # a process that has files of the old folder mapped keeps them until it closes them
         shutil.rmtree(folder, ignore_errors=True)
         work.rename(folder)
-    finally:
+    except KeyboardInterrupt:
+        if not resumes:
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+    except BaseException:
         shutil.rmtree(work, ignore_errors=True)
+        raise
 
 
 def digest_of_file(path: Path) -> str:

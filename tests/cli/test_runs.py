@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -357,6 +358,22 @@ def test_what_another_process_downloads_stays_in_the_cache(
     assert not (folder / "b.zip").exists()
     assert liere("cache", "clean", "--yes").exit_code == 0
     assert not (folder / "a.zip.part").exists()
+
+
+def test_damage_in_the_cache_is_found_and_removed(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from liere_cli.data.sources.cache import prepared
+
+    monkeypatch.setenv("LIERE_CACHE", str(here / "cache"))
+    prepared("entry", lambda folder: np.save(folder / "a.npy", np.arange(9)))
+    assert liere("cache", "verify").exit_code == 0
+    file = here / "cache" / "prepared" / "entry" / "a.npy"
+    file.write_bytes(file.read_bytes()[:-8] + bytes(8))
+    result = liere("cache", "verify")
+    assert result.exit_code == 1
+    assert "entry was damaged, and is removed" in " ".join(result.stderr.split())
+    assert liere("cache", "verify").exit_code == 0
 
 
 def test_the_cache_is_shown_and_emptied(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

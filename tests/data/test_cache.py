@@ -4,14 +4,16 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from liere_cli.data.sources import cache as cache_module
 from liere_cli.data.sources.archives import extract_into
-from liere_cli.data.sources.cache import cached_digest, prepared
+from liere_cli.data.sources.cache import cached_digest, prepared, verified
 from liere_cli.errors import LiereError
 
 
@@ -63,6 +65,60 @@ def test_a_damaged_entry_is_built_again(damage: str, cache: Path) -> None:
         prepared("entry", refuse)
     assert prepared("entry", build)["a"][-1, -1] == 99_999
     assert prepared("entry", refuse)["a"][-1, -1] == 99_999
+
+
+def test_an_array_is_read_again_only_when_its_file_has_changed(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared("entry", build)
+    read = []
+    digest = cache_module.digest_of_file
+    monkeypatch.setattr(
+        cache_module, "digest_of_file", lambda path: (read.append(path.name), digest(path))[1]
+    )
+    prepared("entry", refuse)
+    assert read == []
+    # a copy has another inode and time: it is read once
+    copy = cache / "copy.npy"
+    shutil.copyfile(cache / "entry" / "a.npy", copy)
+    copy.replace(cache / "entry" / "a.npy")
+    for _ in range(2):
+        prepared("entry", refuse)
+        assert read == ["a.npy"]
+
+
+def test_verifying_finds_damage_that_changes_neither_size_nor_time(cache: Path) -> None:
+    prepared("some/entry", build)
+    prepared("other", build)
+    file = cache / "some" / "entry" / "a.npy"
+    before = file.stat()
+    with file.open("r+b") as opened:
+        opened.seek(500)
+        opened.write(b"damage")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    prepared("some/entry", refuse)
+    assert dict(verified()) == {cache / "some" / "entry": False, cache / "other": True}
+    with pytest.raises(AssertionError, match="built again"):
+        prepared("some/entry", refuse)
+    assert dict(verified()) == {cache / "other": True}
+
+
+def test_what_a_killed_process_has_built_is_offered_to_builders_that_go_on(cache: Path) -> None:
+    def killed(folder: Path) -> None:
+        (folder / "part").write_text("1")
+        raise KeyboardInterrupt
+
+    def go_on(folder: Path) -> None:
+        assert (folder / "part").read_text() == "1"
+        (folder / "part").unlink()
+        build(folder)
+
+    with pytest.raises(KeyboardInterrupt):
+        prepared("entry", killed, resumes=True)
+    assert prepared("entry", go_on, resumes=True)["a"].shape == (100, 1000)
+    with pytest.raises(KeyboardInterrupt):
+        prepared("other", killed)
+    assert [path.name for path in cache.iterdir() if path.is_dir()] == ["entry"]
 
 
 def test_a_failed_build_leaves_nothing(cache: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 
+from liere_cli.data.augment.settings import View
 from liere_cli.data.base import Array
 from liere_cli.errors import LiereError
 
@@ -54,6 +55,22 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Broken:
+    """An item that can't be decoded: the row or file that holds it, and why."""
+
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the items of a source: how many rows or files, and what scans them."""
+
+    count: int
+    scan: "Callable[[], Iterator[Item | Broken]]"
+
+
+@dataclass(frozen=True)
 class Encoded:
     """The stored content of the requested item number ``item``; ``decode``, to uint8 [C, *grid],
     may be called from any thread.
@@ -76,8 +93,30 @@ class Source(ABC):
         """Paths, sizes and times of the files: changes when they do, without reading them."""
 
     @abstractmethod
-    def scan(self) -> Iterator[Item]:
-        """Every item once."""
+    def parts(self) -> "list[Part]":
+        """Parts of the source, which are scanned one by one."""
+
+    def with_random_access(self) -> "Source":
+        """The source with items that :meth:`decode_at` reads without reading others."""
+        return self
+
+    @abstractmethod
+    def decode_at(
+        self,
+        rows: Array,
+        grid: tuple[int, ...],
+        digest: bytes,
+        view: View | None = None,
+        share: float = 1.0,
+    ) -> Array:
+        """The item stored at ``rows``, uint8 [C, *grid]; called from several threads. Raises
+        LiereError: it is broken, or has changed since it was scanned.
+
+        Args:
+            digest: of the item as it was scanned.
+            view: of a training image, see :func:`decode_image`; None: the whole item.
+            share: of the sides of an image that are seen.
+        """
 
     @abstractmethod
     def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Encoded]:
@@ -88,6 +127,15 @@ def item_digest(*contents: bytes) -> bytes:
     """16 bytes of SHA-256 over the contents of one item, such as the frames of a clip."""
     digests = [hashlib.sha256(content).digest() for content in contents]
     return (digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest())[:16]
+
+
+def check_unchanged(contents: Sequence[bytes], digest: bytes, where: str) -> None:
+    """Raises LiereError if the contents of an item are not those that were scanned."""
+    if item_digest(*contents) != digest:
+        raise LiereError(
+            f"{where} has changed since this command began: run it again, and the data set has "
+            "another fingerprint"
+        )
 
 
 def check_names(names: Sequence[str], where: str) -> None:

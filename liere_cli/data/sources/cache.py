@@ -2,11 +2,14 @@
 
 An entry is a folder ``CACHE/prepared/KEY`` of ``.npy`` files and an ``entry.json`` with the key and
 the size, dtype, shape and digest of each array. It is written next to its final path and renamed,
-under a lock, so that several processes can request it at once. An entry that doesn't match its
-``entry.json`` is built again. Digests are checked once in a process.
+under a lock, so that several processes can request it at once. What a killed process has written
+is kept for builders that go on from there. An entry that doesn't match its ``entry.json`` is built
+again: an array is read and checked once, and trusted as long as the size, time of change and inode
+of its file stay; ``liere cache verify`` reads all of them again.
 """
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,8 +26,6 @@ Arrays = dict[str, Array]
 
 #: raised when the content of entries changes
 _FORMAT = 2
-#: files that this process has checked: path, size, times, inode, description
-_verified: set[tuple[object, ...]] = set()
 
 
 class _Description(TypedDict):
@@ -34,12 +35,14 @@ class _Description(TypedDict):
     sha256: str
 
 
-def prepared(key: str, build: Callable[[Path], None]) -> Arrays:
+def prepared(key: str, build: Callable[[Path], None], *, resumes: bool = False) -> Arrays:
     """The arrays of the entry ``key``, built if it is missing or damaged.
 
     Args:
         key: a relative path that names the content, such as ``FINGERPRINT/32x32-train``.
-        build: writes the arrays as ``NAME.npy`` into an empty folder.
+        build: writes the arrays as ``NAME.npy`` into a folder.
+        resumes: the folder may hold what a killed process has written, and ``build`` checks it;
+            otherwise it is empty.
 
     Returns:
         Each array by its name, mapped from the disk; writing to one changes a private copy.
@@ -55,7 +58,7 @@ def prepared(key: str, build: Callable[[Path], None]) -> Arrays:
         arrays = _read(entry, key)
         if arrays is not None:
             return arrays
-        with built_beside(entry) as work:
+        with built_beside(entry, resumes=resumes) as work:
             build(work)
             _write_description(work, key)
     arrays = _read(entry, key)
@@ -64,9 +67,26 @@ def prepared(key: str, build: Callable[[Path], None]) -> Arrays:
     return arrays
 
 
+def verified() -> Iterator[tuple[Path, bool]]:
+    """Reads every array of the cache again: each entry, and whether it matches its digests. An
+    entry that does not is removed, so that it is built again.
+    """
+    root = cache_root() / "prepared"
+    for description in sorted(root.rglob("entry.json")):
+        entry = description.parent
+        key = entry.relative_to(root)
+        if any(part.startswith(".") for part in key.parts):
+            continue  # another process is building it
+        whole = _read(entry, str(key), trusting=False) is not None
+        if not whole:
+            with _writable(entry.parent) as parent, locked(parent / f".{entry.name}.lock"):
+                shutil.rmtree(entry, ignore_errors=True)
+        yield entry, whole
+
+
 def cached_digest(key: Sequence[object], compute: Callable[[], str]) -> str:
     """The digest of a large file, computed once for each ``key``: the kind of digest and the file's
-    path, size and time of change.
+    path, size, time of change and inode.
     """
     name = digest_of(json.dumps([str(part) for part in key]), 32)
     path = cache_root() / "digests" / f"{name}.json"
@@ -83,17 +103,23 @@ def cached_digest(key: Sequence[object], compute: Callable[[], str]) -> str:
     return value
 
 
-def file_key(path: Path) -> tuple[str, int, int]:
-    """Path, size and time of change: differs when a file has changed."""
+def file_key(path: Path) -> tuple[str, int, int, int]:
+    """Path, size, time of change and inode: differs when a file has changed."""
     status = path.stat()
-    return str(path.resolve()), status.st_size, status.st_mtime_ns
+    return str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _write_description(folder: Path, key: str) -> None:
     paths = sorted(folder.glob("*.npy"))
     arrays = {path.stem: _describe(path, digest_of_file(path)) for path in paths}
-    entry = {"format": _FORMAT, "key": key, "arrays": arrays}
+    trusted = {path.stem: _stamp(path) for path in paths}
+    entry = {"format": _FORMAT, "key": key, "arrays": arrays, "trusted": trusted}
     (folder / "entry.json").write_text(json.dumps(entry, indent=1))
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
 
 
 def _describe(path: Path, digest: str) -> _Description:
@@ -106,28 +132,30 @@ def _describe(path: Path, digest: str) -> _Description:
     }
 
 
-def _matches(path: Path, expected: _Description) -> bool:
-    status = path.stat()
-    description = json.dumps(expected, sort_keys=True)
-    file = (*file_key(path), status.st_ino, status.st_ctime_ns, description)
-    if file not in _verified:
-        digest = digest_of_file(path)
-        # the digest first: numpy fails on damaged headers with many kinds of errors
-        if digest != expected["sha256"] or _describe(path, digest) != expected:
-            return False
-        _verified.add(file)
-    return True
-
-
-def _read(folder: Path, key: str) -> Arrays | None:
+def _read(folder: Path, key: str, *, trusting: bool = True) -> Arrays | None:
+    """The arrays of an entry; None if it is missing or damaged. Files whose stamps have changed, or
+    all unless ``trusting``, are compared with their digests.
+    """
     try:
         entry = json.loads((folder / "entry.json").read_text())
         if (entry["format"], entry["key"]) != (_FORMAT, key):
             return None
         expected: dict[str, _Description] = entry["arrays"]
         paths = {name: folder / f"{name}.npy" for name in expected}
-        if not all(_matches(path, expected[name]) for name, path in paths.items()):
-            return None
+        stamps = {name: _stamp(path) for name, path in paths.items()}
+        trusted = entry.get("trusted", {}) if trusting else {}
+        for name, path in paths.items():
+            known = stamps[name] == trusted.get(name)
+            digest = expected[name]["sha256"] if known else digest_of_file(path)
+            # the digest first: numpy fails on damaged headers with many kinds of errors
+            if digest != expected[name]["sha256"] or _describe(path, digest) != expected[name]:
+                return None
+        if stamps != entry.get("trusted"):
+            # without a writable cache they are compared again next time
+            with suppress(LiereError):
+                write_atomically(
+                    folder / "entry.json", json.dumps({**entry, "trusted": stamps}, indent=1)
+                )
         # copy-on-write: torch needs writable memory, and the file must never change;
         # an array without elements can't be mapped
         return {

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from liere_cli.data.augment.randaugment import randaugment
+from liere_cli.data.augment.settings import View
 from liere_cli.data.base import Array
 from liere_cli.data.sources.base import Decoding
 from liere_cli.errors import LiereError
@@ -21,11 +23,17 @@ SUFFIXES = frozenset({
     # not decoded by Pillow itself: named as such, never left out of a class
     ".heic", ".heif", ".jxl",
 })  # fmt: skip
-_TOP = 0xFFFF
+_JPEG_END = b"\xff\xd9"
+#: at the end of a JPEG file without an end marker, so many are those of a copy that was cut short
+_ZEROS = 64
+#: left, top, right and bottom
+Box = tuple[float, float, float, float]
 T = TypeVar("T")
 
 
-def decode_image(data: bytes, size: tuple[int, ...], where: str) -> Array:
+def decode_image(
+    data: bytes, size: tuple[int, ...], where: str, view: View | None = None, share: float = 1.0
+) -> Array:
     """An image as RGB, uint8 [3, rows, columns]: the largest centred crop of the shape of ``size``,
     resized with antialiasing. For a square that is the shorter side resized, and the centre
     cropped.
@@ -36,20 +44,27 @@ def decode_image(data: bytes, size: tuple[int, ...], where: str) -> Array:
     Args:
         size: rows and columns.
         where: the image's name in messages.
+        view: the crop and the RandAugment operations of a training image; None: neither.
+        share: of the sides of the centred crop, for a smaller one.
 
     Raises:
         LiereError: the image is broken, or its values have no known scale.
     """
-    return fit(_with_image(data, where, _to_rgb), size)
+    image = _with_image(data, where, _to_rgb)
+    box = None if view is None else view.box(*image.size)
+    if view is None or view.magnitude is None:
+        return fit(image, size, box, share)
+    return _array(randaugment(_resized(image, size, box, share), view.magnitude, view.operations))
 
 
 def decoding_of(data: bytes, where: str) -> Decoding:
-    """What decoding an image involves; errors as in :func:`decode_image`. Reads the usual JPEG and
-    PNG files' headers alone.
+    """What decoding an image involves; errors as in :func:`decode_image`. Reads the header and the
+    end alone of the usual JPEG and PNG files.
     """
     if data.startswith(b"\xff\xd8\xff"):
+        _check_jpeg(data, where)
         return Decoding.USUAL
-    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) > 26:
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and data[-8:-4] == b"IEND":
         depth, colour, header = data[24], data[25], data[: data.find(b"IDAT")]
         if depth <= 8 and colour in (0, 2, 3) and b"tRNS" not in header and b"acTL" not in header:
             return Decoding.USUAL
@@ -64,22 +79,37 @@ def quiet() -> Iterator[None]:
     import warnings
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\b")
+        silence()
         yield
 
 
-def fit(image: "Image", size: tuple[int, ...]) -> Array:
+def silence() -> None:
+    """As :func:`quiet`, for the rest of the process: for threads that decode beside training."""
+    import warnings
+
+    warnings.filterwarnings("ignore", module=r"PIL\b")
+
+
+def fit(image: "Image", size: tuple[int, ...], box: Box | None = None, share: float = 1.0) -> Array:
     """Crops and resizes a PIL image to uint8 [3, rows, columns]; see :func:`decode_image`."""
+    return _array(_resized(image, size, box, share))
+
+
+def _resized(image: "Image", size: tuple[int, ...], box: Box | None, share: float) -> "Image":
     from PIL.Image import Resampling
 
     rows, columns = size
     width, height = image.size
-    if (height, width) != (rows, columns):
-        scale = min(width / columns, height / rows)
+    if box is None and (height, width) == (rows, columns) and share == 1:
+        return image
+    if box is None:
+        scale = min(width / columns, height / rows) * share
         left, top = (width - columns * scale) / 2, (height - rows * scale) / 2
-        image = image.resize(
-            (columns, rows), Resampling.BILINEAR, box=(left, top, width - left, height - top)
-        )
+        box = left, top, width - left, height - top
+    return image.resize((columns, rows), Resampling.BILINEAR, box=box)
+
+
+def _array(image: "Image") -> Array:
     return np.asarray(image).transpose(2, 0, 1)
 
 
@@ -119,9 +149,10 @@ def _to_rgb(opened: "Image") -> "Image":
     if scaled is not opened:
         scaled.info.pop("transparency", None)
         scaled.getexif().update(opened.getexif())
-    image = ImageOps.exif_transpose(scaled)
+    image = ImageOps.exif_transpose(scaled) if scaled.getexif() else scaled
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        image.load()  # a file is closed before its pixels are used
+        return image if image.mode == "RGB" else image.convert("RGB")
     rgba = image.convert("RGBA")
     white = Image.new("RGBA", rgba.size, "white")
     return Image.alpha_composite(white, rgba).convert("RGB")
@@ -158,6 +189,7 @@ def _in_8_bits(image: "Image") -> "Image":
 
 def _decoding_of(image: "Image") -> Decoding:
     decoding = Decoding.USUAL
+    image.load()
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         decoding |= Decoding.FIRST_FRAME
     grey = image.mode in ("I", "F") or image.mode.startswith("I;16")
@@ -167,6 +199,19 @@ def _decoding_of(image: "Image") -> Decoding:
     if not np.array_equal(np.asarray(_to_rgb(image)), np.asarray(_unscaled(image))):
         decoding |= Decoding.SCALED if grey else Decoding.ON_WHITE
     return decoding
+
+
+def _check_jpeg(data: bytes, where: str) -> None:
+    """Raises LiereError for a JPEG file that was cut short, which is decoded if its end marker is
+    missing.
+    """
+    written = data.rstrip(b"\0")
+    if written.endswith(_JPEG_END):
+        return
+    # zeros are decoded to grey, without an error
+    if len(data) - len(written) >= _ZEROS:
+        raise LiereError(f"{where} is broken or not an image: its end is filled with zeros")
+    _with_image(data, where, lambda image: image.load())
 
 
 def _unscaled(image: "Image") -> "Image":

@@ -1,23 +1,30 @@
 """Labelled images and clips in the rows of parquet files or of a table from the hub."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from functools import partial, reduce
 from operator import or_
 from typing import Any, Literal
 
 import numpy as np
 
+from liere_cli.data.augment.settings import View
 from liere_cli.data.base import Array
 from liere_cli.data.sources.base import (
+    Broken,
     Decoding,
     Encoded,
     Item,
+    Part,
     Source,
+    check_unchanged,
     item_digest,
 )
 from liere_cli.data.sources.cache import file_key
 from liere_cli.data.sources.decode_image import decode_image, decoding_of
+from liere_cli.data.sources.items.stored import StoredImages, images_in, stored_images
 from liere_cli.data.sources.labels import Label, read_classes
 from liere_cli.data.sources.local import Tables
 from liere_cli.data.sources.parquet import Shard
@@ -58,6 +65,8 @@ class Table(Source):
         self.file_count = len(self.shards)
         self.images = images
         self.label = label
+        #: the images in each row of each shard, where there is random access
+        self.stored: list[StoredImages] = []
         self.group = group
         self._columns = [name for name in (images, label, group, *others) if name]
         self._starts = np.cumsum([0] + [shard.row_count() for shard in self.shards]).tolist()
@@ -82,8 +91,14 @@ class Table(Source):
         files = [file_key(path) for shard in self.shards for path in shard.files or (shard.path,)]
         return [type(self).__name__, self._columns, [s.split for s in self.shards], *files]
 
-    def scan(self) -> Iterator[Item]:
-        for number, where, split, row in self._rows(self._columns):
+    def parts(self) -> list[Part]:
+        return [
+            Part(shard.row_count(), partial(self._scan_shard, number))
+            for number, shard in enumerate(self.shards)
+        ]
+
+    def _scan_shard(self, shard: int) -> Iterator[Item | Broken]:
+        for number, where, split, row in self._rows(self._columns, shards=(shard,)):
             images = _images_in(row[self.images], where)
             if not self.clips and len(images) > 1:
                 raise LiereError(
@@ -93,8 +108,39 @@ class Table(Source):
             label = self._class_number(row[self.label], where)
             # a row without a recording is one by itself
             group = "" if self.group is None or row[self.group] is None else str(row[self.group])
-            decoding = _decoding(images, where)
+            try:
+                decoding = _decoding(images, where)
+            except LiereError as error:
+                yield Broken(number, str(error))
+                continue
             yield Item(item_digest(*images), label, group, split, (number,), decoding)
+
+    def with_random_access(self) -> "Table":
+        mapped = copy(self)
+        mapped.stored = [stored_images(shard, self.images) for shard in self.shards]
+        return mapped
+
+    def decode_at(
+        self,
+        rows: Array,
+        grid: tuple[int, ...],
+        digest: bytes,
+        view: View | None = None,
+        share: float = 1.0,
+    ) -> Array:
+        if not self.stored:
+            raise TypeError("rows of parquet are read one by one with random access alone")
+        contents = []
+        for number in rows.tolist():
+            shard = bisect_right(self._starts, number) - 1
+            contents += self.stored[shard](number - self._starts[shard])
+        where = self._name(int(rows[0]))
+        check_unchanged(contents, digest, where)
+        return _decode(_frames(contents, grid), grid, where, view, share)
+
+    def _name(self, number: int) -> str:
+        shard = bisect_right(self._starts, number) - 1
+        return f"{self.shards[shard].path} row {number - self._starts[shard]}"
 
     def _class_number(self, label: Label, where: str) -> int:
         if label not in self._class_numbers:
@@ -104,16 +150,18 @@ class Table(Source):
     def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Encoded]:
         items = {int(row[0]): item for item, row in enumerate(rows)}
         for number, where, _, row in self._rows([self.images], items.__contains__):
-            images = _images_in(row[self.images], where)
-            if len(grid) == 3:
-                images = [images[frame] for frame in sampled(len(images), grid[0])]
+            images = _frames(_images_in(row[self.images], where), grid)
             yield Encoded(items[number], partial(_decode, images, grid, where))
 
     def _rows(
-        self, names: list[str], selects: Callable[[int], bool] = lambda number: True
+        self,
+        names: list[str],
+        selects: Callable[[int], bool] = lambda number: True,
+        shards: Sequence[int] | None = None,
     ) -> Iterator[tuple[int, str, int, dict[str, Any]]]:
-        """Number, name for messages, split and values of the selected rows."""
-        for shard, start in zip(self.shards, self._starts, strict=False):
+        """Number, name for messages, split and values of the selected rows of these shards."""
+        for position in range(len(self.shards)) if shards is None else shards:
+            shard, start = self.shards[position], self._starts[position]
             for first, batch in shard.batches(names):
                 columns = {name: batch.column(name) for name in names}
                 for offset in range(batch.num_rows):
@@ -142,7 +190,11 @@ class FrameTable(Table):
         self.frame = frame
         self.group_of = group_of
 
-    def scan(self) -> Iterator[Item]:
+    def parts(self) -> list[Part]:
+        # the frames of a clip may lie in several files
+        return [Part(int(self._starts[-1]), self._scan)]
+
+    def _scan(self) -> Iterator[Item]:
         clips: dict[tuple[int, tuple[str, ...]], list[tuple[int, int, bytes, int, Decoding]]] = {}
         for number, where, split, row in self._rows(self._columns):
             key = tuple(str(row[name]) for name in self.clip)
@@ -235,18 +287,27 @@ def _names(images: list[bytes], where: str) -> list[str]:
     return [f"{where} frame {n}" for n in range(len(images))] if len(images) > 1 else [where]
 
 
-def _decode(images: list[bytes], grid: tuple[int, ...], where: str) -> Array:
+def _frames(images: list[bytes], grid: tuple[int, ...]) -> list[bytes]:
+    """The frames of a clip that a grid shows; images are their own."""
+    return [images[n] for n in sampled(len(images), grid[0])] if len(grid) == 3 else images
+
+
+def _decode(
+    images: list[bytes],
+    grid: tuple[int, ...],
+    where: str,
+    view: View | None = None,
+    share: float = 1.0,
+) -> Array:
     if len(grid) == 2:
-        return decode_image(images[0], grid, where)
+        return decode_image(images[0], grid, where, view, share)
     named = zip(images, _names(images, where), strict=True)
     frames = [decode_image(data, grid[1:], name) for data, name in named]
     return np.stack(frames, 1)
 
 
 def _images_in(content: object, where: str) -> list[bytes]:
-    images = content if isinstance(content, list) else [content]
-    stored = [item.get("bytes") if isinstance(item, dict) else item for item in images]
-    encoded = [item for item in stored if isinstance(item, bytes)]
-    if not stored or len(encoded) < len(stored):
+    encoded = images_in(content)
+    if not encoded:
         raise LiereError(f"{where} has no image: bytes of an encoded image are expected")
     return encoded

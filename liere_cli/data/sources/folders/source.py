@@ -1,5 +1,6 @@
 """Files in class folders, ``DIR/CLASS/FILE``, with or without split folders above them."""
 
+import os
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
@@ -7,12 +8,25 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from liere_cli.data.augment.settings import View
 from liere_cli.data.base import Array
-from liere_cli.data.sources.base import Decoding, Encoded, Item, Source, check_names, item_digest
-from liere_cli.data.sources.cache import file_key
+from liere_cli.data.feeding.gather import decoding_pool
+from liere_cli.data.sources.base import (
+    Broken,
+    Decoding,
+    Encoded,
+    Item,
+    Part,
+    Source,
+    check_names,
+    item_digest,
+)
 from liere_cli.data.sources.folders.layout import ASIDE, layout_of
 from liere_cli.data.sources.folders.tree import OUTSIDE, Tree, kinds
 from liere_cli.errors import LiereError, unreadable
+
+#: files in a part, after which an interrupted scan goes on
+_PART = 2048
 
 
 @dataclass(frozen=True)
@@ -50,23 +64,54 @@ class Folder(Source):
         self.file_count = len(self.files)
 
     def stamp(self) -> list[object]:
-        files = [(file.label, file.split, *file_key(file.path)) for file in self.files]
+        folders: dict[str, str] = {}
+        files = []
+        for file in self.files:
+            path = str(file.path)
+            folder, _, name = path.rpartition("/")
+            if folder not in folders:
+                folders[folder] = os.path.realpath(folder)
+            status = os.stat(path)
+            known = status.st_size, status.st_mtime_ns, status.st_ino
+            files.append((file.label, file.split, folders[folder], name, *known))
         return [type(self).__name__, *files]
 
     def group_of(self, path: Path) -> str:
         """The recording of a file; empty where each file is its own."""
         return ""
 
-    def scan(self) -> Iterator[Item]:
-        for number, file in enumerate(self.files):
-            data = self.read(file.path)
+    def parts(self) -> list[Part]:
+        numbers = range(len(self.files))
+        chunks = [numbers[first : first + _PART] for first in numbers[::_PART]]
+        return [Part(len(chunk), partial(self._scan, chunk)) for chunk in chunks]
+
+    def _scan(self, numbers: Sequence[int]) -> Iterator[Item | Broken]:
+        # most of the time is reading and digests, which other threads don't wait for
+        yield from decoding_pool().map(self._scanned, numbers)
+
+    def _scanned(self, number: int) -> Item | Broken:
+        file = self.files[number]
+        data = self.read(file.path)
+        try:
             decoding = self.decoding_of(file.path, data)
-            group = self.group_of(file.path)
-            yield Item(item_digest(data), file.label, group, file.split, (number,), decoding)
+        except LiereError as error:
+            return Broken(number, str(error))
+        group = self.group_of(file.path)
+        return Item(item_digest(data), file.label, group, file.split, (number,), decoding)
 
     def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Encoded]:
         for item, row in enumerate(rows):
             yield Encoded(item, partial(self.decode, self.files[int(row[0])].path, grid))
+
+    def decode_at(
+        self,
+        rows: Array,
+        grid: tuple[int, ...],
+        digest: bytes,
+        view: View | None = None,
+        share: float = 1.0,
+    ) -> Array:
+        return self.decode(self.files[int(rows[0])].path, grid)
 
     @abstractmethod
     def decoding_of(self, path: Path, data: bytes) -> Decoding:

@@ -74,16 +74,18 @@ def _read(folder: Path, suffixes: Set[str], above: tuple[tuple[int, int], ...]) 
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         for entry in entries:
             path = Path(entry.path)
+            # an entry knows its kind without asking again, but not that of a loop of links
+            kind: os.DirEntry[str] | Path = path if entry.is_symlink() else entry
             if is_system_name(entry.name):
                 tree.left[HIDDEN] += _count(path) if path.is_dir() else 1
-            elif path.is_dir():
+            elif kind.is_dir():
                 tree.folders[entry.name] = _read(path, suffixes, (*above, identity))
-            elif not path.is_file():
+            elif not kind.is_file():
                 tree.left[LINKS if entry.is_symlink() and not path.exists() else SPECIAL] += 1
-            elif path.suffix.lower() in suffixes:
+            elif (suffix := os.path.splitext(entry.name)[1].lower().rstrip(".")) in suffixes:
                 tree.files.append(path)
             else:
-                tree.left[path.suffix.lower() or "without suffix"] += 1
+                tree.left[suffix or "without suffix"] += 1
     except OSError as error:
         raise unreadable(folder, error) from None
     return tree
