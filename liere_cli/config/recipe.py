@@ -25,6 +25,10 @@ SIZES = {
 }
 
 
+#: the name of liere's own transformer
+DEFAULT_MODEL = "transformer"
+
+
 def check_folder_name(name: str) -> str:
     """The name, or ValueError if a folder of runs can't have it."""
     if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
@@ -57,6 +61,11 @@ class ModelSettings(Section):
     )
     patch: Extent | None = Field(
         None, description="pixels of a patch along each axis, as 4 or 2x4x4; null: the data set's"
+    )
+    name: str = added(
+        DEFAULT_MODEL,
+        description="transformer (liere's), your class in a file, as FILE.py:Class, or one that a "
+        "package installs in the entry-point group liere.models",
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from liere_cli import __version__
-from liere_cli.config.recipe import SIZES, Recipe, TrainingSettings
+from liere_cli.config.recipe import DEFAULT_MODEL, SIZES, Recipe, TrainingSettings
 from liere_cli.config.spec import format_spec
 from liere_cli.data import Dataset, build_dataset
 from liere_cli.encodings import registry
@@ -15,6 +15,7 @@ from liere_cli.model import ModelShape, Transformer, encoding_for
 from liere_cli.runs.find import Listing, find_run
 from liere_cli.runs.folder import Run
 from liere_cli.runs.identity import folder_name, identity
+from liere_cli.runs.user_model import UserModel, model_digest
 from liere_cli.utils.torch_modes import cpu_float32
 
 
@@ -117,7 +118,8 @@ def run_identity(recipe: Recipe, fingerprint: str) -> str:
     """The identity of a run, from its resolved recipe and its data's fingerprint."""
     spec = recipe.encoding
     digest = registry.code_digest(registry.encoding_class(spec["name"]))
-    return identity(recipe, registry.identifying_spec(spec), fingerprint, digest)
+    model_code = model_digest(recipe.model.name)
+    return identity(recipe, registry.identifying_spec(spec), fingerprint, digest, model_code)
 
 
 def _data_label(dataset: Dataset) -> str:
@@ -139,7 +141,7 @@ def model_shape(recipe: Recipe, dataset: Dataset) -> ModelShape:
     if not (model.layers and model.dim and model.heads and model.patch):
         raise ValueError("the recipe is not resolved")
     return ModelShape(
-        **model.model_dump(exclude={"size"}),
+        **model.model_dump(exclude={"size", "name"}),
         causal=dataset.task == "language-model",
         grid=dataset.grid,
         channels=dataset.channels,
@@ -150,7 +152,10 @@ def model_shape(recipe: Recipe, dataset: Dataset) -> ModelShape:
 @cpu_float32()
 def build_model(run_spec: RunSpec) -> Transformer:
     """The model on the CPU, initialised by the run's seed."""
-    model = Transformer(model_shape(run_spec.recipe, run_spec.dataset), run_spec.recipe.encoding)
+    shape, encoding = model_shape(run_spec.recipe, run_spec.dataset), run_spec.recipe.encoding
+    name = run_spec.recipe.model.name
+    own = name == DEFAULT_MODEL
+    model = Transformer(shape, encoding) if own else UserModel(shape, encoding, name)
     model.initialise(run_spec.recipe.seed)
     return model
 

@@ -14,7 +14,11 @@ ID_DIGITS = 12
 
 
 def identity(
-    recipe: Recipe, encoding: Mapping[str, Any], fingerprint: str, code: str | None = None
+    recipe: Recipe,
+    encoding: Mapping[str, Any],
+    fingerprint: str,
+    code: str | None = None,
+    model_code: str | None = None,
 ) -> str:
     """The identity, in hex digits, of the run of a resolved recipe.
 
@@ -22,6 +26,7 @@ def identity(
         encoding: the encoding's identifying options, from ``identifying_spec``.
         fingerprint: of the data set; used instead of its path.
         code: digest of an encoding's own file; used instead of that file's path.
+        model_code: likewise, of a user's model.
     """
     settings = recipe.identifying()
     for key in ("experiment", "compare"):
@@ -31,7 +36,11 @@ def identity(
     settings["encoding"] = dict(encoding)
     if code is not None:
         settings["encoding"]["name"] = encoding["name"].rpartition(":")[2]
-    text = json.dumps([FORMAT, settings, fingerprint, code], sort_keys=True)
+    identifying = [FORMAT, settings, fingerprint, code]
+    if model_code is not None:
+        settings["model"]["name"] = recipe.model.name.rpartition(":")[2]
+        identifying.append(model_code)
+    text = json.dumps(identifying, sort_keys=True)
     return digest_of(text, ID_DIGITS)
 
 
