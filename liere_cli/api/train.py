@@ -129,6 +129,6 @@ class _Arguments(Section):
         """The recipe's settings that arguments of other names stand for, None where not given."""
         return {
             "seed": self.seed,
-            "training": self.budget and {"budget": self.budget},
-            "model": self.model and {"name": self.model},
+            "training": None if self.budget is None else {"budget": self.budget},
+            "model": None if self.model is None else {"name": self.model},
         }
