@@ -6,7 +6,6 @@ sets are replaced by local ones of the same modality, and comparisons of recipes
 data are planned and not trained.
 """
 
-import importlib
 import itertools
 import re
 import runpy
@@ -30,6 +29,7 @@ from liere_cli.config.files import builtin_recipes, parse_settings
 from liere_cli.config.recipe import Recipe
 from support.documents import BLOCKS, DOCUMENTS, LANGUAGES, ROOT, Block, blocks_of
 from support.flags import last_of_each
+from support.other_libraries import imported
 
 #: documents whose blocks other tests follow
 FOLLOWED_ELSEWHERE = {"add-your-encoding.md": "conformance/test_conformance.py"}
@@ -55,10 +55,9 @@ def needed(block: Block) -> list[str]:
 
 
 def importable(name: str) -> bool:
-    """timm imports torchvision, which raises RuntimeError where it does not fit torch."""
     try:
-        importlib.import_module(name)
-    except (ImportError, RuntimeError):
+        imported(name)
+    except ImportError:
         return False
     return True
 
