@@ -34,7 +34,8 @@ def open_trained(
     Args:
         run: as :func:`liere_cli.train` returns it; or its folder, name or identity.
         weights: after training, or of the best validation.
-        encoding: ``FILE.py:Class`` of a run whose encoding is not one of liere's: runs that file.
+        encoding: ``FILE.py:Class`` of a run whose encoding or model is not one of liere's: runs
+            that file.
         data: path where the run's data lies now, if it was moved.
 
     Raises:

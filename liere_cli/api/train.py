@@ -31,6 +31,7 @@ def train(
     *,
     encoding: str | Mapping[str, object] | None = None,
     data: str | Mapping[str, object] | None = None,
+    model: str | None = None,
     seed: int | None = None,
     budget: str | None = None,
     assignments: Iterable[str] = (),
@@ -49,6 +50,7 @@ def train(
     Args:
         recipe: a path, or the name of a built-in recipe.
         encoding, data: such as ``"liere:block=8"`` and ``"cifar100"``.
+        model: ``FILE.py:Class`` (runs that file) or an installed model, instead of liere's.
         seed: of every random stream.
         budget: as ``"2000steps"`` or ``"10m"``.
         assignments, device, out, data_root: as for :func:`liere_cli.compare`.
@@ -67,15 +69,14 @@ def train(
     """
     arguments = {name: value for name, value in locals().items() if name != "on_progress"}
     given, listener = _Arguments.validated(arguments, "train()"), checked_listener(on_progress)
-    flags: dict[str, Any] = {"encoding": encoding, "data": data, "seed": given.seed}
+    flags = {"encoding": encoding, "data": data, **given.flags()}
     flags = {key: value for key, value in flags.items() if value is not None}
-    if budget is not None:
-        flags["training"] = {"budget": given.budget}
     source = None if given.recipe is None else str(given.recipe)
     with joined() as ranks:
         chosen = own_device(choose_device(given.device))
         settings = load_recipe(source, flags=flags, assignments=given.assignments)
-        refuse_foreign_code(settings, source or "flags", [given.encoding, *given.assignments])
+        code = (given.encoding, given.model, *given.assignments)
+        refuse_foreign_code(settings, source or "flags", code)
         if settings.compare is not None and "data" not in settings.model_fields_set:
             raise UsageError(
                 f"recipe '{source}' compares {len(settings.compare.data)} data sets; choose one "
@@ -114,6 +115,7 @@ class _Arguments(Section):
     recipe: Folder | None
     encoding: SpecsText
     data: SpecsText
+    model: str | None
     seed: SeedsText
     budget: str | None
     assignments: Texts
@@ -122,3 +124,11 @@ class _Arguments(Section):
     data_root: Folder | None
     fresh: bool
     log: LoggerNames
+
+    def flags(self) -> dict[str, Any]:
+        """The recipe's settings that arguments of other names stand for, None where not given."""
+        return {
+            "seed": self.seed,
+            "training": None if self.budget is None else {"budget": self.budget},
+            "model": None if self.model is None else {"name": self.model},
+        }

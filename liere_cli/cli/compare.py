@@ -25,6 +25,7 @@ def compare(
     data: options.DataSets = None,
     seeds: options.Seeds = None,
     baseline: options.Baseline = None,
+    model: options.Model = None,
     assignments: options.Assignments = None,
     budget: options.Budget = None,
     until_settled: options.UntilSettled = False,
@@ -48,6 +49,9 @@ def compare(
 
     Runs that are done are reused, interrupted ones go on. Exit code 1 when a run failed.
     """
+    if model is not None:
+        assignments = [*(assignments or []), f"model.name={model}"]
+    del model
     flags = dict(locals())
     _check_names(encodings, baseline, data)
     for name in ("sources", "form", "verbose", "plot", "dry_run"):

@@ -65,7 +65,8 @@ def evaluate(
     encoding: Annotated[
         str | None,
         Option(
-            metavar="FILE.py:Class", help="Of a run with an encoding of your own: runs that file."
+            metavar="FILE.py:Class",
+            help="Of a run with your own encoding or model: runs that file.",
         ),
     ] = None,
     data: MovedData = None,

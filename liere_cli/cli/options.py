@@ -90,6 +90,13 @@ Baseline = Annotated[
         autocompletion=complete_encodings,
     ),
 ]
+Model = Annotated[
+    str | None,
+    Option(
+        metavar="FILE.py:Class",
+        help="Your model instead of liere's transformer (runs that file), or an installed one.",
+    ),
+]
 Budget = Annotated[
     str | None, Option(help="Of every run: 2000steps, 50Mtokens, 100kexamples, 90s, 10m or 2h.")
 ]

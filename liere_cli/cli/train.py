@@ -15,6 +15,7 @@ from liere_cli.cli.options import (
     DataRoot,
     Device,
     Log,
+    Model,
     Outputs,
 )
 from liere_cli.report.numbers import duration
@@ -44,6 +45,7 @@ def train(
             autocompletion=complete_recipe,
         ),
     ] = None,
+    model: Model = None,
     assignments: Assignments = None,
     seed: Annotated[int | None, Option(help="Seed of every random stream.")] = None,
     budget: Annotated[

@@ -129,14 +129,18 @@ def refuse_foreign_code(recipe: Recipe, where: str, given: Iterable[str | None])
 
     Args:
         where: the recipe's file or folder, for the error message.
-        given: values of the flags that may name encodings.
+        given: values of the flags that may name encodings or a model.
     """
     flags = [text for text in given if text]
-    for name in _names_in(recipe.model_dump(mode="json")):
+    settings = recipe.model_dump(mode="json")
+    encodings = "--encodings" if recipe.compare else "--encoding"
+    names = [("--model", settings.pop("model")["name"])]
+    names += [(encodings, name) for name in _names_in(settings)]
+    for flag, name in names:
         if ".py:" in name and not any(name in text for text in flags):
             raise UsageError(
                 f"{where}: would run the code in '{name.rpartition(':')[0]}'; if you trust it, "
-                f"name it in a flag: {'--encodings' if recipe.compare else '--encoding'} {name}"
+                f"name it in a flag: {flag} {name}"
             )
 
 

@@ -24,6 +24,8 @@ FLAGS: Mapping[Kind, tuple[str, str]] = {
 _FOLDERS: Mapping[Kind, str] = {"encoding": "encodings", "data set": "data"}
 #: packages that install encodings name them in this group
 ENTRY_POINT_GROUP = "liere.encodings"
+#: likewise for models
+MODEL_ENTRY_POINT_GROUP = "liere.models"
 
 
 @cache

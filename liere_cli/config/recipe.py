@@ -25,6 +25,10 @@ SIZES = {
 }
 
 
+#: the name of liere's own transformer
+DEFAULT_MODEL = "transformer"
+
+
 def check_folder_name(name: str) -> str:
     """The name, or ValueError if a folder of runs can't have it."""
     if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
@@ -86,6 +90,11 @@ class ModelSettings(Section):
         None,
         ge=1,
         description="attend only to tokens less than this many away along every axis; null: to all",
+    )
+    name: str = added(
+        DEFAULT_MODEL,
+        description="transformer (liere's), your class in a file, as FILE.py:Class, or one that a "
+        "package installs in the entry-point group liere.models",
     )
 
 

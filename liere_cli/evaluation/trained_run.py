@@ -66,6 +66,10 @@ def _with_data_at(recipe: Recipe, path: str) -> Recipe:
     )
 
 
+def _class_name(code: str) -> str:
+    return code.rpartition(":")[2]
+
+
 @dataclass(frozen=True)
 class TrainedRun:
     """A run with its trained model."""
@@ -87,12 +91,15 @@ class TrainedRun:
         code: str | None = None,
         data: str | None = None,
     ) -> Self:
-        """As :func:`liere_cli.open_trained`; ``code`` is ``FILE.py:Class`` of a user's encoding,
-        ``data`` the path where the data lies now.
+        """As :func:`liere_cli.open_trained`; ``code`` is ``FILE.py:Class`` of a user's encoding or
+        model, ``data`` the path where the data lies now.
         """
         run = open_run(path, outputs)
         recipe = run.recipe()
-        if code is not None:
+        if code is not None and _class_name(code) == _class_name(recipe.model.name):
+            model_settings = recipe.model.model_copy(update={"name": code})
+            recipe = recipe.model_copy(update={"model": model_settings})
+        elif code is not None:
             recipe = recipe.model_copy(update={"encoding": {**recipe.encoding, "name": code}})
         if data is not None:
             recipe = _with_data_at(recipe, data)

@@ -6,7 +6,13 @@ from pathlib import Path
 import torch
 
 from liere_cli import __version__
-from liere_cli.config.recipe import SIZES, ModelSettings, Recipe, TrainingSettings
+from liere_cli.config.recipe import (
+    DEFAULT_MODEL,
+    SIZES,
+    ModelSettings,
+    Recipe,
+    TrainingSettings,
+)
 from liere_cli.config.spec import format_spec, scalar_text
 from liere_cli.data import Dataset, build_dataset
 from liere_cli.encodings import registry
@@ -15,6 +21,7 @@ from liere_cli.model import ModelShape, Transformer, encoding_for
 from liere_cli.runs.find import Listing, find_run
 from liere_cli.runs.folder import Run
 from liere_cli.runs.identity import RESIDUAL, folder_name, identity
+from liere_cli.runs.user_model import UserModel, model_digest
 from liere_cli.utils.determinism import reserve_workspaces
 from liere_cli.utils.torch_modes import cpu_float32
 
@@ -139,7 +146,8 @@ def run_identity(recipe: Recipe, dataset: Dataset) -> str:
     classifier = dataset.task == "classification"
     changed = RESIDUAL if classifier and recipe.training.precision == "bfloat16" else None
     options = registry.identifying_spec(spec)
-    return identity(recipe, options, dataset.fingerprint, digest, changed)
+    model_code = model_digest(recipe.model.name)
+    return identity(recipe, options, dataset.fingerprint, digest, changed, model_code)
 
 
 def _data_label(dataset: Dataset) -> str:
@@ -161,7 +169,7 @@ def model_shape(recipe: Recipe, dataset: Dataset) -> ModelShape:
     if not (model.layers and model.dim and model.heads and model.patch):
         raise ValueError("the recipe is not resolved")
     return ModelShape(
-        **model.model_dump(exclude={"size"}),
+        **model.model_dump(exclude={"size", "name"}),
         causal=dataset.task == "language-model",
         grid=dataset.grid,
         channels=dataset.channels,
@@ -172,7 +180,10 @@ def model_shape(recipe: Recipe, dataset: Dataset) -> ModelShape:
 @cpu_float32()
 def build_model(run_spec: RunSpec) -> Transformer:
     """The model on the CPU, initialised by the run's seed."""
-    model = Transformer(model_shape(run_spec.recipe, run_spec.dataset), run_spec.recipe.encoding)
+    shape, encoding = model_shape(run_spec.recipe, run_spec.dataset), run_spec.recipe.encoding
+    name = run_spec.recipe.model.name
+    own = name == DEFAULT_MODEL
+    model = Transformer(shape, encoding) if own else UserModel(shape, encoding, name)
     model.initialise(run_spec.recipe.seed)
     return model
 

@@ -21,6 +21,7 @@ def identity(
     fingerprint: str,
     code: str | None = None,
     changed: str | None = None,
+    model_code: str | None = None,
 ) -> str:
     """The identity, in hex digits, of the run of a resolved recipe.
 
@@ -29,6 +30,7 @@ def identity(
         fingerprint: of the data set; used instead of its path.
         code: digest of an encoding's own file; used instead of that file's path.
         changed: what a later version computes otherwise in runs like this one; None: nothing.
+        model_code: as ``code``, of a user's model.
     """
     settings = recipe.identifying()
     for key in ("experiment", "compare"):
@@ -39,7 +41,12 @@ def identity(
     settings["encoding"] = dict(encoding)
     if code is not None:
         settings["encoding"]["name"] = encoding["name"].rpartition(":")[2]
-    hashed = [FORMAT, settings, fingerprint, code, *([] if changed is None else [changed])]
+    hashed = [FORMAT, settings, fingerprint, code]
+    if changed is not None:
+        hashed.append(changed)
+    if model_code is not None:
+        settings["model"]["name"] = recipe.model.name.rpartition(":")[2]
+        hashed.append(model_code)
     text = json.dumps(hashed, sort_keys=True)
     return digest_of(text, ID_DIGITS)
 

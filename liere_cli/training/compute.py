@@ -8,6 +8,7 @@ from torch import nn
 from liere_cli.config.spec import format_spec, parse_spec
 from liere_cli.encodings.describe import flops_per_token
 from liere_cli.model import ModelShape, Transformer, encoding_for
+from liere_cli.runs.user_model import UserModel
 
 
 def forward_flops(model: Transformer, encoding: dict[str, object]) -> float | None:
@@ -18,6 +19,8 @@ def forward_flops(model: Transformer, encoding: dict[str, object]) -> float | No
     by running it, see :class:`liere_cli.encodings.describe.ShapeProfile`. Registers are counted;
     norms, activations and the CLS token are left out: they are the same for all encodings.
     """
+    if isinstance(model, UserModel):
+        return None
     try:
         own = _encoding_flops(format_spec(encoding), model.shape)
     except Exception:

@@ -7,10 +7,11 @@ from functools import partial
 
 import torch
 
+from liere_cli.config.recipe import DEFAULT_MODEL
 from liere_cli.data import ByteStream, Examples, Split
 from liere_cli.data.batches import placed
 from liere_cli.data.subset import subset
-from liere_cli.encodings.registry import code_digest, encoding_class, error_summary
+from liere_cli.encodings.registry import code_digest, encoding_class
 from liere_cli.errors import LiereError, RunFailed, counted
 from liere_cli.evaluation.evaluate import Evaluation, evaluate
 from liere_cli.runs import checkpoint
@@ -28,6 +29,7 @@ from liere_cli.utils.distributed import Ranks
 from liere_cli.utils.files import write_atomically
 from liere_cli.utils.malloc import keep_freed_memory
 from liere_cli.utils.signals import Stop, stoppable
+from liere_cli.utils.user_code import error_summary
 
 #: items of a split below which its scores are said to be coarse
 FEW_ITEMS = 20
@@ -112,13 +114,14 @@ class Trainer:
             except (LiereError, KeyboardInterrupt):
                 raise
             except Exception as error:
-                encoding = encoding_class(self.run_spec.recipe.encoding["name"])
-                if code_digest(encoding) is None:
+                recipe = self.run_spec.recipe
+                code = f"encoding '{self.run_spec.encoding}'"
+                if recipe.model.name != DEFAULT_MODEL:
+                    code = f"model '{recipe.model.name}'"
+                elif code_digest(encoding_class(recipe.encoding["name"])) is None:
                     raise
                 # the user's own code: its line matters, not this package's call stack
-                raise RunFailed(
-                    f"encoding '{self.run_spec.encoding}': {error_summary(error)}"
-                ) from error
+                raise RunFailed(f"{code}: {error_summary(error)}") from error
 
     def _loop(self) -> None:
         progress, clock = self.progress, self.clock

@@ -23,7 +23,7 @@ GRIDS: dict[int, tuple[int, ...]] = {1: (7,), 2: (2, 3), 3: (2, 2, 2)}
 HEADS, HEAD_DIM, DIM = 2, 8, 16
 #: blocks of other sizes take other paths
 SPECS = (
-    *available(), "liere:block=4", "rope:learned=scale", "axial:values=true", "liere:values=true",
+    *available(), "liere:block=4", "axial:values=true", "liere:values=true",
 )  # fmt: skip
 CASES = [
     (spec, axes)
