@@ -28,6 +28,8 @@ def identity(
         settings.pop(key)
     settings["training"].pop("checkpoint_seconds")
     settings["data"].pop("path", None)
+    if recipe.parent is not None:
+        settings["parent"] = {"id": recipe.parent.id, "weights": recipe.parent.weights}
     settings["encoding"] = dict(encoding)
     if code is not None:
         settings["encoding"]["name"] = encoding["name"].rpartition(":")[2]
