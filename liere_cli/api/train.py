@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from liere_cli.api.arguments import (
@@ -13,13 +14,16 @@ from liere_cli.api.arguments import (
     checked_listener,
 )
 from liere_cli.config.files import load_recipe, refuse_foreign_code
+from liere_cli.config.recipe import Recipe
 from liere_cli.config.section import Section
 from liere_cli.errors import UsageError
 from liere_cli.launchers.events import Listener, Notice, ignore
 from liere_cli.launchers.worker import observed
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.runs.build import assemble, choose_device
-from liere_cli.runs.folder import Run
+from liere_cli.runs.find import open_run
+from liere_cli.runs.folder import Run, data_root_of
+from liere_cli.runs.parent import check_parent, parent_settings
 from liere_cli.training.loggers.observer import log_finished
 from liere_cli.training.run import tidy, train_run
 from liere_cli.utils.distributed import joined, own_device
@@ -29,6 +33,7 @@ from liere_cli.utils.paths import PathLike
 def train(
     recipe: PathLike | None = None,
     *,
+    parent: PathLike | None = None,
     encoding: str | Mapping[str, object] | None = None,
     data: str | Mapping[str, object] | None = None,
     model: str | None = None,
@@ -49,6 +54,8 @@ def train(
 
     Args:
         recipe: a path, or the name of a built-in recipe.
+        parent: a finished run whose weights are the initial ones; without ``recipe``, its settings
+            are those of the new run, too. The budget counts anew.
         encoding, data: such as ``"liere:block=8"`` and ``"cifar100"``.
         model: ``FILE.py:Class`` (runs that file) or an installed model, instead of liere's.
         seed: of every random stream.
@@ -69,20 +76,12 @@ def train(
     """
     arguments = {name: value for name, value in locals().items() if name != "on_progress"}
     given, listener = _Arguments.validated(arguments, "train()"), checked_listener(on_progress)
-    flags = {"encoding": encoding, "data": data, **given.flags()}
-    flags = {key: value for key, value in flags.items() if value is not None}
-    source = None if given.recipe is None else str(given.recipe)
     with joined() as ranks:
         chosen = own_device(choose_device(given.device))
-        settings = load_recipe(source, flags=flags, assignments=given.assignments)
-        code = (given.encoding, given.model, *given.assignments)
-        refuse_foreign_code(settings, source or "flags", code)
-        if settings.compare is not None and "data" not in settings.model_fields_set:
-            raise UsageError(
-                f"recipe '{source}' compares {len(settings.compare.data)} data sets; choose one "
-                f"with --data, or run liere compare {source}"
-            )
-        run_spec = assemble(settings, root=given.data_root, device=chosen)
+        settings, root = _recipe(given, encoding, data)
+        run_spec = assemble(settings, root=root, device=chosen)
+        if settings.parent is not None:
+            check_parent(settings.parent, run_spec.recipe, given.out)
         for note in run_spec.dataset.notes if ranks.is_main else ():
             listener(Notice(f"{run_spec.data}: {note}"))
         run = run_spec.run(given.out)
@@ -107,12 +106,44 @@ def train(
         return run_spec.run(given.out)
 
 
+def _recipe(
+    given: "_Arguments",
+    encoding: str | Mapping[str, object] | None,
+    data: str | Mapping[str, object] | None,
+) -> tuple[Recipe, Path | None]:
+    """The recipe with every flag laid over it and its parent found, and the folder of its data."""
+    flags = {"encoding": encoding, "data": data, **given.flags()}
+    flags = {key: value for key, value in flags.items() if value is not None}
+    source = None if given.recipe is None else str(given.recipe)
+    root = given.data_root
+    if given.parent is not None:
+        parent = open_run(str(given.parent), given.out)
+        flags["parent"] = parent_settings(parent, f"--from {given.parent}").model_dump()
+        if source is None:
+            source = str(parent.path("recipe.yaml"))
+            root = root or data_root_of(parent)
+    settings = load_recipe(source, flags=flags, assignments=given.assignments)
+    code = (given.encoding, given.model, *given.assignments)
+    refuse_foreign_code(settings, source or "flags", code)
+    if settings.compare is not None and "data" not in settings.model_fields_set:
+        raise UsageError(
+            f"recipe '{source}' compares {len(settings.compare.data)} data sets; choose one "
+            f"with --data, or run liere compare {source}"
+        )
+    if settings.parent is not None and not settings.parent.id:
+        parent = open_run(settings.parent.run, given.out)
+        found = parent_settings(parent, f"{source}, parent")
+        settings = settings.model_copy(update={"parent": found})
+    return settings, root
+
+
 def _warn(listener: Listener, text: str) -> None:
     listener(Notice(text, warning=True))
 
 
 class _Arguments(Section):
     recipe: Folder | None
+    parent: Folder | None
     encoding: SpecsText
     data: SpecsText
     model: str | None

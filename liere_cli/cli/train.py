@@ -7,7 +7,12 @@ import typer
 from typer import Option
 
 from liere_cli.cli import console
-from liere_cli.cli.completion import complete_data, complete_encodings, complete_recipe
+from liere_cli.cli.completion import (
+    complete_data,
+    complete_encodings,
+    complete_recipe,
+    complete_run,
+)
 from liere_cli.cli.options import (
     DEFAULT_OUTPUTS,
     AsJson,
@@ -46,6 +51,16 @@ def train(
         ),
     ] = None,
     model: Model = None,
+    parent: Annotated[
+        str | None,
+        Option(
+            "--from",
+            metavar="RUN",
+            help="Go on from a finished run's weights, with its settings but for other flags; the "
+            "budget counts anew.",
+            autocompletion=complete_run,
+        ),
+    ] = None,
     assignments: Assignments = None,
     seed: Annotated[int | None, Option(help="Seed of every random stream.")] = None,
     budget: Annotated[

@@ -113,6 +113,20 @@ def _as_combinations(value: object) -> object:
     return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
 
 
+class ParentsSettings(Section):
+    """Finished runs that a comparison's runs go on from, each from one of its own seed."""
+
+    runs: str = Field(description="folder of an experiment, or of one run")
+    encoding: Spec | None = Field(
+        None,
+        description="encoding of those runs; null: each encoding's own, or the only one there is",
+    )
+
+
+def _as_parents(value: object) -> object:
+    return {"runs": value} if isinstance(value, str) else value
+
+
 class TuningSettings(Section):
     """A search for each encoding's settings on the validation split, before the comparison.
 
@@ -286,6 +300,15 @@ class CompareSettings(Section):
         description="settings of model and training at which each data set is compared, as "
         "{model.qk_norm: [false, true]}, all combinations, or a list of them; an interaction then "
         "compares gains with each to those with the first",
+    )
+    parents: Annotated[
+        ParentsSettings | None,
+        BeforeValidator(_as_parents, json_schema_input_type=ParentsSettings | str | None),
+    ] = added(
+        None,
+        validation_alias=AliasChoices("from", "parents"),
+        description="finished runs to go on from, as liere train --from does, each run from that "
+        "of its seed; null: new weights",
     )
     fractions: list[Annotated[float, Field(gt=0, le=1)]] = Field(
         [],

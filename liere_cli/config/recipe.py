@@ -197,6 +197,21 @@ class TrainingSettings(Section):
     )
 
 
+class ParentSettings(Section):
+    """A finished run whose weights are the initial ones; everything but ``run`` is filled in."""
+
+    run: str = Field(description="its folder, name or identity")
+    id: str = Field("", description="its identity")
+    weights: str = Field("", description="digest of its last weights")
+    encoding: str = Field("", description="label of its encoding")
+    settings: str = Field("", description="digest of its settings but encoding and seed")
+    generation: int = Field(1, ge=1, description="runs that it goes on from, one after another")
+
+
+def _as_parent(value: object) -> object:
+    return {"run": value} if isinstance(value, str) else value
+
+
 class Recipe(Section):
     """A run or a comparison, as written; :mod:`liere_cli.runs.build` resolves every value."""
 
@@ -207,6 +222,10 @@ class Recipe(Section):
     encoding: Spec = Field(
         {"name": "liere"}, description="position encoding, as NAME:key=value or a mapping"
     )
+    parent: Annotated[
+        ParentSettings | None,
+        BeforeValidator(_as_parent, json_schema_input_type=ParentSettings | str | None),
+    ] = added(None, description="finished run to go on from, as liere train --from; null: none")
     data: Spec = Field({"name": "stdlib"}, description="data set, as NAME:key=value or a mapping")
     model: ModelSettings = Field(ModelSettings(), description="the transformer")
     training: TrainingSettings = Field(TrainingSettings(), description="the optimisation")

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 from liere_cli.config.compare import CompareSettings, DatasetSettings, TransferSettings
-from liere_cli.config.recipe import Recipe, merged
+from liere_cli.config.recipe import ParentSettings, Recipe, merged
 from liere_cli.data import Dataset, build_dataset
 from liere_cli.data.options import parse_grid
 from liere_cli.encodings.extension import methods_for
@@ -20,6 +20,7 @@ from liere_cli.planning.from_runs import family_of
 from liere_cli.planning.labels import MODALITIES, dataset_titles, is_called, modality, unambiguous
 from liere_cli.planning.overrides import dataset_recipe, with_fractions, with_settings
 from liere_cli.planning.plan import DatasetPlan, PlannedEncoding, PlannedRun, RecipePlan
+from liere_cli.planning.run_paths import Parents
 from liere_cli.planning.run_record import shared_settings
 from liere_cli.runs.build import RunSpec, assemble, model_shape, run_identity
 from liere_cli.runs.context import Context
@@ -51,7 +52,14 @@ def plan_comparison(recipe: Recipe, context: Context) -> RecipePlan:
     compare = compare.model_copy(update={"data": entries})
     recipe = written.model_copy(update={"compare": compare})
     interim, seeds = _interim(compare)
-    planner = _Planner(compare, seeds, context, Listing(context.outputs), len(listed) == 1)
+    planner = _Planner(
+        compare,
+        seeds,
+        context,
+        Listing(context.outputs),
+        len(listed) == 1,
+        _parents(recipe, context),
+    )
     planned = [
         planner.dataset_plan(dataset_recipe(recipe, index), entry)
         for index, entry in enumerate(entries)
@@ -71,6 +79,25 @@ def plan_comparison(recipe: Recipe, context: Context) -> RecipePlan:
         for plan, title, shared, (_, setting) in zip(plans, titles, settings, variants, strict=True)
     ]
     return RecipePlan(experiment, tuple(plans), seeds, compare, interim, recipe=written)
+
+
+def _parents(recipe: Recipe, context: Context) -> Parents | None:
+    """The runs of ``compare.from``; UsageError where other settings need runs that have none."""
+    compare = recipe.compare or CompareSettings()
+    if recipe.parent is not None:
+        raise UsageError(
+            f"parent {recipe.parent.run}: is of a single run; compare.from names the runs that a "
+            "comparison goes on from"
+        )
+    if compare.parents is None:
+        return None
+    for name, value in (("tuning", compare.tuning), ("aa", compare.aa)):
+        if value:
+            raise UsageError(
+                f"compare.{name} trains at other seeds, at which compare.from has no runs; leave "
+                "one of them out"
+            )
+    return Parents.find(compare.parents, context.outputs)
 
 
 def _titles(
@@ -118,6 +145,7 @@ class _Planner:
     context: Context
     listing: Listing
     alone: bool  # the comparison has one data set only
+    parents: Parents | None
 
     def dataset_plan(
         self, request: Recipe, entry: DatasetSettings
@@ -182,7 +210,10 @@ class _Planner:
             except LiereError as error:
                 raise type(error)(f"{dataset.name}, {name}: {error}") from None
             run_spec = replace(run_spec, encoding=name)
-            runs = [planned_run(run_spec, own, seed, self.listing) for seed in self.seeds]
+            runs = [
+                planned_run(run_spec, own, seed, self.listing, self._parent(run_spec, seed))
+                for seed in self.seeds
+            ]
             shape = model_shape(run_spec.recipe, dataset)
             extensions = methods_for(encoding_for(shape, run_spec.recipe.encoding))
             rows.append(PlannedEncoding(name, tuple(runs), extensions=extensions))
@@ -201,6 +232,12 @@ class _Planner:
         return PlannedEncoding(
             f"{row.label} (A/A)", tuple(runs), own_seeds=own_seeds, extensions=row.extensions
         )
+
+    def _parent(self, run_spec: RunSpec, seed: int) -> ParentSettings | None:
+        """The run that the run at a seed goes on from."""
+        if self.parents is None:
+            return None
+        return self.parents.of(run_spec.recipe, run_spec.dataset.fingerprint, seed)
 
     def _assemble(self, request: Recipe) -> RunSpec:
         return assemble(request, root=self.context.data_root, device=self.context.torch_device)
@@ -261,12 +298,19 @@ def _labels(
     ]
 
 
-def planned_run(run_spec: RunSpec, request: Recipe, seed: int, listing: Listing) -> PlannedRun:
-    """The run at another seed: all but the seed and the identity stays."""
-    resolved = run_spec.recipe.model_copy(update={"seed": seed})
+def planned_run(
+    run_spec: RunSpec,
+    request: Recipe,
+    seed: int,
+    listing: Listing,
+    parent: ParentSettings | None = None,
+) -> PlannedRun:
+    """The run at another seed, or from a ``parent``: all else but the identity stays."""
+    changes = {"seed": seed, "parent": parent}
+    resolved = run_spec.recipe.model_copy(update=changes)
     run_id = run_identity(resolved, run_spec.dataset)
     run_spec = replace(run_spec, recipe=resolved, run_id=run_id)
-    request = request.model_copy(update={"seed": seed})
+    request = request.model_copy(update=changes)
     run = run_spec.run(listing)
     return PlannedRun(run_spec.data, run_spec.encoding, seed, run, run_id, request)
 

@@ -107,14 +107,18 @@ class _Table:
 
     def __init__(self) -> None:
         self.entries: dict[str, _Entry] = {}
-        self.by_place: dict[tuple[str, str, int], _Entry] = {}
+        self.by_place: dict[tuple[str, str, str, int], _Entry] = {}
 
     def name_apart(self) -> None:
         """Labels the encodings, and qualifies those that would share a label."""
         entries = list(self.entries.values())
         names = unambiguous([(entry.record.name, entry.record.encoding) for entry in entries])
+        parents: dict[str, set[str]] = {}
         for entry, name in zip(entries, names, strict=True):
-            entry.label = name
+            parents.setdefault(name, set()).add(entry.record.parent)
+        for entry, name in zip(entries, names, strict=True):
+            apart = len(parents[name]) > 1
+            entry.label = f"{name} from {entry.record.parent}" if apart else name
 
     @property
     def data(self) -> str:
@@ -124,7 +128,7 @@ class _Table:
         record = entry.record
         if record.run_id in self.entries:
             return
-        place = (place_of(record.name), record.encoding, record.seed)
+        place = (place_of(record.name), record.encoding, record.parent, record.seed)
         if place in self.by_place:
             raise UsageError(
                 f"{self.by_place[place].run.folder} and {entry.run.folder} are both "

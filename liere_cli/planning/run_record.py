@@ -27,6 +27,7 @@ class RunRecord:
         test_limit: items of the test split that are scored; None: all.
         axes: of the data's grid.
         shared: JSON of the settings that all runs of a table have in common.
+        parent: label of the encoding of the run that it goes on from; empty for none.
         summary: of a run that is over, without the digests of its files.
         items: digest of its results per test item, where the summary has it.
     """
@@ -43,6 +44,7 @@ class RunRecord:
     axes: int
     dataset: str
     shared: str
+    parent: str
     summary: RunSummary | None
     items: str | None
 
@@ -78,6 +80,7 @@ class RunRecordReader:
                 shared=json.dumps(
                     json.loads(shared) | {"fingerprint": str(known["fingerprint"])}, sort_keys=True
                 ),
+                parent=recipe.parent.encoding if recipe.parent else "",
                 summary=summary and replace(summary, files={}, sha256=None),
                 items=summary.files.get(ITEMS_FILE) if summary else None,
             )
@@ -113,6 +116,8 @@ def shared_settings(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
     """The settings that all runs of a table share: everything but encoding and seed."""
     settings = recipe.model_dump(mode="json", exclude={"experiment", "compare", "encoding", "seed"})
     settings["training"].pop("checkpoint_seconds")
+    if (parent := settings.pop("parent")) is not None:
+        settings["parent"] = parent["settings"]
     # the fingerprint stands for the path
     settings["data"].pop("path", None)
     return settings | {"fingerprint": fingerprint}

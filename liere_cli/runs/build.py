@@ -101,6 +101,8 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
         UsageError: unknown names, options out of range, or sizes that don't fit together.
         LiereError: the data is not available, or damaged.
     """
+    if recipe.parent is not None and not recipe.parent.id:
+        raise UsageError(f"parent {recipe.parent.run}: only a single run has it, see compare.from")
     encoding = registry.resolve_spec(recipe.encoding)
     dataset = build_dataset(recipe.data, root)
     dim, layers, heads = SIZES[recipe.model.size]
@@ -211,6 +213,7 @@ def signature(run_spec: RunSpec) -> str:
         "grid": "x".join(map(str, run_spec.dataset.grid)),
         "model": f"{model.dim}/{model.layers}/{model.heads}",
         **({"blocks": ",".join(blocks)} if (blocks := _blocks(model)) else {}),
+        **({"from": recipe.parent.id} if recipe.parent else {}),
         "budget": recipe.training.budget,
         "batch": recipe.training.batch,
         "precision": recipe.training.precision,

@@ -27,6 +27,8 @@ KEPT = 2
 FORMAT = 3
 #: maximum size of a safetensors header, and of a checkpoint's JSON
 MAX_HEADER_BYTES, MAX_STATE_BYTES = 1 << 24, 1 << 26
+#: largest file of weights that is read without knowing its model
+MAX_WEIGHTS_BYTES = 1 << 36
 #: the tensor of a checkpoint that holds metrics.jsonl
 METRICS = "metrics"
 
@@ -179,9 +181,21 @@ def save_weights(run: Run, name: str, model: nn.Module) -> None:
 
 def load_weights(run: Run, name: str, model: nn.Module) -> None:
     """Reads NAME.safetensors into the model; raises LiereError if that can't be done."""
+    tensors, _ = read_weights(run, name, _bytes_of(model))
+    _load_into(model, tensors, str(run.path(f"{name}.safetensors")))
+
+
+def read_weights(
+    run: Run, name: str, most: int = MAX_WEIGHTS_BYTES
+) -> tuple[dict[str, Tensor], str]:
+    """The tensors of NAME.safetensors, of at most so many bytes, and a digest of the file.
+
+    Raises LiereError if it is missing, damaged or larger.
+    """
     path = run.path(f"{name}.safetensors")
     try:
-        tensors = load(run.checked(path.name, _bytes_of(model)))
+        content = run.checked(path.name, most)
+        return load(content), digest_of(content, 16)
     except FileNotFoundError:
         raise LiereError(
             f"{path}: is missing, as after 'liere runs prune --weights'; liere train --fresh "
@@ -194,7 +208,6 @@ def load_weights(run: Run, name: str, model: nn.Module) -> None:
         raise LiereError(
             f"{path}: the file is damaged ({reason}); liere train --fresh trains the run again"
         ) from None
-    _load_into(model, tensors, str(path))
 
 
 def save_items(run: Run, split: str, items: dict[str, Tensor]) -> None:

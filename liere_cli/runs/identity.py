@@ -38,6 +38,8 @@ def identity(
     settings["training"].pop("checkpoint_seconds")
     for key in ("path", "tokenizer", "cache"):  # files, whose content is in the fingerprint
         settings["data"].pop(key, None)
+    if recipe.parent is not None:
+        settings["parent"] = {"id": recipe.parent.id, "weights": recipe.parent.weights}
     settings["encoding"] = dict(encoding)
     if code is not None:
         settings["encoding"]["name"] = encoding["name"].rpartition(":")[2]

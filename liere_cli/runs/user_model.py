@@ -133,7 +133,7 @@ class UserModel(Transformer):
             raise UsageError(f"model '{self.name}' takes neither a mask nor a key-value cache")
         if documents is not None:
             raise UsageError(
-                f"model '{self.name}' can't keep the data's documents apart: it is given tokens and "
+                f"model '{self.name}' can't keep the data's documents apart: it gets tokens and "
                 "positions alone"
             )
         shape = self.shape

@@ -35,7 +35,9 @@ class TrainingStep:
         device: torch.device,
         ranks: Ranks,
     ) -> None:
-        dataset, self.seed = run_spec.dataset, run_spec.recipe.seed
+        dataset, self.seed, parent = run_spec.dataset, run_spec.recipe.seed, run_spec.recipe.parent
+        if parent is not None:  # not the batches of the parent again
+            self.seed = stream_seed(self.seed, "continued", parent.generation)
         self.settings, self.device, self.ranks = run_spec.recipe.training, device, ranks
         self.model, self.optimizer = model, optimizer
         self.gradients = GradientSum(model.parameters(), ranks)

@@ -18,6 +18,7 @@ from liere_cli.runs import checkpoint
 from liere_cli.runs.build import RunSpec, build_model
 from liere_cli.runs.folder import Run, metrics_in
 from liere_cli.runs.lock import RunLock
+from liere_cli.runs.parent import take_over
 from liere_cli.runs.summary import RunSummary
 from liere_cli.training.callbacks import Callbacks, Report
 from liere_cli.training.clock import TrainingClock
@@ -70,7 +71,11 @@ class Trainer:
         )
         restored = checkpoint.load_checkpoint(run, self.model, self.optimizer, ranks)
         self.progress = restored.progress
-        self.warnings = [*restored.warnings, *self._small_splits()]
+        inherited: list[str] = []
+        if run_spec.recipe.parent is not None and not self.progress.step:
+            outputs = run.folder.parent.parent
+            inherited = take_over(self.model, run_spec.recipe, outputs, ranks)
+        self.warnings = [*restored.warnings, *inherited, *self._small_splits()]
         if (warning := self.take_step.execution.warning) is not None:
             self.warnings.append(warning)
         #: training losses [] of the steps since the last line of metrics.jsonl

@@ -47,7 +47,7 @@ Stamp = list[int] | None
 #: why results per item can't be read; None if they can
 ItemsProblem = Literal["missing", "damaged"] | None
 _NAMES = [attribute.name for attribute in fields(RunRecord)]
-_TEXTS = ("encoding", "data", "fingerprint", "run_id", "metric", "name", "dataset")
+_TEXTS = ("encoding", "data", "fingerprint", "run_id", "metric", "name", "dataset", "parent")
 _TYPES: dict[str, type] = dict.fromkeys(_TEXTS, str) | {"seed": int, "axes": int}
 
 

@@ -87,20 +87,21 @@ def _notes(interactions: Sequence[Interaction]) -> list[str]:
     gains = [gain for row in interactions for gain in (row.on, row.against)]
     baselines = dict.fromkeys(gain.side.baseline for gain in gains)
     what, both = ("settings", "with") if over else ("data sets", "on")
+    seeds = "shared by" if over else "independent between"
     notes = [
         f"gain: mean(encoding - baseline) / mean(baseline - {control}) at the same seeds; 100% is "
         f"the baseline's own gain over {control}. Baselines: {', '.join(baselines)}. Undefined "
         f"where the baseline doesn't clearly beat {control} at 5%, as any ratio is possible then.",
         "Null hypothesis: both gains are equal. Intervals of gains are Fieller's, over seeds and "
         "test sets; that of their difference is MOVER's (Zou and Donner 2008), with seeds "
-        f"independent between {what}. Verdicts need {MIN_SEEDS} seeds on both. p is "
+        f"{seeds} {what}. Verdicts need {MIN_SEEDS} seeds on both. p is "
         f"Holm-corrected over {counted(count, 'interaction')} and, where seeds were added, "
         f"for the interim analyses {both} both {what}.",
     ]
     if over:
         notes.append(
-            "Settings share seeds and test items. Where that makes both gains rise and fall "
-            "together, intervals are wider than they need be."
+            "Settings share seeds. A negative correlation over them widens the interval; of a "
+            "positive one, the lower end of its 90% interval narrows it."
         )
     correlations = [
         f"{row.correlation:+.2f}" for row in interactions if row.correlation is not None

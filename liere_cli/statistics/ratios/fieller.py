@@ -104,21 +104,33 @@ class RatioOfMeans:
 
 @dataclass(frozen=True)
 class RatioDifference:
-    """The difference ``first - second`` of two independent ratios."""
+    """The difference ``first - second`` of two ratios.
+
+    Args:
+        correlation: of their errors; 0 for independent ones.
+    """
 
     first: RatioOfMeans
     second: RatioOfMeans
+    correlation: float = 0.0
 
     @property
     def value(self) -> float:
         return self.first.value - self.second.value
 
     def distances(self, alpha: float) -> tuple[float, float] | None:
-        """As :meth:`RatioOfMeans.distances`, by MOVER."""
+        """As :meth:`RatioOfMeans.distances`, by MOVER (Zou and Donner 2008)."""
         first, second = self.first.distances(alpha), self.second.distances(alpha)
         if first is None or second is None:
             return None
-        return math.hypot(first[0], second[1]), math.hypot(first[1], second[0])
+        pairs = ((first[0], second[1]), (first[1], second[0]))
+        if not self.correlation:
+            low, high = (math.hypot(*pair) for pair in pairs)
+            return low, high
+        low, high = (
+            math.sqrt(max(a * a + b * b - 2 * self.correlation * a * b, 0.0)) for a, b in pairs
+        )
+        return low, high
 
     def interval(self, alpha: float) -> tuple[float, float] | None:
         """The interval at confidence ``1 - alpha``; None if it is unbounded."""

@@ -220,8 +220,10 @@ def _tested(interaction: Interaction, margin: float | None) -> Interaction:
     on, against = interaction.on, interaction.against
     if on.ratio is None or against.ratio is None:
         return interaction
-    both = RatioDifference(on.ratio, against.ratio)
     correlated = _correlation(on, against)
+    shared = bool(on.side.setting)  # settings of one data set share seeds, data sets only numbers
+    used = _trusted(correlated, len(on.values)) if shared else 0.0
+    both = RatioDifference(on.ratio, against.ratio, used)
     tested = replace(interaction, difference=both.value, correlation=correlated)
     ends = both.interval(1 - CONFIDENCE)
     if ends is None or not (on.seed_error or against.seed_error):
@@ -239,6 +241,18 @@ def _error_share(interaction: Interaction, interim: InterimAnalyses | None) -> f
     if not all(size in interim.sizes for size in sizes):
         return 0.0
     return math.prod(map(interim.share, sizes))
+
+
+def _trusted(correlation: float | None, n: int) -> float:
+    """The part of a correlation over n seeds that an interval may rely on: all of one that widens
+    it, and of one that narrows it the lower end of its 90% interval (Fisher 1921), if above zero.
+    """
+    if correlation is None:
+        return 0.0
+    if correlation <= 0 or n < 4:
+        return min(correlation, 0.0)
+    z = math.atanh(min(correlation, 1 - 1e-12)) - 1.645 / math.sqrt(n - 3)
+    return max(math.tanh(z), 0.0)
 
 
 def _correlation(on: RelativeGain, against: RelativeGain) -> float | None:
