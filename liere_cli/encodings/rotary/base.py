@@ -10,7 +10,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from liere_cli.encodings.base import Family, PositionedOptions, PositionEncoding, Shape, Stream
-from liere_cli.rotations import Layout, linear_angles, phases, rotate_planes, rotate_projected
+from liere_cli.rotations import (
+    LayerAngles,
+    Layout,
+    layer_angles,
+    linear_angles,
+    phases,
+    rotate_planes,
+    rotate_projected,
+    rotate_projected_by_angles,
+)
 
 #: description of the option ``layout``
 LAYOUTS = "channels that form a plane: interleaved (2i, 2i+1) or half-split (i, i + H/2)"
@@ -18,6 +27,10 @@ LAYOUTS = "channels that form a plane: interleaved (2i, 2i+1) or half-split (i, 
 Order = Literal["concatenated", "interleaved"]
 _LEARNED = "learn the frequencies of each layer and head, starting at the fixed ones"
 Learned = Annotated[bool, Field(description=_LEARNED)]
+
+
+#: cosines and sines, or what they are computed from, see :meth:`Rotary.prepare`
+RotaryState = Tensor | LayerAngles
 
 
 class RotaryOptions(PositionedOptions):
@@ -72,53 +85,70 @@ class Rotary(PositionEncoding):
             with torch.no_grad():
                 self.frequencies.copy_(self._start)
 
-    def frequencies_of(self, layer: int) -> Tensor:
-        """Learned frequencies of a layer, [N or 1, A, P]."""
+    def frequencies_of(self, layer: int | slice) -> Tensor:
+        """Learned frequencies of a layer, [N or 1, A, P], or of several, [L, N or 1, A, P]."""
         frequencies: Tensor = self.frequencies[layer]
         return frequencies
 
-    def prepare(self, positions: Tensor) -> Tensor:
-        """Cosines and sines [N or 1, T, P, 2] of fixed frequencies; positions for learned ones."""
+    def prepare(self, positions: Tensor) -> RotaryState:
+        """Cosines and sines [N or 1, T, P, 2] of fixed frequencies. For learned ones positions, or
+        the angles of all layers where a kernel on a GPU has gradients to angles: few operations.
+        """
         if "frequencies" not in self._buffers:
-            return positions
+            return layer_angles(positions, self.frequencies_of) or positions
         table = phases(linear_angles(positions, self.frequencies))
         return table if table.ndim == 4 else table[None]
 
     def encode_qk(
-        self, q: Tensor, k: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0
+        self, q: Tensor, k: Tensor, state: RotaryState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor]:
         table = self.table_for(state, layer, prefix_tokens, q, k)
         return self.turn(q, table), self.turn(k, table)
 
-    def encode_q(self, q: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0) -> Tensor:
+    def encode_q(self, q: Tensor, state: RotaryState, layer: int, prefix_tokens: int = 0) -> Tensor:
         return self.turn(q, self.table_for(state, layer, prefix_tokens, q))
 
-    def encode_k(self, k: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0) -> Tensor:
+    def encode_k(self, k: Tensor, state: RotaryState, layer: int, prefix_tokens: int = 0) -> Tensor:
         return self.turn(k, self.table_for(state, layer, prefix_tokens, k))
 
     def project(
-        self, x: Tensor, weight: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0
+        self, x: Tensor, weight: Tensor, state: RotaryState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor, Tensor]:
         cls = type(self)
         if cls.turn is not Rotary.turn or cls.encode_qk is not Rotary.encode_qk:
             return super().project(x, weight, state, layer, prefix_tokens)
-        table = self.table(state, layer)
+        return self.rotate_projection(x, weight, state, layer, prefix_tokens)
+
+    def rotate_projection(
+        self, x: Tensor, weight: Tensor, state: RotaryState, layer: int, prefix_tokens: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of ``project``, rotated by the table of the layer."""
+        by_angles = isinstance(state, LayerAngles) and type(self).table is Rotary.table
+        if isinstance(state, LayerAngles) and by_angles and self.amplitude == 1:
+            angles, table = state.of(layer)
+        else:
+            angles, table = None, self.table(state, layer)
         self.check_tokens(x.shape[1], table.shape[-3], prefix_tokens)
         qkv = nn.functional.linear(x, weight).unflatten(-1, (3, self.shape.heads, -1))
+        if angles is not None:
+            return rotate_projected_by_angles(qkv, angles, table, self.layout)
         return rotate_projected(qkv, table, self.layout)
 
     def turn(self, x: Tensor, table: Tensor) -> Tensor:
         """Queries or keys [B, N, S, H] rotated by a layer's ``table``; the prefix is not."""
         return rotate_planes(x, table, self.layout)
 
-    def table(self, state: Tensor, layer: int) -> Tensor:
+    def table(self, state: RotaryState, layer: int) -> Tensor:
         """Cosines and sines of a layer, [N or 1, T, P, 2], from the state of the positions."""
-        table = state
-        if state.ndim != 4:
+        if isinstance(state, LayerAngles):
+            table = phases(state.of(layer)[0])
+        elif state.ndim != 4:
             table = phases(linear_angles(state, self.frequencies_of(layer)))
+        else:
+            table = state
         return table if self.amplitude == 1 else self.amplitude * table
 
-    def table_for(self, state: Tensor, layer: int, prefix_tokens: int, *xs: Tensor) -> Tensor:
+    def table_for(self, state: RotaryState, layer: int, prefix_tokens: int, *xs: Tensor) -> Tensor:
         """``table``, which must fit the tokens of each [B, N, S, H]."""
         table = self.table(state, layer)
         self.check_sequences(table.shape[-3], prefix_tokens, *xs)

@@ -74,8 +74,9 @@ class RoPEMixed(Rotary):
         with torch.no_grad():
             self.frequencies.copy_(start)
 
-    def frequencies_of(self, layer: int) -> Tensor:
-        return super().frequencies_of(layer if len(self.frequencies) > 1 else 0)
+    def frequencies_of(self, layer: int | slice) -> Tensor:
+        shared = isinstance(layer, int) and len(self.frequencies) == 1
+        return super().frequencies_of(0 if shared else layer)
 
 
 def mixed_frequencies(

@@ -7,7 +7,13 @@ from pydantic import Field
 from torch import Tensor
 
 from liere_cli.encodings.base import Shape
-from liere_cli.encodings.rotary.base import Rotary, RotaryOptions, geometric, split_planes
+from liere_cli.encodings.rotary.base import (
+    Rotary,
+    RotaryOptions,
+    RotaryState,
+    geometric,
+    split_planes,
+)
 from liere_cli.errors import UsageError
 from liere_cli.positions.grid import finite_or_nan
 from liere_cli.rotations import phases
@@ -82,7 +88,7 @@ class Spiral(Rotary):
             frequencies[-2, first:last] = angles.cos() * magnitudes
             frequencies[-1, first:last] = angles.sin() * magnitudes
 
-    def prepare(self, positions: Tensor) -> Tensor:
+    def prepare(self, positions: Tensor) -> RotaryState:
         if not self.options.clamp:
             return super().prepare(positions)
         assert self.shape.grid is not None

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from liere_cli.encodings.base import Shape
-from liere_cli.encodings.rotary.base import Learned, Rotary, RotaryOptions, geometric
+from liere_cli.encodings.rotary.base import Learned, Rotary, RotaryOptions, RotaryState, geometric
 from liere_cli.positions.grid import Grid
 from liere_cli.rotations.angles import can_read
 
@@ -37,7 +37,7 @@ class XPosState:
     these and their inverses, 0 where Python can't read values without waiting.
     """
 
-    rotary: Tensor
+    rotary: RotaryState
     decay: Tensor
     exponent: float = 0.0
 
