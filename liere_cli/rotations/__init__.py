@@ -2,6 +2,11 @@
 
 from liere_cli.rotations.angles import linear_angles, need_float64, product_angles, projections
 from liere_cli.rotations.apply.blocks import rotate_blocks, rotate_projected_blocks
+from liere_cli.rotations.apply.by_angles import (
+    LayerAngles,
+    layer_angles,
+    rotate_projected_by_angles,
+)
 from liere_cli.rotations.apply.by_steps import rotate_by_steps
 from liere_cli.rotations.apply.eigenbasis import change_basis, fold_basis
 from liere_cli.rotations.apply.one_axis import (
@@ -24,6 +29,7 @@ from liere_cli.rotations.schur import SchurForm, real_schur
 from liere_cli.rotations.skew_symmetric import skew, skew_from_upper
 
 __all__ = [
+    "LayerAngles",
     "Layout",
     "OneAxisTable",
     "SchurForm",
@@ -31,6 +37,7 @@ __all__ = [
     "check_generators",
     "fold_basis",
     "grid_exp",
+    "layer_angles",
     "linear_angles",
     "need_float64",
     "one_axis_table",
@@ -45,6 +52,7 @@ __all__ = [
     "rotate_planes",
     "rotate_projected",
     "rotate_projected_blocks",
+    "rotate_projected_by_angles",
     "rotate_projected_one_axis",
     "skew",
     "skew_exp",

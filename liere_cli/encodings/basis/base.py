@@ -9,12 +9,11 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from liere_cli.encodings.base import PositionedOptions, Shape
-from liere_cli.encodings.rotary.base import Rotary, axial_frequencies, part_field
+from liere_cli.encodings.rotary.base import Rotary, RotaryState, axial_frequencies, part_field
 from liere_cli.encodings.rotary.rope_mixed import mixed_frequencies
-from liere_cli.rotations import rotate_planes, rotate_projected
+from liere_cli.rotations import rotate_planes
 from liere_cli.rotations.precision import full_precision
 
 
@@ -22,7 +21,7 @@ from liere_cli.rotations.precision import full_precision
 class BasisChangeState:
     """The state of ``Rotary``; M and its inverse [N or 1, H, H] of each layer, or for all."""
 
-    rotary: Tensor
+    rotary: RotaryState
     to: tuple[Tensor, ...]
     back: tuple[Tensor, ...]
 
@@ -55,8 +54,11 @@ class BasisChange(Rotary):
             return q, self.encode_k(k, state, layer, prefix_tokens)
         table = self.table_for(state.rotary, layer, 0, q, k)
         to, back = state.bases(layer)
-        q, k = times(q, to), times(k, back.mT)
-        return rotate_planes(q, table, self.layout), rotate_planes(k, table, self.layout)
+        wide = torch.promote_types(q.dtype, torch.float32)
+        both = times(q.to(wide), to), times(k.to(wide), back.mT)
+        turned = (rotate_planes(x, table, self.layout).to(q.dtype) for x in both)
+        q, k = turned
+        return q, k
 
     def encode_q(  # type: ignore[override]
         self, q: Tensor, state: BasisChangeState, layer: int, prefix_tokens: int = 0
@@ -75,27 +77,30 @@ class BasisChange(Rotary):
     def _rotate_between(self, x: Tensor, before: Tensor, table: Tensor, after: Tensor) -> Tensor:
         """``after`` R(p) ``before`` x, the prefix unchanged."""
         prefix = x.shape[2] - table.shape[-3]
-        turned = rotate_planes(times(x[:, :, prefix:], before), table, self.layout)
-        turned = times(turned, after)
+        wide = x[:, :, prefix:].to(torch.promote_types(x.dtype, torch.float32))
+        turned = rotate_planes(times(wide, before), table, self.layout)
+        turned = times(turned, after).to(x.dtype)
         return torch.cat((x[:, :, :prefix], turned), 2) if prefix else turned
 
     def project(  # type: ignore[override]
         self, x: Tensor, weight: Tensor, state: BasisChangeState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor, Tensor]:
-        table = self.table(state.rotary, layer)
-        self.check_tokens(x.shape[1], table.shape[-3], prefix_tokens)
         to, back = state.bases(layer)
         heads = (3, self.shape.heads, self.shape.head_dim)
         q, k, v = weight.unflatten(0, heads).unbind()  # each [N, H, D]
         with full_precision(weight):
             folded = torch.stack((to.to(q.dtype) @ q, back.mT.to(k.dtype) @ k, v))
-        qkv = F.linear(x, folded.flatten(0, 2)).unflatten(-1, heads)
-        return rotate_projected(qkv, table, self.layout)
+        folded = folded.flatten(0, 2)
+        return self.rotate_projection(x, folded, state.rotary, layer, prefix_tokens)
 
 
 def times(x: Tensor, matrix: Tensor) -> Tensor:
-    """Vectors [B, N, S, H] multiplied by their head's matrix [N or 1, H, H]."""
-    return x @ matrix.mT.to(x.dtype)
+    """Vectors [B, N, S, H] multiplied by their head's matrix [N or 1, H, H], half precision in
+    float32 with one rounding.
+    """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    with full_precision(x):
+        return (x.to(wide) @ matrix.mT.to(wide)).to(x.dtype)
 
 
 class STRINGOptions(PositionedOptions):

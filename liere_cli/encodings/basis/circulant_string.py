@@ -57,7 +57,7 @@ class CirculantSTRING(BasisChange):
             # its columns are orthogonal, of squared length 2 H
             self.entries.copy_(start @ to_frequencies.T / (2 * self.shape.head_dim))
 
-    def frequencies_of(self, layer: int) -> Tensor:
+    def frequencies_of(self, layer: int | slice) -> Tensor:
         with full_precision(self.entries):
             frequencies: Tensor = self.entries[layer] @ self._to_frequencies
         return frequencies

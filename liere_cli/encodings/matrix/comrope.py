@@ -135,10 +135,12 @@ class ComRoPE(MatrixRotation):
     ) -> tuple[Tensor, ...]:
         lines, steps = state.of(layer, prefix)
         self.check_sequences(len(steps) - prefix, prefix, *xs)
-        rotated = rotate_by_steps(lines, steps, *[change_basis(lines, x) for x in xs])
-        if in_eigenbasis:
-            return rotated
-        return tuple(change_basis(lines, x, back=True) for x in rotated)
+        # half precision is rounded once, after all steps
+        dtype, wide = xs[0].dtype, torch.promote_types(xs[0].dtype, torch.float32)
+        rotated = rotate_by_steps(lines, steps, *[change_basis(lines, x.to(wide)) for x in xs])
+        if not in_eigenbasis:
+            rotated = tuple(change_basis(lines, x, back=True) for x in rotated)
+        return tuple(x.to(dtype) for x in rotated)
 
     def project(
         self, x: Tensor, weight: Tensor, state: ComRoPEState, layer: int, prefix_tokens: int = 0

@@ -41,6 +41,8 @@ PAPER_SCALE = 2 * math.pi
 #: bytes of rotations of all layers that are kept from the forward to the backward pass; if there
 #: are more, each layer builds its own, and again in the backward pass
 KEPT_BYTES = 256 * 2**20
+#: the same on a GPU, where activations of a batch are as large
+DEVICE_KEPT_BYTES = 2**30
 #: bytes of rotations that a CPU builds at once: larger tensors can't reuse memory freed in a step
 BUILT_BYTES = 16 * 2**20
 PRESETS = {
@@ -223,10 +225,12 @@ class LieRE(MatrixRotation):
             lines = real_schur(generators, line)
             tables = one_axis_table(lines, line)
             return LieREState(positions, lines=lines.unbind(), tables=tables.unbind())
+        on_cpu = positions.device.type == "cpu"
+        kept = KEPT_BYTES if on_cpu else DEVICE_KEPT_BYTES
         layer_bytes = generators[0, ..., 0, :, :].nbytes * len(positions)
-        if layer_bytes * len(generators) > KEPT_BYTES:
+        if layer_bytes * len(generators) > kept:
             return LieREState(positions, generators=generators.unbind())
-        most = BUILT_BYTES if positions.device.type == "cpu" else KEPT_BYTES
+        most = BUILT_BYTES if on_cpu else kept
         parts = generators.split(max(1, most // max(1, layer_bytes)))
         rotations = [layer for part in parts for layer in grid_exp(part, positions).unbind()]
         return LieREState(positions, rotations=tuple(rotations))

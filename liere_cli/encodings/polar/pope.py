@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from liere_cli.encodings.base import PositionedOptions, Shape, Stream
 from liere_cli.encodings.polar.base import Polar, with_prefix
-from liere_cli.encodings.rotary.base import Learned, axial_frequencies
+from liere_cli.encodings.rotary.base import Learned, RotaryState, axial_frequencies
 from liere_cli.encodings.rotary.golden_gate import golden_directions, log_spaced
 from liere_cli.positions.grid import UNITS, Scaling
 
@@ -86,12 +86,12 @@ class PoPE(Polar):
         return x.relu() if self.options.magnitude == "relu" else x
 
     def encode_qk(
-        self, q: Tensor, k: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0
+        self, q: Tensor, k: Tensor, state: RotaryState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor]:
         table = self.table_for(state, layer, prefix_tokens, q, k)
         return self.turn(q, table), self.turn_keys(k, table, layer)
 
-    def encode_k(self, k: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0) -> Tensor:
+    def encode_k(self, k: Tensor, state: RotaryState, layer: int, prefix_tokens: int = 0) -> Tensor:
         return self.turn_keys(k, self.table_for(state, layer, prefix_tokens, k), layer)
 
     def turn_keys(self, k: Tensor, table: Tensor, layer: int) -> Tensor:

@@ -12,7 +12,16 @@ from torch.nn import functional as F
 
 from liere_cli.config.section import added
 from liere_cli.encodings.base import Family, PositionedOptions, PositionEncoding, Shape, Stream
-from liere_cli.rotations import Layout, linear_angles, phases, rotate_planes, rotate_projected
+from liere_cli.rotations import (
+    LayerAngles,
+    Layout,
+    layer_angles,
+    linear_angles,
+    phases,
+    rotate_planes,
+    rotate_projected,
+    rotate_projected_by_angles,
+)
 
 #: description of the option ``layout``
 LAYOUTS = "channels that form a plane: interleaved (2i, 2i+1) or half-split (i, i + H/2)"
@@ -54,6 +63,10 @@ def part_field() -> Any:
         description="share of the planes that rotate, the first ones, with the frequencies of a "
         "head of that many planes",
     )
+
+
+#: cosines and sines, or what they are computed from, see :meth:`Rotary.prepare`
+RotaryState = Tensor | LayerAngles
 
 
 class RotaryOptions(PositionedOptions):
@@ -159,23 +172,25 @@ class Rotary(PositionEncoding):
                 start = start[:1]  # one for all heads: that of the first
             self.frequencies.copy_(start)
 
-    def frequencies_of(self, layer: int) -> Tensor:
-        """Learned frequencies of a layer, [N or 1, A, P]."""
-        if self.scales is not None:
-            return self._start * self.scales[layer if len(self.scales) > 1 else 0].exp()
-        frequencies: Tensor = self.frequencies[layer if len(self.frequencies) > 1 else 0]
-        return frequencies
+    def frequencies_of(self, layer: int | slice) -> Tensor:
+        """Learned frequencies of a layer, [N or 1, A, P], or of several, [L or 1, N or 1, A, P]."""
+        learned = self.frequencies if self.scales is None else self.scales
+        if isinstance(layer, int) and len(learned) == 1:
+            layer = 0
+        return learned[layer] if self.scales is None else self._start * learned[layer].exp()
 
-    def prepare(self, positions: Tensor) -> Tensor:
+    def prepare(self, positions: Tensor) -> RotaryState:
         """Cosines and sines [N or 1, T, P, 2], or [L, N, T, P, 2], of fixed frequencies, and of
-        learned scales that all layers share; positions for other learned ones.
+        learned scales that all layers share. For other learned ones positions, or the angles of all
+        layers where a kernel on a GPU has gradients to angles: few operations.
         """
         if self.scales is not None and len(self.scales) == 1:
             table = self.phases(linear_angles(positions, self.frequencies_of(0)))
         elif "frequencies" in self._buffers:
             table = self.phases(linear_angles(positions, self.frequencies))
         else:
-            return positions
+            angles = None if self.unrotated else layer_angles(positions, self.frequencies_of)
+            return angles or positions
         return table if table.ndim > 3 else table[None]
 
     def phases(self, angles: Tensor) -> Tensor:
@@ -188,34 +203,46 @@ class Rotary(PositionEncoding):
         return torch.stack((F.pad(cos, still, value=1.0), F.pad(sin, still)), -1)
 
     def encode_qk(
-        self, q: Tensor, k: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0
+        self, q: Tensor, k: Tensor, state: RotaryState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor]:
         table = self.table_for(state, layer, prefix_tokens, q, k)
         return self.turn(q, table), self.turn(k, table)
 
-    def encode_q(self, q: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0) -> Tensor:
+    def encode_q(self, q: Tensor, state: RotaryState, layer: int, prefix_tokens: int = 0) -> Tensor:
         return self.turn(q, self.table_for(state, layer, prefix_tokens, q))
 
-    def encode_k(self, k: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0) -> Tensor:
+    def encode_k(self, k: Tensor, state: RotaryState, layer: int, prefix_tokens: int = 0) -> Tensor:
         return self.turn(k, self.table_for(state, layer, prefix_tokens, k))
 
     def project(
-        self, x: Tensor, weight: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0
+        self, x: Tensor, weight: Tensor, state: RotaryState, layer: int, prefix_tokens: int = 0
     ) -> tuple[Tensor, Tensor, Tensor]:
         cls = type(self)
         if cls.turn is not Rotary.turn or cls.encode_qk is not Rotary.encode_qk:
             return super().project(x, weight, state, layer, prefix_tokens)
-        table = self.table(state, layer)
+        return self.rotate_projection(x, weight, state, layer, prefix_tokens)
+
+    def rotate_projection(
+        self, x: Tensor, weight: Tensor, state: RotaryState, layer: int, prefix_tokens: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of ``project``, rotated by the table of the layer."""
+        by_angles = isinstance(state, LayerAngles) and type(self).table is Rotary.table
+        if isinstance(state, LayerAngles) and by_angles and self.amplitude == 1:
+            angles, table = state.of(layer)
+        else:
+            angles, table = None, self.table(state, layer)
         self.check_tokens(x.shape[1], table.shape[-3], prefix_tokens)
         qkv = nn.functional.linear(x, weight).unflatten(-1, (3, self.shape.heads, -1))
+        if angles is not None:
+            return rotate_projected_by_angles(qkv, angles, table, self.layout)
         return rotate_projected(qkv, table, self.layout)
 
-    def encode_v(self, v: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0) -> Tensor:
+    def encode_v(self, v: Tensor, state: RotaryState, layer: int, prefix_tokens: int = 0) -> Tensor:
         table = self.rotation(state, layer)
         self.check_sequences(table.shape[-3], prefix_tokens, v)
         return rotate_planes(v, table, self.layout)
 
-    def decode_v(self, y: Tensor, state: Tensor, layer: int, prefix_tokens: int = 0) -> Tensor:
+    def decode_v(self, y: Tensor, state: RotaryState, layer: int, prefix_tokens: int = 0) -> Tensor:
         table = self.rotation(state, layer)
         self.check_sequences(table.shape[-3], prefix_tokens, y)
         cos, sin = table.unbind(-1)
@@ -225,20 +252,22 @@ class Rotary(PositionEncoding):
         """Queries or keys [B, N, S, H] rotated by a layer's ``table``; the prefix is not."""
         return rotate_planes(x, table, self.layout)
 
-    def rotation(self, state: Tensor, layer: int) -> Tensor:
+    def rotation(self, state: RotaryState, layer: int) -> Tensor:
         """Cosines and sines of a layer, [N or 1, T, H/2, 2], from the state of the positions."""
+        if isinstance(state, LayerAngles):
+            return phases(state.of(layer)[0])
         if state.ndim == 5:
             return state[layer]
         if state.ndim == 4:
             return state
         return self.phases(linear_angles(state, self.frequencies_of(layer)))
 
-    def table(self, state: Tensor, layer: int) -> Tensor:
+    def table(self, state: RotaryState, layer: int) -> Tensor:
         """``rotation`` times ``amplitude``, for queries and keys."""
         table = self.rotation(state, layer)
         return table if self.amplitude == 1 else self.amplitude * table
 
-    def table_for(self, state: Tensor, layer: int, prefix_tokens: int, *xs: Tensor) -> Tensor:
+    def table_for(self, state: RotaryState, layer: int, prefix_tokens: int, *xs: Tensor) -> Tensor:
         """``table``, which must fit the tokens of each [B, N, S, H]."""
         table = self.table(state, layer)
         self.check_sequences(table.shape[-3], prefix_tokens, *xs)

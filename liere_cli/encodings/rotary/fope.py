@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from liere_cli.encodings.base import Shape, Stream
-from liere_cli.encodings.rotary.base import LAYOUTS, Rotary, RotaryOptions, geometric, part_field
+from liere_cli.encodings.rotary.base import (
+    LAYOUTS,
+    Rotary,
+    RotaryOptions,
+    RotaryState,
+    geometric,
+    part_field,
+)
 from liere_cli.positions.grid import Grid
 from liere_cli.rotations import Layout
 from liere_cli.rotations.precision import full_precision
@@ -128,7 +135,7 @@ class FoPE(Rotary):
         with torch.no_grad():
             self.coefficients.copy_(identity + self.options.gain * math.sqrt(2 / fans) * noise)
 
-    def table(self, state: Tensor, layer: int) -> Tensor:
+    def table(self, state: RotaryState, layer: int) -> Tensor:
         waves = super().table(state, layer)[0].permute(2, 0, 1)  # [2, T, D]
         with full_precision(waves):
             cos, sin = (waves @ self.coefficients[layer]).unbind(1)  # each [N or 1, T, O]

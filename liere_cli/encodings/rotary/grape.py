@@ -53,6 +53,6 @@ class GRAPE(Rotary):
         with torch.no_grad():
             self.logarithms.copy_(start)
 
-    def frequencies_of(self, layer: int) -> Tensor:
+    def frequencies_of(self, layer: int | slice) -> Tensor:
         frequencies: Tensor = (self.logarithms[layer] / self.options.slower).exp()
         return frequencies

@@ -7,7 +7,13 @@ from pydantic import Field
 from torch import Tensor
 
 from liere_cli.encodings.base import Shape
-from liere_cli.encodings.rotary.base import PlaneOptions, Rotary, geometric, split_planes
+from liere_cli.encodings.rotary.base import (
+    PlaneOptions,
+    Rotary,
+    RotaryState,
+    geometric,
+    split_planes,
+)
 from liere_cli.errors import UsageError
 from liere_cli.positions.grid import finite_or_nan
 
@@ -81,7 +87,7 @@ class Spiral(Rotary):
             frequencies[-2, first:last] = angles.cos() * magnitudes
             frequencies[-1, first:last] = angles.sin() * magnitudes
 
-    def prepare(self, positions: Tensor) -> Tensor:
+    def prepare(self, positions: Tensor) -> RotaryState:
         if not self.options.clamp:
             return super().prepare(positions)
         assert self.shape.grid is not None

@@ -12,7 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from liere_cli.encodings.base import Shape
-from liere_cli.encodings.rotary.base import Learned, Rotary, RotaryOptions, geometric, part_field
+from liere_cli.encodings.rotary.base import (
+    Learned,
+    Rotary,
+    RotaryOptions,
+    RotaryState,
+    geometric,
+    part_field,
+)
 from liere_cli.positions.grid import Grid
 from liere_cli.rotations.angles import can_read
 
@@ -39,7 +46,7 @@ class XPosState:
     these and their inverses, 0 where Python can't read values without waiting.
     """
 
-    rotary: Tensor
+    rotary: RotaryState
     decay: Tensor
     exponent: float = 0.0
 

@@ -23,7 +23,10 @@ from liere_cli.rotations.derivatives import (
     with_value,
 )
 from liere_cli.rotations.kernels.blocks import BlockKernel, block_kernel
-from liere_cli.rotations.precision import check_heads, full_precision
+from liere_cli.rotations.kernels.triton import blocks as triton
+from liere_cli.rotations.precision import accumulation_dtype, check_heads, full_precision
+
+AnyBlockKernel = BlockKernel | triton.BlockKernel
 
 #: rows up to which blocks are merged
 MERGED_ROWS = 32
@@ -33,7 +36,8 @@ def rotate_blocks(rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
     """R(p) x for every token of one or more tensors.
 
     Args:
-        rotations: [N or 1, n, T, b, b], float32 or float64; brought to the dtype of the tensors.
+        rotations: [N or 1, n, T, b, b], float32 or float64; brought to the dtype of the tensors,
+            but for half precision, whose products are float32 and rounded once.
         xs: each [B, N, S, n*b] of one shape and floating dtype, any strides; the first S - T
             tokens stay unchanged.
 
@@ -66,7 +70,9 @@ def rotate_projected_blocks(rotations: Tensor, qkv: Tensor) -> tuple[Tensor, Ten
     """
     q, k, v = split_projection(qkv)
     check_fit(rotations.shape, (q, k))
-    kernel = None if composed() else _kernel(rotations, (q, k))
+    # a graph has no tensors that are overwritten
+    functional = composed() or torch.compiler.is_compiling()
+    kernel = None if functional else _kernel(rotations, (q, k))
     if kernel is None:
         q, k = rotate_blocks(rotations, q, k)
         return q, k, v
@@ -75,10 +81,12 @@ def rotate_projected_blocks(rotations: Tensor, qkv: Tensor) -> tuple[Tensor, Ten
     return q, k, v
 
 
-def _kernel(rotations: Tensor, xs: tuple[Tensor, ...]) -> BlockKernel | None:
-    if torch.compiler.is_compiling() or len(xs) > 2:
+def _kernel(rotations: Tensor, xs: tuple[Tensor, ...]) -> AnyBlockKernel | None:
+    if len(xs) > 2:
         return None
-    return block_kernel(rotations, xs[0])
+    compiling = torch.compiler.is_compiling()
+    kernel = None if compiling else block_kernel(rotations, xs[0])
+    return kernel or triton.block_kernel(rotations, xs[0])
 
 
 def check_fit(rotations: torch.Size, xs: tuple[Tensor, ...]) -> None:
@@ -104,7 +112,9 @@ def compose_blocks(rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
         for x in xs:
             prefix = x.shape[2] - tokens
             parts = x[:, :, prefix:].unflatten(-1, (blocks, rows))
-            y = torch.einsum("hntij,bhtnj->bhtni", rotations.to(x.dtype), parts).flatten(-2)
+            wide = accumulation_dtype(x.dtype)
+            y = torch.einsum("hntij,bhtnj->bhtni", rotations.to(wide), parts.to(wide))
+            y = y.flatten(-2).to(x.dtype)
             turned.append(torch.cat((x[:, :, :prefix], y), 2) if prefix else y)
     return tuple(turned)
 
@@ -112,7 +122,7 @@ def compose_blocks(rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
 class _CompiledBlocks(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, kernel: BlockKernel, rotations: Tensor, *xs: Tensor
+        ctx: Any, kernel: AnyBlockKernel, rotations: Tensor, *xs: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.kernel = kernel
         ctx.save_for_backward(rotations, *(xs if ctx.needs_input_grad[1] else ()))
@@ -150,7 +160,7 @@ def _with_contiguous_channels(xs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 class _CompiledProjectedBlocks(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, kernel: BlockKernel, rotations: Tensor, qkv: Tensor
+        ctx: Any, kernel: AnyBlockKernel, rotations: Tensor, qkv: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.kernel = kernel
         q, k, v = split_projection(qkv)
@@ -183,7 +193,7 @@ class _RotateBlocks(torch.autograd.Function):
     def forward(ctx: Any, rotations: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(rotations, *(xs if ctx.needs_input_grad[0] else ()))
         with full_precision(rotations):
-            merged = _merge(rotations, xs[0].dtype)
+            merged = _merge(rotations, accumulation_dtype(xs[0].dtype))
             rotated = torch.bmm(pack(xs, merged.shape), merged.flatten(0, 2).mT)
             return unpack(rotated, xs, merged.shape)
 
@@ -193,7 +203,7 @@ class _RotateBlocks(torch.autograd.Function):
         if backward_is_composed(*grads):
             return _block_gradients(ctx.needs_input_grad, rotations, xs, grads)
         with full_precision(rotations):
-            merged = _merge(rotations, grads[0].dtype)
+            merged = _merge(rotations, accumulation_dtype(grads[0].dtype))
             grad_rows = pack(grads, merged.shape)
             grad_rotations = None
             if ctx.needs_input_grad[0]:
@@ -271,11 +281,14 @@ def _merged_blocks(blocks: int, rows: int) -> int:
 
 
 def pack(xs: tuple[Tensor, ...], rotations: torch.Size) -> Tensor:
-    """The tokens with a position as rows for their rotations: [B, N, S, H] to [N n T, K, b]."""
+    """The tokens with a position as rows for their rotations: [B, N, S, H] to [N n T, K, b], in
+    float32 instead of half precision.
+    """
     heads, blocks, tokens, size, _ = rotations
     batch, x_heads, length, _ = xs[0].shape
     shared = x_heads // heads
-    rows = xs[0].new_empty(heads, blocks, tokens, len(xs), shared, batch, size)
+    dtype = accumulation_dtype(xs[0].dtype)
+    rows = xs[0].new_empty(heads, blocks, tokens, len(xs), shared, batch, size, dtype=dtype)
     for i, x in enumerate(xs):
         tail = torch.unflatten(x[:, :, length - tokens :], -1, (blocks, size))
         rows[:, :, :, i] = torch.unflatten(tail, 1, (heads, shared)).permute(1, 4, 3, 2, 0, 5)
@@ -283,7 +296,7 @@ def pack(xs: tuple[Tensor, ...], rotations: torch.Size) -> Tensor:
 
 
 def unpack(rows: Tensor, xs: tuple[Tensor, ...], rotations: torch.Size) -> tuple[Tensor, ...]:
-    """The inverse of ``pack``; the prefix comes from ``xs``."""
+    """The inverse of ``pack``, in the dtype of ``xs``, from which the prefix comes."""
     heads, blocks, tokens, size, _ = rotations
     batch, x_heads, length, channels = xs[0].shape
     prefix = length - tokens

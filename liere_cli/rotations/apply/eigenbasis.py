@@ -11,7 +11,7 @@ from torch import Tensor
 from liere_cli.rotations.apply.blocks import compose_blocks
 from liere_cli.rotations.derivatives import backward_is_composed, composed
 from liere_cli.rotations.exponential.skew_exp import compose_exp
-from liere_cli.rotations.precision import full_precision
+from liere_cli.rotations.precision import accumulation_dtype, full_precision
 from liere_cli.rotations.schur import SchurForm
 
 
@@ -88,7 +88,8 @@ def compose_steps(
 
 def compose_change(x: Tensor, basis: Tensor) -> Tensor:
     """x Q, [B, N, S, H] by [N or 1, H, H], of operations that have derivatives of every kind."""
-    return x @ basis.to(x.dtype)
+    wide = accumulation_dtype(x.dtype)
+    return (x.to(wide) @ basis.to(wide)).to(x.dtype)
 
 
 def change(x: Tensor, basis: Tensor) -> Tensor:
@@ -124,17 +125,24 @@ def block_diagonal(blocks: Tensor) -> Tensor:
 
 
 def times(x: Tensor, basis: Tensor) -> Tensor:
-    """x Q for every head: [B, N, S, H] by [N or 1, H, H]."""
-    basis = basis.to(x.dtype)
+    """x Q for every head: [B, N, S, H] by [N or 1, H, H]. Half precision is multiplied in float32
+    and rounded once.
+    """
+    wide = accumulation_dtype(x.dtype)
+    basis = basis.to(wide)
     if not _rows_merge(x):
-        return x @ basis
+        return (x.to(wide) @ basis).to(x.dtype)
     batch, heads, length, channels = x.shape
-    rows = torch.bmm(_head_rows(x, len(basis)), basis)
+    rows = torch.bmm(_head_rows(x, len(basis)).to(wide), basis).to(x.dtype)
     return rows.view(heads, batch, length, channels).transpose(0, 1)
 
 
 def outer_product(x: Tensor, y: Tensor, bases: int) -> Tensor:
-    """x^T y for every head, or over all heads where they share one basis: [bases, H, H]."""
+    """x^T y for every head, or over all heads where they share one basis: [bases, H, H], float32
+    for half precision.
+    """
+    wide = accumulation_dtype(x.dtype)
+    x, y = x.to(wide), y.to(wide)
     if _rows_merge(x) and _rows_merge(y):
         return torch.bmm(_head_rows(x, bases).mT, _head_rows(y, bases))
     outer = (x.mT @ y).sum(0)

@@ -24,6 +24,7 @@ from liere_cli.rotations.apply.eigenbasis import (
     times,
 )
 from liere_cli.rotations.apply.planes import (
+    AnyPlaneKernel,
     compiled_planes,
     phases,
     plane_rotation,
@@ -39,8 +40,7 @@ from liere_cli.rotations.derivatives import (
     gradients,
     with_value,
 )
-from liere_cli.rotations.kernels.planes import PlaneKernel
-from liere_cli.rotations.precision import full_precision
+from liere_cli.rotations.precision import accumulation_dtype, full_precision
 from liere_cli.rotations.schur import SchurForm
 
 
@@ -86,9 +86,12 @@ def rotate_one_axis(
     """
     heads, blocks, rows, _ = schur.frame.shape
     check_fit(torch.Size((heads, blocks, len(positions), rows, rows)), xs)
+    dtype = xs[0].dtype
     with full_precision(schur.frame):
         basis = block_diagonal(schur.frame)
         prefix = xs[0].shape[2] - len(positions)
+        # half precision is rounded once, after all steps
+        xs = tuple(x.to(accumulation_dtype(dtype)) for x in xs)
         rotated: tuple[Tensor, ...]
         if schur.trivial or composed(positions):
             turned = [compose_change(x, basis) for x in xs]
@@ -102,7 +105,7 @@ def rotate_one_axis(
                 torch.cat((x[:, :, :prefix], change(y[:, :, prefix:], basis.mT)), 2)
                 for x, y in zip(xs, rotated, strict=True)
             )
-    return rotated
+        return tuple(x.to(dtype) for x in rotated)
 
 
 def rotate_projected_one_axis(
@@ -141,7 +144,7 @@ class _CompiledProjectedOneAxis(torch.autograd.Function):
         angles: Tensor,
         table: Tensor,
         qkv: Tensor,
-        kernel: PlaneKernel,
+        kernel: AnyPlaneKernel,
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.kernel, ctx.shape = kernel, angles.shape
         kernel.rotate(qkv, table)
@@ -152,7 +155,7 @@ class _CompiledProjectedOneAxis(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *constant, table, qkv = ctx.saved_tensors
         if backward_is_composed(*grads):
-            before = unrotated_projection(qkv.detach(), table)
+            before = unrotated_projection(qkv.detach(), table, "interleaved")
             needed = (ctx.needs_input_grad[0], ctx.needs_input_grad[5])
             to_both = _projected_gradients(constant, with_value(qkv, before), needed, grads)
             return to_both[0], None, None, None, None, to_both[1], None

@@ -18,7 +18,10 @@ from liere_cli.rotations.derivatives import (
     with_value,
 )
 from liere_cli.rotations.kernels.planes import PlaneKernel, plane_kernel
+from liere_cli.rotations.kernels.triton import planes as triton
 from liere_cli.rotations.precision import accumulation_dtype, check_floating, check_heads
+
+AnyPlaneKernel = PlaneKernel | triton.PlaneKernel
 
 Layout = Literal["interleaved", "half-split"]
 
@@ -133,11 +136,14 @@ def rotate_projection_backward(grads: Sequence[Tensor], table: Tensor, layout: L
     return grad
 
 
-def compiled_planes(qkv: Tensor, table: Tensor, layout: Layout) -> PlaneKernel | None:
-    """The kernel for a projection, [B, S, 3, N, H]; None where torch must do."""
-    if layout != "interleaved" or torch.compiler.is_compiling():
+def compiled_planes(qkv: Tensor, table: Tensor, layout: Layout) -> AnyPlaneKernel | None:
+    """The kernel for a projection, [B, S, 3, N, H]; None where torch must do, as in a graph, where
+    the compiler fuses torch's operations.
+    """
+    if torch.compiler.is_compiling():
         return None
-    return plane_kernel(qkv, table)
+    kernel = plane_kernel(qkv, table) if layout == "interleaved" else None
+    return kernel or triton.plane_kernel(qkv, table, half_split=layout == "half-split")
 
 
 class _RotateProjected(torch.autograd.Function):
@@ -183,17 +189,17 @@ def _projection_gradients(
         rotated = (_compose_planes(grad, table, layout, inverse=True) for grad in grads[:2])
         return join_projection(*rotated, grads[2]), None, None
     if ctx.kernel is not None:
-        qkv = with_value(qkv, unrotated_projection(qkv.detach(), table.detach()))
+        qkv = with_value(qkv, unrotated_projection(qkv.detach(), table.detach(), layout))
     needed = ctx.needs_input_grad[:2]
     to_inputs = gradients(partial(_compose_projection, layout=layout), (qkv, table), needed, grads)
     return to_inputs[0], to_inputs[1], None
 
 
-def unrotated_projection(qkv: Tensor, table: Tensor) -> Tensor:
+def unrotated_projection(qkv: Tensor, table: Tensor, layout: Layout) -> Tensor:
     """What the kernel has overwritten with ``qkv``, [B, S, 3, N, H]."""
     z = torch.view_as_complex(table)
     inverse = torch.view_as_real(z.conj() / z.abs().square())
-    return join_projection(*_compose_projection(qkv, inverse, "interleaved"))
+    return join_projection(*_compose_projection(qkv, inverse, layout))
 
 
 class _RotatePlanes(torch.autograd.Function):

@@ -21,10 +21,16 @@ from liere_cli.rotations.exponential.chunks import (
     chunk_sizes,
     slices,
 )
-from liere_cli.rotations.exponential.scaling_squaring import compiled_exponential
+from liere_cli.rotations.exponential.scaling_squaring import (
+    AnyExponentialKernel,
+    can_read_values,
+    compiled_exponential,
+)
 from liere_cli.rotations.exponential.skew_exp import compose_exp, skew_exp
-from liere_cli.rotations.kernels.exponential import ExponentialKernel
 from liere_cli.rotations.precision import check_square, full_precision
+
+#: entries of a chunk of compiled exponentials on a GPU: 256 MiB
+DEVICE_ENTRIES = 1 << 26
 
 
 def grid_exp(generators: Tensor, positions: Tensor) -> Tensor:
@@ -98,6 +104,9 @@ class _GridExp(torch.autograd.Function):
         rows = source.shape[-1]
         ctx.chunks = chunking(source, positions)
         ctx.save_for_backward(source, positions)
+        if len(ctx.chunks) == 1 and isinstance(ctx.chunks[0].tokens, slice):
+            rotations: Tensor = ctx.chunks[0].build(source, positions).rotations()
+            return rotations
         rotations = source.new_empty(len(source), len(positions), rows, rows)
         for chunk in ctx.chunks:
             chunk.put(rotations, chunk.build(source, positions).rotations())
@@ -124,10 +133,11 @@ class _GridExp(torch.autograd.Function):
 
 
 def _compiled_chunks(
-    kernel: ExponentialKernel, generators: Tensor, positions: Tensor
+    kernel: AnyExponentialKernel, generators: Tensor, positions: Tensor
 ) -> list[Chunk]:
     count, _, rows, _ = generators.shape
-    parts, step = chunk_sizes(count, len(positions), rows, 4 * cached_entries())
+    entries = 4 * cached_entries() if can_read_values(generators) else DEVICE_ENTRIES
+    parts, step = chunk_sizes(count, len(positions), rows, entries)
     tokens = slices(len(positions), step)
     return [_CompiledChunk(sets, run, kernel) for sets in parts for run in tokens]
 
@@ -136,7 +146,7 @@ def _compiled_chunks(
 class _CompiledChunk(Chunk):
     """A chunk whose exponentials are computed one by one, in compiled code."""
 
-    kernel: ExponentialKernel
+    kernel: AnyExponentialKernel
 
     def build(self, source: Tensor, positions: Tensor) -> ChunkExponential:
         return _CompiledExponential(self, source, positions[self.tokens])

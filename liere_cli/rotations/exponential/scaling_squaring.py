@@ -16,6 +16,9 @@ from numpy.polynomial.chebyshev import cheb2poly, poly2cheb
 from torch import Tensor
 
 from liere_cli.rotations.kernels.exponential import ExponentialKernel, exponential_kernel
+from liere_cli.rotations.kernels.triton import exponential as triton
+
+AnyExponentialKernel = ExponentialKernel | triton.ExponentialKernel
 
 #: largest spectral norm at which the polynomial is as accurate as its dtype
 RADIUS = {torch.float32: 1.1, torch.float64: 0.09}
@@ -260,11 +263,13 @@ def can_read_values(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def compiled_exponential(a: Tensor) -> ExponentialKernel | None:
+def compiled_exponential(a: Tensor) -> AnyExponentialKernel | None:
     """The kernel for matrices like these, [..., b, b]; None where torch must do."""
-    if not can_read_values(a) or a.dtype not in POLYNOMIALS:
+    if a.dtype not in POLYNOMIALS:
         return None
-    return exponential_kernel(a, (*POLYNOMIALS[a.dtype], RADIUS[a.dtype]))
+    polynomial = (*POLYNOMIALS[a.dtype], RADIUS[a.dtype])
+    kernel = exponential_kernel(a, polynomial) if can_read_values(a) else None
+    return kernel or triton.exponential_kernel(a, polynomial)
 
 
 def _squarings_for(norm: float, dtype: torch.dtype) -> int:

@@ -13,11 +13,11 @@ from liere_cli.rotations.derivatives import backward_is_composed, composed, grad
 from liere_cli.rotations.exponential.chunks import cached_entries
 from liere_cli.rotations.exponential.closed_form import exp2, exp3
 from liere_cli.rotations.exponential.scaling_squaring import (
+    AnyExponentialKernel,
     can_read_values,
     compiled_exponential,
     exponentiate,
 )
-from liere_cli.rotations.kernels.exponential import ExponentialKernel
 from liere_cli.rotations.precision import check_square, full_precision
 
 #: number of chunks from which sorting matrices by norm saves more squarings than it costs
@@ -81,7 +81,7 @@ def compose_exp(a: Tensor) -> Tensor:
 
 class _CompiledExp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, a: Tensor, kernel: ExponentialKernel) -> Tensor:
+    def forward(ctx: Any, a: Tensor, kernel: AnyExponentialKernel) -> Tensor:
         ctx.kernel = kernel
         ctx.save_for_backward(a)
         return kernel.exponential(a)

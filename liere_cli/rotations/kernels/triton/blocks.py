@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from liere_cli.rotations.kernels.triton.support import power_of_two, serves, tile_of
+from liere_cli.rotations.kernels.triton.support import device_code, power_of_two, serves, tile_of
 
 #: largest number of rows that kernels are compiled for
 MAX_ROWS = 64
@@ -99,8 +99,7 @@ def _rotate_in_place(rotations: Tensor, x: Tensor) -> None:
 
 
 def _launch_rotate(rotations: Tensor, x: Tensor, target: Tensor, inverse: bool) -> None:
-    from liere_cli.rotations.kernels.triton import blocks_device as device
-
+    device = device_code("blocks")
     blocks, tokens = rotations.shape[1:3]
     batch, heads = x.shape[:2]
     if not (batch and heads and tokens and blocks):
@@ -127,8 +126,7 @@ def _rotate_backward(
     saved_output: bool,
     add: bool,
 ) -> None:
-    from liere_cli.rotations.kernels.triton import blocks_device as device
-
+    device = device_code("blocks")
     rotation_heads, blocks, tokens = rotations.shape[:3]
     batch, heads = grad.shape[:2]
     if not rotations.numel():

@@ -1,8 +1,8 @@
 """Application of block rotations, compiled by Triton.
 
 A program takes one token and neighbouring blocks, whose rotations are on the diagonal of one tile
-W; the batch makes the rows of its products. Tensors are [B, N, T, n*b] with contiguous channels and strides of
-batch, head and token.
+W; the batch makes the rows of its products. Tensors are [B, N, T, n*b] with contiguous channels and
+strides of batch, head and token.
 """
 
 # mypy: ignore-errors
@@ -125,7 +125,7 @@ def rotate_backward(
     total = tl.zeros((TILE, TILE), tl.float32)
     # all rows of all heads that share a rotation
     chunks = tl.cdiv(batch, BATCH)
-    for index in range(0, chunks * heads if SHARED else chunks):
+    for index in range(chunks * heads if SHARED else chunks):
         at = index // chunks if SHARED else head
         row = ((index % chunks) * BATCH + tl.arange(0, BATCH)).to(tl.int64)
         mask = (row < batch)[:, None] & exists[None, :]

@@ -3,12 +3,12 @@
 Shapes: G matrices, b rows.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from liere_cli.rotations.kernels.triton.support import processors, serves, tile_of
+from liere_cli.rotations.kernels.triton.support import device_code, processors, serves, tile_of
 
 #: largest number of rows that kernels are compiled for
 MAX_ROWS = 64
@@ -39,20 +39,16 @@ class ExponentialKernel:
 
     def exponential(self, a: Tensor) -> Tensor:
         """exp of skew-symmetric [..., b, b]; all NaN where the norm is too large for any digit."""
-        return _exponential(a.contiguous(), self._polynomial)
+        return cast(Tensor, _exponential(a.contiguous(), self._polynomial))
 
     def exponential_backward(
         self, a: Tensor, grad: Tensor, rotations: Tensor | None = None
     ) -> Tensor:
         """The skew part of the gradient to a, from the gradient to ``exponential``'s result; writes
-        the exponential to ``rotations`` if given.
+        the exponential to ``rotations``, contiguous, if given.
         """
         grad = grad if grad.mT.is_contiguous() else grad.contiguous()
-        recomputed = rotations is not None
-        result, again = _backward(a.contiguous(), grad, self._polynomial, recomputed)
-        if rotations is not None:
-            rotations.copy_(again)
-        return result
+        return cast(Tensor, _backward(a.contiguous(), grad, self._polynomial, rotations))
 
 
 def constants(rows: int, polynomial: list[float]) -> dict[str, Any]:
@@ -76,8 +72,7 @@ def warps(tile: int, backward: bool) -> int:
 
 @torch.library.custom_op("liere::skew_exp", mutates_args=())
 def _exponential(a: Tensor, polynomial: list[float]) -> Tensor:
-    from liere_cli.rotations.kernels.triton import exponential_device as device
-
+    device = device_code("exponential")
     rows = a.shape[-1]
     tile, padded = tile_of(rows)
     count, out = a.shape[:-2].numel(), torch.empty_like(a)
@@ -93,32 +88,37 @@ def _(a: Tensor, polynomial: list[float]) -> Tensor:
     return torch.empty_like(a)
 
 
-@torch.library.custom_op("liere::skew_exp_backward", mutates_args=())
-def _backward(
-    a: Tensor, grad: Tensor, polynomial: list[float], rotations: bool
-) -> tuple[Tensor, Tensor]:
-    from liere_cli.rotations.kernels.triton import exponential_device as device
-
+@torch.library.custom_op("liere::skew_exp_backward", mutates_args=("rotations",))
+def _backward(a: Tensor, grad: Tensor, polynomial: list[float], rotations: Tensor | None) -> Tensor:
+    device = device_code("exponential")
     rows = a.shape[-1]
     tile, padded = tile_of(rows)
     count, result = a.shape[:-2].numel(), torch.empty_like(a)
-    recomputed = torch.empty_like(a) if rotations else a.new_empty(0)
     tiles = -(-count // (tile // padded))
     if tiles:
+        rotations_or_unused = result if rotations is None else rotations
         programs = min(tiles, processors(a) * (64 // tile))
         levels = a.new_empty(programs, 6 + MAX_SQUARINGS, tile, tile)
         device.exponential_backward[(programs,)](
-            *(a, grad, result, recomputed, levels, count, tiles, *grad.stride()[-2:], tile),
+            *(
+                a,
+                grad,
+                result,
+                rotations_or_unused,
+                levels,
+                count,
+                tiles,
+                *grad.stride()[-2:],
+                tile,
+            ),
             **constants(rows, polynomial),
-            ROTATIONS=rotations,
+            ROTATIONS=rotations is not None,
             num_warps=warps(tile, True),
             num_stages=1,
         )
-    return result, recomputed
+    return result
 
 
 @_backward.register_fake
-def _(
-    a: Tensor, grad: Tensor, polynomial: list[float], rotations: bool
-) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(a), torch.empty_like(a) if rotations else a.new_empty(0)
+def _(a: Tensor, grad: Tensor, polynomial: list[float], rotations: Tensor | None) -> Tensor:
+    return torch.empty_like(a)

@@ -98,7 +98,8 @@ def exponential(
     start, matrix, row, mask = _indices(tl.program_id(0), count, ROWS, PADDED, TILE)
     offsets = (matrix + row * ROWS)[:, None] + row[None, :]
     x = tl.load(a_ptr + start + offsets, mask, 0.0)
-    square = product(x, x, PRECISION)
+    # what is not finite in one matrix does not reach the others
+    square = tl.where(mask, product(x, x, PRECISION), 0.0)
     squarings, valid = _squarings(square, RADIUS, MAX, PADDED)
     scale = _halved(squarings)[:, None]
     x = tl.where(valid[:, None], x * scale, 0.0)
@@ -108,7 +109,7 @@ def exponential(
     total = tl.max(squarings, 0)
     plain = tl.maximum(total - PLAIN, 0)
     first = (total - squarings)[:, None]
-    for step in range(0, plain):
+    for step in range(plain):
         squared = 2.0 * e + product(e, e, PRECISION)
         e = tl.where(step >= first, squared, e)
     e += tl.where(i[:, None] == i[None, :], 1.0, 0.0)
@@ -174,7 +175,7 @@ def exponential_backward(
         offsets = (matrix + row * ROWS)[:, None] + row[None, :]
         a = tl.load(a_ptr + start + offsets, mask, 0.0)
         _write(x_ptr + cells, a)
-        square = stored_product(x_ptr, x_ptr, size, TILE, PRECISION)
+        square = tl.where(mask, stored_product(x_ptr, x_ptr, size, TILE, PRECISION), 0.0)
         squarings, valid = _squarings(square, RADIUS, MAX, PADDED)
         scale = _halved(squarings)[:, None]
         square = tl.where(valid[:, None], square * scale * scale, 0.0)
@@ -191,7 +192,7 @@ def exponential_backward(
         total = tl.max(squarings, 0)
         plain = tl.maximum(total - PLAIN, 0)
         first = (total - squarings)[:, None]
-        for step in range(0, total):
+        for step in range(total):
             e += tl.where(diagonal & (step == plain), 1.0, 0.0)
             level = levels + step * SIZE
             _write(level + cells, e)
@@ -207,7 +208,7 @@ def exponential_backward(
         # entry (row, column) of the transposed gradient
         transposed = (matrix + row * grad_column)[:, None] + (row * grad_row)[None, :]
         grad = tl.load(grad_ptr + start + transposed, mask, 0.0)
-        for back in range(0, total):
+        for back in range(total):
             step = total - 1 - back
             level = levels + step * SIZE
             _write(grad_x_ptr + cells, grad)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from liere_cli.rotations.kernels.triton.support import power_of_two, serves
+from liere_cli.rotations.kernels.triton.support import device_code, power_of_two, serves
 
 #: largest number of channels of a head
 MAX_CHANNELS = 256
@@ -66,8 +66,7 @@ def constants(channels: int, batch: int, half_split: bool) -> dict[str, Any]:
 
 @torch.library.custom_op("liere::rotate_planes_", mutates_args=("qkv",))
 def _rotate(qkv: Tensor, table: Tensor, half_split: bool) -> None:
-    from liere_cli.rotations.kernels.triton import planes_device as device
-
+    device = device_code("planes")
     batch, length, _, heads, channels = qkv.shape
     tokens = table.shape[1]
     if not qkv.numel() or not tokens:
@@ -89,8 +88,7 @@ def _(qkv: Tensor, table: Tensor, half_split: bool) -> None:
 def _rotate_backward(
     q: Tensor, k: Tensor, v: Tensor, table: Tensor, saved: Tensor | None, half_split: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    from liere_cli.rotations.kernels.triton import planes_device as device
-
+    device = device_code("planes")
     batch, heads, length, channels = q.shape
     tokens = table.shape[1]
     grad, cross, dot = _outputs(q, table, saved)

@@ -44,10 +44,11 @@ def _store(start, channels, first, second, mask, HALF_SPLIT: tl.constexpr):
 
 @triton.jit
 def _phases(table_ptr, table_head, head, token, planes, PLANES: tl.constexpr):
-    """Cosines and sines of the planes of a token with a position."""
+    """Cosines and sines of the planes of a token; 1 and 0 for one of the prefix, below 0."""
     plane = tl.arange(0, PLANES)
     at = table_ptr + head * table_head + (token * planes + plane) * 2
-    return tl.load(at, plane < planes, 1.0), tl.load(at + 1, plane < planes, 0.0)
+    mask = plane < tl.where(token >= 0, planes, 0)
+    return tl.load(at, mask, 1.0), tl.load(at + 1, mask, 0.0)
 
 
 @triton.jit
@@ -139,9 +140,8 @@ def rotate_backward(
     planes, length = channels // 2, prefix + tokens
     at, head = tl.program_id(0) % length, tl.program_id(0) // length
     token, plane = at - prefix, tl.arange(0, PLANES)
-    cos, sin = _phases(table_ptr, table_head, head, tl.maximum(token, 0), planes, PLANES)
-    cos = tl.where(token < 0, 1.0, cos)[None, :]
-    sin = tl.where(token < 0, 0.0, sin)[None, :]
+    cos, sin = _phases(table_ptr, table_head, head, token, planes, PLANES)
+    cos, sin = cos[None, :], sin[None, :]
     cross, dot = tl.zeros((PLANES,), tl.float32), tl.zeros((PLANES,), tl.float32)
     for chunk in range(0, batch, BATCH):
         row = (chunk + tl.arange(0, BATCH)).to(tl.int64)
@@ -149,12 +149,14 @@ def rotate_backward(
         out = row * (length * 3 * heads * channels) + (at * 3 * heads + head) * channels
         q = q_ptr + row * q_batch + head * q_head + at * q_token
         cross, dot = _backward(
-            q, out_ptr + out, saved_ptr + out, channels, mask, cos, sin, cross, dot, SUMS, HALF_SPLIT
+            q, out_ptr + out, saved_ptr + out, channels, mask, cos, sin, cross, dot,
+            SUMS, HALF_SPLIT,
         )  # fmt: skip
         out += heads * channels
         k = k_ptr + row * k_batch + head * k_head + at * k_token
         cross, dot = _backward(
-            k, out_ptr + out, saved_ptr + out, channels, mask, cos, sin, cross, dot, SUMS, HALF_SPLIT
+            k, out_ptr + out, saved_ptr + out, channels, mask, cos, sin, cross, dot,
+            SUMS, HALF_SPLIT,
         )  # fmt: skip
         v = v_ptr + row * v_batch + head * v_head + at * v_token
         first, second = _load(v, channels, mask, HALF_SPLIT)

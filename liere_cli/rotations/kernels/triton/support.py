@@ -1,9 +1,11 @@
 """Where Triton's kernels can be used, and what all of them share."""
 
+import importlib
 import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +24,7 @@ _assumed = False
 
 @contextmanager
 def assume_available() -> Iterator[None]:
-    """Selects Triton's kernels for every CUDA tensor, to count operations of fake tensors on a
+    """Selects Triton's kernels for CUDA and meta tensors, to count operations without values on a
     machine without a GPU. Not thread-safe.
     """
     global _assumed
@@ -47,12 +49,19 @@ def serves(*tensors: Tensor) -> bool:
         return False
     if device.type == "cpu":
         return INTERPRETED
-    return device.type == "cuda" and (_assumed or (INSTALLED and _is_capable(device.index)))
+    if _assumed:
+        return device.type in ("cuda", "meta")
+    return device.type == "cuda" and INSTALLED and _is_capable(device.index)
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _is_capable(index: int | None) -> bool:
     return torch.version.hip is None and torch.cuda.get_device_capability(index) >= CAPABILITY
+
+
+def device_code(name: str) -> Any:
+    """The module of that name that Triton compiles, imported at the first launch."""
+    return importlib.import_module(f"liere_cli.rotations.kernels.triton.{name}_device")
 
 
 def processors(x: Tensor) -> int:

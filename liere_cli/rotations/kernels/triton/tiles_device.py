@@ -8,7 +8,7 @@ import triton.language as tl
 
 @triton.jit
 def tf32(x, HALF: tl.constexpr):
-    """To the 10 bits of TF32's mantissa: rounded if HALF is half of the last one, truncated if 0."""
+    """To the 10 bits of TF32's mantissa: rounded if HALF is half of the last, truncated if 0."""
     return ((x.to(tl.uint32, bitcast=True) + HALF) & 0xFFFFE000).to(tl.float32, bitcast=True)
 
 
