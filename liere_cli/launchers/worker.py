@@ -88,7 +88,8 @@ def _outcome(
     try:
         run_spec = assemble(planned.request, root=context.data_root, device=device)
         if run_spec.run_id != planned.run_id:
-            if planned.request.training.precision == "auto" and not has_bfloat16(device):
+            half = device.type == "cpu" or has_bfloat16(device)
+            if planned.request.training.precision == "auto" and not half:
                 raise LiereError(
                     f"training.precision auto was planned for a GPU with bfloat16, which {device} "
                     "of this machine does not have; set training.precision"
