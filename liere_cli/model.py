@@ -72,6 +72,14 @@ class ModelShape:
         """Width of the MLP."""
         return int(self.dim * self.mlp_ratio)
 
+    def step_flops(self, batch: float) -> float:
+        """Floating-point operations of a training step, without the encoding: 6 for each weight and
+        token (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), attention counted as weights.
+        """
+        tokens = math.prod(self.tokens(self.grid))
+        layer = 4 * self.dim**2 + 2 * self.dim * self.hidden + 2 * tokens * self.dim
+        return 6.0 * batch * tokens * self.layers * layer
+
     @property
     def prefix_tokens(self) -> int:
         """Tokens without a position, before the others."""
