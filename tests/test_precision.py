@@ -8,7 +8,8 @@ from torch import Tensor
 
 from liere_cli.config.files import load_recipe
 from liere_cli.model import ModelShape, Transformer
-from liere_cli.runs.build import assemble, has_bfloat16
+from liere_cli.runs.build import assemble
+from liere_cli.utils.devices import has_bfloat16
 
 CPU = torch.device("cpu")
 SETTINGS = {"model": {"layers": 1, "dim": 16, "heads": 2}}
@@ -67,19 +68,21 @@ def test_auto_is_bfloat16_only_where_the_card_has_it(
 
 
 @pytest.mark.parametrize(
-    ("data", "precision", "identity"),
+    ("data", "encoding", "precision", "identity"),
     [
-        ("pointing", "float32", "EARLIER"),
-        ("pointing", "bfloat16", "OTHER"),
-        ("stdlib", "bfloat16", "EARLIER"),
+        ("pointing", "rope-mixed", "float32", "EARLIER"),
+        ("pointing", "none", "bfloat16", "OTHER"),
+        ("stdlib", "none", "bfloat16", "EARLIER"),
+        ("stdlib", "alibi", "bfloat16", "EARLIER"),
+        ("stdlib", "rope", "bfloat16", "OTHER"),
     ],
 )
-def test_only_classifiers_in_bfloat16_have_another_identity(
-    monkeypatch: pytest.MonkeyPatch, data: str, precision: str, identity: str
+def test_only_runs_in_bfloat16_that_compute_something_else_have_another_identity(
+    monkeypatch: pytest.MonkeyPatch, data: str, encoding: str, precision: str, identity: str
 ) -> None:
-    """Their residual stream was bfloat16 before, so that they compute something else now."""
-    flags = {"data": data, **SETTINGS, "training": {"precision": precision}}
+    """The residual stream of classifiers, and rotations."""
+    flags = {"data": data, "encoding": encoding, **SETTINGS, "training": {"precision": precision}}
     now = assemble(load_recipe(flags=flags), device=CPU).run_id
-    monkeypatch.setattr("liere_cli.runs.build.RESIDUAL", None)
+    monkeypatch.setattr("liere_cli.runs.build.BFLOAT16", None)
     before = assemble(load_recipe(flags=flags), device=CPU).run_id
     assert (now == before) == (identity == "EARLIER")

@@ -53,6 +53,7 @@ def compare(
     against_itself: bool = False,
     name: str | None = None,
     jobs: int | Literal["auto"] | None = "auto",
+    gpus_per_run: int = 1,
     launcher: Literal["local", "slurm"] = "local",
     slurm: Iterable[str] = (),
     device: str = "auto",
@@ -83,6 +84,7 @@ def compare(
             change what it compares, or there is none, a name made from what is compared.
         jobs: runs at a time; ``auto`` chooses by cores, GPUs, memory and models. Scores don't
             depend on it.
+        gpus_per_run: GPUs of this machine that train each run together.
         launcher: ``local`` or ``slurm``; ``slurm`` is what each job asks for, as ``["gpus=1"]``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         out: folder that runs land in.
@@ -118,6 +120,7 @@ class ComparisonRequest(Section):
     against_itself: bool = False
     name: str | None = None
     jobs: Annotated[int, Field(ge=1)] | Literal["auto"] | None = "auto"
+    gpus_per_run: Annotated[int, Field(ge=1, le=64)] = 1
     launcher: Literal["local", "slurm"] = "local"
     slurm: args.Texts = []
     device: str = "auto"
@@ -220,8 +223,16 @@ class ComparisonRequest(Section):
 
     def _execution(self, recipe: Recipe) -> "Execution":
         from liere_cli.launchers.select import select_launcher
+        from liere_cli.utils.distributed import launched
 
-        context = Context(self.out, self.data_root, self.device, log=self.log)
+        if launched() > 1:
+            raise UsageError(
+                "compare() is called in each of several processes of one training, as torchrun "
+                "starts them: call it in one, which trains a run on each GPU"
+            )
+        context = Context(
+            self.out, self.data_root, self.device, log=self.log, gpus_per_run=self.gpus_per_run
+        )
         settings = (recipe.compare or CompareSettings()).slurm
         jobs = None if self.jobs == "auto" else self.jobs
         return select_launcher(self.launcher, context, settings, jobs)

@@ -1,7 +1,7 @@
 """Full training steps of each encoding, against rotary in the same run.
 
-A step is a forward and a backward pass, gradient clipping and AdamW, as in training, on random
-data.
+A step is a forward and a backward pass, gradient clipping and AdamW on random data, with training's
+precision, determinism, CUDA graphs and, if requested, ``torch.compile``.
 """
 
 import math
@@ -21,6 +21,9 @@ from liere_cli.encodings import available
 from liere_cli.encodings.registry import Spec
 from liere_cli.errors import UsageError
 from liere_cli.model import ModelShape, Transformer
+from liere_cli.utils.determinism import deterministic
+from liere_cli.utils.devices import has_bfloat16
+from liere_cli.utils.execution import WARMUP_STEPS, choose_execution
 from liere_cli.utils.malloc import keep_freed_memory
 
 MEBI = 1 << 20
@@ -78,6 +81,25 @@ CASES = (
     Case("vit-tiny/liere-64-shared", _VIT, "liere:block=64,share=layers"),
     Case("vit-tiny/liere-64", _VIT, "liere:block=64"),
 )
+_BASE = StepShape("base", (8, 8), 512)
+_BASE_LARGE = StepShape("base", (14, 14), 128)
+_VIDEO = StepShape("base", (8, 14, 14), 16)
+_LANGUAGE = StepShape("base", (1024,), 16)
+#: models of the LieRE paper (arXiv 2406.10322), for GPUs
+PAPER_CASES = tuple(
+    Case(f"{name}/{label}", shape, encoding)
+    for name, shape in {
+        "vit-base-64": _BASE,
+        "vit-base-196": _BASE_LARGE,
+        "video-base-8x14x14": _VIDEO,
+        "lm-base-1024": _LANGUAGE,
+    }.items()
+    for label, encoding in {
+        "liere-8": "liere:block=8",
+        "liere-64-shared": "liere:block=64,share=layers",
+        "liere-64": "liere:block=64",
+    }.items()
+)
 
 
 def parse_shape(text: str) -> StepShape:
@@ -107,12 +129,17 @@ def step_rows(
     *,
     device: torch.device,
     repeats: int = 7,
+    compiled: bool = False,
+    controls: bool = False,
     on_progress: Callable[[str], None] = lambda name: None,
 ) -> list[Row]:
     """Times every case, alternating with its reference.
 
     Args:
-        repeats: timed steps of each, after one to warm up.
+        repeats: timed steps of each, after one to warm up, or on a GPU and compiled as many as in
+            training.
+        compiled: whether the models are compiled.
+        controls: also against no encoding, as a second row of each case.
         on_progress: called with the name of each case before it is timed.
 
     Returns:
@@ -120,25 +147,33 @@ def step_rows(
         separate process (on a GPU, of the device).
     """
     rows = []
-    for case in cases:
-        on_progress(case.name)
-        reference = case.shape.reference
-        row = alternate(
-            case.name,
-            training_step(case.shape, case.encoding, device),
-            reference,
-            training_step(case.shape, reference, device),
-            device=device,
-            repeats=repeats,
-        )
-        row["memory_mib"] = peak_memory_mib(case.shape, case.encoding, device)
-        row["reference_memory_mib"] = peak_memory_mib(case.shape, reference, device)
-        rows.append(row)
+    slow_start = compiled or device.type == "cuda"
+    with deterministic(device, compiled):
+        for case in cases:
+            on_progress(case.name)
+            memory = peak_memory_mib(case.shape, case.encoding, device, compiled)
+            for reference in (case.shape.reference, *(["none"] if controls else [])):
+                row = alternate(
+                    case.name,
+                    training_step(case.shape, case.encoding, device, compiled),
+                    reference,
+                    training_step(case.shape, reference, device, compiled),
+                    device=device,
+                    repeats=repeats,
+                    warmup=WARMUP_STEPS if slow_start else 1,
+                )
+                row["memory_mib"] = memory
+                row["reference_memory_mib"] = peak_memory_mib(
+                    case.shape, reference, device, compiled
+                )
+                rows.append(row)
     return rows
 
 
-def training_step(shape: StepShape, encoding: Spec, device: torch.device) -> Callable[[], None]:
-    """A function that runs one training step on fixed random data."""
+def training_step(
+    shape: StepShape, encoding: Spec, device: torch.device, compiled: bool = False
+) -> Callable[[], None]:
+    """A function that runs one training step on fixed random data, executed as in training."""
     keep_freed_memory()
     torch.manual_seed(0)
     model = Transformer(shape.model(), encoding)
@@ -146,11 +181,17 @@ def training_step(shape: StepShape, encoding: Spec, device: torch.device) -> Cal
     model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     inputs, targets = _data(shape, device)
-    half = device.type == "cuda"
+    half = has_bfloat16(device)
+    flops = shape.model().step_flops(shape.batch)
+    execution = choose_execution(
+        model, device, lambda: (inputs, None), flops=flops, compiled=compiled, half=half
+    )
 
     def step() -> None:
+        if execution.graphed:
+            torch.compiler.cudagraph_mark_step_begin()
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            logits = model(inputs)
+            logits = execution.forward(inputs, None)
         loss = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -170,18 +211,24 @@ def _data(shape: StepShape, device: torch.device) -> tuple[Tensor, Tensor]:
     return inputs.to(device), targets.to(device)
 
 
-def peak_memory_mib(shape: StepShape, encoding: str, device: torch.device) -> float:
+def peak_memory_mib(
+    shape: StepShape, encoding: str, device: torch.device, compiled: bool = False
+) -> float:
     """Peak memory of two training steps, in MiB, measured in a separate process."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(_measure_peak, (shape, encoding, device, torch.get_num_threads()))
+        threads = torch.get_num_threads()
+        return pool.apply(_measure_peak, (shape, encoding, device, compiled, threads))
 
 
-def _measure_peak(shape: StepShape, encoding: str, device: torch.device, threads: int) -> float:
+def _measure_peak(
+    shape: StepShape, encoding: str, device: torch.device, compiled: bool, threads: int
+) -> float:
     torch.set_num_threads(threads)
-    step = training_step(shape, encoding, device)
-    step()
-    step()
+    with deterministic(device, compiled):
+        step = training_step(shape, encoding, device, compiled)
+        step()
+        step()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MEBI
     # not ru_maxrss, which a new process inherits from its parent

@@ -40,17 +40,18 @@ def alternate(
     *,
     device: torch.device,
     repeats: int = 15,
+    warmup: int = 1,
     error: float | None = None,
     reference_error: float | None = None,
 ) -> Row:
-    """Times both functions in alternation, ``repeats`` times each after a warm-up, a GPU
+    """Times both functions in alternation, ``repeats`` times each after ``warmup`` calls, a GPU
     synchronised before and after each call; the other arguments are fields of the row.
     """
     times: tuple[list[float], list[float]] = ([], [])
-    for repeat in range(repeats + 1):
+    for repeat in range(repeats + warmup):
         for samples, function in zip(times, (ours, theirs), strict=True):
             elapsed = _milliseconds(function, device)
-            if repeat:
+            if repeat >= warmup:
                 samples.append(elapsed)
     ratios = [theirs_ms / ours_ms for ours_ms, theirs_ms in zip(*times, strict=True)]
     lower, _, upper = statistics.quantiles(ratios, n=4)

@@ -32,6 +32,10 @@ def bench(
             help="For step: every encoding at this shape, as tiny,8x8,64 or nano,256,16.",
         ),
     ] = None,
+    compiled: Annotated[bool, Option("--compile", help="For step: with training.compile.")] = False,
+    against_none: Annotated[
+        bool, Option("--none", help="For step: also against no encoding, as always on a GPU.")
+    ] = False,
     repeats: Annotated[int, Option(min=3, help="Timings of each.")] = 9,
     tables: Annotated[
         int | None, Option(min=100, help="For verdicts: simulated tables of each design.")
@@ -42,15 +46,26 @@ def bench(
     """Time rotations or training steps against their references, or put verdicts to the test."""
     if shape and what != "step":
         raise UsageError(f"--shape {shape}: belongs to 'liere bench step'")
+    for flag, value in {"--compile": compiled, "--none": against_none}.items():
+        if value and what != "step":
+            raise UsageError(f"{flag}: belongs to 'liere bench step'")
     if tables is not None and what != "verdicts":
         raise UsageError(f"--tables {tables}: belongs to 'liere bench verdicts'")
     if what == "verdicts":
         _bench_verdicts(tables, as_json)
     else:
-        _bench_speed(what, shape, repeats, device, as_json)
+        _bench_speed(what, shape, repeats, device, as_json, compiled, against_none)
 
 
-def _bench_speed(what: What, shape: str | None, repeats: int, device: str, as_json: bool) -> None:
+def _bench_speed(
+    what: What,
+    shape: str | None,
+    repeats: int,
+    device: str,
+    as_json: bool,
+    compiled: bool,
+    against_none: bool,
+) -> None:
     import torch
 
     from liere_cli.rotations.kernels.compiler import describe
@@ -63,10 +78,18 @@ def _bench_speed(what: What, shape: str | None, repeats: int, device: str, as_js
             status.update(f"timing {name}")
 
         if what == "step":
-            from liere_cli.bench.step import CASES, cases_for, parse_shape, step_rows
+            from liere_cli.bench.step import CASES, PAPER_CASES, cases_for, parse_shape, step_rows
 
-            cases = cases_for(parse_shape(shape)) if shape else CASES
-            rows = step_rows(cases, device=chosen, repeats=repeats, on_progress=show)
+            on_gpu = chosen.type == "cuda"
+            cases = cases_for(parse_shape(shape)) if shape else PAPER_CASES if on_gpu else CASES
+            rows = step_rows(
+                cases,
+                device=chosen,
+                repeats=repeats,
+                compiled=compiled,
+                controls=against_none or on_gpu,
+                on_progress=show,
+            )
         else:
             from liere_cli.bench.rotations import rotation_rows
 

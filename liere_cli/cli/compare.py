@@ -34,6 +34,7 @@ def compare(
     against_itself: options.AgainstItself = False,
     name: options.Name = None,
     jobs: options.Jobs = "auto",
+    gpus_per_run: options.GpusPerRun = 1,
     launcher: options.Launcher = "local",
     slurm: options.Slurm = None,
     form: options.TableFormat = "table",

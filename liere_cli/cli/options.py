@@ -155,6 +155,9 @@ Jobs = Annotated[
         "of them. Scores don't depend on it.",
     ),
 ]
+GpusPerRun = Annotated[
+    int, Option(min=1, metavar="N", help="GPUs of this machine that train each run together.")
+]
 Launcher = Annotated[
     Literal["local", "slurm"], Option(help="What trains the runs: this machine, or Slurm jobs.")
 ]

@@ -191,8 +191,27 @@ def _as_memory(text: str) -> str:
     return text
 
 
+def _one_line(text: str) -> str:
+    if not re.fullmatch(r"[^\x00-\x1f\x7f]{1,1000}", text):
+        raise ValueError("must be one line of a shell script")
+    return text
+
+
+#: options of sbatch that a job needs as they are
+_RESERVED = {"array", "error", "job-name", "open-mode", "output", "requeue", "signal", "time"}
+
+
+def _option_name(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,50}", text) or text in _RESERVED:
+        reserved = ", ".join(sorted(_RESERVED))
+        raise ValueError(f"must name options of sbatch, but none of {reserved}")
+    return text
+
+
 #: a value on a line of its own in the script for Slurm
 Word = Annotated[str, AfterValidator(_one_word)]
+Line = Annotated[str, AfterValidator(_one_line)]
+Name = Annotated[str, AfterValidator(_option_name)]
 
 
 class SlurmSettings(Section):
@@ -206,7 +225,12 @@ class SlurmSettings(Section):
         validate_default=True,
         description="time limit of each job; a longer run continues in another job",
     )
-    gpus: int = Field(0, ge=0, le=8, description="GPUs of each job; a run uses one")
+    gpus: int | None = Field(
+        None,
+        ge=0,
+        le=8,
+        description="GPUs of each job, which train its run together; null: 1 with --device cuda",
+    )
     gres: Word | None = Field(
         None, description="generic resources, where GPUs are requested so, as gpu:a100:1"
     )
@@ -217,14 +241,33 @@ class SlurmSettings(Section):
     constraint: Word | None = Field(None, description="node features that the jobs require")
     reservation: Word | None = Field(None, description="reservation that the jobs use")
     exclude: Word | None = Field(None, description="nodes to exclude")
+    setup: list[Line] = Field(
+        [], max_length=100, description="shell lines of the job's script, as module load cuda"
+    )
+    parameters: dict[Name, Word | int] = Field(
+        {}, max_length=50, description="further options of sbatch, as nice: 100"
+    )
+    srun: list[Word] = Field(
+        [], max_length=50, description="further options of srun, as --container-image=FILE"
+    )
     resubmissions: int = Field(
         3, ge=0, le=100, description="maximum resubmissions of a run whose job failed unexplained"
     )
 
     @property
-    def device(self) -> str:
-        """The device of the runs: ``cuda`` where GPUs are requested, else ``cpu``."""
-        return "cuda" if self.gpus or (self.gres or "").startswith("gpu") else "cpu"
+    def device(self) -> str | None:
+        """The device of the runs: ``cuda`` where GPUs are requested, ``cpu`` where they are not
+        wanted; None: nothing is said of them.
+        """
+        if self.gpus or (self.gres or "").startswith("gpu"):
+            return "cuda"
+        return "cpu" if self.gpus == 0 else None
+
+    def gpus_for(self, device: str) -> int:
+        """GPUs to request for each job, where ``gres`` does not request them."""
+        if self.gpus is not None:
+            return self.gpus
+        return int(device == "cuda" and not (self.gres or "").startswith("gpu"))
 
     @property
     def minutes(self) -> int:

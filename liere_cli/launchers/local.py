@@ -9,9 +9,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 from liere_cli.launchers.events import Listener, ignore
 from liere_cli.launchers.pool import Pool
+from liere_cli.launchers.spanning import train_spanning
 from liere_cli.launchers.worker import POLL_SECONDS, TrainFunction, Waiting, train_planned_run
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome
@@ -35,14 +38,18 @@ def launch(
 ) -> dict[str, Outcome]:
     """Trains runs on this machine, in their order.
 
-    With ``jobs`` above 1, worker processes share the cores and take one GPU each, in turn. A run's
-    bits don't depend on ``jobs``: its model decides how many threads it has. ``trainer`` is called
-    in place of ``train_run``; it is importable by name, so that workers find it. Returns and raises
-    as every :data:`Launcher`.
+    With ``jobs`` above 1, worker processes share the cores and take one GPU each, in turn, or
+    ``context.gpus_per_run`` of them. A run's bits don't depend on ``jobs``: its model decides how
+    many threads it has. ``trainer`` is called in place of ``train_run``; it is importable by name,
+    so that workers find it, and has one GPU. Returns and raises as every :data:`Launcher`.
     """
-    trainer = trainer or train_run
+    spans = trainer is None and context.gpus_per_run > 1
+    if trainer is None:
+        trainer = partial(train_spanning, processes=context.gpus_per_run) if spans else train_run
+    if not spans:
+        context = replace(context, gpus_per_run=1)
     with terminated_as_interrupt():
-        if jobs > 1 and len(runs) > 1:
+        if spans or (jobs > 1 and len(runs) > 1):
             return Pool(runs, context, min(jobs, len(runs)), listener, trainer).run()
         return _one_after_the_other(runs, context, listener, trainer)
 

@@ -26,14 +26,16 @@ from liere_cli.utils.progress import reported_to
 GRACE_SECONDS = 60.0
 
 
-def gpu_of(slot: int, device: str) -> str | None:
-    """A worker's ``CUDA_VISIBLE_DEVICES``: a GPU in turn; None (all) for others, as ``cuda:1``."""
+def gpus_of(slot: int, device: str, each: int = 1) -> str | None:
+    """A worker's ``CUDA_VISIBLE_DEVICES``: so many GPUs in turn; None (all) for other devices, as
+    ``cuda:1``.
+    """
     count = torch.cuda.device_count() if device == "cuda" else 0
     if not count:
         return None
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(index) for index in range(count)]
-    return names[slot % count].strip()
+    return ",".join(names[(slot * each + index) % count].strip() for index in range(each))
 
 
 class Pool:
@@ -86,8 +88,9 @@ class Pool:
                 return
             if slot not in self.workers:
                 environment = {"OMP_NUM_THREADS": str(self.threads), JOBS: str(self.jobs)}
-                if (gpu := gpu_of(slot, self.context.device)) is not None:
-                    environment["CUDA_VISIBLE_DEVICES"] = gpu
+                gpus = gpus_of(slot, self.context.device, self.context.gpus_per_run)
+                if gpus is not None:
+                    environment["CUDA_VISIBLE_DEVICES"] = gpus
                 self.workers[slot] = _Worker(self.context, self.threads, environment, self.trainer)
             if self.workers[slot].current is None:
                 self.workers[slot].give(self.queue.popleft())
@@ -112,6 +115,11 @@ class Pool:
         elif isinstance(event, RunLockedElsewhere):
             self.waiting.add(event.run)
             worker.current = None
+        if worker.current is None and self.context.gpus_per_run > 1:
+            # the next run has other processes, which a new one connects to
+            del self.workers[slot]
+            worker.give(None)
+            worker.join()
         self.listener(event)
 
     def _poll(self) -> None:
@@ -136,10 +144,12 @@ class _Worker:
         spawn = multiprocessing.get_context("spawn")
         self.connection, theirs = spawn.Pipe()
         self.process: SpawnProcess = spawn.Process(
-            target=work, args=(theirs, context, threads, trainer), daemon=True
+            target=work,
+            args=(theirs, context, threads, trainer),
+            daemon=context.gpus_per_run == 1,  # others have processes of their own
         )
         self.current: PlannedRun | None = None
-        with _spawning(environment):  # which libraries read once, on import
+        with spawning(environment):  # which libraries read once, on import
             self.process.start()
         theirs.close()
 
@@ -188,7 +198,7 @@ def work(connection: Connection, context: Context, threads: int, trainer: TrainF
 
 
 @contextmanager
-def _spawning(environment: Mapping[str, str]) -> Iterator[None]:
+def spawning(environment: Mapping[str, str]) -> Iterator[None]:
     """The state in which a worker is started, which inherits it, with variables added.
 
     Ctrl-C is blocked, since its parent passes it on, once. The file of the main module is hidden:

@@ -30,8 +30,8 @@ def automatic_jobs(runs: Sequence[PlannedRun], context: Context) -> int:
     """How many of the runs to train at a time.
 
     On CPUs, as many as cores hold with the threads that each run gets (see
-    :mod:`liere_cli.runs.threads`) and memory allows. On GPUs, one for each GPU, so that budgets of
-    time buy equal training.
+    :mod:`liere_cli.runs.threads`) and memory allows. On GPUs, one for each GPU
+    or each group of ``gpus_per_run``, so that budgets of time buy equal training.
     """
     distinct = {(run.data, run.encoding, run.detail): run for run in runs}.values()
     specs = [
@@ -45,7 +45,8 @@ def automatic_jobs(runs: Sequence[PlannedRun], context: Context) -> int:
     if memory is not None:
         limits.append(int(memory * MEMORY_SHARE / max(map(memory_of, specs))))
     if context.torch_device.type == "cuda":
-        limits.append(torch.cuda.device_count() if context.device == "cuda" else 1)
+        count = torch.cuda.device_count() if context.device == "cuda" else 1
+        limits.append(count // context.gpus_per_run)
     else:
         limits.append(available_cores() // max(map(threads_of, specs)))
     return max(1, min(limits))

@@ -5,7 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Self
 
+import torch
+
 from liere_cli.config.compare import SlurmSettings
+from liere_cli.errors import UsageError
 from liere_cli.launchers.local import Launcher, launch
 from liere_cli.launchers.resources import automatic_jobs
 from liere_cli.planning.plan import PlannedRun
@@ -55,13 +58,38 @@ def select_launcher(
     """
     if name == "local":
         here = replace(context, device=str(choose_device(context.device)))
+        _check_gpus(here)
         return Execution(partial(launch, jobs=jobs or 1), jobs, here, here, jobs or 1, True)
-    from liere_cli.launchers.slurm import WIDTH, slurm
+    from liere_cli.launchers.slurm import WIDTH, refuse_idle_gpus, slurm
 
-    device = slurm_settings.device
+    if context.gpus_per_run > 1:
+        count = context.gpus_per_run
+        raise UsageError(f"--gpus-per-run {count}: in Slurm it is --slurm gpus={count}")
+    requested = slurm_settings.device
+    device = requested or "cpu"
     if context.device != "auto":
         # this machine need not have the device that the jobs get
         device = choose_device(context.device, here=False).type
-    launcher, training = slurm(slurm_settings, jobs), replace(context, device=device)
+    elif requested is None:
+        refuse_idle_gpus(slurm_settings.partition)
+    gpus = slurm_settings.gpus_for(device)
+    settings = slurm_settings.model_copy(update={"gpus": gpus})
+    each = gpus if device == "cuda" else 1
+    launcher, training = (
+        slurm(settings, jobs),
+        replace(context, device=device, gpus_per_run=max(1, each)),
+    )
     evaluation = replace(context, device=str(choose_device("auto")))
     return Execution(launcher, jobs or WIDTH, training, evaluation, jobs or 1)
+
+
+def _check_gpus(context: Context) -> None:
+    """Raises UsageError unless this machine has the GPUs of a run."""
+    each = context.gpus_per_run
+    if each == 1:
+        return
+    count = torch.cuda.device_count()
+    if context.device != "cuda":
+        raise UsageError(f"--gpus-per-run {each}: needs --device cuda, not {context.device}")
+    if each > count:
+        raise UsageError(f"--gpus-per-run {each}: this machine has {count} GPUs")

@@ -4,7 +4,9 @@ submitit submits. The outcome of a job is read from the folder of its run alone:
 job leaves behind is opened.
 """
 
+import re
 import shutil
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +17,13 @@ from liere_cli.config.compare import SlurmSettings
 from liere_cli.errors import LiereError, UsageError, counted, unwritable
 from liere_cli.launchers.events import Listener, Notice, RunEnded, RunLockedElsewhere
 from liere_cli.launchers.local import Launcher, terminated_as_interrupt
-from liere_cli.launchers.slurm_jobs import JobBook, JobState, Submitted, job_states
+from liere_cli.launchers.slurm_jobs import (
+    PATIENCE_SECONDS,
+    JobBook,
+    JobState,
+    Submitted,
+    job_states,
+)
 from liere_cli.launchers.slurm_task import Job
 from liere_cli.launchers.worker import progress_of
 from liere_cli.planning.plan import PlannedRun
@@ -64,6 +72,28 @@ def slurm(settings: SlurmSettings, at_once: int | None = None) -> Launcher:
             return _Launch(runs, context, settings, at_once, listener).run()
 
     return launcher
+
+
+def refuse_idle_gpus(partition: str | None) -> None:
+    """Raises UsageError where a partition has GPUs, and nothing says whether jobs shall use them.
+
+    Does nothing where Slurm does not say.
+    """
+    command = ["sinfo", "--noheader", "--format=%P|%G"]
+    try:
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return
+    for line in answer.stdout.splitlines():
+        name, _, resources = line.strip().partition("|")
+        used = name.endswith("*") if partition is None else name.rstrip("*") == partition
+        if used and re.search(r"(^|,)gpu\b", resources):
+            raise UsageError(
+                f"--launcher slurm: partition '{name.rstrip('*')}' has GPUs, and the jobs request "
+                "none: add --slurm gpus=1, or --device cpu to train on CPUs"
+            )
 
 
 class _Launch:
@@ -241,10 +271,15 @@ def _executor(
         "job_name": f"liere-{experiment}",
         "time": settings.minutes,
         "gpus_per_node": settings.gpus or None,
+        "setup": settings.setup or None,
+        "srun_args": settings.srun or None,
         "cpus_per_task": settings.cpus,
         "array_parallelism": at_once or MAX_ARRAY,
         "stderr_to_stdout": True,
-        "additional_parameters": {key: value for key, value in others.items() if value is not None},
+        "additional_parameters": {
+            **{key: value for key, value in others.items() if value is not None},
+            **settings.parameters,
+        },
         **settings.model_dump(include=same),
     }
     given = {key: value for key, value in parameters.items() if value is not None}

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from liere_cli.errors import LiereError
+from liere_cli.errors import LiereError, UsageError
 from liere_cli.launchers import events
 from liere_cli.launchers.local import launch
 from liere_cli.launchers.slurm_jobs import JobBook
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.runs.build import choose_device
 from liere_cli.runs.context import Context
+from liere_cli.utils.signals import handled
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
@@ -42,8 +44,12 @@ class Job:
         torch.set_num_threads(self.threads)
         run_id = self.planned.run_id
         try:
-            context = replace(self.context, device=str(choose_device(self.context.device)))
-            outcome = launch([self.planned], context, listener=_Log())[run_id]
+            context = replace(self.context, device=str(_device(self.context.device)))
+            log = _Log()
+            if context.device == "cpu" and torch.cuda.is_available():
+                log.logger.warning("this job has a GPU, but its run trains on the CPU")
+            with handled(("SIGUSR1", "SIGUSR2"), _interrupt):  # in training they are deferred
+                outcome = launch([self.planned], context, listener=log)[run_id]
             error = None if outcome.over else outcome.error or "it gave no reason"
         except LiereError as failure:
             error = str(failure)
@@ -60,6 +66,23 @@ class Job:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def _device(name: str) -> torch.device:
+    """As ``choose_device``; a job without the GPU that its run needs names the node."""
+    try:
+        return choose_device(name)
+    except UsageError as error:
+        if torch.cuda.device_count():
+            raise
+        raise UsageError(
+            f"{error} (the job got no GPU on {socket.gethostname()}: request one with --slurm "
+            "gpus=1 or gres, on a partition that has them)"
+        ) from None
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt(number)
 
 
 def job_name() -> str:

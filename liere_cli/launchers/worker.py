@@ -11,7 +11,7 @@ from liere_cli.launchers.events import Notice
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.planning.progress import Outcome, outcome_of
 from liere_cli.planning.progress import outcome as outcome_so_far
-from liere_cli.runs.build import RunSpec, assemble, has_bfloat16
+from liere_cli.runs.build import RunSpec, assemble
 from liere_cli.runs.context import Context
 from liere_cli.runs.find import find_run
 from liere_cli.runs.folder import Run
@@ -19,6 +19,7 @@ from liere_cli.runs.lock import Owner, RunLocked, owner_of, seems_held
 from liere_cli.runs.summary import RunSummary
 from liere_cli.training.callbacks import Callbacks, Report
 from liere_cli.training.loggers.observer import LoggingCallbacks
+from liere_cli.utils.devices import has_bfloat16
 
 #: with the parameters of :func:`liere_cli.training.run.train_run`
 TrainFunction = Callable[..., RunSummary]
@@ -88,7 +89,8 @@ def _outcome(
     try:
         run_spec = assemble(planned.request, root=context.data_root, device=device)
         if run_spec.run_id != planned.run_id:
-            if planned.request.training.precision == "auto" and not has_bfloat16(device):
+            half = device.type == "cpu" or has_bfloat16(device)
+            if planned.request.training.precision == "auto" and not half:
                 raise LiereError(
                     f"training.precision auto was planned for a GPU with bfloat16, which {device} "
                     "of this machine does not have; set training.precision"

@@ -89,6 +89,15 @@ class ModelShape:
         """Width of the MLP."""
         return hidden_width(self.mlp, self.dim, self.mlp_ratio)
 
+    def step_flops(self, batch: float) -> float:
+        """Floating-point operations of a training step, without the encoding: 6 for each weight and
+        token (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), attention counted as weights.
+        """
+        tokens = math.prod(self.tokens(self.grid))
+        mlp = 2 * self.dim * int(self.dim * self.mlp_ratio)  # gated ones have as many weights
+        layer = 4 * self.dim**2 + mlp + 2 * tokens * self.dim
+        return 6.0 * batch * tokens * self.layers * layer
+
     @property
     def fuses_encoding(self) -> bool:
         """Whether nothing acts between projection and encoding, which may then be fused."""

@@ -20,9 +20,10 @@ from liere_cli.errors import UsageError
 from liere_cli.model import ModelShape, Transformer, encoding_for
 from liere_cli.runs.find import Listing, find_run
 from liere_cli.runs.folder import Run
-from liere_cli.runs.identity import RESIDUAL, folder_name, identity
+from liere_cli.runs.identity import BFLOAT16, folder_name, identity
 from liere_cli.runs.user_model import UserModel, model_digest
 from liere_cli.utils.determinism import reserve_workspaces
+from liere_cli.utils.devices import has_bfloat16
 from liere_cli.utils.torch_modes import cpu_float32
 
 
@@ -76,19 +77,6 @@ def choose_device(name: str, here: bool = True) -> torch.device:
             "use --device cpu or auto"
         )
     return device
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 natively, which NVIDIA's do from Ampere (2020) on.
-
-    True for a CUDA device of another machine, where this one has none.
-    """
-    if device.type != "cuda":
-        return False
-    if not torch.cuda.is_available():
-        return True
-    with torch.cuda.device(device):
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 @cpu_float32()
@@ -145,8 +133,9 @@ def run_identity(recipe: Recipe, dataset: Dataset) -> str:
     """The identity of a run, from its resolved recipe and its data."""
     spec = recipe.encoding
     digest = registry.code_digest(registry.encoding_class(spec["name"]))
-    classifier = dataset.task == "classification"
-    changed = RESIDUAL if classifier and recipe.training.precision == "bfloat16" else None
+    acts = "encode_qk" in registry.encoding_class(spec["name"]).places
+    differs = dataset.task == "classification" or acts
+    changed = BFLOAT16 if differs and recipe.training.precision == "bfloat16" else None
     options = registry.identifying_spec(spec)
     model_code = model_digest(recipe.model.name)
     return identity(recipe, options, dataset.fingerprint, digest, changed, model_code)

@@ -17,6 +17,7 @@ class Context:
         device: ``cpu``, ``cuda`` or ``cuda:N``; it decides what ``training.precision: auto`` means.
         experiment: folder of a comparison's runs, under ``outputs``.
         log: loggers that record the training of runs, by name.
+        gpus_per_run: GPUs that train each run together.
     """
 
     outputs: Path
@@ -24,6 +25,7 @@ class Context:
     device: str = "cpu"
     experiment: str = ""
     log: tuple[str, ...] = ()
+    gpus_per_run: int = 1
 
     @property
     def torch_device(self) -> "torch.device":

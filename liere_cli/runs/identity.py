@@ -10,8 +10,9 @@ from liere_cli.utils.files import digest_of
 
 #: raised when equal settings come to give other results
 FORMAT = 1
-#: of classifiers in bfloat16, whose residual stream was in bfloat16 before
-RESIDUAL = "residual:float32"
+#: of runs in bfloat16: of classifiers, whose residual stream was bfloat16 before, and of encodings
+#: of queries and keys, which were rounded before they were rotated
+BFLOAT16 = "bfloat16:2"
 ID_DIGITS = 12
 
 

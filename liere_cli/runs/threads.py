@@ -19,15 +19,9 @@ MAX_THREADS = 16
 
 
 def step_flops(run_spec: RunSpec) -> float:
-    """Floating-point operations of the largest part of a training step, without the encoding.
-
-    6 for each weight and token (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), with the
-    products of attention counted as weights.
-    """
+    """Floating-point operations of the largest part of a training step, without the encoding."""
     shape, training = model_shape(run_spec.recipe, run_spec.dataset), run_spec.recipe.training
-    tokens = math.prod(shape.tokens(shape.grid))
-    layer = 4 * shape.dim**2 + 2 * shape.dim * shape.hidden + 2 * tokens * shape.dim
-    return 6.0 * training.batch / training.accumulate * tokens * shape.layers * layer
+    return shape.step_flops(training.batch / training.accumulate)
 
 
 def threads_of(run_spec: RunSpec) -> int:

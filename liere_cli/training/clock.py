@@ -12,9 +12,9 @@ import torch
 from liere_cli.config.budget import Budget
 from liere_cli.runs.checkpoint import Progress
 from liere_cli.utils.distributed import Ranks
+from liere_cli.utils.execution import WARMUP_STEPS
 from liere_cli.utils.signals import Stop
 
-WARMUP_STEPS = 3
 #: between two exchanges of several ranks, in seconds and at most in steps
 EXCHANGE_SECONDS, EXCHANGE_STEPS = 1.0, 1000
 

@@ -15,10 +15,11 @@ from liere_cli.model import Transformer
 from liere_cli.positions.augment import Displacement
 from liere_cli.positions.grid import Grid
 from liere_cli.runs.build import RunSpec
-from liere_cli.training.execution import choose_execution
+from liere_cli.runs.threads import step_flops
 from liere_cli.training.gradients import clip_gradients
 from liere_cli.utils.devices import CPU, send
 from liere_cli.utils.distributed import Ranks
+from liere_cli.utils.execution import choose_execution
 from liere_cli.utils.gradient_sum import GradientSum
 from liere_cli.utils.seeding import stream, stream_seed
 
@@ -60,11 +61,13 @@ class TrainingStep:
             device=device,
         )
         self.execution = choose_execution(
-            run_spec,
             model,
             device,
-            self.parts,
             lambda: (self.batches.at(0, self.rows)[0], self._positions(0)),
+            flops=step_flops(run_spec),
+            compiled=self.settings.compile,
+            half=self.settings.precision == "bfloat16",
+            parts=self.parts,
             documents=isinstance(examples, ByteStream) and examples.separator is not None,
         )
 

@@ -13,7 +13,7 @@ import torch
 from liere_cli.config.recipe import Recipe
 from liere_cli.launchers.events import Event, RunEnded, RunStarted
 from liere_cli.launchers.local import launch
-from liere_cli.launchers.pool import gpu_of
+from liere_cli.launchers.pool import gpus_of
 from liere_cli.planning.from_recipe import plan_comparison
 from liere_cli.planning.plan import Plan
 from liere_cli.planning.progress import outcomes_of
@@ -147,23 +147,26 @@ def test_a_failed_run_is_tried_again_and_a_begun_one_goes_on(context: Context) -
 def test_workers_share_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert [gpu_of(slot, "cuda") for slot in range(3)] == ["0", "1", "0"]
+    assert [gpus_of(slot, "cuda") for slot in range(3)] == ["0", "1", "0"]
+    assert [gpus_of(slot, "cuda", 2) for slot in range(2)] == ["0,1", "0,1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
-    assert [gpu_of(slot, "cuda") for slot in range(3)] == ["5", "GPU-7", "5"]
-    assert gpu_of(1, "cuda:0") is None
-    assert gpu_of(1, "cpu") is None
+    assert [gpus_of(slot, "cuda") for slot in range(3)] == ["5", "GPU-7", "5"]
+    assert gpus_of(1, "cuda:0") is None
+    assert gpus_of(1, "cpu") is None
 
 
 def test_a_worker_sees_its_gpu_and_its_threads_only(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liere_cli.launchers.pool.gpu_of", lambda slot, device: f"GPU-{slot}")
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    named = "liere_cli.launchers.pool.gpus_of"
+    monkeypatch.setattr(named, lambda slot, device, each: f"GPU-{slot}")
     made = plan(context.outputs, "axial", "none", seeds=1)
     found = launch(made.runs, context, jobs=2, trainer=train_and_show_environment)
     seen = {run.encoding: str(found[run.run_id].error).split() for run in made.runs}
     threads = str(torch.get_num_threads())
     assert seen == {"axial": ["GPU-0", threads], "none": ["GPU-1", threads]}
-    assert os.environ.get("CUDA_VISIBLE_DEVICES") is None
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
 
 
 @pytest.fixture

@@ -5,9 +5,11 @@ tests/test_slurm_real.py has the real one.
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,10 @@ from typer.testing import CliRunner, Result
 from liere_cli.cli.app import app
 from liere_cli.config.compare import SlurmSettings
 from liere_cli.config.files import load_recipe
-from liere_cli.errors import LiereError
+from liere_cli.errors import LiereError, UsageError
 from liere_cli.launchers import slurm as slurm_module
 from liere_cli.launchers.events import Event, Notice, RunLockedElsewhere
+from liere_cli.launchers.select import select_launcher
 from liere_cli.launchers.slurm import slurm
 from liere_cli.launchers.slurm_jobs import JobBook
 from liere_cli.launchers.slurm_task import Job
@@ -153,6 +156,69 @@ def test_an_array_is_submitted_waited_for_and_forgotten(fake: FakeSlurm, context
     seen = {(one.who, one.queued) for one in events if isinstance(one, RunLockedElsewhere)}
     assert {("job 1_0", "Priority"), ("job 1_0 on node7", None)} <= seen
     assert book_of(context).read() == {}
+
+
+def test_setup_lines_and_further_options_reach_the_script(
+    fake: FakeSlurm, context: Context
+) -> None:
+    made = run_specs(context)[:1]
+    given = {
+        "setup": ["module load cuda", "source ~/env/bin/activate"],
+        "parameters": {"nice": 100, "mail-type": "END"},
+        "srun": ["--container-image=/images/torch.sqsh"],
+    }
+    settings = SlurmSettings.validated(given, "test")
+    run(made, context, {2: lambda: finish(made[0], context)}, settings)
+    script = fake.script(1)
+    assert "\nmodule load cuda\nsource ~/env/bin/activate\n" in script
+    for flag in ("nice=100", "mail-type=END"):
+        assert f"#SBATCH --{flag}\n" in script
+    assert " --container-image=/images/torch.sqsh " in script
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "partition", "expected"),
+    [
+        ("auto", None, "gpu", "add --slurm gpus=1, or --device cpu"),
+        ("auto", None, None, ("cpu", None, 1)),
+        ("auto", None, "mixed", "partition 'mixed' has GPUs"),
+        ("auto", 0, "gpu", ("cpu", None, 1)),
+        ("auto", 2, "gpu", ("cuda", "2", 2)),
+        ("cpu", None, "gpu", ("cpu", None, 1)),
+        ("cuda", None, "gpu", ("cuda", "1", 1)),
+        ("cuda", 0, "gpu", ("cuda", None, 1)),
+    ],
+)
+def test_runs_train_on_a_cpu_only_where_that_is_wanted(
+    fake: FakeSlurm,
+    context: Context,
+    device: str,
+    gpus: int | None,
+    partition: str | None,
+    expected: str | tuple[str, str | None, int],
+) -> None:
+    sinfo = "#!/bin/sh\nprintf 'cpu*|(null)\\ngpu|gpu:a100:4\\nmixed|lustre,gpu:4(S:0-1)\\n'\n"
+    (fake.folder / "sinfo").write_text(sinfo)
+    (fake.folder / "sinfo").chmod(0o755)
+    settings = SlurmSettings(gpus=gpus, partition=partition)
+    chosen = replace(context, device=device)
+    if isinstance(expected, str):
+        with pytest.raises(UsageError, match=expected):
+            select_launcher("slurm", chosen, settings)
+        return
+    execution = select_launcher("slurm", chosen, settings)
+    assert (execution.training.device, execution.training.gpus_per_run) == expected[::2]
+    made = run_specs(context)[:1]
+
+    def end() -> dict[str, slurm_module.JobState]:
+        finish(made[0], context)
+        return {}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slurm_module, "job_states", end)
+        execution.launcher(made, context, lambda event: None)
+    requested = re.findall(r"--gpus-per-node=(\d)", fake.script(1))
+    assert requested == [expected[1]] * (expected[1] is not None)
 
 
 def test_a_job_that_dies_is_submitted_again_a_bounded_number_of_times(
@@ -324,7 +390,9 @@ def test_a_job_notes_why_it_failed(context: Context, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     gpu = Context(context.outputs, None, "cuda:99", "mine")
     Job(made, gpu, book_of(context).folder, torch.get_num_threads())()
-    assert "--device cuda:99" in str(book_of(context).noted(made.run_id, "17_3"))
+    noted = str(book_of(context).noted(made.run_id, "17_3"))
+    assert "--device cuda:99" in noted
+    assert "the job got no GPU on" in noted
     assert book_of(context).noted(made.run_id, "17_4") is None
 
 
@@ -340,6 +408,8 @@ def compare(*flags: str) -> Result:
         (["--launcher=slurm", "--slurm=partion=a"], "did you mean 'partition'?"),
         (["--launcher=slurm", "--slurm=partition=a\nrm"], "must be one word"),
         (["--launcher=slurm", "--slurm=time=10s"], "but must be at least 5m"),
+        (["--launcher=slurm", "--slurm=parameters={array: 3}"], "none of array, error"),
+        (["--launcher=slurm", "--gpus-per-run=2"], "in Slurm it is --slurm gpus=2"),
         (["--launcher=slurm", "--slurm=memory=lots"], "a number and K, M, G or T, as 16G"),
         (["--launcher=slrum"], "slrum"),
     ],

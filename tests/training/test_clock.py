@@ -6,8 +6,9 @@ import torch
 from liere_cli.config.budget import Budget
 from liere_cli.runs.checkpoint import Progress
 from liere_cli.training import clock as clock_module
-from liere_cli.training.clock import WARMUP_STEPS, TrainingClock
+from liere_cli.training.clock import TrainingClock
 from liere_cli.utils.distributed import ALONE, Ranks
+from liere_cli.utils.execution import WARMUP_STEPS
 from liere_cli.utils.signals import Stop
 
 CPU = torch.device("cpu")

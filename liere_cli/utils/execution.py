@@ -9,16 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-
-from liere_cli.model import Transformer
-from liere_cli.runs.build import RunSpec
-from liere_cli.runs.threads import step_flops
+from torch import Tensor, nn
 
 Forward = Callable[..., Tensor]
 #: floating-point operations of a step below which launches may take longer than kernels: a GPU
 #: computes so many in about 10 ms (at 1e14 a second), in which a host launches 1000 to 2000 kernels
 LAUNCH_BOUND_FLOPS = 1e12
+
+
+#: first steps of a process on a GPU or compiled, which are slower than others
+WARMUP_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -36,50 +36,54 @@ class Execution:
     graphed: bool = False
 
 
-def launch_bound(run_spec: RunSpec, device: torch.device, parts: int) -> bool:
-    """Whether a step on a GPU is likely bound by launches, and may be replayed.
+def launch_bound(flops: float, device: torch.device, parts: int) -> bool:
+    """Whether a step of so many operations on a GPU is likely bound by launches, and may be
+    replayed.
 
     A step of several parts may not: gradients of one part are in the memory that the next
     overwrites.
     """
-    return device.type == "cuda" and parts == 1 and step_flops(run_spec) < LAUNCH_BOUND_FLOPS
+    return device.type == "cuda" and parts == 1 and flops < LAUNCH_BOUND_FLOPS
 
 
 def choose_execution(
-    run_spec: RunSpec,
-    model: Transformer,
+    model: nn.Module,
     device: torch.device,
-    parts: int,
     sample: Callable[[], tuple[Tensor, Tensor | None]],
     *,
+    flops: float,
+    compiled: bool,
+    half: bool,
+    parts: int = 1,
     documents: bool = False,
 ) -> Execution:
-    """The execution of a training step; ``sample`` returns inputs and positions of one.
+    """The execution of training steps of a model.
 
-    With ``documents``, which each step keeps apart by a mask of its own, there are no graphs.
+    Args:
+        sample: returns inputs and positions of a step.
+        flops: of a part of a step.
+        half: whether autocast computes in bfloat16.
+        parts: in which a step accumulates gradients.
+        documents: whether each step masks documents of its own, which excludes graphs.
     """
-    graphs = launch_bound(run_spec, device, parts) and not documents
-    if run_spec.recipe.training.compile:
+    graphs = launch_bound(flops, device, parts) and not documents
+    if compiled:
         if not graphs:
             return Execution(torch.compile(model), "torch.compile")
-        compiled = torch.compile(model, mode="reduce-overhead")
-        return Execution(compiled, "torch.compile with CUDA graphs", graphed=True)
+        reduced = torch.compile(model, mode="reduce-overhead")
+        return Execution(reduced, "torch.compile with CUDA graphs", graphed=True)
     if not graphs:
         return Execution(model, "eager")
-    half = run_spec.recipe.training.precision == "bfloat16"
     try:
         captured = capture(model, *sample(), half=half)
     except (RuntimeError, AssertionError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        return Execution(
-            model,
-            "eager",
-            f"its step can't be captured in a CUDA graph ({reason}), so it is slower",
-        )
+        warning = f"its step can't be captured in a CUDA graph ({reason}), so it is slower"
+        return Execution(model, "eager", warning)
     return Execution(captured, "CUDA graphs", graphed=True)
 
 
-def capture(model: Transformer, inputs: Tensor, positions: Tensor | None, *, half: bool) -> Forward:
+def capture(model: nn.Module, inputs: Tensor, positions: Tensor | None, *, half: bool) -> Forward:
     """The model's forward and backward pass at the shape of these inputs, as CUDA graphs.
 
     In training mode only; after ``eval()`` the model computes as before. Raises RuntimeError if an
