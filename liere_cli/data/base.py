@@ -119,6 +119,11 @@ class Dataset(ABC):
         self.options: Section = options
         self.root = root
 
+    @classmethod
+    def build(cls, options: Section, root: Path | None) -> "Dataset":
+        """The data set that these options ask for; errors as of constructing it."""
+        return cls(options, root)
+
     @property
     @abstractmethod
     def fingerprint(self) -> str:

@@ -71,7 +71,7 @@ def build_dataset(spec: str | Mapping[str, object], root: Path | None = None) ->
         raise UsageError(f"data: 'name' is {name!r}, but the name of a data set is expected")
     cls = dataset_class(name)
     options = cls.Options.model_fields
-    unknown_keys = [key for key in settings if key not in options]
+    unknown_keys = [key for key in settings if key.partition(".")[0] not in options]
     if "path" in options and "path" not in settings and unknown_keys:
         key = unknown_keys[0]
         raise UsageError(
@@ -79,7 +79,21 @@ def build_dataset(spec: str | Mapping[str, object], root: Path | None = None) ->
             f"{', '.join(sorted(options))}); a path with '=' goes into a recipe, or --set "
             f"data.path=..."
         )
-    return cls(cls.Options.validated(settings, f"data.{name}"), mirror(root))
+    return cls.build(cls.Options.validated(_nested(settings), f"data.{name}"), mirror(root))
+
+
+def _nested(settings: Mapping[str, object]) -> dict[str, object]:
+    """Keys such as ``split.train`` as settings within a setting."""
+    nested: dict[str, object] = {}
+    for key, value in settings.items():
+        outer, dot, inner = key.partition(".")
+        if dot:
+            within = nested.setdefault(outer, {})
+            if isinstance(within, dict):
+                within[inner] = value
+        else:
+            nested[key] = value
+    return nested
 
 
 def mirror(root: Path | None = None) -> Path | None:
