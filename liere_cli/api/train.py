@@ -75,7 +75,9 @@ def train(
     with joined() as ranks:
         chosen = own_device(choose_device(given.device))
         settings = load_recipe(source, flags=flags, assignments=given.assignments)
-        refuse_foreign_code(settings, source or "flags", [given.encoding, *given.assignments])
+        refuse_foreign_code(
+            settings, source or "flags", [given.encoding, given.data, *given.assignments]
+        )
         if settings.compare is not None and "data" not in settings.model_fields_set:
             raise UsageError(
                 f"recipe '{source}' compares {len(settings.compare.data)} data sets; choose one "

@@ -129,14 +129,17 @@ def refuse_foreign_code(recipe: Recipe, where: str, given: Iterable[str | None])
 
     Args:
         where: the recipe's file or folder, for the error message.
-        given: values of the flags that may name encodings.
+        given: values of the flags that may name encodings and data sets.
     """
     flags = [text for text in given if text]
-    for name in _names_in(recipe.model_dump(mode="json")):
+    settings = recipe.model_dump(mode="json")
+    of_data = {*_names_in([settings["data"], (settings["compare"] or {}).get("data")])}
+    for name in _names_in(settings):
         if ".py:" in name and not any(name in text for text in flags):
+            flag = "--encodings" if recipe.compare else "--encoding"
             raise UsageError(
                 f"{where}: would run the code in '{name.rpartition(':')[0]}'; if you trust it, "
-                f"name it in a flag: {'--encodings' if recipe.compare else '--encoding'} {name}"
+                f"name it in a flag: {'--data' if name in of_data else flag} {name}"
             )
 
 

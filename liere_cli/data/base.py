@@ -114,6 +114,9 @@ class Dataset(ABC):
     #: what else training items undergo
     augmentation: Augmentation = Augmentation()
 
+    #: the name that a recipe builds it by, such as ``path/to/file.py:Class``
+    spec_name: str = ""
+
     def __init__(self, options: Section, root: Path | None = None) -> None:
         """``root`` is the folder of a local mirror, searched before the hub or the web."""
         self.options: Section = options

@@ -5,11 +5,8 @@ Built-in encodings are found, not listed: every named class in a module of a fam
 """
 
 import importlib
-import importlib.util
 import inspect
 import pkgutil
-import sys
-import traceback
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
@@ -23,9 +20,9 @@ from liere_cli.encodings.base import Family, PositionEncoding, Shape
 from liere_cli.encodings.none import NoPosition
 from liere_cli.encodings.presets import shortest
 from liere_cli.errors import LiereError, UsageError, shortened, unknown
-from liere_cli.utils.files import digest_of
 from liere_cli.utils.paths import expand
 from liere_cli.utils.seeding import stream
+from liere_cli.utils.user_code import error_summary, module_in, source_digest
 
 #: ``"liere:block=8"`` or ``{"name": "liere", "block": 8}``
 Spec = str | Mapping[str, Any]
@@ -117,35 +114,11 @@ def encoding_class(name: str) -> type[PositionEncoding]:
 @cache
 def _class_in_file(name: str) -> type[PositionEncoding]:
     path_text, _, class_name = name.rpartition(":")
-    path = expand(path_text)
-    if not path.is_file():
-        raise UsageError(f"encoding '{name}': there is no file '{path}'")
-    unique = digest_of(str(path.resolve()).encode(), 8)
-    spec = importlib.util.spec_from_file_location(f"liere_user_{path.stem}_{unique}", path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"encoding '{name}': '{path}' is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    # as import does: pydantic and inspect look up the module of a class by its name
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        line = f"'{path}', line {error.lineno}"
-        raise LiereError(f"encoding '{name}': {line}: {error.msg}") from error
-    except (Exception, SystemExit) as error:
-        reason = error_summary(error)
-        raise LiereError(f"encoding '{name}': running '{path}' failed: {reason}") from error
+    module = module_in(path_text, f"encoding '{name}'")
     if not hasattr(module, class_name):
         classes = [key for key, value in vars(module).items() if _is_encoding(value)]
-        raise unknown(f"encoding in '{path}':", class_name, classes)
+        raise unknown(f"encoding in '{expand(path_text)}':", class_name, classes)
     return _checked(getattr(module, class_name), name)
-
-
-def error_summary(error: BaseException) -> str:
-    """One-line summary of an exception in user code: type, message, file and line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    line = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {shortened(str(error))}{line}"
 
 
 def _checked(value: object, name: str) -> type[PositionEncoding]:
@@ -160,8 +133,7 @@ def code_digest(cls: type[PositionEncoding]) -> str | None:
     """
     if cls in _built_in():
         return None
-    source = inspect.getsourcefile(cls)
-    return digest_of(Path(source).read_bytes(), 16) if source else None
+    return source_digest(cls)
 
 
 def resolve_spec(spec: Spec) -> dict[str, Any]:

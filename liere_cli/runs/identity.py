@@ -29,6 +29,8 @@ def identity(
     settings["training"].pop("checkpoint_seconds")
     for key in ("path", "cache"):
         settings["data"].pop(key, None)
+    # a class in a file is identified by its code, which is part of the fingerprint
+    settings["data"]["name"] = str(settings["data"]["name"]).rpartition(".py:")[2]
     settings["encoding"] = dict(encoding)
     if code is not None:
         settings["encoding"]["name"] = encoding["name"].rpartition(":")[2]

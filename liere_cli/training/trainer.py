@@ -9,7 +9,7 @@ import torch
 
 from liere_cli.data import ByteStream, Examples, Split
 from liere_cli.data.subset import subset
-from liere_cli.encodings.registry import code_digest, encoding_class, error_summary
+from liere_cli.encodings.registry import code_digest, encoding_class
 from liere_cli.errors import LiereError, RunFailed, counted
 from liere_cli.evaluation.evaluate import Evaluation, evaluate
 from liere_cli.runs import checkpoint
@@ -26,6 +26,7 @@ from liere_cli.utils.distributed import Ranks
 from liere_cli.utils.files import write_atomically
 from liere_cli.utils.malloc import keep_freed_memory
 from liere_cli.utils.signals import Stop, stoppable
+from liere_cli.utils.user_code import error_summary
 
 #: a split smaller than this is kept on the device
 DEVICE_BYTES = 4 << 30

@@ -61,7 +61,7 @@ def _maps(label: str, planned: ComparedRun) -> EncodingMaps:
 
 def _reason(error: Exception, planned: ComparedRun) -> str:
     """One sentence, without the path above the run, which a page for others need not show."""
-    from liere_cli.encodings.registry import error_summary
+    from liere_cli.utils.user_code import error_summary
 
     text = str(error) if isinstance(error, LiereError) else error_summary(error)
     return text.replace(str(planned.run.folder), planned.run.name)

@@ -27,22 +27,14 @@ from liere_cli.utils.files import digest_of
 from liere_cli.utils.progress import Tracker
 
 
-class SplitNames(Section):
-    """Names of the data set's splits."""
-
-    train: str | None = None
-    val: str | None = None
-    test: str | None = None
-
-
 class HubOptions(Section):
     path: str = Field(description="OWNER/NAME on the hub, or a folder that datasets opens")
     config: str | None = Field(None, description="its configuration; null: the only or default one")
     revision: str | None = Field(
         None, description="commit, branch or tag; null: the newest, whose commit is recorded"
     )
-    split: SplitNames = Field(
-        SplitNames(), description="names of its splits, as split.train=NAME; null: found by name"
+    split: dict[Split, str] = Field(
+        {}, description="names of its splits, as split.train=NAME; none: found by name"
     )
     stream: bool = Field(
         False, description="read parquet over the network in place of storing it first"
@@ -195,7 +187,6 @@ def _write_text(folder: Path, shards: list[Shard], column: str) -> None:
 
 
 def _open(options: HubOptions) -> HubTables:
-    splits = options.split.model_dump(exclude_none=True)
     return open_hub(
-        HubRequest(options.path, options.config, options.revision, splits, options.stream)
+        HubRequest(options.path, options.config, options.revision, options.split, options.stream)
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from liere_cli.data.base import Split
 from liere_cli.data.sources.hub import find_parquet, in_hub_cache, resolve_hub
 from liere_cli.data.sources.parquet import Shard
 from liere_cli.data.splits import SPLITS, UNASSIGNED, split_in_name
@@ -37,7 +38,7 @@ class HubRequest:
     repository: str
     config: str | None = None
     revision: str | None = None
-    splits: Mapping[str, str] = field(default_factory=dict)
+    splits: Mapping[Split, str] = field(default_factory=dict)
     stream: bool = False
 
     @property
