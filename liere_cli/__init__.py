@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from liere_cli.api.comparison import Comparison, ComparisonRow
     from liere_cli.api.evaluate import evaluate, open_trained
     from liere_cli.api.judge import judge
+    from liere_cli.api.own_data import data_from
     from liere_cli.api.removal import remove_runs
     from liere_cli.api.report import write_report
     from liere_cli.api.runs import Runs, load_runs
@@ -50,6 +51,7 @@ _PUBLIC = {
     "api.evaluate": ["evaluate", "open_trained"],
     "api.judge": ["judge"],
     "api.removal": ["remove_runs"],
+    "api.own_data": ["data_from"],
     "api.report": ["write_report"],
     "api.runs": ["Runs", "load_runs"],
     "api.train": ["train"],
@@ -67,8 +69,8 @@ _MODULES = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = [
     "Comparison", "ComparisonRow", "EncodingOptions", "Grid", "LiereError", "PositionEncoding",
     "PositionedOptions", "ProgressBar", "Run", "RunFailed", "RunRow", "Runs", "Shape", "UsageError",
-    "__version__", "apply_to", "build_encoding", "compare", "evaluate", "judge", "load_runs",
-    "open_trained", "remove_runs", "train", "write_report",
+    "__version__", "apply_to", "build_encoding", "compare", "data_from", "evaluate", "judge",
+    "load_runs", "open_trained", "remove_runs", "train", "write_report",
 ]  # fmt: skip
 
 

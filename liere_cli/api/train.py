@@ -123,7 +123,7 @@ def _recipe(
             source = str(parent.path("recipe.yaml"))
             root = root or data_root_of(parent)
     settings = load_recipe(source, flags=flags, assignments=given.assignments)
-    code = (given.encoding, given.model, *given.assignments)
+    code = (given.encoding, given.data, given.model, *given.assignments)
     refuse_foreign_code(settings, source or "flags", code)
     if settings.compare is not None and "data" not in settings.model_fields_set:
         raise UsageError(

@@ -129,12 +129,17 @@ def refuse_foreign_code(recipe: Recipe, where: str, given: Iterable[str | None])
 
     Args:
         where: the recipe's file or folder, for the error message.
-        given: values of the flags that may name encodings or a model.
+        given: values of the flags that may name encodings, data sets or a model.
     """
     flags = [text for text in given if text]
     settings = recipe.model_dump(mode="json")
     encodings = "--encodings" if recipe.compare else "--encoding"
+    data = [
+        settings["data"],
+        *(entry["data"] for entry in (settings["compare"] or {}).get("data", [])),
+    ]
     names = [("--model", settings.pop("model")["name"])]
+    names += [("--data", name) for name in _names_in(data)]
     names += [(encodings, name) for name in _names_in(settings)]
     for flag, name in names:
         if ".py:" in name and not any(name in text for text in flags):

@@ -26,6 +26,8 @@ _FOLDERS: Mapping[Kind, str] = {"encoding": "encodings", "data set": "data"}
 ENTRY_POINT_GROUP = "liere.encodings"
 #: likewise for models
 MODEL_ENTRY_POINT_GROUP = "liere.models"
+#: and those that install data sets in this one
+DATA_ENTRY_POINT_GROUP = "liere.data"
 
 
 @cache
@@ -34,8 +36,8 @@ def names_of(kind: Kind) -> frozenset[str]:
     folder = Path(__file__).parent.parent / _FOLDERS[kind]
     declared = re.compile(r'^    name = "([a-z0-9-]+)"$', re.M)
     names = {name for path in folder.rglob("*.py") for name in declared.findall(path.read_text())}
-    if kind == "encoding":
-        names |= {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
+    group = ENTRY_POINT_GROUP if kind == "encoding" else DATA_ENTRY_POINT_GROUP
+    names |= {point.name for point in entry_points(group=group)}
     return frozenset(names)
 
 

@@ -102,7 +102,7 @@ def parse_spec(text: str) -> dict[str, Any]:
             raise UsageError(
                 f"'{text}': options follow a comma: {match[1]}:{path},{option}={value}"
             )
-        if equals and not re.fullmatch(r"[\w-]+", key):
+        if equals and not re.fullmatch(r"[\w-]+(\.[\w-]+)?", key):
             raise UsageError(
                 f"'{text}': '{key}' is not an option; a path with '=' goes into a recipe, or --set "
                 "data.path=..."

@@ -2,6 +2,7 @@
 
 from liere_cli.data.base import BYTES, ByteStream, Dataset, Examples, Metric, Split, Task
 from liere_cli.data.batches import TrainingBatches, evaluation_batches
+from liere_cli.data.external.own import ItemDataset, ItemOptions
 from liere_cli.data.options import parse_grid
 from liere_cli.data.registry import available, build_dataset, dataset_class, mirror
 
@@ -10,6 +11,8 @@ __all__ = [
     "ByteStream",
     "Dataset",
     "Examples",
+    "ItemDataset",
+    "ItemOptions",
     "Metric",
     "Split",
     "Task",

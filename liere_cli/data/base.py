@@ -165,10 +165,18 @@ class Dataset(ABC):
     #: what else training items undergo
     augmentation: Augmentation = Augmentation()
 
+    #: the name that a recipe builds it by, such as ``path/to/file.py:Class``
+    spec_name: str = ""
+
     def __init__(self, options: Section, root: Path | None = None) -> None:
         """``root`` is the folder of a local mirror, searched before the hub or the web."""
         self.options: Section = options
         self.root = root
+
+    @classmethod
+    def build(cls, options: Section, root: Path | None) -> "Dataset":
+        """The data set that these options ask for; errors as of constructing it."""
+        return cls(options, root)
 
     @property
     @abstractmethod

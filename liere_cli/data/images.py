@@ -24,12 +24,8 @@ from liere_cli.data.sources.decode_image import SUFFIXES, decode_image, decoding
 from liere_cli.data.sources.download import Download, download
 from liere_cli.data.sources.folders.source import Folder
 from liere_cli.data.sources.folders.tree import Tree, read_tree
-from liere_cli.data.sources.hub import (
-    find_parquet,
-    find_paths,
-    is_published_available,
-    published_shards,
-)
+from liere_cli.data.sources.hub import find_parquet, find_paths, is_published_available
+from liere_cli.data.sources.hub_sets import published_shards
 from liere_cli.data.sources.local import Tables, local_files
 from liere_cli.data.sources.parquet import Shard
 from liere_cli.data.sources.table import Table, find_table
@@ -43,7 +39,7 @@ class ImageOptions(LabelledOptions, AugmentationOptions):
     grid: ImageGrid = (32, 32)
 
 
-class _Images(Labelled):
+class Images(Labelled):
     axes = 2
     Options: ClassVar[type[Section]] = ImageOptions
 
@@ -57,7 +53,7 @@ class _Images(Labelled):
                 self.shift = 0  # a crop moves images already
 
 
-class _Cifar(_Images):
+class _Cifar(Images):
     """Val is held out of the training images, the same number of every class."""
 
     repository: ClassVar[str]
@@ -111,7 +107,7 @@ class ImagewoofOptions(ImageOptions):
     grid: ImageGrid = (128, 128)
 
 
-class Imagewoof(_Images):
+class Imagewoof(Images):
     """Ten dog breeds from ImageNet; the published ``val`` is the test split here.
 
     A mirror holds the archive, the folder ``imagewoof2-160`` that it unpacks to, or the hub's
@@ -149,7 +145,7 @@ class Imagewoof(_Images):
     def items(self) -> Source:
         files, downloads = self._local(self.root), cache_root() / "downloads"
         if isinstance(files, list):
-            return _image_table(Tables(files))
+            return image_table(Tables(files))
         if files is None:
             files = download(
                 self.archive,
@@ -167,7 +163,7 @@ class ImagePathOptions(LocalOptions, AugmentationOptions):
     image: str | None = Field(None, description="parquet column of images; null: found by name")
 
 
-class ImagePath(Local, _Images):
+class ImagePath(Local, Images):
     """Any local images: a folder by class, or parquet.
 
     Parquet is a file, a folder of files or a pattern such as ``DIR/birds-*.parquet``; train, val or
@@ -187,7 +183,7 @@ class ImagePath(Local, _Images):
         files = local_files(self.name, self.options.path, SUFFIXES)
         if isinstance(files, Tree):
             return ImageFolder(files, SUFFIXES)
-        return _image_table(files, self.options.image, self.options.label)
+        return image_table(files, self.options.image, self.options.label)
 
 
 class ImageFolder(Folder):
@@ -211,7 +207,7 @@ class ImageFolder(Folder):
         return decode_image(data, grid, str(path), view, share)
 
 
-def _image_table(tables: Tables, image: str | None = None, label: str | None = None) -> Table:
+def image_table(tables: Tables, image: str | None = None, label: str | None = None) -> Table:
     return find_table(tables, image, label, "image", _IMAGE_COLUMNS)
 
 

@@ -1,16 +1,20 @@
 """Every data set by its name."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from pkgutil import walk_packages
 
+from liere_cli.config.names import DATA_ENTRY_POINT_GROUP
 from liere_cli.config.spec import parse_spec
 from liere_cli.data.base import Dataset
 from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.utils.paths import expand
+from liere_cli.utils.user_code import error_summary, load_from_file
 
 
 @cache
@@ -26,6 +30,14 @@ def available() -> dict[str, type[Dataset]]:
                 f"two data sets are named '{cls.name}': {other.__module__} and {cls.__module__}"
             )
         classes[cls.name] = cls
+    for point in entry_points(group=DATA_ENTRY_POINT_GROUP):
+        try:
+            cls = _checked(point.load(), point.value)
+        except ImportError as error:
+            raise LiereError(f"data set '{point.name}' can't be imported: {error}") from None
+        if point.name in classes:
+            raise LiereError(f"two data sets are named '{point.name}': {point.value} is the second")
+        classes[point.name] = cls
     return classes
 
 
@@ -46,11 +58,41 @@ def _order(cls: type[Dataset]) -> tuple[object, ...]:
 
 
 def dataset_class(name: str) -> type[Dataset]:
-    """The class of that name; UsageError with the nearest valid one if it is unknown."""
+    """The class of that name, or of ``path/to/file.py:Class`` (which runs that file's code).
+
+    Raises:
+        UsageError: unknown name, no such file or class, or not a Dataset.
+        LiereError: the code of the file fails.
+    """
+    if ".py:" in name:
+        return _class_in_file(name)
+    if name.endswith(".py"):
+        raise UsageError(f"data set '{name}': add the class, as {name}:Class")
     classes = available()
     if name not in classes:
         raise unknown("data set", name, classes)
     return classes[name]
+
+
+def _class_in_file(name: str) -> type[Dataset]:
+    return _checked(load_from_file("data set", name, _is_own), name)
+
+
+def _is_own(value: object) -> bool:
+    is_data_set = isinstance(value, type) and issubclass(value, Dataset)
+    return is_data_set and value.__module__.partition(".")[0] != __name__.partition(".")[0]
+
+
+def _checked(value: object, name: str) -> type[Dataset]:
+    """A class from outside; UsageError if it can't be a data set."""
+    if not (isinstance(value, type) and issubclass(value, Dataset)):
+        raise UsageError(f"data set '{name}' is not a subclass of liere_cli.data.Dataset")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", getattr(value, "name", "")):
+        raise UsageError(
+            f"data set '{name}': its 'name' is {getattr(value, 'name', None)!r}, but small "
+            "letters, digits and hyphens are expected"
+        )
+    return value
 
 
 def build_dataset(spec: str | Mapping[str, object], root: Path | None = None) -> Dataset:
@@ -71,7 +113,7 @@ def build_dataset(spec: str | Mapping[str, object], root: Path | None = None) ->
         raise UsageError(f"data: 'name' is {name!r}, but the name of a data set is expected")
     cls = dataset_class(name)
     options = cls.Options.model_fields
-    unknown_keys = [key for key in settings if key not in options]
+    unknown_keys = [key for key in settings if key.partition(".")[0] not in options]
     if "path" in options and "path" not in settings and unknown_keys:
         key = unknown_keys[0]
         raise UsageError(
@@ -79,7 +121,32 @@ def build_dataset(spec: str | Mapping[str, object], root: Path | None = None) ->
             f"{', '.join(sorted(options))}); a path with '=' goes into a recipe, or --set "
             f"data.path=..."
         )
-    return cls(cls.Options.validated(settings, f"data.{name}"), mirror(root))
+    validated = cls.Options.validated(_nested(settings), f"data.{name}")
+    try:
+        dataset = cls.build(validated, mirror(root))
+    except LiereError:
+        raise
+    except Exception as error:
+        if cls.__module__.startswith(f"{__package__}."):
+            raise
+        reason = error_summary(error)
+        raise LiereError(f"data set '{name}' can't be built: {reason}") from error
+    dataset.spec_name = name
+    return dataset
+
+
+def _nested(settings: Mapping[str, object]) -> dict[str, object]:
+    """Keys such as ``split.train`` as settings within a setting."""
+    nested: dict[str, object] = {}
+    for key, value in settings.items():
+        outer, dot, inner = key.partition(".")
+        if dot:
+            within = nested.setdefault(outer, {})
+            if isinstance(within, dict):
+                within[inner] = value
+        else:
+            nested[key] = value
+    return nested
 
 
 def mirror(root: Path | None = None) -> Path | None:

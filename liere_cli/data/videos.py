@@ -21,7 +21,8 @@ from liere_cli.data.sources.base import Decoding, Source
 from liere_cli.data.sources.decode_video import SUFFIXES, decode_video, video_decoding
 from liere_cli.data.sources.folders.source import Folder
 from liere_cli.data.sources.folders.tree import Tree
-from liere_cli.data.sources.hub import is_published_available, published_shards
+from liere_cli.data.sources.hub import is_published_available
+from liere_cli.data.sources.hub_sets import published_shards
 from liere_cli.data.sources.local import local_files
 from liere_cli.data.sources.table import FrameTable, find_table
 

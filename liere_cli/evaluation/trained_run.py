@@ -56,6 +56,8 @@ class EvaluationRow:
 def _with_data_at(recipe: Recipe, path: str) -> Recipe:
     """The recipe with its data at another path; UsageError where the data set has no path."""
     name = recipe.data["name"]
+    if ".py:" in name and ".py:" in path:
+        return recipe.model_copy(update={"data": {**recipe.data, "name": path}})
     if "path" not in recipe.data:
         raise UsageError(
             f"--data {path}: the run's data set, {name}, has no path; --data-root names the folder "
@@ -103,7 +105,7 @@ class TrainedRun:
             recipe = recipe.model_copy(update={"encoding": {**recipe.encoding, "name": code}})
         if data is not None:
             recipe = _with_data_at(recipe, data)
-        refuse_foreign_code(recipe, str(run.folder), [code])
+        refuse_foreign_code(recipe, str(run.folder), [code, data])
         root = root or data_root_of(run)
         try:
             run_spec = assemble(recipe, root=root, device=device)

@@ -89,7 +89,7 @@ def comparison_recipe(
     ]
     settings = recipe.model_dump(mode="json") | {"compare": compare}
     recipe = Recipe.validated(settings, source or "flags")
-    refuse_foreign_code(recipe, source or "flags", [encodings, baseline, *assignments])
+    refuse_foreign_code(recipe, source or "flags", [encodings, data, baseline, *assignments])
     return recipe
 
 

@@ -119,7 +119,7 @@ def assemble(recipe: Recipe, *, root: Path | None = None, device: torch.device) 
     resolved = recipe.model_copy(
         update={
             "encoding": encoding,
-            "data": {"name": dataset.name, **dataset.options.identifying()},
+            "data": {"name": dataset.spec_name or dataset.name, **dataset.options.identifying()},
             "model": recipe.model.model_copy(update=sizes | {"patch": patch}),
             "training": recipe.training.model_copy(update={"precision": precision}),
         }

@@ -41,6 +41,8 @@ def identity(
         settings["data"].pop(key, None)
     if recipe.parent is not None:
         settings["parent"] = {"id": recipe.parent.id, "weights": recipe.parent.weights}
+    # a class in a file is identified by its code, which is part of the fingerprint
+    settings["data"]["name"] = str(settings["data"]["name"]).rpartition(".py:")[2]
     settings["encoding"] = dict(encoding)
     if code is not None:
         settings["encoding"]["name"] = encoding["name"].rpartition(":")[2]

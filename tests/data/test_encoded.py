@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -61,6 +62,43 @@ def images(path: Path, **options: object) -> Callable[..., Examples]:
 def batches(examples: Examples, steps: int = 4, **options: object) -> list[torch.Tensor]:
     made = TrainingBatches(examples, batch_size=7, seed=3, flips=True, shift=1, **options)
     return [tensor for step in range(steps) for tensor in made.at(step)]
+
+
+def unusual() -> dict[str, bytes]:
+    """Images stored in ways that decoders treat differently."""
+    image, exif = Image.fromarray(noise(36, 24)), Image.Exif()
+    exif[0x0112] = 6
+    grey = Image.fromarray(np.arange(900, dtype=np.uint16).reshape(30, 30) * 70)
+    clear = image.convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(image.size))
+    images: dict[str, tuple[Image.Image, dict[str, Any]]] = {
+        "rotated.jpg": (image, {"exif": exif}),
+        "progressive.jpg": (image.rotate(90), {"progressive": True}),
+        "cmyk.jpg": (image.convert("CMYK"), {}),
+        "grey.jpg": (image.convert("L"), {}),
+        "deep.png": (grey, {}),
+        "palette.png": (image.quantize(7), {"transparency": 3}),
+        "clear.png": (clear, {}),
+        "animated.gif": (image, {"save_all": True, "append_images": [image.rotate(180)]}),
+        "image.webp": (image.rotate(180), {}),
+    }
+    stored = {}
+    for name, (content, options) in images.items():
+        buffer = io.BytesIO()
+        content.save(buffer, {"jpg": "JPEG"}.get(name[-3:], Path(name).suffix[1:]), **options)
+        stored[name] = buffer.getvalue()
+    return stored
+
+
+def test_unusual_images_are_decoded_each_time_as_they_are_once(folder: Path) -> None:
+    for name, content in unusual().items():
+        (folder / "class1" / name).write_bytes(content)
+    cached, decoded = images(folder, cache="full"), images(folder, cache="none")
+    for split in ("train", "val", "test"):
+        stored, encoded = cached(split).inputs, decoded(split).inputs
+        assert isinstance(encoded, Encoded)
+        for number, pixels in enumerate(stored):
+            assert np.array_equal(pixels.numpy(), encoded.decode(number))
 
 
 @pytest.mark.parametrize("kind", ["folder", "parquet"])

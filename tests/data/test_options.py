@@ -46,7 +46,7 @@ def test_one_number_is_not_a_video_grid() -> None:
 def test_data_sets_are_listed_by_kind_and_origin() -> None:
     assert list(available()) == [
         "enwik8", "text8", "tinyshakespeare", "text", "tokens", "stdlib",
-        "cifar10", "cifar100", "imagewoof", "images", "pointing",
+        "cifar10", "cifar100", "imagewoof", "hub", "images", "pointing",
         "ucf101", "video", "array", "motion",
     ]  # fmt: skip
 

@@ -1,12 +1,13 @@
 """Parquet files and tables from the hub: their columns, features and rows."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
+from liere_cli.data.sources.cache import file_key
 from liere_cli.data.splits import UNASSIGNED, split_in_name
 from liere_cli.errors import LiereError
 
@@ -20,13 +21,24 @@ SUFFIXES = frozenset({".parquet", ".parq", ".pq"})
 @dataclass(frozen=True)
 class Shard:
     """Rows of one split, an index into ``splits.SPLITS`` or ``UNASSIGNED``, in a parquet file; or
-    from the hub an Arrow table, the files that hold it, and as ``path`` its name in messages.
+    from the hub an Arrow table, the files that hold it, and as ``path`` its name in messages; or a
+    parquet file that is read over the network.
+
+    Args:
+        url: of a file on the hub, as its file system names it; empty: ``path`` is the file.
+        described: the hub's description of columns, where the file has none.
     """
 
     split: int
     path: Path
     table: "Table | None" = None
     files: tuple[Path, ...] = field(default=())
+    url: str = ""
+    described: "Mapping[str, object]" = field(default_factory=dict)
+
+    def stamp(self) -> list[object]:
+        """Changes when the content does; that of a commit on the hub never does."""
+        return [self.url] if self.url else [file_key(path) for path in self.files or (self.path,)]
 
     def columns(self) -> list[str]:
         return list(self._schema().names)
@@ -38,7 +50,7 @@ class Shard:
             info = json.loads(metadata.get(b"huggingface", b"{}"))
             return dict(info["info"]["features"])
         except (ValueError, KeyError, TypeError):
-            return {}
+            return dict(self.described)
 
     def batches(self, columns: list[str]) -> Iterator[tuple[int, "RecordBatch"]]:
         """Record batches, each with the number of its first row in this shard; LiereError for a
@@ -56,7 +68,7 @@ class Shard:
         if self.table is not None:
             yield from self.table.select(columns).to_batches(max_chunksize=_BATCH_ROWS)
             return
-        with parquet.ParquetFile(self.path) as file:
+        with parquet.ParquetFile(self._file()) as file:
             yield from file.iter_batches(_BATCH_ROWS, columns=columns)
 
     def row_count(self) -> int:
@@ -66,7 +78,7 @@ class Shard:
         if self.table is not None:
             return int(self.table.num_rows)
         with _reading(self.path):
-            return int(parquet.read_metadata(self.path).num_rows)
+            return int(parquet.read_metadata(self._file()).num_rows)
 
     def _schema(self) -> "Schema":
         from pyarrow import parquet
@@ -74,7 +86,15 @@ class Shard:
         if self.table is not None:
             return self.table.schema
         with _reading(self.path):
-            return parquet.read_schema(self.path)
+            return parquet.read_schema(self._file())
+
+    def _file(self) -> "Path | IO[bytes]":
+        if not self.url:
+            return self.path
+        from huggingface_hub import HfFileSystem
+
+        file: IO[bytes] = HfFileSystem().open(self.url, "rb")
+        return file
 
 
 def shards_of(files: Sequence[Path]) -> list[Shard]:

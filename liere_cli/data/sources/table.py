@@ -22,7 +22,6 @@ from liere_cli.data.sources.base import (
     check_unchanged,
     item_digest,
 )
-from liere_cli.data.sources.cache import file_key
 from liere_cli.data.sources.decode_image import decode_image, decoding_of
 from liere_cli.data.sources.items.stored import StoredImages, images_in, stored_images
 from liere_cli.data.sources.labels import Label, read_classes
@@ -30,7 +29,7 @@ from liere_cli.data.sources.local import Tables
 from liere_cli.data.sources.parquet import Shard
 from liere_cli.errors import LiereError
 
-_LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
+_LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "cls")
 
 
 class Table(Source):
@@ -88,7 +87,7 @@ class Table(Source):
                 raise LiereError(f"{shard.path} has no rows")
 
     def stamp(self) -> list[object]:
-        files = [file_key(path) for shard in self.shards for path in shard.files or (shard.path,)]
+        files = [stamp for shard in self.shards for stamp in shard.stamp()]
         return [type(self).__name__, self._columns, [s.split for s in self.shards], *files]
 
     def parts(self) -> list[Part]:

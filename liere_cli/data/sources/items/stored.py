@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from liere_cli.data.sources.cache import Arrays, file_key, prepared
+from liere_cli.data.sources.cache import Arrays, prepared
 from liere_cli.data.sources.parquet import Shard
 from liere_cli.utils.files import digest_of
 from liere_cli.utils.progress import Tracker
@@ -26,7 +26,7 @@ def stored_images(shard: Shard, column: str) -> StoredImages:
     if shard.table is not None:
         values = shard.table.column(column)
         return lambda row: images_in(values[row].as_py())
-    key = digest_of(repr((file_key(shard.path), column)), 32)
+    key = digest_of(repr((shard.stamp(), column)), 32)
     arrays = prepared(f"encoded/{key}", lambda folder: _copy(shard, column, folder))
     return lambda row: _images_at(arrays, row)
 
