@@ -85,20 +85,60 @@ def numbers(tokens: Tensor) -> Tensor:
     return tokens.long() & 0xFFFF if tokens.dtype == torch.int16 else tokens.long()
 
 
+class Clips(ABC):
+    """Videos of which clips are decoded each time they are needed."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """[N, C, *grid], as of a tensor with one clip of each video."""
+
+    @property
+    @abstractmethod
+    def views(self) -> int:
+        """The clips of each video, V, whose scores are averaged in evaluation."""
+
+    @abstractmethod
+    def random(self, chosen: Tensor, starts: Tensor) -> Tensor:
+        """A training clip of each of the videos ``chosen``, int64 [B]: uint8 [B, C, *grid].
+
+        ``starts``, float [B] from 0 to 1, say where the clips begin. Raises LiereError: a video
+        that can't be decoded.
+        """
+
+    @abstractmethod
+    def fixed(self, chosen: Tensor) -> Tensor:
+        """All views of each of the videos ``chosen``, int64 [B]: uint8 [B * V, C, *grid], those of
+        one video one after another; errors as in :meth:`random`.
+        """
+
+    @abstractmethod
+    def take(self, chosen: Tensor) -> "Clips":
+        """The videos with the numbers ``chosen``, int64 [M]."""
+
+
 @dataclass(frozen=True)
 class Examples:
-    """Items, uint8 [N, C, *grid], their labels, int64 [N], and groups, int64 [N], the same for
-    items that belong together (clips of one recording).
+    """Items, uint8 [N, C, *grid] or videos of which clips are decoded, their labels, int64 [N], and
+    groups, int64 [N], the same for items that belong together (clips of one recording).
     """
 
-    inputs: Tensor
+    inputs: Tensor | Clips
     labels: Tensor
     groups: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def views(self) -> int:
+        """Clips of each item that evaluation averages over."""
+        return self.inputs.views if isinstance(self.inputs, Clips) else 1
+
     def to(self, device: torch.device | str) -> "Examples":
+        """On a device; videos that are decoded when they are needed stay."""
+        if isinstance(self.inputs, Clips):
+            return self
         return Examples(self.inputs.to(device), self.labels.to(device), self.groups.to(device))
 
 

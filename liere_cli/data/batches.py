@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from liere_cli.data.base import ByteStream, Examples, numbers
+from liere_cli.data.base import ByteStream, Clips, Examples, numbers
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.utils.seeding import stream
 
@@ -22,7 +22,7 @@ class TrainingBatches:
 
     Text: windows at random positions. Classification: every epoch has all items in a new random
     order, with random translation and flips if enabled. The order is drawn from the stream
-    ``order``, the rest from ``augment``.
+    ``order``, where clips of videos begin from ``clip``, the rest from ``augment``.
 
     Args:
         examples: the training split; batches are gathered on its device, so move small sets to
@@ -96,7 +96,10 @@ class TrainingBatches:
             self._permutation(epoch)[max(first - epoch * count, 0) : last - epoch * count]
             for epoch in range(first // count, (last - 1) // count + 1)
         ]
-        inputs, labels = _gather(examples, torch.cat(parts)[rows], self.device)
+        starts = None
+        if isinstance(examples.inputs, Clips):
+            starts = torch.rand(self.batch_size, generator=stream(self.seed, "clip", step))[rows]
+        inputs, labels = _gather(examples, torch.cat(parts)[rows], self.device, starts)
         if not self.shift and not self.flips:
             return self._normalise(inputs), labels
         random = stream(self.seed, "augment", step)
@@ -136,7 +139,8 @@ def evaluation_batches(
         turns: the batches of this process, where several processes share the work.
 
     Yields:
-        The dtypes and shapes of :meth:`TrainingBatches.at`; with a ``block``, targets of text are
+        The dtypes and shapes of :meth:`TrainingBatches.at`, of videos with V views inputs of
+        B * V and labels of B; with a ``block``, targets of text are
         int64 [B, block], those of the last bytes of the window.
 
     Raises:
@@ -213,7 +217,7 @@ class _Normaliser:
     def __init__(
         self, examples: Examples, mean: Sequence[float], std: Sequence[float], device: torch.device
     ) -> None:
-        shape = (1, -1, *[1] * (examples.inputs.dim() - 2))
+        shape = (1, -1, *[1] * (len(examples.inputs.shape) - 2))
         self.scale = (1 / (255 * torch.tensor(std, dtype=torch.float32))).view(shape).to(device)
         self.offset = (255 * torch.tensor(mean, dtype=torch.float32)).view(shape).to(device)
 
@@ -243,7 +247,14 @@ def _windows(data: Tensor, starts: Tensor, length: int, device: torch.device) ->
     return numbers(_send(data[index], device))
 
 
-def _gather(examples: Examples, chosen: Tensor, device: torch.device) -> Batch:
+def _gather(
+    examples: Examples, chosen: Tensor, device: torch.device, starts: Tensor | None = None
+) -> Batch:
+    """Items and labels; of videos random clips where ``starts`` are given, else all views."""
+    if isinstance(examples.inputs, Clips):
+        videos = examples.inputs
+        clips = videos.fixed(chosen) if starts is None else videos.random(chosen, starts)
+        return _send(clips, device), _send(examples.labels[chosen], device)
     chosen = _send(chosen, examples.inputs.device)
     return _send(examples.inputs[chosen], device), _send(examples.labels[chosen], device)
 

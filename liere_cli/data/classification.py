@@ -84,12 +84,17 @@ class Labelled(Dataset):
     def load(self, split: Split, grid: tuple[int, ...] | None = None) -> Examples:
         """Items of the split, decoded on first use and mapped from the cache from then on."""
         grid = grid or self.grid
-        members = self._order[self._splits[self._order] == SPLITS.index(split)]
+        members = self.members(split)
         arrays = prepared(
             f"{self.fingerprint}/{'x'.join(map(str, grid))}-{split}",
             lambda folder: self._decode(folder, members, grid),
         )
         return Examples(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+
+    def members(self, split: Split) -> Array:
+        """The numbers in the index of the items of a split, int64 [N], in their order."""
+        members: Array = self._order[self._splits[self._order] == SPLITS.index(split)]
+        return members
 
     @cached_property
     def fingerprint(self) -> str:

@@ -81,9 +81,8 @@ def evaluate(
     was_training = model.training
     model.eval()
     text = examples if isinstance(examples, ByteStream) else None
-    weight = max(VALUES_PER_BYTE, dataset.classes // CLASSES_PER_VALUE)
-    size = math.prod(grid) * (weight if text else dataset.channels)
-    batch_size, context = max(1, BATCH_VALUES // size), grid[0] if text else None
+    views = 1 if isinstance(examples, ByteStream) else examples.views
+    batch_size, context = _batch_size(dataset, grid, views), grid[0] if text else None
     turns = slice(ranks.rank, None, ranks.size)
     batches = evaluation_batches(
         examples, batch_size=batch_size, context=context, block=block, limit=limit,
@@ -102,7 +101,9 @@ def evaluate(
             inputs, targets = next(batches)
             if shuffle is not None:
                 patches = math.prod(grid) // math.prod(shuffle)
-                inputs = shuffled(inputs, shuffle, orders(part.items, patches).to(device))
+                inputs = shuffled(
+                    inputs, shuffle, orders(part.items.repeat_interleave(views), patches).to(device)
+                )
             used = positions if positions is None or not text else positions[: inputs.shape[1]]
             documents = text.documents(inputs) if text else None
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
@@ -110,7 +111,7 @@ def evaluate(
                     inputs, used, **({} if documents is None else {"documents": documents})
                 )
             if text is None:
-                results.append(_scores(logits, targets))
+                results.append(_scores(logits, targets, views))
             else:
                 predicted = logits[:, -targets.shape[1] :]
                 results.append(text_scores(text, part, predicted, targets))
@@ -132,8 +133,20 @@ def evaluate(
     return Evaluation(float(items["correct"].double().mean()), mean_loss, count, items, passes)
 
 
-def _scores(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Results per item [batch] of logits [batch, classes]."""
+def _batch_size(dataset: Dataset, grid: tuple[int, ...], views: int) -> int:
+    weight = dataset.channels * views
+    if dataset.task == "language-model":
+        weight = max(VALUES_PER_BYTE, dataset.classes // CLASSES_PER_VALUE)
+    return max(1, BATCH_VALUES // (math.prod(grid) * weight))
+
+
+def _scores(logits: Tensor, targets: Tensor, views: int) -> dict[str, Tensor]:
+    """Results per item [batch] of logits [batch * views, classes], with the mean of the
+    probabilities of an item's views.
+    """
+    if views > 1:
+        probabilities = logits.double().softmax(-1).unflatten(0, (len(targets), views))
+        logits = probabilities.mean(1).log()
     return {
         "loss": F.cross_entropy(logits.float(), targets, reduction="none"),
         "weight": torch.ones(len(targets), dtype=torch.int32),

@@ -27,7 +27,7 @@ def identity(
     for key in ("experiment", "compare"):
         settings.pop(key)
     settings["training"].pop("checkpoint_seconds")
-    for key in ("path", "tokenizer"):  # files, whose content is in the fingerprint
+    for key in ("path", "tokenizer", "videos"):  # files, whose content is in the fingerprint
         settings["data"].pop(key, None)
     settings["encoding"] = dict(encoding)
     if code is not None:

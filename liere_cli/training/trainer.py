@@ -323,4 +323,5 @@ class Trainer:
         """A split, on the device where it is small enough."""
         examples = self.run_spec.dataset.load(split)
         data = examples.data if isinstance(examples, ByteStream) else examples.inputs
-        return examples.to(self.device) if data.nbytes <= DEVICE_BYTES else examples
+        fits = isinstance(data, torch.Tensor) and data.nbytes <= DEVICE_BYTES
+        return examples.to(self.device) if fits else examples
