@@ -85,45 +85,45 @@ def numbers(tokens: Tensor) -> Tensor:
     return tokens.long() & 0xFFFF if tokens.dtype == torch.int16 else tokens.long()
 
 
-class Clips(ABC):
-    """Videos of which clips are decoded each time they are needed."""
+class Sampled(ABC):
+    """Large items, such as videos, of which parts are read each time they are needed."""
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """[N, C, *grid], as of a tensor with one clip of each video."""
+        """[N, C, *grid], as of a tensor with one part of each item."""
 
     @property
     @abstractmethod
     def views(self) -> int:
-        """The clips of each video, V, whose scores are averaged in evaluation."""
+        """The parts of each item, V, whose scores are averaged in evaluation."""
 
     @abstractmethod
-    def random(self, chosen: Tensor, starts: Tensor) -> Tensor:
-        """A training clip of each of the videos ``chosen``, int64 [B]: uint8 [B, C, *grid].
+    def random(self, chosen: Tensor, draws: Tensor) -> Tensor:
+        """A part for training of each of the items ``chosen``, int64 [B]: uint8 [B, C, *grid].
 
-        ``starts``, float [B] from 0 to 1, say where the clips begin. Raises LiereError: a video
-        that can't be decoded.
+        ``draws``, float [B, 3] from 0 to 1, say where the parts lie, along up to three axes. Raises
+        LiereError: an item that can't be decoded.
         """
 
     @abstractmethod
     def fixed(self, chosen: Tensor) -> Tensor:
-        """All views of each of the videos ``chosen``, int64 [B]: uint8 [B * V, C, *grid], those of
-        one video one after another; errors as in :meth:`random`.
+        """All views of each of the items ``chosen``, int64 [B]: uint8 [B * V, C, *grid], those of
+        one item one after another; errors as in :meth:`random`.
         """
 
     @abstractmethod
-    def take(self, chosen: Tensor) -> "Clips":
-        """The videos with the numbers ``chosen``, int64 [M]."""
+    def take(self, chosen: Tensor) -> "Sampled":
+        """The items with the numbers ``chosen``, int64 [M]."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Items, uint8 [N, C, *grid] or videos of which clips are decoded, their labels, int64 [N], and
-    groups, int64 [N], the same for items that belong together (clips of one recording).
+    """Items, uint8 [N, C, *grid] or large ones of which parts are read, their labels, int64 [N],
+    and groups, int64 [N], the same for items that belong together (clips of one recording).
     """
 
-    inputs: Tensor | Clips
+    inputs: Tensor | Sampled
     labels: Tensor
     groups: Tensor
 
@@ -132,12 +132,12 @@ class Examples:
 
     @property
     def views(self) -> int:
-        """Clips of each item that evaluation averages over."""
-        return self.inputs.views if isinstance(self.inputs, Clips) else 1
+        """Sampled of each item that evaluation averages over."""
+        return self.inputs.views if isinstance(self.inputs, Sampled) else 1
 
     def to(self, device: torch.device | str) -> "Examples":
-        """On a device; videos that are decoded when they are needed stay."""
-        if isinstance(self.inputs, Clips):
+        """On a device; items of which parts are read stay."""
+        if isinstance(self.inputs, Sampled):
             return self
         return Examples(self.inputs.to(device), self.labels.to(device), self.groups.to(device))
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from liere_cli.data.base import ByteStream, Clips, Examples, numbers
+from liere_cli.data.base import ByteStream, Examples, Sampled, numbers
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.utils.seeding import stream
 
@@ -22,7 +22,7 @@ class TrainingBatches:
 
     Text: windows at random positions. Classification: every epoch has all items in a new random
     order, with random translation and flips if enabled. The order is drawn from the stream
-    ``order``, where clips of videos begin from ``clip``, the rest from ``augment``.
+    ``order``, which part of a large item is seen from ``part``, the rest from ``augment``.
 
     Args:
         examples: the training split; batches are gathered on its device, so move small sets to
@@ -96,10 +96,10 @@ class TrainingBatches:
             self._permutation(epoch)[max(first - epoch * count, 0) : last - epoch * count]
             for epoch in range(first // count, (last - 1) // count + 1)
         ]
-        starts = None
-        if isinstance(examples.inputs, Clips):
-            starts = torch.rand(self.batch_size, generator=stream(self.seed, "clip", step))[rows]
-        inputs, labels = _gather(examples, torch.cat(parts)[rows], self.device, starts)
+        draws = None
+        if isinstance(examples.inputs, Sampled):
+            draws = torch.rand(self.batch_size, 3, generator=stream(self.seed, "part", step))[rows]
+        inputs, labels = _gather(examples, torch.cat(parts)[rows], self.device, draws)
         if not self.shift and not self.flips:
             return self._normalise(inputs), labels
         random = stream(self.seed, "augment", step)
@@ -139,7 +139,7 @@ def evaluation_batches(
         turns: the batches of this process, where several processes share the work.
 
     Yields:
-        The dtypes and shapes of :meth:`TrainingBatches.at`, of videos with V views inputs of
+        The dtypes and shapes of :meth:`TrainingBatches.at`, of items with V views inputs of
         B * V and labels of B; with a ``block``, targets of text are
         int64 [B, block], those of the last bytes of the window.
 
@@ -248,13 +248,13 @@ def _windows(data: Tensor, starts: Tensor, length: int, device: torch.device) ->
 
 
 def _gather(
-    examples: Examples, chosen: Tensor, device: torch.device, starts: Tensor | None = None
+    examples: Examples, chosen: Tensor, device: torch.device, draws: Tensor | None = None
 ) -> Batch:
-    """Items and labels; of videos random clips where ``starts`` are given, else all views."""
-    if isinstance(examples.inputs, Clips):
-        videos = examples.inputs
-        clips = videos.fixed(chosen) if starts is None else videos.random(chosen, starts)
-        return _send(clips, device), _send(examples.labels[chosen], device)
+    """Items and labels; of large items random parts where ``draws`` are given, else all views."""
+    if isinstance(examples.inputs, Sampled):
+        items = examples.inputs
+        inputs = items.fixed(chosen) if draws is None else items.random(chosen, draws)
+        return _send(inputs, device), _send(examples.labels[chosen], device)
     chosen = _send(chosen, examples.inputs.device)
     return _send(examples.inputs[chosen], device), _send(examples.labels[chosen], device)
 

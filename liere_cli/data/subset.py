@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from liere_cli.data.base import ByteStream, Clips, Examples
+from liere_cli.data.base import ByteStream, Examples, Sampled
 from liere_cli.utils.seeding import stream
 
 
@@ -30,5 +30,5 @@ def subset(examples: ByteStream | Examples, fraction: float, seed: int) -> ByteS
         return replace(examples, data=torch.cat((part, data[:over])) if over else part)
     chosen = torch.randperm(len(examples), generator=random)[:kept].to(examples.labels.device)
     inputs = examples.inputs
-    taken = inputs.take(chosen) if isinstance(inputs, Clips) else inputs[chosen]
+    taken = inputs.take(chosen) if isinstance(inputs, Sampled) else inputs[chosen]
     return Examples(taken, examples.labels[chosen], examples.groups[chosen])

@@ -11,6 +11,8 @@ from liere_cli.utils.files import digest_of
 #: raised when equal settings come to give other results
 FORMAT = 1
 ID_DIGITS = 12
+#: options of data sets that name files, whose content is in the fingerprint
+_FILES = ("path", "tokenizer", "videos", "volumes", "labels_file")
 
 
 def identity(
@@ -27,7 +29,7 @@ def identity(
     for key in ("experiment", "compare"):
         settings.pop(key)
     settings["training"].pop("checkpoint_seconds")
-    for key in ("path", "tokenizer", "videos"):  # files, whose content is in the fingerprint
+    for key in _FILES:
         settings["data"].pop(key, None)
     settings["encoding"] = dict(encoding)
     if code is not None:

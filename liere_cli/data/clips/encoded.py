@@ -1,4 +1,4 @@
-"""Clips of videos, decoded each time they are needed.
+"""Sampled of videos, decoded each time they are needed.
 
 Shapes: N videos, B of a batch, V views, F frames of a clip, T frames of a video, C channels.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liere_cli.data.base import Array, Clips
+from liere_cli.data.base import Array, Sampled
 
 #: numbers of frames, from the number of frames of a video
 Sampler = Callable[[int], Array]
@@ -22,7 +22,7 @@ Decoder = Callable[[tuple[int, ...], Sampler], Array]
 
 
 @dataclass(frozen=True)
-class EncodedClips(Clips):
+class EncodedClips(Sampled):
     """One random clip of each video in training, and fixed views in evaluation.
 
     Args:
@@ -47,10 +47,10 @@ class EncodedClips(Clips):
     def views(self) -> int:
         return self.view_count
 
-    def random(self, chosen: Tensor, starts: Tensor) -> Tensor:
+    def random(self, chosen: Tensor, draws: Tensor) -> Tensor:
         samplers = [
             partial(clip_at, frames=self.grid[0], stride=self.stride, start=start)
-            for start in starts.tolist()
+            for start in draws[:, 0].tolist()
         ]
         return self._decoded(chosen.tolist(), samplers)
 

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ _MOST_BYTES = 1 << 28
 _FILES = ("path", "file", "video", "filename", "video_path", "youtube_id", "id", "video_id")
 _LABELS = ("template", "label", "class")
 #: what identifies the recording of a clip
-_GROUPS = ("recording", "group", "youtube_id")
+_GROUPS = ("recording", "group", "patient", "subject", "youtube_id")
 _Row = Mapping[str, str]
 
 
@@ -44,7 +44,9 @@ class VideoList:
     left: Counter[str]
 
 
-def read_lists(paths: Sequence[Path], folder: Path | None) -> VideoList:
+def read_lists(
+    paths: Sequence[Path], folder: Path | None, suffixes: Set[str] = SUFFIXES
+) -> VideoList:
     """The videos of one or more lists.
 
     A row names a file by its path, by its name without suffix, or as Kinetics does by
@@ -64,7 +66,7 @@ def read_lists(paths: Sequence[Path], folder: Path | None) -> VideoList:
     left: Counter[str] = Counter()
     for path in paths:
         root = folder or path.parent
-        files = known.setdefault(root, _Files(root))
+        files = known.setdefault(root, _Files(root, suffixes))
         for number, row in enumerate(_rows(path), 1):
             where = f"{path} row {number}"
             if not (label := _label(row)):
@@ -106,11 +108,11 @@ def _label(row: _Row) -> str:
 class _Files:
     """The videos below a folder, by path and by name."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, suffixes: Set[str]) -> None:
+        self.folder, self.suffixes = folder, suffixes
         self.by_stem: dict[str, list[Path]] = {}
-        for path in read_tree(folder, SUFFIXES).all_files():
-            self.by_stem.setdefault(path.stem, []).append(path)
+        for path in read_tree(folder, suffixes).all_files():
+            self.by_stem.setdefault(path.stem.removesuffix(".nii"), []).append(path)
 
     def of(self, row: _Row, where: str) -> Path | None:
         """The file of a row; None if there is none. LiereError: the row names none, or there are
@@ -123,7 +125,7 @@ class _Files:
                 f"{', '.join(_FILES)} is expected"
             )
         for path in (self.folder / name, Path(name)):
-            if path.suffix.lower() in SUFFIXES and path.is_file():
+            if path.suffix.lower() in self.suffixes and path.is_file():
                 return path
         paths = next(filter(None, (self.by_stem.get(stem) for stem in _stems(name, row))), [])
         if len(paths) > 1:
