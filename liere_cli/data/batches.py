@@ -242,9 +242,9 @@ def _send(values: Tensor, device: torch.device) -> Tensor:
 
 def _windows(data: Tensor, starts: Tensor, length: int, device: torch.device) -> Tensor:
     """int64 [B, length + 1], the bytes from each start on."""
-    starts = _send(starts, data.device)
-    index = starts[:, None] + torch.arange(length + 1, device=data.device)
-    return numbers(_send(data[index], device))
+    # whole rows are copied, which is several times faster than indexing each byte
+    rows = data.unfold(0, length + 1, 1).index_select(0, _send(starts, data.device))
+    return numbers(_send(rows, device))
 
 
 def _gather(
