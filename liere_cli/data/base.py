@@ -87,17 +87,32 @@ def numbers(tokens: Tensor) -> Tensor:
 
 
 class Encoded(ABC):
-    """Items that are decoded each time they are gathered."""
+    """Items that are decoded each time they are gathered, or large ones of which parts are."""
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """[N, C, *grid], as of the tensor of all decoded items."""
 
+    @property
+    def views(self) -> int:
+        """The parts of each item whose scores evaluation averages, such as clips of a video."""
+        return 1
+
+    @property
+    def sampled(self) -> bool:
+        """Whether training sees a random part of an item, at the view's ``place``."""
+        return False
+
     @abstractmethod
-    def decode(self, item: int, view: View | None = None) -> Array:
+    def decode(self, item: int, view: View | None = None, number: int = 0) -> Array:
         """An item, uint8 [C, *grid], or what a view shows of it; called from several threads.
-        Raises LiereError: it is broken, or has changed since its content was read.
+
+        Args:
+            number: of the item's ``views``, where no view is drawn.
+
+        Raises:
+            LiereError: it is broken, or has changed since its content was read.
         """
 
     @abstractmethod
@@ -118,6 +133,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def views(self) -> int:
+        """The parts of each item whose scores evaluation averages."""
+        return self.inputs.views if isinstance(self.inputs, Encoded) else 1
 
     def take(self, chosen: Tensor) -> "Examples":
         """The items with the numbers ``chosen``, int64 [M]."""

@@ -99,7 +99,7 @@ class Labelled(Dataset):
         time they are gathered, as the option ``cache`` says.
         """
         grid, index = grid or self.grid, self._index
-        members = self._order[self._splits[self._order] == SPLITS.index(split)]
+        members = self.members(split)
         share = 1.0 if split == "train" else self.eval_crop
         if self._decodes_each_time(split, len(members), grid):
             columns = {name: index[name] for name in ("digests", "rows", "ends")}
@@ -126,6 +126,11 @@ class Labelled(Dataset):
     @cached_property
     def _accessible(self) -> Source:
         return self.items.with_random_access()
+
+    def members(self, split: Split) -> Array:
+        """The numbers in the index of the items of a split, int64 [N], in their order."""
+        members: Array = self._order[self._splits[self._order] == SPLITS.index(split)]
+        return members
 
     @cached_property
     def fingerprint(self) -> str:

@@ -18,6 +18,7 @@ _DECODINGS = {
     Decoding.ON_WHITE: "transparent pixels are shown on white",
     Decoding.BY_TIME: "frames are not evenly spaced, and are sampled by time",
     Decoding.ROTATED: "frames are rotated as the file asks",
+    Decoding.CUT: "the end of the file is missing or damaged, and what comes before it is used",
     Decoding.FIRST_FRAME: "the file has several frames or pages, and the first is used",
 }
 

@@ -1,30 +1,41 @@
 """Videos with a class each: UCF101, and any local folder of files or parquet."""
 
+import glob
+import os
 import re
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 from pydantic import Field
 
-from liere_cli.config.section import Section
-from liere_cli.data.base import Array
+from liere_cli.config.section import Section, added
+from liere_cli.data.base import Array, Examples, Split
 from liere_cli.data.classification import (
     Labelled,
     LabelledOptions,
     Local,
     LocalOptions,
 )
-from liere_cli.data.options import VideoGrid
+from liere_cli.data.clips.encoded import EncodedClips
+from liere_cli.data.clips.lists import LISTS, VideoList, read_lists
+from liere_cli.data.options import VideoGrid, given_file, given_path
 from liere_cli.data.sources.base import Decoding, Source
-from liere_cli.data.sources.decode_video import SUFFIXES, decode_video, video_decoding
+from liere_cli.data.sources.decode_video import (
+    SUFFIXES,
+    decode_frames,
+    decode_video,
+    video_decoding,
+)
 from liere_cli.data.sources.folders.source import Folder
 from liere_cli.data.sources.folders.tree import Tree
 from liere_cli.data.sources.hub import is_published_available
 from liere_cli.data.sources.hub_sets import published_shards
 from liere_cli.data.sources.local import local_files
 from liere_cli.data.sources.table import FrameTable, find_table
+from liere_cli.errors import LiereError
 
 _VIDEO_COLUMNS = ("video", "frames", "clip")
 _GROUP_COLUMNS = ("recording", "group")
@@ -82,15 +93,30 @@ class VideoPathOptions(LocalOptions):
     group: str | None = Field(
         None, description="parquet column that identifies recordings; null: found by name"
     )
+    videos: str | None = added(
+        None, description="folder of the videos that a list names; null: the list's own"
+    )
+    stride: int | None = added(
+        None,
+        ge=1,
+        description="frames from one frame of a clip to the next, from a random one on in "
+        "training; null: a clip is spread over the whole video",
+    )
+    views: int = added(
+        1, ge=1, le=100, description="clips of a video whose scores are averaged in evaluation"
+    )
 
 
 class VideoPath(Local, _Videos):
-    """Any local videos: a folder of files by class, or parquet.
+    """Any local videos: a folder of files by class, lists of files, or parquet.
 
     In folders, clips named like UCF101's (``..._g03_c02``) are kept together by group. Parquet is a
     file, a folder of files or a pattern, with a column of lists of encoded frames and a label;
     ``group`` names the column of recordings (``recording`` where there is one), which are never
-    divided.
+    divided. Lists are CSV or JSON files, see :func:`liere_cli.data.clips.lists.read_lists`.
+
+    With ``stride`` or ``views`` clips of files are decoded when they are needed: one random clip in
+    training, fixed ones in evaluation. An item is a video in both.
     """
 
     name = "video"
@@ -102,12 +128,31 @@ class VideoPath(Local, _Videos):
     @cached_property
     def items(self) -> Source:
         options = self.options
+        if lists := _lists(self.name, options.path):
+            folder = given_path(self.name, options.videos) if options.videos else None
+            return ListedVideos(read_lists(lists, folder))
         files = local_files(self.name, options.path, SUFFIXES)
         if isinstance(files, Tree):
             return VideoFolder(files, SUFFIXES)
         columns = files.shards[0].columns()
         group = options.group or next((name for name in _GROUP_COLUMNS if name in columns), None)
         return find_table(files, options.video, options.label, "video", _VIDEO_COLUMNS, group)
+
+    def load(self, split: Split, grid: tuple[int, ...] | None = None) -> Examples:
+        stride, views = self.options.stride, self.options.views
+        if stride is None and (split == "train" or views == 1):
+            return super().load(split, grid)
+        source = self.items
+        if not isinstance(source, VideoFolder):
+            raise LiereError(
+                f"{self.label}: 'stride' and 'views' need files of videos, not a table of frames"
+            )
+        index, members = self._index, self.members(split)
+        rows = index["rows"][index["ends"][members] - 1]  # of one row each
+        decoders = [partial(decode_frames, source.files[row].path) for row in rows.tolist()]
+        clips = EncodedClips(decoders, grid or self.grid, self.channels, stride, views)
+        columns = (torch.from_numpy(index[name][members]) for name in ("labels", "groups"))
+        return Examples(clips, *columns)
 
 
 class VideoFolder(Folder):
@@ -119,3 +164,29 @@ class VideoFolder(Folder):
 
     def decode(self, path: Path, grid: tuple[int, ...]) -> Array:
         return decode_video(path, grid)
+
+
+class ListedVideos(VideoFolder):
+    """The videos of lists."""
+
+    def __init__(self, videos: VideoList) -> None:
+        self.names, self.classes = videos.names, len(videos.names)
+        self.files, self.groups = videos.files, videos.groups
+        self.left, self.file_count = videos.left, len(videos.files)
+
+    def stamp(self) -> list[object]:
+        return [
+            *super().stamp(),
+            *sorted((str(path), group) for path, group in self.groups.items()),
+        ]
+
+    def group_of(self, path: Path) -> str:
+        return self.groups.get(path) or super().group_of(path)
+
+
+def _lists(name: str, path: str) -> list[Path]:
+    """The lists of videos at a path or pattern; none if it is something else."""
+    pattern = os.path.expanduser(path)
+    matches = [path] if os.path.lexists(pattern) else sorted(glob.glob(pattern))
+    lists = [match for match in matches if Path(match).suffix.lower() in LISTS]
+    return [given_file(name, match) for match in lists if not Path(match).is_dir()]

@@ -85,7 +85,8 @@ def evaluate(
     was_training = model.training
     model.eval()
     text = examples if isinstance(examples, ByteStream) else None
-    batch_size = evaluation_batch(model, dataset, grid, device)
+    views = 1 if isinstance(examples, ByteStream) else examples.views
+    batch_size = max(1, evaluation_batch(model, dataset, grid, device) // views)
     context = grid[0] if text else None
     turns = slice(ranks.rank, None, ranks.size)
     batches = evaluation_batches(
@@ -106,7 +107,8 @@ def evaluate(
                 inputs, targets = next(batches)
                 if shuffle is not None:
                     patches = math.prod(grid) // math.prod(shuffle)
-                    inputs = shuffled(inputs, shuffle, send(orders(part.items, patches), device))
+                    order = orders(part.items.repeat_interleave(views), patches)
+                    inputs = shuffled(inputs, shuffle, send(order, device))
                 used = positions
                 if positions is not None and text and inputs.shape[1] < len(positions):
                     used = positions[: inputs.shape[1]]
@@ -115,7 +117,7 @@ def evaluate(
                 with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                     logits = model(inputs, used, **given)
                 if text is None:
-                    results.append(_scores(logits, targets))
+                    results.append(_scores(logits, targets, views))
                 else:
                     predicted = logits[:, -targets.shape[1] :]
                     results.append(text_scores(text, part, predicted, targets))
@@ -140,21 +142,27 @@ def evaluate(
 def evaluation_batch(
     model: Transformer, dataset: Dataset, grid: tuple[int, ...], device: torch.device
 ) -> int:
-    """Items or windows in one batch: by values of the input on a CPU, on a GPU by the largest
+    """Inputs or windows in one batch: by values of the input on a CPU, on a GPU by the largest
     activations of a layer and the logits.
     """
-    shape, text = model.shape, dataset.task == "language-model"
+    text = dataset.task == "language-model"
     if device.type == "cpu":
         weight = max(VALUES_PER_BYTE, dataset.classes // CLASSES_PER_VALUE)
         size = math.prod(grid) * (weight if text else dataset.channels)
         return max(1, BATCH_VALUES // size)
+    shape = model.shape
     # the residual stream, its norm, queries, keys, values and their rotated forms; twice the MLP
     values = 8 * shape.dim + 2 * shape.hidden + (2 * shape.classes if text else 0)
     return max(1, DEVICE_BATCH_BYTES // (4 * values * math.prod(shape.tokens(grid))))
 
 
-def _scores(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Results per item [batch] of logits [batch, classes]."""
+def _scores(logits: Tensor, targets: Tensor, views: int) -> dict[str, Tensor]:
+    """Results per item [batch] of logits [batch * views, classes], with the mean of the
+    probabilities of an item's views.
+    """
+    if views > 1:
+        probabilities = logits.double().softmax(-1).unflatten(0, (len(targets), views))
+        logits = probabilities.mean(1).log()
     return {
         "loss": F.cross_entropy(logits.float(), targets, reduction="none"),
         "weight": torch.ones(len(targets), dtype=torch.int32),

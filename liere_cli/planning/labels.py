@@ -11,8 +11,8 @@ MODALITIES = tuple(_BY_AXES.values())
 
 
 def modality(dataset: str, axes: int) -> str:
-    """``text``, ``images`` or ``video``; arrays of a user's own are named by their axes."""
-    if dataset == "array" or axes not in _BY_AXES:
+    """``text``, ``images`` or ``video``; arrays and volumes are named by their axes."""
+    if dataset in ("array", "volumes") or axes not in _BY_AXES:
         return f"{axes}D"
     return _BY_AXES[axes]
 

@@ -14,6 +14,8 @@ FORMAT = 1
 #: of queries and keys, which were rounded before they were rotated
 BFLOAT16 = "bfloat16:2"
 ID_DIGITS = 12
+#: options of data sets that name files, whose content is in the fingerprint
+_FILES = ("path", "tokenizer", "videos", "volumes", "labels_file")
 
 
 def identity(
@@ -37,7 +39,7 @@ def identity(
     for key in ("experiment", "compare"):
         settings.pop(key)
     settings["training"].pop("checkpoint_seconds")
-    for key in ("path", "tokenizer", "cache"):  # files, whose content is in the fingerprint
+    for key in (*_FILES, "cache"):
         settings["data"].pop(key, None)
     if recipe.parent is not None:
         settings["parent"] = {"id": recipe.parent.id, "weights": recipe.parent.weights}

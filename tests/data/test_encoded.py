@@ -224,7 +224,7 @@ def test_without_magnitude_operations_only_those_without_one_change_an_image() -
         number
         for number in range(14)
         if not np.array_equal(
-            gathering.seen(pixels, View(None, (), 0, [((number + 0.5) / 14, 0.7)])), pixels
+            gathering.seen(pixels, View(None, (), 0, [((number + 0.5) / 14, 0.7)], ())), pixels
         )
     }
     # at its least, solarize inverts white alone

@@ -47,7 +47,7 @@ def test_data_sets_are_listed_by_kind_and_origin() -> None:
     assert list(available()) == [
         "enwik8", "text8", "tinyshakespeare", "text", "tokens", "stdlib",
         "cifar10", "cifar100", "imagewoof", "hub", "images", "pointing",
-        "ucf101", "video", "array", "motion",
+        "ucf101", "video", "volumes", "array", "motion",
     ]  # fmt: skip
 
 

@@ -3,10 +3,13 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from liere_cli.data import ByteStream, Examples, available, build_dataset
+from liere_cli.data.clips.encoded import clip_at
+from liere_cli.data.sources.decode_video import _numbered_frames, _times, decode_frames
 
 
 def test_cifar100_is_found_and_split(real_data: Path) -> None:
@@ -66,3 +69,10 @@ def test_clips_of_every_codec_are_decoded(real_data: Path, tmp_path: Path) -> No
         assert float(examples.inputs.float().std()) > 20
         count += len(examples)
     assert count == 10
+
+
+def test_clips_of_real_videos_are_those_of_the_whole_video(real_data: Path) -> None:
+    for path in sorted((real_data / "video" / "clips").iterdir()):
+        numbers = clip_at(_times(path).count, 8, 3, 0.9)
+        clip = decode_frames(path, (8, 24, 32), lambda count: clip_at(count, 8, 3, 0.9))
+        assert np.array_equal(clip, np.stack(_numbered_frames(path, numbers, (8, 24, 32)), 1))

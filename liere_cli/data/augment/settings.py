@@ -65,12 +65,14 @@ class View:
         uniform: numbers in [0, 1): area and shape of each attempt at a crop, then its position.
         magnitude: of RandAugment; None: not applied.
         operations: for each the number that selects it, and one that decides its sign, in [0, 1).
+        place: where the part of a large item lies, in [0, 1) along up to three axes.
     """
 
     crop: float | None
     uniform: Sequence[float]
     magnitude: int | None
     operations: Sequence[tuple[float, float]]
+    place: Sequence[float]
 
     def box(self, width: int, height: int) -> tuple[int, int, int, int] | None:
         """Left, top, right and bottom of the crop of an image of that size; None: not cropped.
@@ -102,7 +104,11 @@ def draw_views(augmentation: Augmentation, seed: int, step: int, batch: int) -> 
     """The views of all B images of the batch of ``step``; functions of the seed and the step."""
     crops = torch.rand(batch, 2 * _ATTEMPTS + 2, generator=stream(seed, "crop", step))
     chosen = torch.rand(batch, OPERATIONS, 2, generator=stream(seed, "randaugment", step))
+    places = torch.rand(batch, 3, generator=stream(seed, "part", step))
+    crop, magnitude = augmentation.crop, augmentation.randaugment
     return [
-        View(augmentation.crop, uniform, augmentation.randaugment, [(a, b) for a, b in pairs])
-        for uniform, pairs in zip(crops.tolist(), chosen.tolist(), strict=True)
+        View(crop, uniform, magnitude, [(a, b) for a, b in pairs], place)
+        for uniform, pairs, place in zip(
+            crops.tolist(), chosen.tolist(), places.tolist(), strict=True
+        )
     ]

@@ -130,7 +130,7 @@ class _Sequence(Encoded):
     def shape(self) -> tuple[int, ...]:
         return len(self.members), self.channels, *self.grid
 
-    def decode(self, item: int, view: View | None = None) -> Array:
+    def decode(self, item: int, view: View | None = None, number: int = 0) -> Array:
         number = int(self.members[item])
         try:
             with self.lock or nullcontext():

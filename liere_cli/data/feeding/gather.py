@@ -21,23 +21,26 @@ _LARGE = 1 << 20
 
 
 def gather(examples: Examples, chosen: Tensor, views: Sequence[View] | None, out: Tensor) -> Tensor:
-    """Items on the CPU with the numbers ``chosen``, int64 [B], each in its view, written to the
-    first B rows of ``out``, uint8 [at least B, C, *grid]; returns these rows.
+    """Items on the CPU with the numbers ``chosen``, int64 [B], each in the view drawn for it, or in
+    all V of its own, written to the first rows of ``out``, uint8 [at least B * V, C, *grid];
+    returns these rows.
 
     Raises LiereError: an item that can't be decoded.
     """
-    rows, inputs = out[: len(chosen)], examples.inputs
+    inputs, each = examples.inputs, 1 if views else examples.views
+    rows = out[: len(chosen) * each]
     if isinstance(inputs, Tensor) and views is None:
         return torch.index_select(inputs, 0, chosen, out=rows)
     arrays = rows.numpy()
 
     def fill(first: int) -> None:
-        for row in range(first, len(numbers), workers):
-            view = None if views is None else views[row]
+        for row in range(first, len(arrays), workers):
+            item, number = divmod(row, each)
+            view = None if views is None else views[item]
             if isinstance(inputs, Encoded):
-                arrays[row] = inputs.decode(numbers[row], view)
+                arrays[row] = inputs.decode(numbers[item], view, number)
             else:
-                arrays[row] = seen(inputs[numbers[row]].cpu().numpy(), view)
+                arrays[row] = seen(inputs[numbers[item]].cpu().numpy(), view)
 
     # a share of the items for each thread: a task for each costs more than a small image
     numbers, workers = chosen.tolist(), threads()

@@ -27,6 +27,8 @@ class Decoding(IntFlag):
     ROTATED = 8
     #: a file has several frames or pages, and the first is the image
     FIRST_FRAME = 16
+    #: the end of the file is missing, and what is there is used
+    CUT = 32
 
 
 #: those with other pixels than before they were known: part of the fingerprint

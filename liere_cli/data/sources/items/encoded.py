@@ -39,7 +39,7 @@ class EncodedItems(Encoded):
     def shape(self) -> tuple[int, ...]:
         return len(self.members), self.channels, *self.grid
 
-    def decode(self, item: int, view: View | None = None) -> Array:
+    def decode(self, item: int, view: View | None = None, number: int = 0) -> Array:
         member = int(self.members[item])
         start = int(self.ends[member - 1]) if member else 0
         rows, digest = self.rows[start : int(self.ends[member])], self.digests[member].tobytes()

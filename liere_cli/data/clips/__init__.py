@@ -1,0 +1,1 @@
+"""Clips of videos that are decoded as they are needed, and lists of videos."""
