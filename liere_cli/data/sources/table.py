@@ -27,7 +27,7 @@ from liere_cli.data.sources.items.stored import StoredImages, images_in, stored_
 from liere_cli.data.sources.labels import Label, read_classes
 from liere_cli.data.sources.local import Tables
 from liere_cli.data.sources.parquet import Shard
-from liere_cli.errors import LiereError
+from liere_cli.errors import LiereError, UsageError
 
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "cls")
 
@@ -109,6 +109,8 @@ class Table(Source):
             group = "" if self.group is None or row[self.group] is None else str(row[self.group])
             try:
                 decoding = _decoding(images, where)
+            except UsageError:
+                raise  # an option is missing, nothing is broken
             except LiereError as error:
                 yield Broken(number, str(error))
                 continue

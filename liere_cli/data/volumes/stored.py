@@ -17,7 +17,7 @@ import numpy as np
 
 from liere_cli.data.base import Array
 from liere_cli.data.sources.cache import cached_digest, file_key, prepared
-from liere_cli.errors import LiereError, counted
+from liere_cli.errors import LiereError, UsageError, counted
 
 #: of one volume, or of many in one array
 SUFFIXES = frozenset({".nii", ".gz", ".npy", ".zarr"})
@@ -315,12 +315,12 @@ def digest_of_volume(path: Path) -> bytes:
 
 
 def window_of(volume: Volume, window: Window) -> tuple[float, float]:
-    """The values that become 0 and 255. Raises LiereError: values of no known scale."""
+    """The values that become 0 and 255. Raises UsageError: values of no known scale."""
     kind = np.dtype(volume.array.dtype)
     if window is None:
         if kind in (np.uint8, np.bool_):
             return (0, 255) if kind == np.uint8 else (0, 1)
-        raise LiereError(
+        raise UsageError(
             f"{volume.where} has {kind} values: say which of them become black and white, as "
             "window=-1000/400, or window=volume for each volume's own range"
         )

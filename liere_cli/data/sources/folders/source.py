@@ -23,7 +23,7 @@ from liere_cli.data.sources.base import (
 )
 from liere_cli.data.sources.folders.layout import ASIDE, layout_of
 from liere_cli.data.sources.folders.tree import OUTSIDE, Tree, kinds
-from liere_cli.errors import LiereError, unreadable
+from liere_cli.errors import LiereError, UsageError, unreadable
 
 #: files in a part, after which an interrupted scan goes on
 _PART = 2048
@@ -94,6 +94,8 @@ class Folder(Source):
         data = self.read(file.path)
         try:
             decoding = self.decoding_of(file.path, data)
+        except UsageError:
+            raise  # an option is missing, nothing is broken
         except LiereError as error:
             return Broken(number, str(error))
         group = self.group_of(file.path)
