@@ -13,6 +13,7 @@ from liere_cli.cli import INTERRUPTED, console
 from liere_cli.cli.bench import bench
 from liere_cli.cli.catalogue.data import data
 from liere_cli.cli.catalogue.encodings import encodings
+from liere_cli.cli.check import check
 from liere_cli.cli.commands import Command
 from liere_cli.cli.compare import compare
 from liere_cli.cli.evaluate import evaluate
@@ -134,6 +135,7 @@ app.command(cls=Command)(compare)
 app.command(cls=Command)(judge)
 app.command(cls=Command)(report)
 app.command(cls=Command)(bench)
+app.command(cls=Command)(check)
 app.command(cls=Command)(encodings)
 app.command(cls=Command)(data)
 app.add_typer(runs, name="runs")
