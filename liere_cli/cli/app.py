@@ -13,11 +13,11 @@ from liere_cli.cli import INTERRUPTED, console
 from liere_cli.cli.bench import bench
 from liere_cli.cli.catalogue.data import data
 from liere_cli.cli.catalogue.encodings import encodings
-from liere_cli.cli.check import check
 from liere_cli.cli.commands import Command
 from liere_cli.cli.compare import compare
 from liere_cli.cli.evaluate import evaluate
 from liere_cli.cli.judge import judge
+from liere_cli.cli.machine.check import check
 from liere_cli.cli.recipes.init import init
 from liere_cli.cli.recipes.schema import schema
 from liere_cli.cli.report import report
