@@ -130,8 +130,8 @@ def _waits(setting: Setting) -> Iterator[Finding]:
         return
     waiting: dict[str, str] = {}
     for encoding in encodings(setting):
-        step, _ = _step(spec_of(encoding, _axes(encoding), setting.device), setting.device)
         with deterministic(setting.device):
+            step, _ = _step(spec_of(encoding, _axes(encoding), setting.device), setting.device)
             step(0, 0.0)
             torch.cuda.synchronize(setting.device)
             torch.cuda.set_sync_debug_mode("error")
