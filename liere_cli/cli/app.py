@@ -17,6 +17,7 @@ from liere_cli.cli.commands import Command
 from liere_cli.cli.compare import compare
 from liere_cli.cli.evaluate import evaluate
 from liere_cli.cli.judge import judge
+from liere_cli.cli.machine.check import check
 from liere_cli.cli.recipes.init import init
 from liere_cli.cli.recipes.schema import schema
 from liere_cli.cli.report import report
@@ -134,6 +135,7 @@ app.command(cls=Command)(compare)
 app.command(cls=Command)(judge)
 app.command(cls=Command)(report)
 app.command(cls=Command)(bench)
+app.command(cls=Command)(check)
 app.command(cls=Command)(encodings)
 app.command(cls=Command)(data)
 app.add_typer(runs, name="runs")

@@ -1,0 +1,1 @@
+"""What ``liere check`` measures: the machine, and the results of its device; one file a check."""
