@@ -164,7 +164,9 @@ class TrainingSettings(Section):
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="label smoothing of the training loss"
     )
-    augment: bool = Field(True, description="apply the data set's random shifts and flips")
+    augment: bool = Field(
+        True, description="apply the data set's random crops, shifts, flips and other augmentation"
+    )
     fraction: float = added(
         1.0,
         gt=0,

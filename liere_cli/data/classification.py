@@ -32,7 +32,7 @@ from liere_cli.data.options import (
     default_patch_edge,
 )
 from liere_cli.data.sources.base import REVISED, Encoded, Source
-from liere_cli.data.sources.cache import prepared
+from liere_cli.data.sources.cache import is_prepared, prepared
 from liere_cli.data.sources.folders.tree import kinds
 from liere_cli.data.sources.items.build import decode_into, write_index
 from liere_cli.data.sources.items.encoded import EncodedItems
@@ -101,27 +101,26 @@ class Labelled(Dataset):
         grid, index = grid or self.grid, self._index
         members = self.members(split)
         share = 1.0 if split == "train" else self.eval_crop
-        if self._decodes_each_time(split, len(members), grid):
+        cropped = "" if share == 1 else f"-crop{share:g}"
+        key = f"{self.fingerprint}/{'x'.join(map(str, grid))}-{split}{cropped}"
+        if self._decodes_each_time(split, len(members) * math.prod(grid), key):
             columns = {name: index[name] for name in ("digests", "rows", "ends")}
             inputs = EncodedItems(
                 self._accessible, members, **columns, grid=grid, channels=self.channels, share=share
             )
             labels, groups = index["labels"][members], index["groups"][members]
             return Examples(inputs, torch.from_numpy(labels), torch.from_numpy(groups))
-        cropped = "" if share == 1 else f"-crop{share:g}"
         arrays = prepared(
-            f"{self.fingerprint}/{'x'.join(map(str, grid))}-{split}{cropped}",
-            lambda folder: self._decode(folder, members, grid, share),
-            resumes=True,
+            key, lambda folder: self._decode(folder, members, grid, share), resumes=True
         )
         return Examples(**{name: torch.from_numpy(array) for name, array in arrays.items()})
 
-    def _decodes_each_time(self, split: Split, count: int, grid: tuple[int, ...]) -> bool:
+    def _decodes_each_time(self, split: Split, pixels: int, key: str) -> bool:
         cache = self.options.cache
         if split == "train" and self.augmentation.crop is not None:
             return True
-        size = count * self.channels * math.prod(grid)
-        return cache == "none" or (cache == "auto" and size > CACHE_BYTES)
+        large = pixels * self.channels > CACHE_BYTES and not is_prepared(key)
+        return cache == "none" or (cache == "auto" and large)
 
     @cached_property
     def _accessible(self) -> Source:

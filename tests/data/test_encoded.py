@@ -187,6 +187,19 @@ def test_stored_items_are_augmented_as_encoded_ones(folder: Path) -> None:
         batches(cached, augmentation=Augmentation(crop=0.08))
 
 
+def test_large_splits_are_decoded_each_time_unless_they_are_cached(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from liere_cli.data import classification
+
+    monkeypatch.setattr(classification, "CACHE_BYTES", 10 * 3 * 16 * 16)
+    assert isinstance(images(folder)("train").inputs, Encoded)
+    assert isinstance(images(folder)("val").inputs, torch.Tensor)
+    images(folder, cache="full")("train")
+    assert isinstance(images(folder)("train").inputs, torch.Tensor)
+    assert isinstance(images(folder, cache="none")("train").inputs, Encoded)
+
+
 def test_random_crops_are_of_training_images_whatever_is_cached(folder: Path) -> None:
     made = images(folder, cache="full", crop=0.08)
     assert isinstance(made("train").inputs, Encoded)

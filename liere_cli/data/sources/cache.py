@@ -67,6 +67,11 @@ def prepared(key: str, build: Callable[[Path], None], *, resumes: bool = False) 
     return arrays
 
 
+def is_prepared(key: str) -> bool:
+    """Whether there is an entry, which may still prove damaged."""
+    return (cache_root() / "prepared" / key / "entry.json").is_file()
+
+
 def verified() -> Iterator[tuple[Path, bool]]:
     """Reads every array of the cache again: each entry, and whether it matches its digests. An
     entry that does not is removed, so that it is built again.
