@@ -132,7 +132,7 @@ class Examples:
 
     @property
     def views(self) -> int:
-        """Sampled of each item that evaluation averages over."""
+        """Parts of each item that evaluation averages over."""
         return self.inputs.views if isinstance(self.inputs, Sampled) else 1
 
     def to(self, device: torch.device | str) -> "Examples":
