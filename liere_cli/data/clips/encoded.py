@@ -1,4 +1,4 @@
-"""Sampled of videos, decoded each time they are needed.
+"""Clips of videos, decoded each time they are needed.
 
 Shapes: N videos, B of a batch, V views, F frames of a clip, T frames of a video, C channels.
 """
