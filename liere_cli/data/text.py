@@ -31,7 +31,7 @@ from liere_cli.data.sources.hub import find_paths
 from liere_cli.data.splits import SPLITS, Fractions, contiguous
 from liere_cli.data.tokens.encode import encoded, encoded_key, signed, stream_note
 from liere_cli.data.tokens.vocabulary import Bytes, TokenizerFile, Vocabulary
-from liere_cli.errors import LiereError, unreadable
+from liere_cli.errors import LiereError, counted, unreadable
 from liere_cli.utils.files import digest_of
 from liere_cli.utils.paths import cache_root
 
@@ -69,9 +69,11 @@ class TextData(Dataset):
         text = self._stream()
         parts = self._parts(text, self.fractions)
         if min(map(len, parts)) < 2:
-            kept = "" if text.separator is None else ", with whole documents"
-            size = f"{len(text)} {text.unit}, too few to be split into train, val and test{kept}"
-            raise LiereError(f"{self._label()} has {size}")
+            counted_in = f"{len(text)} {text.unit}"
+            if text.separator is not None:
+                counted_in = f"{counted(len(text.starts), 'document')} of {counted_in}"
+            split = "too few to be split into train, val and test"
+            raise LiereError(f"{self._label()} has {counted_in}, {split}")
         return parts[SPLITS.index(split)]
 
     @staticmethod

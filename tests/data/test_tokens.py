@@ -164,6 +164,13 @@ def test_bits_per_byte_are_those_of_the_text(
     assert by_document == pytest.approx(list(losses.values()), rel=1e-4)
 
 
+def test_too_few_documents_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "two.txt"
+    path.write_text(f"{END}one story{END}another")
+    with pytest.raises(LiereError, match="has 2 documents of 18 tokens, too few to be split"):
+        build_dataset({"name": "text", "path": str(path), "separator": END}).load("train")
+
+
 def write_tokens(folder: Path, **files: list[int]) -> Path:
     folder.mkdir(exist_ok=True)
     for name, values in files.items():
