@@ -197,6 +197,12 @@ def with_settings(
     for key in (key for values in compare.over for key in values):
         if ".".join(key.split(".")[:2]) not in allowed:
             raise unknown("key in compare.over", key, allowed)
+        section, name = key.split(".")[:2]
+        if any(name in getattr(entry, section) for entry in entries):
+            raise UsageError(
+                f"compare.over compares several values of {key}, which a data set in compare.data "
+                "has one of; give one of both"
+            )
     names = [_name(values) for values in compare.over] or [""]
     return [
         (_with(entry, values), name)

@@ -172,6 +172,10 @@ def test_settings_of_the_model_are_a_dimension_beside_data_and_encodings(
 @pytest.mark.parametrize(
     ("over", "words"),
     [
+        (
+            {"training.batch": [8, 16]},
+            "training.batch, which a data set in compare.data has one of",
+        ),
         ({"model.qk_nrm": [True, False]}, "did you mean 'model.qk_norm'"),
         ({"qk_norm": [True]}, "unknown key in compare.over 'qk_norm'"),
         ({"model.qk_norm": True}, "needs a list of values for 'model.qk_norm'"),
@@ -182,7 +186,8 @@ def test_settings_of_the_model_are_a_dimension_beside_data_and_encodings(
 def test_settings_that_can_t_be_compared_are_refused(
     over: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    settings = {"data": "motion", "model": TINY, "compare": {"over": over}}
+    data = [{"data": "motion", "training": {"batch": 4}}]
+    settings = {"model": TINY, "compare": {"over": over, "data": data}}
     with pytest.raises(UsageError, match=words):
         plan_comparison(Recipe.validated(settings, "a test"), Context(tmp_path))
 

@@ -249,6 +249,21 @@ def test_a_cache_changes_no_logit_with_all_options(encoding: str, tied: bool) ->
     assert torch.equal(text, again)
 
 
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("encoding", ["axial", "liere", "alibi", "absolute"])
+def test_padding_changes_nothing_with_all_options(encoding: str, pooling: str) -> None:
+    shape = shape_of(2, **EVERYTHING, pooling=pooling)
+    model = model_of(shape, encoding)
+    mask = torch.ones(3, 4, 6, dtype=torch.bool)
+    mask[0, 2:] = mask[1, :, 4:] = False
+    pixels = mask.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None]
+    inputs = inputs_of(shape)
+    changed = torch.where(pixels, inputs, inputs + 9)
+    first, second = (model(x, mask=mask.flatten(1)) for x in (inputs, changed))
+    torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(first, model(inputs), atol=1e-3)
+
+
 @pytest.mark.parametrize("axes", [1, 2])
 def test_all_options_train_and_compile(axes: int) -> None:
     torch._dynamo.reset()
