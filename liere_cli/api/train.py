@@ -16,9 +16,9 @@ from liere_cli.api.arguments import (
 from liere_cli.config.files import load_recipe, refuse_foreign_code
 from liere_cli.config.recipe import Recipe
 from liere_cli.config.section import Section
-from liere_cli.errors import UsageError
 from liere_cli.launchers.events import Listener, Notice, ignore
 from liere_cli.launchers.worker import observed
+from liere_cli.planning.overrides import single_run_recipe
 from liere_cli.planning.plan import PlannedRun
 from liere_cli.runs.build import assemble, choose_device
 from liere_cli.runs.find import open_run
@@ -125,11 +125,11 @@ def _recipe(
     settings = load_recipe(source, flags=flags, assignments=given.assignments)
     code = (given.encoding, given.data, given.model, *given.assignments)
     refuse_foreign_code(settings, source or "flags", code)
-    if settings.compare is not None and "data" not in settings.model_fields_set:
-        raise UsageError(
-            f"recipe '{source}' compares {len(settings.compare.data)} data sets; choose one "
-            f"with --data, or run liere compare {source}"
-        )
+    if settings.compare is not None:
+        budget = [] if given.budget is None else [f"training.budget={given.budget}"]
+        named = [] if given.model is None else [f"model.name={given.model}"]
+        assignments = (*given.assignments, *budget, *named)
+        settings = single_run_recipe(settings, source or "flags", assignments)
     if settings.parent is not None and not settings.parent.id:
         parent = open_run(settings.parent.run, given.out)
         found = parent_settings(parent, f"{source}, parent")

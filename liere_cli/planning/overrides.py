@@ -93,6 +93,30 @@ def comparison_recipe(
     return recipe
 
 
+def single_run_recipe(recipe: Recipe, source: str, assignments: Iterable[str]) -> Recipe:
+    """The recipe of a run on one of the data sets that a recipe compares, with that data set's own
+    settings where no flag replaces them.
+
+    Args:
+        assignments: flags other than that for ``data``, as ``key=value``.
+
+    Raises UsageError: several data sets, of which none is chosen.
+    """
+    datasets = [] if recipe.compare is None else recipe.compare.model_dump(mode="json")["data"]
+    if "data" in recipe.model_fields_set:
+        entry = _dataset(dict(recipe.data), datasets)
+    elif len(datasets) > 1:
+        raise UsageError(
+            f"recipe '{source}' compares {len(datasets)} data sets; choose one with --data, or run "
+            f"liere compare {source}"
+        )
+    else:
+        entry = datasets[0] if datasets else {"data": dict(recipe.data)}
+    own = _outweighed(entry, list(assignments), own_encodings=True)
+    changes = {key: own[key] for key in ("data", *_DATASET_SECTIONS)}
+    return Recipe.validated(merged(recipe.model_dump(mode="json"), changes), source)
+
+
 def _refuse_varied(recipe: Recipe, assignments: Sequence[str]) -> None:
     """Refuses a flag for a value that tuning chooses, or that the comparison has several of."""
     varied = [key for values in recipe.compare.over for key in values] if recipe.compare else []

@@ -178,3 +178,34 @@ def test_a_shell_is_offered_names_keys_and_runs(here: Path) -> None:
     assert completed("train", "--set", "training.learn") == ["training.learning_rate="]
     assert completed("runs", "show", "0123") == ["0123456789ab"]
     assert completed("compare", "qui") == ["quick"]
+
+
+RECIPE = """
+model: {layers: 1, dim: 32, heads: 2}
+training: {budget: 3steps, batch: 4, test_limit: 8, validation_limit: 8}
+compare:
+  seeds: [3]
+  baseline: axial
+  encodings: [axial, liere]
+  data:
+    - data: motion:train=16,val=8,test=8
+      training: {budget: 2steps}
+    - data: pointing:train=16,val=8,test=8
+      model: {dim: 16}
+"""
+
+
+@pytest.mark.parametrize("data", ["motion", "pointing:train=16,val=8,test=8"])
+def test_train_repeats_a_run_of_a_comparison(data: str, here: Path) -> None:
+    Path("both.yaml").write_text(RECIPE)
+    run = ("train", "--recipe=both.yaml", "--encoding=liere", "--seed=3", "--json")
+    assert liere("compare", "both.yaml", "--jobs=1").exit_code == 0
+    again = liere(*run, f"--data={data}")
+    assert again.exit_code == 0, again.output
+    assert "already finished" in again.stderr
+    other = liere(*run, f"--data={data}", "--budget=1steps")
+    assert "already finished" not in other.stderr
+    assert json.loads(other.stdout)["steps"] == 1
+    unclear = liere(*run)
+    assert unclear.exit_code == 2
+    assert "compares 2 data sets; choose one with --data" in unclear.stderr
