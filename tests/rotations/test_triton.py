@@ -420,7 +420,7 @@ def test_operators_agree_with_their_schemas() -> None:
     torch.library.opcheck(blocks._rotate_in_place, (rotations, x), test_utils=checks)
     torch.library.opcheck(
         blocks._rotate_backward,
-        (rotations, x, target, x.clone(), torch.empty_like(rotations), True, False),
+        (rotations, x, target, x.clone(), torch.empty_like(rotations), False),
         test_utils=checks,
     )
     qkv, table = torch.randn(2, 3, 3, 2, 8), torch.randn(1, 3, 4, 2)

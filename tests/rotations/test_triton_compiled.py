@@ -26,12 +26,14 @@ POLYNOMIAL = [*POLYNOMIALS[torch.float32], RADIUS[torch.float32]]
 
 
 def of_blocks(rows: int, dtype: str) -> list[tuple[str, str, dict[str, Any], dict[str, Any]]]:
-    constants = blocks.constants(torch.empty(2, 64 // rows, 3, rows, rows), 512)
+    rotations = torch.empty(2, 64 // rows, 3, rows, rows)
+    wide = torch.float32 if dtype == "*fp32" else torch.bfloat16
+    constants, warps = blocks.constants(rotations, 512, wide), blocks.warps(rotations)
     types = {"x_ptr": dtype, "out_ptr": dtype, "grad_ptr": dtype, "saved_ptr": dtype}
-    backward = {**constants, "SAVED_OUTPUT": True, "ADD": True}
+    backward = {**constants, "ADD": True}
     return [
-        ("blocks", "rotate", {**constants, "INVERSE": True, **types}, {"num_warps": 4}),
-        ("blocks", "rotate_backward", {**backward, **types}, {"num_warps": 4, "num_stages": 2}),
+        ("blocks", "rotate", {**constants, "INVERSE": True, **types}, {"num_warps": warps}),
+        ("blocks", "rotate_backward", {**backward, **types}, {"num_warps": warps, "num_stages": 2}),
     ]
 
 
@@ -51,7 +53,7 @@ def cases() -> list[tuple[str, str, dict[str, Any], dict[str, Any]]]:
     types = {"qkv_ptr": "*bf16", **{f"{x}_ptr": "*bf16" for x in ("q", "k", "v", "out", "saved")}}
     found.append(("planes", "rotate", {**given, **types}, {"num_warps": 2}))
     given = {**given, **types, "SUMS": True}
-    found.append(("planes", "rotate_backward", given, {"num_warps": 2}))
+    found.append(("planes", "rotate_backward", given, {"num_warps": 4}))
     types = {"basis_ptr": "*fp64", "frequencies_ptr": "*fp64"}
     for rows in (8, 64):
         options = {"num_warps": schur.warps(rows)}

@@ -32,7 +32,7 @@ def constants(rows: int) -> dict[str, Any]:
 
 def warps(rows: int) -> int:
     """Warps of a program."""
-    return 8 if rows > 32 else 4 if rows > 16 else 1
+    return 16 if rows > 32 else 4 if rows > 16 else 1
 
 
 @torch.library.custom_op("liere::real_schur", mutates_args=())
