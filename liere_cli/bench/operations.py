@@ -208,7 +208,7 @@ def _kernel_bytes(name: str, args: Sequence[Any], out: Any) -> int:
         grads = sum(map(_size, (q, k, v, table, *out)))
         return grads + (0 if saved is None else 2 * _size(saved) // 3)
     if name == "rotate_blocks_backward":
-        rotations, grad, target, saved, total, _, add = args
+        rotations, grad, target, saved, total, add = args
         read = sum(map(_size, (rotations, grad, target, saved, total)))
         return read + (_size(total) if add else 0)
     if name == "rotate_blocks_":

@@ -16,6 +16,7 @@ from liere_cli.errors import UsageError
 from liere_cli.rotations.derivatives import backward_is_composed, composed
 from liere_cli.rotations.exponential.scaling_squaring import can_read_values
 from liere_cli.rotations.kernels.schur import SchurKernel, schur_kernel
+from liere_cli.rotations.kernels.triton import schur as triton
 from liere_cli.rotations.precision import check_square, full_precision
 from liere_cli.rotations.skew_symmetric import skew
 
@@ -165,9 +166,12 @@ def _decompose(a: Tensor) -> tuple[Tensor, Tensor]:
     """Q [..., b, b] and frequencies [..., b/2] in the dtype of A; NaN where A is not finite."""
     finite = a.isfinite().all(-1).all(-1)
     known = a.masked_fill(~finite[..., None, None], 0.0)
-    # eigenvectors are accurate enough for float32, and take fewer operations
-    decompose = _from_singular_vectors if a.dtype == torch.float64 else _from_eigenvectors
-    basis, frequencies = decompose(known)
+    form = triton.real_schur(known)
+    if form is None:
+        # eigenvectors are accurate enough for float32, and take fewer operations
+        decompose = _from_singular_vectors if a.dtype == torch.float64 else _from_eigenvectors
+        form = decompose(known)
+    basis, frequencies = (x.to(a.dtype) for x in form)
     basis = basis.masked_fill(~finite[..., None, None], math.nan)
     return basis, frequencies.masked_fill(~finite[..., None], math.nan)
 

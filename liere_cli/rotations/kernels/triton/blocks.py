@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from liere_cli.rotations.kernels.triton.support import device_code, power_of_two, serves, tile_of
+from liere_cli.rotations.precision import full_precision
 
 #: largest number of rows that kernels are compiled for
 MAX_ROWS = 64
@@ -65,21 +66,32 @@ class BlockKernel:
             return None
         total = torch.empty_like(rotations)
         for index, (grad, target, x) in enumerate(zip(grads, targets, saved, strict=True)):
-            _rotate_backward(rotations, grad, target, x, total, saved_output, index > 0)
-        return total
+            _rotate_backward(rotations, grad, target, x, total, index > 0)
+        if not saved_output:
+            return total
+        # with y = R x, g x^T = g y^T R
+        with full_precision(total):
+            return total @ rotations
 
 
-def constants(rotations: Tensor, batch: int) -> dict[str, Any]:
+def constants(rotations: Tensor, batch: int, dtype: torch.dtype) -> dict[str, Any]:
     """Arguments that kernels are compiled for."""
     tile, padded = tile_of(rotations.shape[-1])
+    # float32 takes more registers
+    most = BATCH // 2 if dtype == torch.float32 else BATCH
     return {
         "SHARED": len(rotations) == 1,
         "ROWS": rotations.shape[-1],
         "PADDED": padded,
         "TILE": tile,
-        "BATCH": min(BATCH, max(16, power_of_two(batch))),
+        "BATCH": min(most, max(16, power_of_two(batch))),
         "PRECISION": PRECISION,
     }
+
+
+def warps(rotations: Tensor) -> int:
+    """Warps of a program: as many as its tiles need registers for."""
+    return 8 if tile_of(rotations.shape[-1])[0] == 64 else 4
 
 
 def _groups(rotations: Tensor) -> int:
@@ -104,7 +116,7 @@ def _launch_rotate(rotations: Tensor, x: Tensor, target: Tensor, inverse: bool) 
     batch, heads = x.shape[:2]
     if not (batch and heads and tokens and blocks):
         return
-    given = constants(rotations, batch)
+    given = constants(rotations, batch, x.dtype)
     # heads of one rotation share its tile in the cache
     grid = tokens * _groups(rotations), heads, -(-batch // given["BATCH"])
     device.rotate[grid](
@@ -112,7 +124,7 @@ def _launch_rotate(rotations: Tensor, x: Tensor, target: Tensor, inverse: bool) 
         *(*x.stride()[:3], *target.stride()[:3]),
         **given,
         INVERSE=inverse,
-        num_warps=4,
+        num_warps=warps(rotations),
     )
 
 
@@ -123,7 +135,6 @@ def _rotate_backward(
     target: Tensor,
     saved: Tensor,
     total: Tensor,
-    saved_output: bool,
     add: bool,
 ) -> None:
     device = device_code("blocks")
@@ -136,10 +147,9 @@ def _rotate_backward(
         *(_positioned(x, tokens) for x in (grad, target, saved)),
         *(total, batch, heads, tokens, blocks),
         *(*grad.stride()[:3], *target.stride()[:3], *saved.stride()[:3]),
-        **constants(rotations, batch),
-        SAVED_OUTPUT=saved_output,
+        **constants(rotations, batch, grad.dtype),
         ADD=add,
-        num_warps=4,
+        num_warps=warps(rotations),
         num_stages=2,
     )
 

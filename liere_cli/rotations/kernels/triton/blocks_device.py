@@ -10,7 +10,7 @@ strides of batch, head and token.
 import triton
 import triton.language as tl
 
-from liere_cli.rotations.kernels.triton.tiles_device import outer, product, rotated
+from liere_cli.rotations.kernels.triton.tiles_device import outer, rotated
 
 
 @triton.jit
@@ -110,12 +110,11 @@ def rotate_backward(
     PADDED: tl.constexpr,
     TILE: tl.constexpr,
     BATCH: tl.constexpr,
-    SAVED_OUTPUT: tl.constexpr,
     ADD: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """R^T g of every token, and the gradient to R: the sum of g x^T over all rows of R, added to
-    ``total_ptr`` if ADD. ``saved_ptr`` is x, or y = R x with SAVED_OUTPUT: g x^T = g y^T R.
+    """R^T g of every token, and the sum of g x^T over all rows of R, x at ``saved_ptr``, added to
+    ``total_ptr`` if ADD.
     """
     groups = tl.cdiv(blocks, TILE // PADDED)
     token, group, head = tl.program_id(0) // groups, tl.program_id(0) % groups, tl.program_id(1)
@@ -137,8 +136,6 @@ def rotate_backward(
         out_row = row * out_batch + at * out_head + token * out_token
         back = rotated(grad, w, PRECISION).to(grad.dtype)
         tl.store(out_ptr + out_row[:, None] + channel[None, :], back, mask)
-    if SAVED_OUTPUT:
-        total = product(total, w, PRECISION)
     if ADD:
         total += tl.load(total_ptr + offsets, entries, 0.0)
     tl.store(total_ptr + offsets, total, entries)

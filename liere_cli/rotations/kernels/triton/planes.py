@@ -59,7 +59,7 @@ def constants(channels: int, batch: int, half_split: bool) -> dict[str, Any]:
     planes = power_of_two(channels // 2)
     return {
         "PLANES": planes,
-        "BATCH": min(power_of_two(batch), max(1, 1024 // planes)),
+        "BATCH": min(power_of_two(batch), max(1, 512 // planes)),
         "HALF_SPLIT": half_split,
     }
 
@@ -100,7 +100,7 @@ def _rotate_backward(
         *(*q.stride()[:3], *k.stride()[:3], *v.stride()[:3]),
         **constants(channels, batch, half_split),
         SUMS=saved is not None,
-        num_warps=2,
+        num_warps=4,
     )
     return grad, cross, dot
 
