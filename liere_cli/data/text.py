@@ -72,8 +72,8 @@ class TextData(Dataset):
             counted_in = f"{len(text)} {text.unit}"
             if text.separator is not None:
                 counted_in = f"{counted(len(text.starts), 'document')} of {counted_in}"
-            split = "too few to be split into train, val and test"
-            raise LiereError(f"{self._label()} has {counted_in}, {split}")
+            problem = "too few to be split into train, val and test"
+            raise LiereError(f"{self._label()} has {counted_in}, {problem}")
         return parts[SPLITS.index(split)]
 
     @staticmethod
