@@ -133,7 +133,9 @@ def test_without_pytest_one_sentence_says_what_to_install() -> None:
 
 
 def test_every_choice_of_an_option_is_a_case() -> None:
-    assert set(choices("rope")) == {"rope:layout=half-split", "rope:learned=true"}
+    expected = {"layout=half-split", "learned=true", "learned=scale", "values=true"}
+    expected |= {f"share={name}" for name in ("none", "layers", "heads", "all")}
+    assert set(choices("rope")) == {f"rope:{choice}" for choice in expected}
     assert set(choices("liere:share=all")) == set()
     tested = cases(kind="case")
     assert Case("liere:share=heads", 3) in tested

@@ -255,6 +255,7 @@ def test_a_model_with_rotated_values(case: Case) -> None:
     ("spec", "axes", "message"),
     [
         ("rope:learned=yes", 1, "'learned' is 'yes', but must be true, false or scale"),
+        ("axial:share=all", 2, "nothing to share: share=all needs learned=true or learned=scale"),
         ("rope-mixed:part=0", 2, "'part' is 0, but must be above 0"),
         ("nd-rope:part=0.2", 3, "needs a plane for each of 4 directions, and 3 rotate"),
         ("xpos:values=true", 1, "unknown key 'values'"),

@@ -138,13 +138,18 @@ class Rotary(PositionEncoding):
         self,
         frequencies: Tensor,
         learned: bool | Literal["scale"],
-        share: Share | None = "none",
+        share: Share | None = None,
     ) -> None:
         """Fixed frequencies [A, P] or [N, A, P]; or learned ones that start there, [L, N, A, P];
         or, with ``scale``, logarithms of factors on the fixed ones, initially 0, [L, N, 1, P]
-        (LeRoPE, arXiv 2607.10134 section 3.1). L and N are 1 for what ``share`` names.
+        (LeRoPE, arXiv 2607.10134 section 3.1). L and N are 1 for what ``share`` names. UsageError
+        for ``share`` without anything learned.
         """
         if not learned:
+            if share is not None:
+                raise self.error(
+                    f"has nothing to share: share={share} needs learned=true or learned=scale"
+                )
             self.register_buffer("frequencies", frequencies, persistent=False)
             return
         share = share or ("all" if learned == "scale" else "none")

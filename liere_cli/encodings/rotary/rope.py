@@ -34,10 +34,10 @@ class RoPE(Rotary):
     capacity. With ``part`` only the first planes rotate, with the spectrum of a head of that size
     (GPT-NeoX, arXiv 2204.06745 section 2.1.1).
 
-    ``learned=scale`` is LeRoPE (arXiv 2607.10134, section 3.1): plane i rotates by
-    p exp(a_i) theta^(-i/P), a_i initially 0, one for all layers and heads. ``share=layers`` learns
-    one for each head instead, as AdaRoPE (arXiv 2607.19363) does, without that paper's learned
-    factors on the logits. Formulas from descriptions of both papers, which publish no code.
+    ``learned=scale`` is LeRoPE (arXiv 2607.10134, section 3.1, as others quote it; the paper could
+    not be read): plane i rotates by p exp(a_i) theta^(-i/P), a_i initially 0, one for all layers
+    and heads. ``share=none`` learns a set for each head of each layer instead, as AdaRoPE (arXiv
+    2607.19363) does by its abstract, without that paper's learned factors on the logits.
     """
 
     name = "rope"
