@@ -328,6 +328,8 @@ def test_a_broken_volume_is_one_sentence(name: str, tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_one_sentence(tmp_path: Path) -> None:
     spec = write_npy(tmp_path)
+    # an index of the whole volumes says nothing about patches
+    assert len(load(build_dataset(f"{spec},{GRID}"), "train"))
     cases = {
         f"volumes:{tmp_path}/all.npy": "has no labels",
         f"{spec},crop=true,grid=7x8x8": "smaller than crops of 7x8x8",

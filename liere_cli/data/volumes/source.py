@@ -116,7 +116,9 @@ class Volumes(Folder):
         }
         files = [(file.label, file.split, str(file.path)) for file in self.files]
         groups = sorted((str(path), group) for path, group in self.groups.items())
-        return [type(self).__name__, *statuses.values(), *files, *groups]
+        # what a scan checks beside the files
+        checked = self.window if isinstance(self.window, str) else self.window is None, self.crops
+        return [type(self).__name__, *checked, *statuses.values(), *files, *groups]
 
     def group_of(self, path: Path) -> str:
         return self.groups.get(path, "")
