@@ -136,10 +136,10 @@ def test_every_choice_of_an_option_is_a_case() -> None:
     expected = {"layout=half-split", "learned=true", "learned=scale", "values=true"}
     expected |= {f"share={name}" for name in ("none", "layers", "heads", "all")}
     assert set(choices("rope")) == {f"rope:{choice}" for choice in expected}
-    assert set(choices("liere:share=all")) == set()
+    assert set(choices("liere:share=all")) == {"liere:share=all,values=true"}
     tested = cases(kind="case")
     assert Case("liere:share=heads", 3) in tested
     assert Case("absolute:resize=linear", 2) in tested
-    # spiral's clamp is refused without a square grid
-    assert not [case for case in tested if case.spec == "spiral:clamp=true"]
+    # refused: a clamp without a square grid, and sharing of what is not learned
+    assert not [case for case in tested if case.spec in ("spiral:clamp=true", "rope:share=all")]
     assert set(cases(["liere"])) == {Case("liere", axes) for axes in (1, 2, 3)}
