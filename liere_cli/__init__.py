@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from liere_cli.api.apply_to import apply_to
     from liere_cli.api.compare import compare
     from liere_cli.api.comparison import Comparison, ComparisonRow
     from liere_cli.api.evaluate import evaluate, open_trained
+    from liere_cli.api.in_models.apply_to import apply_to
     from liere_cli.api.judge import judge
     from liere_cli.api.own_data import data_from
     from liere_cli.api.removal import remove_runs
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 #: public names by module
 _PUBLIC = {
-    "api.apply_to": ["apply_to"],
+    "api.in_models.apply_to": ["apply_to"],
     "api.compare": ["compare"],
     "api.comparison": ["Comparison", "ComparisonRow"],
     "api.evaluate": ["evaluate", "open_trained"],

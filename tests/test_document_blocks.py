@@ -241,6 +241,7 @@ def test_python_blocks_of_a_document_run_in_order(
     document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     names: dict[str, Any] = {}
     missing = set()
     for block in blocks_of(document):
@@ -248,6 +249,8 @@ def test_python_blocks_of_a_document_run_in_order(
             if unavailable := [name for name in needed(block) if not importable(name)]:
                 missing.update(unavailable)
                 continue
+            if file := re.match(r"# (\w+\.py)\n", block.content):  # later blocks import it
+                Path(file[1]).write_text(block.content)
             lines = "\n" * (block.line - 1)
             exec(compile(lines + block.content, str(document), "exec"), names)
     if missing:

@@ -24,6 +24,8 @@ def recipe_schema() -> dict[str, Any]:
         kept = {k: v for k, v in dataset[key].items() if k in ("default", "description", "title")}
         optional = {"anyOf": [reference, {"type": "null"}]} if key == "transfer" else reference
         dataset[key] = optional | kept
+    comparison = schema["$defs"]["CompareSettings"]["properties"]
+    comparison["parents"] = comparison["from"]  # its name in resolved recipes
     _require_names(schema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

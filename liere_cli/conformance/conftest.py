@@ -9,7 +9,7 @@ import torch
 from liere_cli.conformance.cases import Kind, cases
 from liere_cli.errors import LiereError
 
-GENERATED = ("pointing:train=40,val=20,test=20", "motion:train=40,val=20,test=20")
+GENERATED = ("pointing:train=40,val=20,test=20", "motion:noise=20,train=40,val=20,test=20")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -124,8 +124,14 @@ def evaluate(
     finally:
         model.train(was_training)
     items = _in_order(results, ranks)
+    return _evaluation(items, examples, limit, sum(len(part.items) for part in parts))
+
+
+def _evaluation(
+    items: dict[str, Tensor], examples: ByteStream | Examples, limit: int | None, passes: int
+) -> Evaluation:
+    """From the results of all items, in order; adds their groups."""
     count = int(items["weight"].sum())
-    passes = sum(len(part.items) for part in parts)
     if not count:
         raise LiereError("the text to evaluate has separators of documents alone")
     mean_loss = float(items["loss"].double().sum()) / count
@@ -133,9 +139,8 @@ def evaluate(
         if "group" not in items:
             items["group"] = torch.arange(len(items["loss"]))
         return Evaluation(mean_loss / math.log(2), mean_loss, count, items, passes)
-    items["group"] = examples.groups[
-        evenly_spaced(len(examples), limit).to(examples.groups.device)
-    ].cpu()
+    evaluated = evenly_spaced(len(examples), limit).to(examples.groups.device)
+    items["group"] = examples.groups[evaluated].cpu()
     return Evaluation(float(items["correct"].double().mean()), mean_loss, count, items, passes)
 
 

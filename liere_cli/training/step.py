@@ -16,11 +16,11 @@ from liere_cli.positions.augment import Displacement
 from liere_cli.positions.grid import Grid
 from liere_cli.runs.build import RunSpec
 from liere_cli.runs.threads import step_flops
+from liere_cli.training.gradient_sum import GradientSum
 from liere_cli.training.gradients import clip_gradients
 from liere_cli.utils.devices import CPU, send
 from liere_cli.utils.distributed import Ranks
 from liere_cli.utils.execution import choose_execution
-from liere_cli.utils.gradient_sum import GradientSum
 from liere_cli.utils.seeding import stream, stream_seed
 
 

@@ -27,7 +27,7 @@ def is_timm(module: nn.Module) -> bool:
 
 
 def apply_to_timm(module: Any, spec: Spec, seed: int | None) -> PositionEncoding:
-    """See :func:`liere_cli.api.apply_to.apply_to`."""
+    """See :func:`liere_cli.api.in_models.apply_to.apply_to`."""
     from timm.layers.attention import Attention, AttentionRope
     from timm.models.eva import EvaAttention
 

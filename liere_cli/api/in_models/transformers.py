@@ -33,7 +33,7 @@ def is_transformers(module: nn.Module) -> bool:
 def apply_to_transformers(
     module: Any, spec: Spec, tokens: int | None, seed: int | None
 ) -> PositionEncoding:
-    """See :func:`liere_cli.api.apply_to.apply_to`."""
+    """See :func:`liere_cli.api.in_models.apply_to.apply_to`."""
     base, config = module.base_model, module.config
     attentions: list[Any] = [
         part for part in base.modules() if hasattr(part, "scaling") and hasattr(part, "is_causal")

@@ -129,6 +129,66 @@ def _write(pointers, x):
 
 
 @triton.jit
+def _levels(
+    a,
+    mask,
+    x_ptr,
+    size,
+    Y1: tl.constexpr,
+    Y2: tl.constexpr,
+    X1: tl.constexpr,
+    X3: tl.constexpr,
+    X4: tl.constexpr,
+    X5: tl.constexpr,
+    X6: tl.constexpr,
+    X7: tl.constexpr,
+    RADIUS: tl.constexpr,
+    MAX: tl.constexpr,
+    PLAIN: tl.constexpr,
+    PADDED: tl.constexpr,
+    TILE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Writes X, X^2, P, Q, the factor of P and every level of the squarings of a tile ``a`` from
+    ``x_ptr`` on. Returns the last level; by row, whether it is valid and its first squaring; the
+    scale, all squarings, and those of E without the identity.
+    """
+    SIZE: tl.constexpr = TILE * TILE
+    i = tl.arange(0, TILE)
+    cells = i[:, None] * TILE + i[None, :]
+    diagonal = i[:, None] == i[None, :]
+    square_ptr, p_ptr, q_ptr = x_ptr + SIZE, x_ptr + 2 * SIZE, x_ptr + 3 * SIZE
+    factor_ptr, levels = x_ptr + 5 * SIZE, x_ptr + 6 * SIZE
+    _write(x_ptr + cells, a)
+    square = tl.where(mask, stored_product(x_ptr, x_ptr, size, TILE, PRECISION), 0.0)
+    squarings, valid = _squarings(square, RADIUS, MAX, PADDED)
+    scale = _halved(squarings)[:, None]
+    square = tl.where(valid[:, None], square * scale * scale, 0.0)
+    x = tl.where(valid[:, None], tl.load(x_ptr + cells) * scale, 0.0)
+    _write(x_ptr + cells, x)
+    _write(square_ptr + cells, square)
+    _write(factor_ptr + cells, X1 * x + square + tl.where(diagonal, X3, 0.0))
+    p = stored_product(square_ptr, factor_ptr, size, TILE, PRECISION)
+    _write(p_ptr + cells, p)
+    q = X5 * tl.load(x_ptr + cells) + X6 * tl.load(square_ptr + cells)
+    _write(q_ptr + cells, q + X7 * p + tl.where(diagonal, X4, 0.0))
+    e = stored_product(p_ptr, q_ptr, size, TILE, PRECISION)
+    e += Y1 * tl.load(x_ptr + cells) + Y2 * tl.load(square_ptr + cells)
+    total = tl.max(squarings, 0)
+    plain = tl.maximum(total - PLAIN, 0)
+    first = (total - squarings)[:, None]
+    for step in range(total):
+        e += tl.where(diagonal & (step == plain), 1.0, 0.0)
+        level = levels + step * SIZE
+        _write(level + cells, e)
+        squared = stored_product(level, level, size, TILE, PRECISION)
+        e = tl.load(level + cells)
+        squared += tl.where(step < plain, 2.0, 0.0) * e
+        e = tl.where(step >= first, squared, e)
+    return e, valid, first, scale, total, plain
+
+
+@triton.jit
 def exponential_backward(
     a_ptr,
     grad_ptr,
@@ -165,8 +225,7 @@ def exponential_backward(
     """
     SIZE: tl.constexpr = TILE * TILE
     i = tl.arange(0, TILE)
-    cells = i[:, None] * TILE + i[None, :]
-    diagonal = i[:, None] == i[None, :]
+    cells, diagonal = i[:, None] * TILE + i[None, :], i[:, None] == i[None, :]
     x_ptr = levels_ptr + tl.program_id(0).to(tl.int64) * ((6 + MAX) * SIZE)
     square_ptr, p_ptr, q_ptr = x_ptr + SIZE, x_ptr + 2 * SIZE, x_ptr + 3 * SIZE
     grad_x_ptr, other_ptr, levels = x_ptr + 4 * SIZE, x_ptr + 5 * SIZE, x_ptr + 6 * SIZE
@@ -174,37 +233,15 @@ def exponential_backward(
         start, matrix, row, mask = _indices(tile, count, ROWS, PADDED, TILE)
         offsets = (matrix + row * ROWS)[:, None] + row[None, :]
         a = tl.load(a_ptr + start + offsets, mask, 0.0)
-        _write(x_ptr + cells, a)
-        square = tl.where(mask, stored_product(x_ptr, x_ptr, size, TILE, PRECISION), 0.0)
-        squarings, valid = _squarings(square, RADIUS, MAX, PADDED)
-        scale = _halved(squarings)[:, None]
-        square = tl.where(valid[:, None], square * scale * scale, 0.0)
-        x = tl.where(valid[:, None], tl.load(x_ptr + cells) * scale, 0.0)
-        _write(x_ptr + cells, x)
-        _write(square_ptr + cells, square)
-        _write(other_ptr + cells, X1 * x + square + tl.where(diagonal, X3, 0.0))
-        p = stored_product(square_ptr, other_ptr, size, TILE, PRECISION)
-        _write(p_ptr + cells, p)
-        q = X5 * tl.load(x_ptr + cells) + X6 * tl.load(square_ptr + cells)
-        _write(q_ptr + cells, q + X7 * p + tl.where(diagonal, X4, 0.0))
-        e = stored_product(p_ptr, q_ptr, size, TILE, PRECISION)
-        e += Y1 * tl.load(x_ptr + cells) + Y2 * tl.load(square_ptr + cells)
-        total = tl.max(squarings, 0)
-        plain = tl.maximum(total - PLAIN, 0)
-        first = (total - squarings)[:, None]
-        for step in range(total):
-            e += tl.where(diagonal & (step == plain), 1.0, 0.0)
-            level = levels + step * SIZE
-            _write(level + cells, e)
-            squared = stored_product(level, level, size, TILE, PRECISION)
-            e = tl.load(level + cells)
-            squared += tl.where(step < plain, 2.0, 0.0) * e
-            e = tl.where(step >= first, squared, e)
+        e, valid, first, scale, total, plain = _levels(
+            a, mask, x_ptr, size, Y1, Y2, X1, X3, X4, X5, X6, X7,
+            RADIUS, MAX, PLAIN, PADDED, TILE, PRECISION,
+        )  # fmt: skip
         if ROTATIONS:
             e += tl.where(diagonal & (total == 0), 1.0, 0.0)
-            e = tl.where(valid[:, None], e, float("nan"))
-            tl.store(rotations_ptr + start + offsets, e, mask)
-
+            tl.store(
+                rotations_ptr + start + offsets, tl.where(valid[:, None], e, float("nan")), mask
+            )
         # entry (row, column) of the transposed gradient
         transposed = (matrix + row * grad_column)[:, None] + (row * grad_row)[None, :]
         grad = tl.load(grad_ptr + start + transposed, mask, 0.0)
@@ -232,6 +269,5 @@ def exponential_backward(
         grad_x = stored_product(other_ptr, x_ptr, size, TILE, PRECISION)
         grad_x += Y1 * tl.load(grad_x_ptr + cells) + X5 * tl.load(p_ptr + cells)
         grad_x += X1 * tl.load(square_ptr + cells)
-        result = (tl.trans(grad_x) - grad_x) * (0.5 * scale)
-        result = tl.where(valid[:, None], result, float("nan"))
-        tl.store(result_ptr + start + offsets, result, mask)
+        skew = (tl.trans(grad_x) - grad_x) * (0.5 * scale)
+        tl.store(result_ptr + start + offsets, tl.where(valid[:, None], skew, float("nan")), mask)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from liere_cli.training.gradient_sum import GradientSum
 from liere_cli.utils import gradient_sum
 from liere_cli.utils.distributed import ALONE, Ranks
-from liere_cli.utils.gradient_sum import GradientSum
 
 
 class Doubled:
