@@ -219,9 +219,8 @@ def exponential_backward(
 ):
     """The skew part of the gradient to A from the gradient to exp(A), and exp(A) if ROTATIONS.
 
-    A program computes every so many-th tile. Matrices are in a part of ``levels_ptr`` of its own,
-    [6 + MAX, TILE, TILE], small enough for the cache: registers hold the sum of a product and few
-    others. Gradients are transposed.
+    Each program computes several tiles, in a part of ``levels_ptr`` of its own, [6 + MAX, TILE,
+    TILE], small enough for the cache, as registers hold few matrices. Gradients are transposed.
     """
     SIZE: tl.constexpr = TILE * TILE
     i = tl.arange(0, TILE)
@@ -242,7 +241,6 @@ def exponential_backward(
             tl.store(
                 rotations_ptr + start + offsets, tl.where(valid[:, None], e, float("nan")), mask
             )
-        # entry (row, column) of the transposed gradient
         transposed = (matrix + row * grad_column)[:, None] + (row * grad_row)[None, :]
         grad = tl.load(grad_ptr + start + transposed, mask, 0.0)
         for back in range(total):
