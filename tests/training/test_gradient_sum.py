@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from liere_cli.training import gradient_sum
 from liere_cli.training.gradient_sum import GradientSum
-from liere_cli.utils import gradient_sum
 from liere_cli.utils.distributed import ALONE, Ranks
 
 
