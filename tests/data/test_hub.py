@@ -7,8 +7,9 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ import pytest
 import torch
 
 from liere_cli.data import ByteStream, build_dataset
-from liere_cli.errors import UsageError
+from liere_cli.errors import LiereError, UsageError
 from support.hub_server import Hub, served
 from support.image_files import image
 
@@ -226,3 +227,26 @@ def test_rows_of_text_are_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert apart.notes[0].endswith("of 200 documents")
     with pytest.raises(UsageError, match="'documents' is an option of text: add text=COLUMN"):
         build_dataset(f"hub:{tmp_path / 'rows'},documents=true")
+
+
+def test_what_is_larger_than_the_free_disk_is_not_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    from liere_cli.data.sources import hub_sets
+
+    sizes = [SimpleNamespace(size=int(2e9))] * 2
+    monkeypatch.setattr(huggingface_hub.HfApi, "get_paths_info", lambda *_, **__: sizes)
+    for free in (4e9, 3e9):
+        usage = SimpleNamespace(free=int(free))
+        monkeypatch.setattr(hub_sets.shutil, "disk_usage", lambda path, usage=usage: usage)
+        expected = (
+            pytest.raises(
+                LiereError, match=r"4.0 GB to download, but .* has 3.0 GB free: give stre"
+            )
+            if free < 4e9
+            else nullcontext()
+        )
+        with expected:
+            hub_sets._check_space("me/huge", ["a.parquet", "b.parquet"], "0" * 40)
