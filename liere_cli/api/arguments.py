@@ -44,6 +44,18 @@ def _specs(value: object) -> str | None:
     return ",".join(specs)
 
 
+def _data(value: object) -> str | None:
+    """As :func:`_specs`; objects that hold items are refused before they are read."""
+    parts = value.values() if isinstance(value, Mapping) and "name" not in value else [value]
+    named = (str, Mapping, list, tuple)
+    if any(hasattr(part, "__getitem__") and not isinstance(part, named) for part in parts):
+        raise ValueError(
+            "must be a name: data_from(object, name=..., version=...) stores an object's items and "
+            "returns their name"
+        )
+    return _specs(value)
+
+
 def _path(value: object) -> Path:
     if isinstance(value, Run):
         return value.folder
@@ -119,6 +131,7 @@ def checked_listener(listener: object) -> Listener:
 
 
 SpecsText = Annotated[str | None, BeforeValidator(_specs)]
+DataText = Annotated[str | None, BeforeValidator(_data)]
 SeedsText = Annotated[str | None, BeforeValidator(_seeds)]
 SourceTexts = Annotated[list[str], BeforeValidator(_sources)]
 GridTexts = Annotated[list[str], BeforeValidator(_grids)]

@@ -109,7 +109,7 @@ class ComparisonRequest(Section):
 
     source: args.SourceTexts = []
     encodings: args.SpecsText = None
-    data: args.SpecsText = None
+    data: args.DataText = None
     seeds: args.SeedsText = None
     baseline: args.SpecsText = None
     assignments: args.Texts = []

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from liere_cli.api.arguments import (
+    DataText,
     Folder,
     LoggerNames,
     SeedsText,
@@ -145,7 +146,7 @@ class _Arguments(Section):
     recipe: Folder | None
     parent: Folder | None
     encoding: SpecsText
-    data: SpecsText
+    data: DataText
     model: str | None
     seed: SeedsText
     budget: str | None

@@ -67,7 +67,7 @@ class TextData(Dataset):
         LiereError: a file that is missing, broken, or too short to be split.
         """
         text = self._stream()
-        parts = self._parts(text, self.fractions)
+        parts = self.parts(text, self.fractions)
         if min(map(len, parts)) < 2:
             counted_in = f"{len(text)} {text.unit}"
             if text.separator is not None:
@@ -78,7 +78,7 @@ class TextData(Dataset):
         return parts[SPLITS.index(split)]
 
     @staticmethod
-    def _parts(text: ByteStream, fractions: Fractions) -> list[ByteStream]:
+    def parts(text: ByteStream, fractions: Fractions) -> list[ByteStream]:
         """Train, val and test, of whole documents where there are any."""
         bounds = [part.start or 0 for part in contiguous(len(text), fractions)]
         if text.separator is not None:

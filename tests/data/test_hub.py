@@ -7,14 +7,18 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
+from liere_cli.data import ByteStream, build_dataset
+from liere_cli.errors import LiereError, UsageError
 from support.hub_server import Hub, served
 from support.image_files import image
 
@@ -200,3 +204,49 @@ def test_another_revision_is_another_identity_and_the_old_one_stays(hub: Hub, on
 def test_rows_of_single_frames_are_clips(online: Ask) -> None:
     (clips,) = online("ucf101:grid=2x8x8")
     assert [size for size, _ in clips["splits"].values()] == [36, 4, 20]
+
+
+def test_rows_of_text_are_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIERE_CACHE", str(tmp_path / "cache"))
+    rows = ["", "two\nlines", *(f"row {n} é" * (n % 5 + 1) for n in range(198))]
+    (tmp_path / "rows").mkdir()
+    table = pa.table({"text": rows})
+    pq.write_table(table, tmp_path / "rows" / "data.parquet")
+    spec = f"hub:{tmp_path / 'rows'},text=text"
+    joined, apart = build_dataset(spec), build_dataset(f"{spec},documents=true")
+    splits = [apart.load(split) for split in ("train", "val", "test")]
+    assert isinstance(splits[0], ByteStream)
+    assert splits[0].separator == 256
+    assert all(split.data[0] == 256 for split in splits)  # type: ignore[union-attr]
+    tokens = torch.cat([split.data for split in splits])  # type: ignore[union-attr]
+    assert apart.decode(tokens.tolist()) == "".join(f"\n{row}" for row in rows)
+    assert int((tokens == 256).sum()) == len(rows)
+    # both count the same bytes of text
+    assert len(tokens) == sum(len(joined.load(split)) for split in ("train", "val", "test"))
+    assert apart.fingerprint != joined.fingerprint
+    assert apart.notes[0].endswith("of 200 documents")
+    with pytest.raises(UsageError, match="'documents' is an option of text: add text=COLUMN"):
+        build_dataset(f"hub:{tmp_path / 'rows'},documents=true")
+
+
+def test_what_is_larger_than_the_free_disk_is_not_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    from liere_cli.data.sources import hub_sets
+
+    sizes = [SimpleNamespace(size=int(2e9))] * 2
+    monkeypatch.setattr(huggingface_hub.HfApi, "get_paths_info", lambda *_, **__: sizes)
+    for free in (4e9, 3e9):
+        usage = SimpleNamespace(free=int(free))
+        monkeypatch.setattr(hub_sets.shutil, "disk_usage", lambda path, usage=usage: usage)
+        expected = (
+            pytest.raises(
+                LiereError, match=r"4.0 GB to download, but .* has 3.0 GB free: give stre"
+            )
+            if free < 4e9
+            else nullcontext()
+        )
+        with expected:
+            hub_sets._check_space("me/huge", ["a.parquet", "b.parquet"], "0" * 40)

@@ -205,3 +205,59 @@ def test_rows_of_the_library_datasets_are_items(
         liere.data_from({"train": rows}, name="rows", version="2")
     with pytest.raises(UsageError, match="version is 3, but letters"):
         liere.data_from(rows, name="rows", version=3)  # type: ignore[arg-type]
+
+
+def test_a_grid_resizes_items_of_several_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIERE_CACHE", str(tmp_path))
+    images = [Image.new("RGB", (10 + n, 20), (n, 0, 0)) for n in range(40)]
+    items = [(image, n % 2) for n, image in enumerate(images)]
+    with pytest.raises(LiereError, match=r"item 1 .*give a grid, as grid=64, to resize them"):
+        liere.data_from(items, name="sizes", version="1")
+    assert not list(tmp_path.rglob("*.npz")) + list(tmp_path.rglob("*unfinished*"))
+    spec = liere.data_from(items, name="sizes", version="1", grid=16)
+    train = build_dataset(spec).load("train")
+    assert isinstance(train, Examples)
+    assert train.inputs.shape == (32, 3, 16, 16)
+    assert liere.data_from(items, name="sizes", version="1", grid="8x12") != spec
+    arrays = [(torch.rand(1, 4, 8 + n, 8), n % 2) for n in range(20)]
+    volumes = build_dataset(liere.data_from(arrays, name="a", version="1", grid=(4, 8, 8)))
+    assert volumes.load("val").inputs.shape[1:] == (1, 4, 8, 8)  # type: ignore[union-attr]
+
+
+def test_names_and_versions_that_join_to_equal_text_are_several_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIERE_CACHE", str(tmp_path))
+    items = Torch(40, "image")
+    first = liere.data_from(items, name="a-b", version="c")
+    assert liere.data_from(items, name="a", version="b-c") != first
+
+
+@pytest.mark.parametrize(
+    ("items", "sentence"),
+    [
+        ([], "has no items"),
+        (iter([]), "a sequence with a length"),
+        ({"extra": [1]}, "a split is 'extra', but train, val or test"),
+        ({"val": [1], "validation": [1]}, "'validation' is a second split for val"),
+        ([(torch.zeros(3, 4, 4), 0.5)], "item 0 .*float"),
+        ([(torch.zeros(5), 0)], r"shape \(5,\), but \[channels"),
+        ([(np.zeros((3, 4, 4), np.int64), 0)], "values are int64"),
+        ([1], "item 0 .*1"),
+    ],
+)
+def test_objects_that_are_no_items_are_refused(
+    items: Any, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIERE_CACHE", str(tmp_path))
+    with pytest.raises(LiereError, match=sentence):
+        liere.data_from(items, name="wrong", version="1")
+
+
+@pytest.mark.parametrize("wrap", [lambda data: data, lambda data: {"train": data, "test": data}])
+def test_an_object_as_data_names_data_from(wrap: Any) -> None:
+    for function in (liere.compare, liere.train):
+        with pytest.raises(UsageError, match=r"data_from\(object, name="):
+            function(data=wrap(Torch(4, "image")))

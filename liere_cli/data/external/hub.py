@@ -10,18 +10,22 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from liere_cli.config.section import Section
+from liere_cli.config.section import Section, added
 from liere_cli.data.augment.settings import AugmentationOptions
-from liere_cli.data.base import BYTES, ByteStream, Dataset, Examples, Split
+from liere_cli.data.base import BYTES, Array, ByteStream, Dataset, Examples, Split
 from liere_cli.data.classification import Local, LocalOptions
 from liere_cli.data.images import Images, image_table
 from liere_cli.data.options import VALIDATION, ImageGrid, Share, TextGrid
+from liere_cli.data.sources.arrays import growing_array
 from liere_cli.data.sources.base import Source
 from liere_cli.data.sources.cache import prepared
 from liere_cli.data.sources.hub_sets import HubRequest, HubTables, open_hub
 from liere_cli.data.sources.local import Tables
 from liere_cli.data.sources.parquet import Shard
-from liere_cli.data.splits import SPLITS, TRAIN, contiguous
+from liere_cli.data.splits import SPLITS, TRAIN, Fractions
+from liere_cli.data.text import TextData
+from liere_cli.data.tokens.encode import narrow, signed
+from liere_cli.data.tokens.vocabulary import Bytes
 from liere_cli.errors import LiereError, UsageError, counted
 from liere_cli.utils.files import digest_of
 from liere_cli.utils.progress import Tracker
@@ -39,6 +43,7 @@ class HubOptions(Section):
     stream: bool = Field(
         False, description="read parquet over the network in place of storing it first"
     )
+    documents: bool = added(False, description="keep rows of text apart, each a document")
 
 
 class HubImageOptions(HubOptions, LocalOptions, AugmentationOptions):
@@ -77,6 +82,8 @@ class HubImages(Local, Images):
     @classmethod
     def build(cls, options: Section, root: Path | None) -> Dataset:
         if not isinstance(options, HubImageOptions) or options.text is None:
+            if isinstance(options, HubImageOptions) and options.documents:
+                raise UsageError("data.hub: 'documents' is an option of text: add text=COLUMN")
             return super().build(options, root)
         given = {name: getattr(options, name) for name in options.model_fields_set}
         if other := [name for name in given if name not in HubTextOptions.model_fields]:
@@ -93,8 +100,9 @@ class HubImages(Local, Images):
 
 
 class HubText(Dataset):
-    """The rows of a column of text, joined by newlines, as bytes. It has no name of its own, since
-    the option ``text`` of :class:`HubImages` asks for it.
+    """The rows of a column of text, joined by newlines, as bytes; with ``documents``, a token that
+    stands for the newline begins each row. It has no name of its own, since the option ``text`` of
+    :class:`HubImages` asks for it.
     """
 
     summary = HubImages.summary
@@ -115,6 +123,9 @@ class HubText(Dataset):
         super().__init__(options.model_copy(update={"revision": revision}), root)
         self.name = HubImages.name  # type: ignore[misc]
         self.grid, self.shards = options.grid, tables.shards
+        self.vocabulary = Bytes(b"\n")
+        if options.documents:
+            self.classes = len(self.vocabulary.tokens)
         for shard in self.shards:
             if options.text not in shard.columns():
                 there = ", ".join(shard.columns())
@@ -124,55 +135,65 @@ class HubText(Dataset):
 
     @cached_property
     def fingerprint(self) -> str:
-        content = [digest_of(self._part(number).tobytes()) for number in range(len(SPLITS))]
+        parts = [self._part(number).data for number in range(len(SPLITS))]
+        content = [digest_of(data.numpy().tobytes()) for data in parts]
         return digest_of(f"{content} {self.options.validation}", 16)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        sizes = ", ".join(f"{len(self._part(n)):,} {name}" for n, name in enumerate(SPLITS))
+        parts = [self._part(number) for number in range(len(SPLITS))]
+        sizes = ", ".join(f"{len(part):,} {name}" for part, name in zip(parts, SPLITS, strict=True))
         files = counted(len(self.shards), "file")
-        return (f"read bytes of '{self.options.text}' from {files}: {sizes}",)
+        note = f"read bytes of '{self.options.text}' from {files}: {sizes}"
+        if self.options.documents:
+            note += f", of {counted(sum(len(part.starts) for part in parts), 'document')}"
+        return (note,)
 
     def load(self, split: Split, grid: tuple[int, ...] | None = None) -> ByteStream | Examples:
         """The bytes of the split; ``grid`` is ignored, since batches select the windows."""
-        data = self._part(SPLITS.index(split))
-        if len(data) < 2:
+        text = self._part(SPLITS.index(split))
+        if len(text) < 2:
             raise LiereError(f"{self.options.path} has no text in its {split} split")
-        return ByteStream(torch.from_numpy(data))
+        return text
 
-    def _part(self, split: int) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
-        """The bytes of a split, uint8 [N]: as the source has it, or carved out of others."""
+    def decode(self, tokens: list[int]) -> str:
+        return self.vocabulary.decode(np.array(tokens, np.int64)).decode(errors="replace")
+
+    def _part(self, split: int) -> ByteStream:
+        """The text of a split, as the source has it, or carved out of others."""
         given = sorted({shard.split for shard in self.shards})
         if len(given) == len(SPLITS):
             return self._text(split)
         if len(given) == 1:
-            text = self._text(given[0])
-            return text[contiguous(len(text), (0.9, 0.05, 0.05))[split]]
+            return self._carved(given[0], (0.9, 0.05, 0.05))[split]
         if given[0] != TRAIN:
             raise LiereError(f"{self.options.path} has no train split")
         if split == len(SPLITS) - 1:
             return self._text(given[1])
-        text, share = self._text(TRAIN), self.options.validation
-        return text[contiguous(len(text), (1 - share, share, 0.0))[split]]
+        share = self.options.validation
+        return self._carved(TRAIN, (1 - share, share, 0.0))[split]
 
-    def _text(self, split: int) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
+    def _carved(self, split: int, fractions: Fractions) -> list[ByteStream]:
+        return TextData.parts(self._text(split), fractions)
+
+    def _text(self, split: int) -> ByteStream:
         shards = [shard for shard in self.shards if shard.split == split]
         stamps = [stamp for shard in shards for stamp in shard.stamp()]
-        key = digest_of(repr((self.options.text, stamps)), 32)
-        arrays = prepared(
-            f"text/{key}", lambda folder: _write_text(folder, shards, self.options.text)
-        )
-        data: np.ndarray[tuple[int], np.dtype[np.uint8]] = arrays["data"]
-        return data
+        column, documents = self.options.text, self.options.documents
+        content = (column, stamps, "documents") if documents else (column, stamps)
+        key = f"text/{digest_of(repr(content), 32)}"
+        data = prepared(key, lambda folder: _write_text(folder, shards, column, documents))["data"]
+        if not documents:
+            return ByteStream(torch.from_numpy(data))
+        lengths = torch.from_numpy(self.vocabulary.lengths)
+        return ByteStream(torch.from_numpy(signed(data)), lengths, BYTES)
 
 
-def _write_text(folder: Path, shards: list[Shard], column: str) -> None:
-    from numpy.lib.format import write_array_header_1_0
-
-    total, tracker = 0, Tracker("reading text", sum(shard.row_count() for shard in shards))
-    with (folder / "data.npy").open("w+b") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (0,)}
-        write_array_header_1_0(file, header)
+def _write_text(folder: Path, shards: list[Shard], column: str, documents: bool) -> None:
+    """Each row as bytes and a newline; of documents, the number ``BYTES`` and the row's bytes."""
+    tracker = Tracker("reading text", sum(shard.row_count() for shard in shards))
+    dtype = narrow(BYTES + 1) if documents else np.dtype(np.uint8)
+    with growing_array(folder / "data.npy", dtype) as write:
         for shard in shards:
             for first, batch in shard.batches([column]):
                 for offset, value in enumerate(batch.column(column).to_pylist()):
@@ -180,10 +201,13 @@ def _write_text(folder: Path, shards: list[Shard], column: str) -> None:
                         raise LiereError(
                             f"{shard.path} row {first + offset}: '{column}' is not text"
                         )
-                    total += file.write(value.encode(errors="surrogatepass") + b"\n")
+                    row: Array = np.frombuffer(value.encode(errors="surrogatepass"), np.uint8)
+                    if documents:
+                        write(np.array([BYTES]))
+                    write(row)
+                    if not documents:
+                        write(np.frombuffer(b"\n", np.uint8))
                 tracker.advance(batch.num_rows)
-        file.seek(0)
-        write_array_header_1_0(file, {**header, "shape": (total,)})
 
 
 def _open(options: HubOptions) -> HubTables:

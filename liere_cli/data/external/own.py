@@ -3,6 +3,8 @@
 Shapes: N items, C channels.
 """
 
+import operator
+import zipfile
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -23,12 +25,15 @@ from liere_cli.data.base import Array, Dataset, Encoded, Examples, Metric, Split
 from liere_cli.data.feeding.gather import seen
 from liere_cli.data.options import ImageGrid, default_patch_edge
 from liere_cli.data.sources.decode_image import fit
-from liere_cli.errors import LiereError, shortened
-from liere_cli.utils.files import digest_of
+from liere_cli.errors import LiereError, shortened, unwritable
+from liere_cli.utils.files import digest_of, locked
 from liere_cli.utils.user_code import error_summary, file_digest
 
 #: an input and its class: a PIL image, or uint8 or floats from 0 to 1, [C, *grid]
 Item = tuple[Any, int]
+
+
+_SHAPES = "[channels, *grid] with 1, 3 or 4 channels"
 
 
 class ItemOptions(Section):
@@ -185,38 +190,102 @@ def pixels_of(value: Any, shape: tuple[int, ...] | None) -> Array:
     return array
 
 
-def save_items(datasets: Mapping[str, Any], path: Path, columns: tuple[str, str]) -> None:
-    """Writes splits as an ``.npz`` file that the data set ``array`` reads.
+def save_items(
+    datasets: Mapping[str, Any],
+    path: Path,
+    columns: tuple[str, str],
+    grid: tuple[int, ...] | None = None,
+) -> None:
+    """Writes splits as an ``.npz`` file that the data set ``array`` reads, item by item.
 
     Args:
         datasets: by split, or all under the empty name; sequences of an input and a class, or of
             mappings with the two ``columns``.
+        grid: what inputs are resized to; None: they have one shape.
 
-    Raises LiereError: inputs of several shapes, or that are no images or arrays.
+    Raises LiereError: no items, inputs of several shapes without a grid, inputs that are no images
+    or arrays, or a file that can't be written.
     """
-    arrays: dict[str, Array] = {}
-    for split, items in datasets.items():
-        inputs: list[Array] = []
-        labels: list[int] = []
-        for number in range(len(items)):
-            item = items[number]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_name(f".{path.name}.lock")):
+            if path.is_file():
+                return
+            unfinished = path.with_name(f".{path.name}.unfinished")
+            try:
+                with zipfile.ZipFile(unfinished, "w") as archive:
+                    for split, items in datasets.items():
+                        _save_split(archive, split, items, columns, grid)
+                unfinished.replace(path)
+            finally:
+                unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path, error, "set LIERE_CACHE to another folder") from None
+
+
+def _save_split(
+    archive: zipfile.ZipFile,
+    split: str,
+    items: Any,
+    columns: tuple[str, str],
+    grid: tuple[int, ...] | None,
+) -> None:
+    where, ending = (f"{split}, ", f"_{split}") if split else ("", "")
+    labels = np.zeros(len(items), np.int64)
+    if not len(labels):
+        raise LiereError(f"data_from: {where or 'the data set '}has no items")
+    shape: tuple[int, ...] | None = None
+    with archive.open(f"x{ending}.npy", "w", force_zip64=True) as file:
+        for number in range(len(labels)):
+            item = _item(items, number, where)
             try:
                 pair = [item[name] for name in columns] if isinstance(item, Mapping) else item
-                inputs.append(pixels_of(pair[0], inputs[0].shape if inputs else None))
-                labels.append(int(pair[1]))
-                if inputs[-1].shape[0] not in (1, 3, 4):
-                    raise _WrongInput(
-                        f"an input has the shape {inputs[-1].shape}, but 1, 3 or 4 "
-                        "channels come first"
-                    )
+                labels[number] = operator.index(pair[1])
+                pixels = _resized_input(pair[0], grid, shape)
             except (ValueError, TypeError, IndexError, KeyError) as error:
-                raise LiereError(f"{split}, item {number} ({shortened(item)}): {error}") from None
-        ending = f"_{split}" if split else ""
-        # channels last, which no one can take for slices of a volume
-        arrays[f"x{ending}"] = np.moveaxis(np.stack(inputs), 1, -1)
-        arrays[f"y{ending}"] = np.array(labels, np.int64)
-    unfinished = path.with_name(f".{path.name}.unfinished.npz")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with unfinished.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-    unfinished.replace(path)
+                # arrays are written in several lines
+                content = " ".join(shortened(item).split())
+                raise LiereError(f"{where}item {number} ({content}): {error}") from None
+            if shape is None:
+                shape = pixels.shape
+                # channels last, which no one can take for slices of a volume
+                stored = {"descr": "|u1", "fortran_order": False}
+                stored["shape"] = (len(labels), *shape[1:], shape[0])
+                np.lib.format.write_array_header_1_0(file, stored)
+            file.write(np.ascontiguousarray(np.moveaxis(pixels, 0, -1)).data)
+    with archive.open(f"y{ending}.npy", "w") as file:
+        np.lib.format.write_array(file, labels, allow_pickle=False)
+
+
+def _item(items: Any, number: int, where: str) -> Any:
+    try:
+        return items[number]
+    except Exception as error:  # the user's own code
+        raise LiereError(f"data_from: {where}item {number}: {error_summary(error)}") from error
+
+
+def _resized_input(
+    value: Any, grid: tuple[int, ...] | None, shape: tuple[int, ...] | None
+) -> Array:
+    """An input as uint8 [C, *grid], of the ``shape`` of earlier ones."""
+    axes = 2 if hasattr(value, "getexif") else np.ndim(value) - 1
+    if axes not in (2, 3) or (grid is not None and len(grid) != axes):
+        expected = f"{len(grid)} axes after the channels" if grid else _SHAPES
+        raise _WrongInput(
+            f"the input has the shape {tuple(np.shape(value))}, but {expected} is expected"
+        )
+    if grid is not None and hasattr(value, "getexif"):
+        pixels = pixels_of(value, (3, *grid))
+    else:
+        pixels = pixels_of(value, None)
+    if pixels.shape[0] not in (1, 3, 4):
+        raise _WrongInput(f"the input has the shape {pixels.shape}, but {_SHAPES} is expected")
+    if grid is not None and pixels.shape[1:] != grid:
+        pixels = _interpolated(pixels, grid)
+    if shape is not None and pixels.shape != shape:
+        remedy = " (give a grid, as grid=64, to resize them)" if grid is None else ""
+        raise _WrongInput(
+            f"the input has the shape {pixels.shape}, but {shape} is expected, as of the items "
+            f"before{remedy}"
+        )
+    return pixels

@@ -7,6 +7,7 @@ network, by the record ``CACHE/hub/KEY.json`` of its files at a commit.
 
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -201,6 +202,7 @@ def _parquet_shards(
         ]
     from huggingface_hub import hf_hub_download
 
+    _check_space(request.repository, files, layout.revision)
     tracker = Tracker(f"downloading files of {request.repository}", len(files))
     shards = []
     for file in files:
@@ -210,6 +212,31 @@ def _parquet_shards(
         shards.append(Shard(split, Path(path), described=layout.features))
         tracker.advance(1)
     return shards
+
+
+def _check_space(repository: str, files: Sequence[str], revision: str) -> None:
+    """Raises LiereError if what is not stored yet is larger than the free space of the disk."""
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+
+    stored = {"repo_type": "dataset", "revision": revision}
+    missing = [
+        file
+        for file in files
+        if not isinstance(try_to_load_from_cache(repository, file, **stored), str)
+    ]
+    if not missing:
+        return
+    entries = HfApi().get_paths_info(repository, missing, repo_type="dataset", revision=revision)
+    size = sum(getattr(entry, "size", 0) for entry in entries)
+    cache = Path(constants.HF_HUB_CACHE)
+    existing = next(folder for folder in (cache, *cache.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(existing).free
+    if size > free:
+        raise LiereError(
+            f"hub:{repository} has {size / 1e9:.1f} GB to download, but {cache} has "
+            f"{free / 1e9:.1f} GB free: give stream=true, which reads it over the network, "
+            "or set HF_HOME to a folder of a larger disk"
+        )
 
 
 def _prepared_shards(request: HubRequest, revision: str) -> list[Shard]:

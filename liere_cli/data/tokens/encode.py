@@ -17,7 +17,7 @@ from liere_cli.utils.files import digest_of
 
 #: bytes of a part of text that is encoded by itself, and parts that are encoded at a time
 _PART, _PARTS = 1 << 20, 8
-#: raised when the same text comes to be divided into other parts
+#: raised when the same text comes to be divided into other parts, or into other files of parts
 _FORMAT = 1
 
 
@@ -39,7 +39,8 @@ def encoded_key(text: str, vocabulary: Vocabulary, separator: bytes) -> str:
 def encoded(
     path: Path, packing: str, key: str, vocabulary: Vocabulary, separator: bytes, token: int | None
 ) -> Array:
-    """The tokens of a text, uint16 or uint32 [T], mapped; encoded into the cache once.
+    """The tokens of a text, uint16 or uint32 [T], mapped; encoded into the cache once. A
+    build that was killed goes on after the last whole part.
 
     Args:
         packing: how the file is packed, as in :func:`liere_cli.data.sources.archives.opened`.
@@ -50,15 +51,30 @@ def encoded(
     Raises LiereError: a text that can't be read or encoded, or a cache that can't be written.
     """
 
+    dtype = narrow(len(vocabulary.tokens))
+
     def build(folder: Path) -> None:
-        dtype = narrow(len(vocabulary.tokens))
-        with opened(path, packing) as stream, growing_array(folder / "data.npy", dtype) as write:
+        paths: list[Path] = []
+        with opened(path, packing) as stream:
             blocks = _blocks(stream, separator)
             while batch := list(islice(blocks, _PARTS)):
-                for tokens in _encode(batch, vocabulary, separator, token, str(path)):
-                    write(tokens)
+                paths.append(folder / f"part-{len(paths):06d}.bin")
+                if paths[-1].exists():
+                    continue  # from a process that was killed
+                unfinished = folder / "unfinished.bin"
+                with unfinished.open("wb") as file:
+                    for tokens in _encode(batch, vocabulary, separator, token, str(path)):
+                        file.write(tokens.astype(dtype).data)
+                unfinished.replace(paths[-1])
+        (folder / "data.npy").unlink(missing_ok=True)
+        with growing_array(folder / "data.npy", dtype) as write:
+            for part in paths:
+                write(np.fromfile(part, dtype))
+        for part in paths:
+            part.unlink()
+        (folder / "unfinished.bin").unlink(missing_ok=True)
 
-    return prepared(f"tokens/{key}", build)["data"]
+    return prepared(f"tokens/{key}", build, resumes=True)["data"]
 
 
 def _encode(

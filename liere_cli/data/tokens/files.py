@@ -233,12 +233,12 @@ class Tokens(TextData):
         if len(files) == len(SPLITS):
             text = self._whole(files[part])
         elif len(files) == 1:
-            text = self._parts(self._whole(*files.values()), shares)[part]
+            text = self.parts(self._whole(*files.values()), shares)[part]
         elif part == TEST:
             text = self._whole(files[TEST if TEST in files else VAL])
         else:
             held_out = self.options.validation
-            text = self._parts(self._whole(files[TRAIN]), (1 - held_out, held_out, 0))[part]
+            text = self.parts(self._whole(files[TRAIN]), (1 - held_out, held_out, 0))[part]
         if len(text) < 2:
             raise LiereError(f"{self.path} has {len(text)} tokens of {split}, too few")
         return text
