@@ -65,12 +65,7 @@ def plan_comparison(recipe: Recipe, context: Context) -> RecipePlan:
         for index, entry in enumerate(entries)
     ]
     plans, settings = [plan for plan, _ in planned], [shared for _, shared in planned]
-    for index, plan in enumerate(plans):
-        if settings[index] in settings[:index]:
-            raise UsageError(
-                f"compare.data: '{plan.data}' is listed twice with the same settings; "
-                "list it once, with all its encodings"
-            )
+    _check_distinct(plans, settings, [setting for _, setting in variants])
     titles = _titles(plans, settings, [setting for _, setting in variants])
     if compare.interaction is not None and not compare.over:
         _check_interaction(compare.interaction.against, plans)
@@ -79,6 +74,31 @@ def plan_comparison(recipe: Recipe, context: Context) -> RecipePlan:
         for plan, title, shared, (_, setting) in zip(plans, titles, settings, variants, strict=True)
     ]
     return RecipePlan(experiment, tuple(plans), seeds, compare, interim, recipe=written)
+
+
+def _check_distinct(
+    plans: Sequence[DatasetPlan], shared: Sequence[Mapping[str, Any]], settings: Sequence[str]
+) -> None:
+    """Raises UsageError where two tables would be of the same runs."""
+    # where layers, dim and heads are given, the size changes nothing
+    effective = [_without_size(values) for values in shared]
+    for index, plan in enumerate(plans):
+        first = (same := effective if settings[index] else shared).index(same[index])
+        if first == index:
+            continue
+        if settings[first] == settings[index]:
+            raise UsageError(
+                f"compare.data: '{plan.data}' is listed twice with the same settings; "
+                "list it once, with all its encodings"
+            )
+        raise UsageError(
+            f"compare.over: '{settings[first]}' and '{settings[index]}' are the same settings of "
+            f"'{plan.data}'; leave one of them out"
+        )
+
+
+def _without_size(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return merged(settings, {"model": {"size": None}})
 
 
 def _parents(recipe: Recipe, context: Context) -> Parents | None:

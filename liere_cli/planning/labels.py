@@ -1,5 +1,6 @@
 """What the data sets and encodings of a comparison are called."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,6 +39,11 @@ def unambiguous(encodings: Sequence[tuple[str, str]]) -> list[str]:
     ]
 
 
+def setting_text(key: str, value: Any) -> str:
+    """``key=value`` as recipes write it: ``model.window=null``."""
+    return f"{key}={json.dumps(value, ensure_ascii=False)}".replace('"', "")
+
+
 def dataset_titles(labels: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Distinct titles: the data's label and, where data sets share it, the settings that differ.
 
@@ -48,7 +54,7 @@ def dataset_titles(labels: Sequence[str], settings: Sequence[Mapping[str, Any]])
     for name, values in named:
         rivals = [others for label, others in named if label == name]
         detail = ", ".join(
-            f"{key}={value}"
+            setting_text(key, value)
             for key, value in values.items()
             if any(others.get(key) != value for others in rivals)
         )

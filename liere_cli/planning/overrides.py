@@ -1,8 +1,8 @@
 """From a recipe and flags to one recipe that spans a comparison."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import starmap
 from typing import Any
 
 from liere_cli.config.compare import CompareSettings, DatasetSettings
@@ -11,6 +11,7 @@ from liere_cli.config.recipe import ModelSettings, Recipe, TrainingSettings, mer
 from liere_cli.config.section import Section
 from liere_cli.config.spec import format_spec, parse_spec
 from liere_cli.errors import UsageError, unknown
+from liere_cli.planning.labels import setting_text
 
 #: sections that a data set may have of its own, where a flag has to replace them too
 _DATASET_SECTIONS = ("model", "training")
@@ -214,7 +215,7 @@ def with_settings(
 ) -> list[tuple[DatasetSettings, str]]:
     """Every data set with each of ``compare.over``, and what that is called.
 
-    Raises UsageError for a key that no model or training has.
+    Raises UsageError for a key that no model or training has, or settings listed twice.
     """
     sections: dict[str, type[Section]] = {"model": ModelSettings, "training": TrainingSettings}
     allowed = [f"{name}.{key}" for name, part in sections.items() for key in part.model_fields]
@@ -228,6 +229,9 @@ def with_settings(
                 "has one of; give one of both"
             )
     names = [_name(values) for values in compare.over] or [""]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"compare.over: '{name}' is listed twice; list it once")
     return [
         (_with(entry, values), name)
         for entry in entries
@@ -236,8 +240,7 @@ def with_settings(
 
 
 def _name(values: Mapping[str, Any]) -> str:
-    parts = [f"{key}={json.dumps(value)}" for key, value in values.items()]
-    return ", ".join(parts).replace('"', "") or "no change"
+    return ", ".join(starmap(setting_text, values.items())) or "no change"
 
 
 def _with(entry: DatasetSettings, values: Mapping[str, Any]) -> DatasetSettings:

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from liere_cli.config.recipe import ParentSettings, Recipe
+from liere_cli.config.spec import scalar_text
 from liere_cli.encodings.registry import label, recorded_spec
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.runs.checkpoint import read_weights
@@ -63,8 +64,9 @@ def check_same_model(parent: Recipe, recipe: Recipe, where: str) -> None:
         theirs, ours = getattr(parent.model, key), getattr(recipe.model, key)
         if theirs != ours and key not in ("size", "patch", "dropout", "pooling", "window"):
             raise UsageError(
-                f"{where}: that run has model.{key} {theirs}, this one {ours}; its weights fit no "
-                f"other: set model.{key}={theirs}"
+                f"{where}: that run has model.{key}={scalar_text(theirs)}, this one "
+                f"{scalar_text(ours)}; its weights fit no other: set model.{key}="
+                f"{scalar_text(theirs)}"
             )
 
 

@@ -17,6 +17,7 @@ from liere_cli.comparison.tables import cache as index_module
 from liere_cli.comparison.tables.build import ComparisonTable, make_table
 from liere_cli.comparison.tables.cache import FILE, RunIndex
 from liere_cli.config.recipe import Recipe
+from liere_cli.config.spec import scalar_text
 from liere_cli.errors import LiereError
 from liere_cli.planning.from_runs import runs_as_plan
 from liere_cli.planning.labels import dataset_titles
@@ -191,22 +192,25 @@ def test_finished_runs_are_judged_without_torch(runs: list[Run]) -> None:
     assert "top-1 %" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+VALUES = (3, True, None, 0.5, "gelu")
+
+
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from("ab"), st.dictionaries(st.sampled_from("xyz"), st.integers(0, 2))
+            st.sampled_from("ab"), st.dictionaries(st.sampled_from("xyz"), st.sampled_from(VALUES))
         ),
         max_size=6,
     )
 )
 def test_titles_state_what_differs_between_data_sets_of_one_name(
-    datasets: list[tuple[str, dict[str, int]]],
+    datasets: list[tuple[str, dict[str, object]]],
 ) -> None:
     titles = dataset_titles([name for name, _ in datasets], [values for _, values in datasets])
     for (name, values), title in zip(datasets, titles, strict=True):
         rivals = [other for label, other in datasets if label == name]
         detail = ", ".join(
-            f"{key}={value}"
+            f"{key}={scalar_text(value)}"  # as recipes write it
             for key, value in values.items()
             if any(other.get(key) != value for other in rivals)
         )

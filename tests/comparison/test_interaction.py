@@ -180,7 +180,12 @@ def test_settings_of_the_model_are_a_dimension_beside_data_and_encodings(
         ({"qk_norm": [True]}, "unknown key in compare.over 'qk_norm'"),
         ({"model.qk_norm": True}, "needs a list of values for 'model.qk_norm'"),
         ({"model.heads": [4, 5]}, "can't be split into model.heads 5"),
-        ({"model.qk_norm": [False, False]}, "is listed twice with the same settings"),
+        ({"model.qk_norm": [False, False]}, "compare.over: 'model.qk_norm=false' is listed twice"),
+        (
+            {"model.kv_heads": [None, 2]},
+            "'model.kv_heads=null' and 'model.kv_heads=2' are the same",
+        ),
+        ({"model.size": ["nano", "tiny"]}, "'model.size=nano' and 'model.size=tiny' are the same"),
     ],
 )
 def test_settings_that_can_t_be_compared_are_refused(

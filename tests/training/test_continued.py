@@ -146,7 +146,7 @@ def test_a_parent_that_can_t_be_used_is_named(here: Path) -> None:
 
     other = command(f"--from={parent.run_id}", "--set=model.dim=32")
     assert other.exit_code == 2
-    assert "that run has model.dim 16, this one 32" in errors(other)
+    assert "that run has model.dim=16, this one 32" in errors(other)
     assert command("--from=nosuch").exit_code == 2
     # changed in place
     path = parent.path("last.safetensors")
