@@ -70,6 +70,8 @@ class TextData(Dataset):
         parts = self.parts(text, self.fractions)
         if min(map(len, parts)) < 2:
             counted_in = f"{len(text)} {text.unit}"
+            if text.separator is not None and not len(text.starts):
+                raise LiereError(f"{self._label()} has no separator of documents in {counted_in}")
             if text.separator is not None:
                 counted_in = f"{counted(len(text.starts), 'document')} of {counted_in}"
             raise LiereError(

@@ -105,8 +105,8 @@ def take_over(model: nn.Module, recipe: Recipe, outputs: Path, ranks: Ranks = AL
         )
     model.load_state_dict(ours | taken)
     sentences = {
-        f"start anew, for want of fitting weights in run {parent.id}": anew,
-        f"not used of run {parent.id}": unused,
+        f"initialised anew, as run {parent.id} has no weights of their name and shape": anew,
+        f"weights of run {parent.id} that are not used": unused,
     }
     return [f"{what}: {', '.join(keys)}" for what, keys in sentences.items() if keys]
 

@@ -82,13 +82,16 @@ def test_another_encoding_or_length_starts_anew_where_nothing_fits(here: Path) -
     still = "--set=training.learning_rate=1e-9"
     result = command(f"--from={parent.run_id}", "--encoding=none", "--budget=2steps", still)
     assert result.exit_code == 0
-    assert f"not used of run {parent.run_id}: encoding." in errors(result)
+    assert f"weights of run {parent.run_id} that are not used: encoding." in errors(result)
     longer = command(
         f"--from={parent.run_id}", "--data=text:verse.txt,grid=24", "--budget=2steps", still
     )
-    assert f"for want of fitting weights in run {parent.run_id}: encoding." in errors(longer)
+    assert f"{parent.run_id} has no weights of their name and shape: encod" in errors(longer)
     other = command(f"--from={parent.run_id}", "--encoding=rope:learned=true", "--budget=2steps")
-    assert f"fitting weights in run {parent.run_id}: encoding.frequencies" in errors(other)
+    assert (
+        f"{parent.run_id} has no weights of their name and shape: encoding.frequencies"
+        in errors(other)
+    )
 
 
 def test_batches_are_not_those_of_the_parent_again(here: Path) -> None:
@@ -189,7 +192,7 @@ def test_other_data_keeps_the_blocks_and_says_what_it_does_not(here: Path) -> No
         "--set=model.patch=12", "--budget=2steps",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert f"fitting weights in run {parent.run_id}: embed.weight" in errors(result)
+    assert f"{parent.run_id} has no weights of their name and shape: embed.weight" in errors(result)
 
 
 def recipe_of(**compare: Any) -> str:
