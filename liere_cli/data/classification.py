@@ -31,7 +31,7 @@ from liere_cli.data.options import (
     SplitFractions,
     default_patch_edge,
 )
-from liere_cli.data.sources.base import REVISED, Encoded, Source
+from liere_cli.data.sources.base import REVISED, Source, StoredItem
 from liere_cli.data.sources.cache import is_prepared, prepared
 from liere_cli.data.sources.folders.tree import kinds
 from liere_cli.data.sources.items.build import decode_into, write_index
@@ -183,7 +183,7 @@ class Labelled(Dataset):
         index = self._index
         rows = [index["rows"][index["ends"][i - 1] if i else 0 : index["ends"][i]] for i in members]
 
-        def encoded(left: Array) -> Iterator[Encoded]:
+        def encoded(left: Array) -> Iterator[StoredItem]:
             if share == 1:
                 for item in self.items.fetch([rows[n] for n in left], grid):
                     yield replace(item, item=int(left[item.item]))
@@ -191,7 +191,7 @@ class Labelled(Dataset):
             for n in left.tolist():
                 digest = index["digests"][members[n]].tobytes()
                 at = partial(self._accessible.decode_at, rows[n], grid, digest, None, share)
-                yield Encoded(n, at)
+                yield StoredItem(n, at)
 
         # in the order in which they are stored
         order = np.argsort([row[0] for row in rows], kind="stable")

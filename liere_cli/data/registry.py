@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from pkgutil import walk_packages
 
@@ -14,7 +13,7 @@ from liere_cli.config.spec import parse_spec
 from liere_cli.data.base import Dataset
 from liere_cli.errors import LiereError, UsageError, unknown
 from liere_cli.utils.paths import expand
-from liere_cli.utils.user_code import error_summary, load_from_file
+from liere_cli.utils.user_code import classes_by_name, error_summary, load_from_file
 
 
 @cache
@@ -23,22 +22,8 @@ def available() -> dict[str, type[Dataset]]:
 
     Data sets of one kind are ordered by origin: published, local files, built in.
     """
-    classes: dict[str, type[Dataset]] = {}
-    for cls in sorted(_classes(), key=_order):
-        if other := classes.get(cls.name):
-            raise LiereError(
-                f"two data sets are named '{cls.name}': {other.__module__} and {cls.__module__}"
-            )
-        classes[cls.name] = cls
-    for point in entry_points(group=DATA_ENTRY_POINT_GROUP):
-        try:
-            cls = _checked(point.load(), point.value)
-        except ImportError as error:
-            raise LiereError(f"data set '{point.name}' can't be imported: {error}") from None
-        if point.name in classes:
-            raise LiereError(f"two data sets are named '{point.name}': {point.value} is the second")
-        classes[point.name] = cls
-    return classes
+    built_in = ((cls.name, cls) for cls in sorted(_classes(), key=_order))
+    return classes_by_name("data set", built_in, DATA_ENTRY_POINT_GROUP, _checked)
 
 
 def _classes() -> Iterator[type[Dataset]]:

@@ -9,7 +9,6 @@ import inspect
 import pkgutil
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeGuard, get_args
@@ -21,7 +20,7 @@ from liere_cli.encodings.none import NoPosition
 from liere_cli.encodings.presets import shortest
 from liere_cli.errors import LiereError, UsageError, shortened, unknown
 from liere_cli.utils.seeding import stream
-from liere_cli.utils.user_code import error_summary, file_digest, load_from_file
+from liere_cli.utils.user_code import classes_by_name, error_summary, file_digest, load_from_file
 
 #: ``"liere:block=8"`` or ``{"name": "liere", "block": 8}``
 Spec = str | Mapping[str, Any]
@@ -77,22 +76,8 @@ def available() -> dict[str, type[PositionEncoding]]:
     """Every built-in or installed encoding by name; LiereError if two have one name, or an
     installed one can't be imported.
     """
-    classes: dict[str, type[PositionEncoding]] = {}
-    for cls in _built_in():
-        if other := classes.get(cls.name):
-            raise LiereError(
-                f"two encodings are named '{cls.name}': {other.__module__} and {cls.__module__}"
-            )
-        classes[cls.name] = cls
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            cls = _checked(point.load(), point.value)
-        except ImportError as error:
-            raise LiereError(f"encoding '{point.name}' can't be imported: {error}") from None
-        if point.name in classes:
-            raise LiereError(f"two encodings are named '{point.name}': {point.value} is the second")
-        classes[point.name] = cls
-    return classes
+    built_in = ((cls.name, cls) for cls in _built_in())
+    return classes_by_name("encoding", built_in, ENTRY_POINT_GROUP, _checked)
 
 
 def encoding_class(name: str) -> type[PositionEncoding]:

@@ -4,12 +4,48 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TypeVar
 
 from liere_cli.errors import LiereError, UsageError, shortened, unknown
 from liere_cli.utils.files import digest_of
 from liere_cli.utils.paths import expand
+
+Named = TypeVar("Named")
+
+
+def classes_by_name(
+    kind: str,
+    built_in: Iterable[tuple[str, type[Named]]],
+    group: str,
+    checked: Callable[[object, str], type[Named]],
+) -> dict[str, type[Named]]:
+    """Built-in classes and those of an entry-point group, by name.
+
+    Args:
+        kind: of what, such as "encoding", for messages.
+        checked: returns an installed class, or raises UsageError; called with its path, too.
+
+    Raises LiereError: two have one name, or an installed one can't be imported.
+    """
+    classes: dict[str, type[Named]] = {}
+    for name, cls in built_in:
+        if other := classes.get(name):
+            raise LiereError(
+                f"two {kind}s are named '{name}': {other.__module__} and {cls.__module__}"
+            )
+        classes[name] = cls
+    for point in entry_points(group=group):
+        try:
+            cls = checked(point.load(), point.value)
+        except ImportError as error:
+            raise LiereError(f"{kind} '{point.name}' can't be imported: {error}") from None
+        if point.name in classes:
+            raise LiereError(f"two {kind}s are named '{point.name}': {point.value} is the second")
+        classes[point.name] = cls
+    return classes
 
 
 def load_from_file(kind: str, name: str, fits: Callable[[object], bool]) -> object:

@@ -17,6 +17,7 @@ from liere_cli.config.files import load_recipe
 from liere_cli.data import Dataset, Examples, build_dataset, registry
 from liere_cli.errors import LiereError, UsageError
 from liere_cli.runs.build import RunSpec, assemble
+from liere_cli.utils import user_code
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-your-data.md"
 
@@ -146,7 +147,7 @@ def test_installed_data_sets_are_listed(stripes: Path, monkeypatch: pytest.Monke
     monkeypatch.syspath_prepend(str(stripes.parent))
     point = EntryPoint("striped", "stripes:Stripes", "liere.data")
     monkeypatch.setattr(
-        registry, "entry_points", lambda group: [point] if group == "liere.data" else []
+        user_code, "entry_points", lambda group: [point] if group == "liere.data" else []
     )
     registry.available.cache_clear()
     try:

@@ -73,7 +73,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class StoredItem:
     """The stored content of the requested item number ``item``; ``decode``, to uint8 [C, *grid],
     may be called from any thread.
     """
@@ -121,7 +121,7 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Encoded]:
+    def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[StoredItem]:
         """The items stored at ``rows`` (one array for each), in any order."""
 
 

@@ -15,10 +15,10 @@ from liere_cli.data.base import Array
 from liere_cli.data.sources.base import (
     Broken,
     Decoding,
-    Encoded,
     Item,
     Part,
     Source,
+    StoredItem,
     check_unchanged,
     item_digest,
 )
@@ -148,11 +148,11 @@ class Table(Source):
             raise LiereError(f"{where}: '{self.label}' is {label!r}, which is none of the classes")
         return self._class_numbers[label]
 
-    def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Encoded]:
+    def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[StoredItem]:
         items = {int(row[0]): item for item, row in enumerate(rows)}
         for number, where, _, row in self._rows([self.images], items.__contains__):
             images = _frames(_images_in(row[self.images], where), grid)
-            yield Encoded(items[number], partial(_decode, images, grid, where))
+            yield StoredItem(items[number], partial(_decode, images, grid, where))
 
     def _rows(
         self,
@@ -215,7 +215,7 @@ class FrameTable(Table):
                 reduce(or_, (frame[4] for frame in frames)),
             )
 
-    def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Encoded]:
+    def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[StoredItem]:
         chosen = [row[sampled(len(row), grid[0])].tolist() for row in rows]
         items_of_row: dict[int, list[int]] = {}
         for item, numbers in enumerate(chosen):
@@ -229,7 +229,7 @@ class FrameTable(Table):
                 if len(frames) == len(set(chosen[item])):
                     del pending[item]
                     images = [frames[index] for index in chosen[item]]
-                    yield Encoded(item, partial(_decode, images, grid, where))
+                    yield StoredItem(item, partial(_decode, images, grid, where))
 
 
 def find_table(

@@ -14,10 +14,10 @@ from liere_cli.data.feeding.gather import decoding_pool
 from liere_cli.data.sources.base import (
     Broken,
     Decoding,
-    Encoded,
     Item,
     Part,
     Source,
+    StoredItem,
     check_names,
     item_digest,
 )
@@ -101,9 +101,9 @@ class Folder(Source):
         group = self.group_of(file.path)
         return Item(item_digest(data), file.label, group, file.split, (number,), decoding)
 
-    def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[Encoded]:
+    def fetch(self, rows: Sequence[Array], grid: tuple[int, ...]) -> Iterator[StoredItem]:
         for item, row in enumerate(rows):
-            yield Encoded(item, partial(self.decode, self.files[int(row[0])].path, grid))
+            yield StoredItem(item, partial(self.decode, self.files[int(row[0])].path, grid))
 
     def decode_at(
         self,

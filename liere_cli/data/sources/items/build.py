@@ -17,7 +17,7 @@ import numpy as np
 
 from liere_cli.data.base import Array
 from liere_cli.data.feeding.gather import threads
-from liere_cli.data.sources.base import Broken, Decoding, Encoded, Item, Source
+from liere_cli.data.sources.base import Broken, Decoding, Item, Source, StoredItem
 from liere_cli.data.sources.decode_image import quiet
 from liere_cli.utils.files import TEMPORARY
 from liere_cli.utils.progress import Tracker
@@ -99,7 +99,7 @@ def decode_into(
     folder: Path,
     shape: tuple[int, ...],
     order: Array,
-    encoded: Callable[[Array], Iterator[Encoded]],
+    encoded: Callable[[Array], Iterator[StoredItem]],
     label: str,
 ) -> None:
     """Writes ``inputs.npy``, uint8 of ``shape``, [N, C, *grid].
